@@ -1,0 +1,1 @@
+//! qwallet-api

@@ -1,0 +1,57 @@
+//! SHA-256 and RFC 8785 canonical JSON: the two steps before most signatures.
+
+use aws_lc_rs::digest;
+use serde::Serialize;
+
+/// A SHA-256 digest.
+pub type Sha256 = [u8; 32];
+
+/// SHA-256 (FIPS 180-4) of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Sha256 {
+    sha256_of(&[bytes])
+}
+
+/// SHA-256 of the concatenation of `parts`, without copying them together.
+///
+/// The parts are not delimited: callers whose parts vary in length prefix them themselves.
+pub fn sha256_of(parts: &[&[u8]]) -> Sha256 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(part);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+/// The value has no canonical JSON form (a non-finite number, or a map with non-string keys).
+#[derive(Debug, thiserror::Error)]
+#[error("the value has no canonical JSON form")]
+pub struct NotCanonical(#[source] serde_json::Error);
+
+/// The canonical JSON bytes of `value` (JCS, RFC 8785).
+pub fn canonical_json<T: Serialize>(value: &T) -> Result<Vec<u8>, NotCanonical> {
+    serde_json_canonicalizer::to_vec(value).map_err(NotCanonical)
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_the_parts_as_one_message() {
+        assert_eq!(hex(&sha256(b"abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(sha256_of(&[b"a", b"bc"]), sha256(b"abc"));
+    }
+
+    #[test]
+    fn canonical_json_sorts_members() {
+        let value = serde_json::json!({"b": 1, "a": "é"});
+        assert_eq!(canonical_json(&value).unwrap(), "{\"a\":\"é\",\"b\":1}".as_bytes());
+    }
+}

@@ -1,0 +1,20 @@
+//! The nouns every module shares: instants, entropy, typed ids, identities, callers, pages, hashes.
+//!
+//! Everything here is pure: time and randomness come in as arguments ([`Env`]), so tests freeze the
+//! one and seed the other.
+//!
+//! **Invariant:** no tokio, no SQL, no HTTP, and no knowledge of any module.
+
+pub mod caller;
+pub mod did;
+pub mod env;
+pub mod hash;
+pub mod id;
+pub mod page;
+pub mod time;
+
+pub use caller::{Caller, Principal};
+pub use did::Did;
+pub use env::{Clock, Entropy, Env, SystemClock, SystemEntropy};
+pub use page::{Page, PageLimit};
+pub use time::{Span, Timestamp};

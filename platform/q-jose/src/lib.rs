@@ -1,0 +1,7 @@
+//! JOSE: the signatures and sealed values that leave this house in a form other programs read.
+//!
+//! **Invariant:** one cryptographic backend (aws-lc-rs); no algorithm is chosen by the message alone.
+
+pub mod ed25519;
+
+pub use ed25519::{PublicKey, SecretKey, Signature};
