@@ -5,16 +5,20 @@
 //!
 //! **Invariant:** no tokio, no SQL, no HTTP, and no knowledge of any module.
 
+pub mod audit;
 pub mod caller;
 pub mod did;
 pub mod env;
+pub mod event;
 pub mod hash;
 pub mod id;
 pub mod page;
 pub mod time;
 
+pub use audit::{AuditEntry, Verdict};
 pub use caller::{Caller, Principal};
 pub use did::Did;
 pub use env::{Clock, Entropy, Env, SystemClock, SystemEntropy};
+pub use event::{Event, EventPayload};
 pub use page::{Page, PageLimit};
 pub use time::{Span, Timestamp};
