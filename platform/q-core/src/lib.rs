@@ -13,6 +13,7 @@ pub mod event;
 pub mod hash;
 pub mod id;
 pub mod page;
+pub mod request_key;
 pub mod time;
 
 pub use audit::{AuditEntry, Verdict};
@@ -21,4 +22,5 @@ pub use did::Did;
 pub use env::{Clock, Entropy, Env, SystemClock, SystemEntropy};
 pub use event::{Event, EventPayload};
 pub use page::{Page, PageLimit};
+pub use request_key::RequestKey;
 pub use time::{Span, Timestamp};

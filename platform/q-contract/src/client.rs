@@ -1,0 +1,174 @@
+//! The typed call: the same for a module in this process and one across the network.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, header};
+use q_core::Caller;
+
+use crate::{Endpoint, Problem, Reply, Transport, TrustedCaller, Unreachable, wire};
+
+/// The header that carries the milliseconds left until the caller gives up.
+pub const DEADLINE_HEADER: &str = "q-deadline";
+/// The header that makes a write repeatable.
+pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The target refused, and said why.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+    /// The target gave no answer.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// Request or response do not have the declared form.
+    #[error("{0}")]
+    NotReadable(String),
+}
+
+impl CallError {
+    /// The refusal, if the target answered with one.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Problem(problem) => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+/// Proves to a remote target who is asking: a token, a signature.
+pub trait Credential: Send + Sync + 'static {
+    /// Adds the proof to `request`, whose URI is path and query below `base`.
+    fn attach<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), CallError>>;
+}
+
+/// Calls the endpoints of one module. Cheap to clone; the `with_…` methods return a changed copy.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<dyn Transport>,
+    credential: Option<Arc<dyn Credential>>,
+    caller: Caller,
+    key: Option<String>,
+    timeout: Duration,
+}
+
+impl Client {
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    const ATTEMPTS_MAX: u32 = 3;
+
+    /// A client without credentials.
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport, credential: None, caller: Caller::Anonymous, key: None, timeout: Self::TIMEOUT }
+    }
+
+    /// Asks as `caller`; counts only in process, where code vouches for it.
+    #[must_use]
+    pub fn as_caller(mut self, caller: Caller) -> Self {
+        self.caller = caller;
+        self
+    }
+
+    /// Proves itself with `credential` to remote targets.
+    #[must_use]
+    pub fn with_credential(mut self, credential: Arc<dyn Credential>) -> Self {
+        self.credential = Some(credential);
+        self
+    }
+
+    /// Makes the next write repeatable under `key`.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Waits at most `timeout`, which travels along as the deadline.
+    #[must_use]
+    pub fn within(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Calls `E`.
+    ///
+    /// Reads, and writes under a key, are tried up to three times when no answer comes; other calls once.
+    pub async fn call<E: Endpoint>(&self, request: &E::Request) -> Result<E::Response, CallError> {
+        let (uri, body) =
+            wire::encode::<E>(request).map_err(|error| CallError::NotReadable(error.to_string()))?;
+        let media_type = match E::CONSUMES {
+            Some((media_type, _)) => media_type,
+            None => "application/json",
+        };
+        let answer = self.send(E::METHOD.as_str(), &uri, body, media_type).await?;
+        let status = answer.status().as_u16();
+        if (200..300).contains(&status) {
+            return E::Response::decode(answer.body())
+                .map_err(|error| CallError::NotReadable(error.to_string()));
+        }
+        Err(problem_in(status, answer.body()))
+    }
+
+    /// Sends a request that no declaration describes here, as `q call` does.
+    pub async fn send(
+        &self,
+        method: &str,
+        uri: &str,
+        body: Bytes,
+        media_type: &str,
+    ) -> Result<http::Response<Bytes>, CallError> {
+        let may_repeat = method == "GET" || self.key.is_some();
+        let started = tokio::time::Instant::now();
+        let mut attempt = 1;
+        loop {
+            let left = self.timeout.saturating_sub(started.elapsed());
+            let request = self.request(method, uri, body.clone(), media_type, left).await?;
+            match self.transport.send(request, left).await {
+                Err(Unreachable::NoAnswer(..)) if may_repeat && attempt < Self::ATTEMPTS_MAX => attempt += 1,
+                answer => return Ok(answer?),
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        method: &str,
+        uri: &str,
+        body: Bytes,
+        media_type: &str,
+        left: Duration,
+    ) -> Result<Request<Bytes>, CallError> {
+        let has_body = !body.is_empty();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(DEADLINE_HEADER, u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+            .body(body)
+            .map_err(|error| CallError::NotReadable(error.to_string()))?;
+        let headers = request.headers_mut();
+        if has_body {
+            let value = HeaderValue::from_str(media_type)
+                .map_err(|error| CallError::NotReadable(error.to_string()))?;
+            headers.insert(header::CONTENT_TYPE, value);
+        }
+        if let Some(key) = &self.key {
+            let value =
+                HeaderValue::from_str(key).map_err(|error| CallError::NotReadable(error.to_string()))?;
+            headers.insert(IDEMPOTENCY_HEADER, value);
+        }
+        if self.transport.is_in_process() {
+            request.extensions_mut().insert(TrustedCaller(self.caller.clone()));
+        } else if let Some(credential) = &self.credential {
+            credential.attach(&mut request).await?;
+        }
+        Ok(request)
+    }
+}
+
+fn problem_in(status: u16, body: &[u8]) -> CallError {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => CallError::Problem(problem),
+        Err(_) => CallError::NotReadable(format!("status {status} without a problem body")),
+    }
+}
