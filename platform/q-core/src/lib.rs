@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** no tokio, no SQL, no HTTP, and no knowledge of any module.
 
+pub mod amount;
 pub mod audit;
 pub mod caller;
 pub mod did;
@@ -16,6 +17,7 @@ pub mod page;
 pub mod request_key;
 pub mod time;
 
+pub use amount::{Amount, AmountError, AmountText, Scale, SignedAmount, Total};
 pub use audit::{AuditEntry, Verdict};
 pub use caller::{Caller, Principal};
 pub use did::Did;
