@@ -1,0 +1,25 @@
+"""Checks a log folder with PyPI tlog-scales: checkpoint signature, root from tiles, consistency proofs.
+
+usage: tlog_audit.py FOLDER VERIFIER_KEY [OLD_SIZE:OLD_ROOT_HEX:PROOF_HEX ...]
+Prints the size and the root that were confirmed.
+"""
+
+import sys
+
+from tlog_scales import backend, signing, tlog
+from tlog_scales.reader import TilesReader
+
+folder, key_text, *proofs = sys.argv[1:]
+reader = TilesReader(backend.make_backend(folder))
+checkpoint = reader.get_checkpoint()
+checkpoint.verify(signing.Vkey.from_string(key_text))
+assert reader.calculate_root_hash() == checkpoint.root_hash, "the tiles lead to another root"
+for proof in proofs:
+    old_size, old_root, hashes = proof.split(":")
+    raw = bytes.fromhex(hashes)
+    nodes = [raw[at : at + 32] for at in range(0, len(raw), 32)]
+    ours = tlog.ConsistencyProof(int(old_size), checkpoint.size, nodes)
+    ours.check(bytes.fromhex(old_root), checkpoint.root_hash)
+    theirs = reader.get_consistency_proof(int(old_size), checkpoint.size)
+    assert theirs.node_hashes == nodes, f"another consistency proof from {old_size}"
+print(checkpoint.size, checkpoint.root_hash.hex())
