@@ -19,7 +19,7 @@ pub const KEY_BYTES: usize = 32;
 /// The length of the GCM tag, in bytes.
 const TAG_BYTES: usize = 16;
 /// AES key wrap adds one block of eight bytes (RFC 3394).
-const WRAPPED_BYTES: usize = KEY_BYTES + 8;
+pub(crate) const WRAPPED_BYTES: usize = KEY_BYTES + 8;
 /// The longest protected header accepted, in bytes of base64url: room for a key name and a context digest.
 const HEADER_BYTES_MAX: usize = 2 * 1024;
 
@@ -189,7 +189,7 @@ fn decode_exactly<const N: usize>(part: &str) -> Result<[u8; N], JweError> {
     decode(part)?.try_into().map_err(|_| JweError::Malformed)
 }
 
-fn gcm(key: &[u8; KEY_BYTES]) -> LessSafeKey {
+pub(crate) fn gcm(key: &[u8; KEY_BYTES]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("an AES-256 key has 32 bytes"))
 }
 
@@ -197,13 +197,16 @@ fn kek(key: &WrappingKey) -> AesKek {
     AesKek::new(&AES_256, key.0.as_slice()).expect("an AES-256 key has 32 bytes")
 }
 
-fn wrap(key: &WrappingKey, content_key: &[u8; KEY_BYTES]) -> [u8; WRAPPED_BYTES] {
+pub(crate) fn wrap(key: &WrappingKey, content_key: &[u8; KEY_BYTES]) -> [u8; WRAPPED_BYTES] {
     let mut wrapped = [0; WRAPPED_BYTES];
     kek(key).wrap(content_key, &mut wrapped).expect("a 32-byte key wraps into 40 bytes");
     wrapped
 }
 
-fn unwrap(key: &WrappingKey, wrapped: &[u8; WRAPPED_BYTES]) -> Result<Zeroizing<[u8; KEY_BYTES]>, JweError> {
+pub(crate) fn unwrap(
+    key: &WrappingKey,
+    wrapped: &[u8; WRAPPED_BYTES],
+) -> Result<Zeroizing<[u8; KEY_BYTES]>, JweError> {
     let mut content_key = Zeroizing::new([0; KEY_BYTES]);
     kek(key).unwrap(wrapped, content_key.as_mut_slice()).map_err(|_| JweError::DoesNotOpen)?;
     Ok(content_key)
@@ -232,7 +235,7 @@ mod tests {
 
     #[test]
     fn opens_what_it_sealed_and_shows_the_header() {
-        for plaintext in [&b""[..], b"a", &[0xff; 70_000]] {
+        for plaintext in [&b""[..], b"a", &vec![0xff; 70_000]] {
             let text = seal(plaintext);
             let parsed = Parsed::parse(&text, BYTES_MAX).unwrap();
             assert_eq!(parsed.header.kid.as_deref(), Some("key_1#2"));

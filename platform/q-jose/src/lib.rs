@@ -11,3 +11,6 @@ pub mod strict_json;
 
 pub use ed25519::{PublicKey, SecretKey, Signature};
 pub use jwk::{Jwk, JwkSet, thumbprint};
+
+#[cfg(test)]
+mod wycheproof_tests;
