@@ -1,0 +1,57 @@
+//! What the manifests say: who depends on whom, and why a dependency is there.
+
+use super::{Finding, Source};
+
+/// Checks one `Cargo.toml`.
+pub fn check(source: &Source, modules: &[String]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut section = "";
+    for (index, line) in source.text.lines().enumerate() {
+        if line.starts_with('[') {
+            section = line.trim();
+            continue;
+        }
+        let Some(name) = dependency_name(line) else { continue };
+        if section == "[workspace.dependencies]" && !line.contains("path = ") && !line.contains("# ") {
+            findings.push(source.finding(index + 1, "a dependency without its reason"));
+        }
+        if section.contains("dependencies]") && section != "[workspace.dependencies]" {
+            let is_for_tests = section.starts_with("[dev-");
+            findings.extend(
+                complaint(&source.path, name, is_for_tests, modules)
+                    .map(|said| source.finding(index + 1, said)),
+            );
+        }
+    }
+    findings
+}
+
+fn complaint(path: &str, dependency: &str, is_for_tests: bool, modules: &[String]) -> Option<String> {
+    let module = modules
+        .iter()
+        .find(|module| *module == dependency.trim_end_matches("-api"))
+        .filter(|module| *module == dependency || dependency.ends_with("-api"));
+    if path.starts_with("platform/") {
+        return module.map(|module| format!("platform depends on the module {module}"));
+    }
+    let rest = path.strip_prefix("modules/")?;
+    let own = rest.split('/').next()?;
+    let is_ours = dependency.starts_with("q-") || module.is_some();
+    if rest.contains("/api/") {
+        let is_allowed = matches!(dependency, "q-core" | "q-contract") || is_for_tests;
+        return (is_ours && !is_allowed)
+            .then(|| format!("an api crate knows only q-core and q-contract of ours, not {dependency}"));
+    }
+    // Tests of a module may run its neighbours for real.
+    module
+        .filter(|module| *module == dependency && *module != own && !is_for_tests)
+        .map(|module| format!("reaches past {module}-api into {module}"))
+}
+
+fn dependency_name(line: &str) -> Option<&str> {
+    let (name, _) = line.split_once('=')?;
+    let name = name.trim().trim_end_matches(".workspace");
+    let is_name = !name.is_empty()
+        && name.chars().all(|letter| letter.is_alphanumeric() || matches!(letter, '-' | '_'));
+    is_name.then_some(name)
+}
