@@ -1,1 +1,15 @@
-//! qwallet-api
+//! What other modules and clients may see of qwallet: ids, wire types, endpoints, codes, events, and the
+//! exact bytes that are signed.
+//!
+//! **Invariant:** promises only. No rule of the ledger is decided here.
+
+pub mod endpoints;
+pub mod errors;
+pub mod events;
+pub mod ids;
+pub mod signing;
+pub mod types;
+
+pub use endpoints::*;
+pub use ids::{BatchId, ImportId, IntentId, TransactionId, WalletId};
+pub use types::*;

@@ -1,0 +1,185 @@
+//! The endpoints of qwallet.
+
+use q_contract::{Access, Text, codes, endpoint};
+
+use crate::{errors::*, types::*};
+
+endpoint! {
+    /// Opens a wallet for the caller.
+    pub CreateWallet = POST "/wallets" (CreateWalletRequest) -> Wallet;
+    status 201;
+    access Access::Identity("wallet:write");
+    errors [WALLET_EXISTS, codes::FORBIDDEN];
+    example { "label": "household" };
+}
+endpoint! {
+    /// Lists the caller's wallets.
+    pub ListWallets = GET "/wallets" (ListWalletsRequest) -> WalletList;
+    access Access::Identity("wallet:read");
+}
+endpoint! {
+    /// Shows a wallet.
+    ///
+    /// Answers 404 to everybody but the owner and those the owner allowed to read it.
+    pub GetWallet = GET "/wallets/{squidId}" (WalletPath) -> Wallet;
+    access Access::Identity("wallet:read");
+    errors [WALLET_NOT_FOUND];
+}
+endpoint! {
+    /// Tells what a wallet holds, now or at a past instant.
+    pub GetBalance = GET "/balance/{squidId}" (GetBalanceRequest) -> BalanceReport;
+    access Access::Identity("wallet:read");
+    errors [WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED];
+    tool "wallet.balance";
+}
+endpoint! {
+    /// Lists what changed a wallet's balance, newest first.
+    pub ListTransactions = GET "/transactions/{squidId}" (ListTransactionsRequest) -> EntryPage;
+    access Access::Identity("wallet:read");
+    errors [WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED];
+    tool "wallet.transactions";
+}
+endpoint! {
+    /// Shows a transaction with its transfers.
+    pub GetTransaction = GET "/tx/{transactionId}" (TransactionPath) -> Transaction;
+    access Access::Identity("wallet:read");
+    errors [TRANSACTION_NOT_FOUND];
+}
+endpoint! {
+    /// Lists the currencies.
+    pub ListCurrencies = GET "/currencies" (ListCurrenciesRequest) -> CurrencyList;
+    access Access::Identity("wallet:read");
+}
+endpoint! {
+    /// Tells what a payment would cost.
+    pub GetQuote = GET "/quote" (QuoteRequest) -> Quote;
+    access Access::Identity("wallet:read");
+    errors [CURRENCY_UNSUPPORTED, AMOUNT_MALFORMED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE];
+    tool "wallet.quote";
+}
+endpoint! {
+    /// Decides a payment from the caller's wallet; the answer holds the text to sign.
+    pub CreateIntent = POST "/intents" (CreateIntentRequest) -> Intent;
+    status 201;
+    access Access::Identity("wallet:write");
+    errors [
+        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, WALLET_NOT_FOUND, RECIPIENT_UNKNOWN, SELF_PAYMENT,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN,
+    ];
+    tool "wallet.intent";
+    example { "amount": "1.5", "currency": "QToken", "recipient": "QQ0000000000000000000000" };
+}
+endpoint! {
+    /// Lists the caller's intents, newest first.
+    pub ListIntents = GET "/intents" (ListIntentsRequest) -> IntentPage;
+    access Access::Identity("wallet:read");
+}
+endpoint! {
+    /// Shows an intent.
+    pub GetIntent = GET "/intents/{intentId}" (IntentPath) -> Intent;
+    access Access::Identity("wallet:read");
+    errors [INTENT_NOT_FOUND];
+}
+endpoint! {
+    /// Cancels an intent; what it held is free again.
+    pub CancelIntent = DELETE "/intents/{intentId}" (IntentPath) -> Intent;
+    access Access::Identity("wallet:write");
+    errors [INTENT_NOT_FOUND, INTENT_NOT_CANCELLABLE, QUEUE_FULL];
+}
+endpoint! {
+    /// Signs an intent: the amount and the fees are held until it is paid, cancelled or lapses.
+    pub SignIntent = POST "/sign" (SignRequest) -> SignedIntent;
+    access Access::Signed;
+    errors [
+        codes::IDEMPOTENCY_KEY_REUSED, INTENT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
+        WALLET_FROZEN, INSUFFICIENT_FUNDS, QUEUE_FULL,
+    ];
+    tool "wallet.sign";
+}
+endpoint! {
+    /// Settles a signed payment of the caller.
+    pub Pay = POST "/pay" (PayRequest) -> Transaction;
+    access Access::Identity("wallet:write");
+    errors [codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, QUEUE_FULL];
+    tool "wallet.pay";
+}
+endpoint! {
+    /// Pays in one step under one signature; the answer comes after the payment is on disk.
+    pub CreatePayment = POST "/payments" (PaymentRequest) -> Transaction;
+    status 201;
+    access Access::Signed;
+    errors [
+        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
+        WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT, RAIL_UNSUPPORTED,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, FEES_EXCEED_MAXIMUM,
+        INSUFFICIENT_FUNDS, QUEUE_FULL,
+    ];
+    tool "wallet.pay_once";
+}
+endpoint! {
+    /// Pays up to 8,190 recipients under one signature.
+    ///
+    /// Items that are refused are answered in place; with `atomic` one refusal undoes all.
+    pub CreateBatch = POST "/payments/batch" (BatchRequest) -> BatchResult;
+    access Access::Signed;
+    errors [
+        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, BATCH_TOO_LARGE,
+        codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RAIL_UNSUPPORTED,
+        FEES_EXCEED_MAXIMUM, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Puts money into circulation, or takes it out, under the signatures of two approvers.
+    pub Issue = POST "/issuance" (IssuanceRequest) -> Transaction;
+    status 201;
+    access Access::Signed;
+    errors [
+        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
+        WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, CURRENCY_UNSUPPORTED, AMOUNT_PRECISION,
+        AMOUNT_OUT_OF_RANGE, NOT_AN_APPROVER, APPROVAL_REQUIRED, INSUFFICIENT_FUNDS, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Gives test money. Exists only on an instance started as a demonstration.
+    pub Faucet = POST "/faucet" (FaucetRequest) -> Transaction;
+    status 201;
+    access Access::Identity("wallet:write");
+    errors [
+        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Reads a payout file (ISO 20022 pain.001.001.09 or .03) and reports on each line; nothing is paid yet.
+    pub CreateImport = POST "/imports" (ImportRequest) -> Import;
+    status 201;
+    access Access::Identity("wallet:write");
+    errors [IMPORT_INVALID, BATCH_TOO_LARGE, WALLET_NOT_FOUND];
+    consumes "application/xml" document;
+}
+endpoint! {
+    /// Shows the report on a payout file.
+    pub GetImport = GET "/imports/{importId}" (ImportPath) -> Import;
+    access Access::Identity("wallet:read");
+    errors [IMPORT_NOT_FOUND];
+}
+endpoint! {
+    /// Executes a payout file under one signature.
+    pub ExecuteImport = POST "/imports/{importId}/execute" (ExecuteImportRequest) -> BatchResult;
+    access Access::Signed;
+    errors [
+        codes::IDEMPOTENCY_KEY_REUSED, IMPORT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
+        FEES_EXCEED_MAXIMUM, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Sums both sides of the books; their difference is zero.
+    pub GetTrialBalance = GET "/ledger/trial-balance" (TrialBalanceRequest) -> TrialBalance;
+    access Access::Operator;
+}
+endpoint! {
+    /// Writes the whole books for another accounting program, or as replayable lines.
+    pub ExportLedger = GET "/ledger/export" (ExportRequest) -> Text;
+    access Access::Operator;
+    errors [EXPORT_NOT_REPRESENTABLE];
+}

@@ -1,0 +1,77 @@
+//! The refusals of qwallet, in the order in which they are checked: syntax, idempotency, not found, state,
+//! signature, recipient, currency and amount, wallet status, approvals, fees, funds.
+
+use q_contract::ErrorCode;
+
+/// An amount came as a JSON number.
+pub const AMOUNT_MUST_BE_STRING: ErrorCode =
+    ErrorCode::new("AMOUNT_MUST_BE_STRING", 400, "amounts are JSON strings");
+/// An amount is not a plain decimal.
+pub const AMOUNT_MALFORMED: ErrorCode =
+    ErrorCode::new("AMOUNT_MALFORMED", 400, "the amount is not a plain decimal such as 12.50");
+/// A batch has no items or too many.
+pub const BATCH_TOO_LARGE: ErrorCode = ErrorCode::new("BATCH_TOO_LARGE", 413, "the batch has too many items");
+/// A payout file cannot be read as what it says it is.
+pub const IMPORT_INVALID: ErrorCode = ErrorCode::new("IMPORT_INVALID", 422, "the payout file is refused");
+/// The wallet is not there, or the caller may not know.
+pub const WALLET_NOT_FOUND: ErrorCode = ErrorCode::new("WALLET_NOT_FOUND", 404, "the wallet does not exist");
+/// The intent is not there, or the caller may not know.
+pub const INTENT_NOT_FOUND: ErrorCode = ErrorCode::new("INTENT_NOT_FOUND", 404, "the intent does not exist");
+/// The transaction is not there, or the caller may not know.
+pub const TRANSACTION_NOT_FOUND: ErrorCode =
+    ErrorCode::new("TRANSACTION_NOT_FOUND", 404, "the transaction does not exist");
+/// The import is not there, or the caller may not know.
+pub const IMPORT_NOT_FOUND: ErrorCode = ErrorCode::new("IMPORT_NOT_FOUND", 404, "the import does not exist");
+/// The identity has a wallet already.
+pub const WALLET_EXISTS: ErrorCode =
+    ErrorCode::new("WALLET_EXISTS", 409, "the identity has a wallet already");
+/// The intent or signed order is past its time.
+pub const INTENT_EXPIRED: ErrorCode = ErrorCode::new("INTENT_EXPIRED", 410, "the payment order has expired");
+/// The intent, transaction or import is not in a state that allows this.
+pub const INVALID_STATE: ErrorCode =
+    ErrorCode::new("INVALID_STATE", 409, "the payment is not in a state that allows this");
+/// The intent can no longer be cancelled.
+pub const INTENT_NOT_CANCELLABLE: ErrorCode =
+    ErrorCode::new("INTENT_NOT_CANCELLABLE", 409, "the intent can no longer be cancelled");
+/// The signature does not authorise exactly this.
+pub const SIGNATURE_INVALID: ErrorCode =
+    ErrorCode::new("SIGNATURE_INVALID", 400, "the signature does not authorise this order");
+/// The recipient has no wallet here.
+pub const RECIPIENT_UNKNOWN: ErrorCode =
+    ErrorCode::new("RECIPIENT_UNKNOWN", 422, "the recipient has no wallet here");
+/// Payer and recipient are one wallet.
+pub const SELF_PAYMENT: ErrorCode = ErrorCode::new("SELF_PAYMENT", 422, "payer and recipient are one wallet");
+/// The rail is not one of this instance's.
+pub const RAIL_UNSUPPORTED: ErrorCode =
+    ErrorCode::new("RAIL_UNSUPPORTED", 422, "this instance does not offer the rail");
+/// The currency is not one of this instance's.
+pub const CURRENCY_UNSUPPORTED: ErrorCode =
+    ErrorCode::new("CURRENCY_UNSUPPORTED", 422, "this instance does not know the currency");
+/// The amount has more decimals than the currency.
+pub const AMOUNT_PRECISION: ErrorCode =
+    ErrorCode::new("AMOUNT_PRECISION", 422, "the amount has more decimals than the currency");
+/// The amount is zero or too large.
+pub const AMOUNT_OUT_OF_RANGE: ErrorCode =
+    ErrorCode::new("AMOUNT_OUT_OF_RANGE", 422, "the amount is out of range");
+/// The wallet may not pay or be paid now.
+pub const WALLET_FROZEN: ErrorCode = ErrorCode::new("WALLET_FROZEN", 409, "the wallet is frozen");
+/// Fewer than two distinct approvers allowed it.
+pub const APPROVAL_REQUIRED: ErrorCode =
+    ErrorCode::new("APPROVAL_REQUIRED", 409, "two different approvers must sign this");
+/// A signer may not approve this.
+pub const NOT_AN_APPROVER: ErrorCode =
+    ErrorCode::new("NOT_AN_APPROVER", 403, "a signer may not approve this");
+/// The fees are above what the payer signed.
+pub const FEES_EXCEED_MAXIMUM: ErrorCode =
+    ErrorCode::new("FEES_EXCEED_MAXIMUM", 422, "the fees are above the signed maximum");
+/// The wallet does not hold enough.
+pub const INSUFFICIENT_FUNDS: ErrorCode =
+    ErrorCode::new("INSUFFICIENT_FUNDS", 422, "the wallet does not hold enough");
+/// Another item of the same atomic batch was refused.
+pub const BATCH_ROLLED_BACK: ErrorCode =
+    ErrorCode::new("BATCH_ROLLED_BACK", 409, "another item of the atomic batch was refused");
+/// More payments are waiting than the ledger takes on.
+pub const QUEUE_FULL: ErrorCode = ErrorCode::new("QUEUE_FULL", 503, "too many payments are waiting");
+/// The books cannot be written in the format without loss.
+pub const EXPORT_NOT_REPRESENTABLE: ErrorCode =
+    ErrorCode::new("EXPORT_NOT_REPRESENTABLE", 422, "the books cannot be written in this format");

@@ -1,0 +1,28 @@
+//! The typed ids of qwallet.
+
+q_core::typed_id!(
+    /// A wallet.
+    WalletId,
+    "wallet_"
+);
+q_core::typed_id!(
+    /// A payment that was decided but perhaps not yet signed.
+    IntentId,
+    "intent_"
+);
+q_core::typed_id!(
+    /// A transaction: one linked group of transfers. `tx_` and 32 digits are exactly the 35 characters of
+    /// ISO 20022 `Max35Text`.
+    TransactionId,
+    "tx_"
+);
+q_core::typed_id!(
+    /// Many payments signed once.
+    BatchId,
+    "batch_"
+);
+q_core::typed_id!(
+    /// A payout file that was read and checked.
+    ImportId,
+    "import_"
+);

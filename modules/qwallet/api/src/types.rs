@@ -1,0 +1,671 @@
+//! The requests and answers of qwallet on the wire.
+
+use std::collections::BTreeMap;
+
+use q_contract::{Problem, json_types};
+use q_core::{AmountText, Did, PageLimit, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{BatchId, ImportId, IntentId, TransactionId, WalletId};
+
+/// The most items one batch or payout file may have.
+pub const BATCH_ITEMS_MAX: usize = 8_190;
+
+/// Declares wire types with the house's JSON conventions.
+macro_rules! wire {
+    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident : $type:ty),* $(,)? })+) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name { $($(#[$field_meta])* pub $field: $type),* }
+    )+};
+}
+
+wire! {
+    /// Opens a wallet.
+    pub struct CreateWalletRequest {
+        /// Whose wallet; the caller when absent, and nobody else but for operators.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub owner: Option<Did>,
+        /// A name for people, at most 100 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub label: Option<String>,
+    }
+
+    /// Names a wallet: owner's DID, wallet id or wallet reference.
+    pub struct WalletPath {
+        /// DID, `wallet_…` or wallet reference.
+        pub squid_id: String,
+    }
+
+    /// The wallets of the caller.
+    pub struct ListWalletsRequest {}
+
+    /// What one wallet holds of one currency.
+    pub struct Balance {
+        /// What can be spent now: posted less held plus credit.
+        pub available: AmountText,
+        /// What is settled; negative only within a credit limit.
+        pub posted: AmountText,
+        /// Held for payments signed and not yet settled.
+        pub pending_out: AmountText,
+        /// Coming in from payments signed and not yet settled.
+        pub pending_in: AmountText,
+        /// How far below zero it may go.
+        pub credit_limit: AmountText,
+    }
+
+    /// A wallet.
+    pub struct Wallet {
+        /// Its id.
+        pub wallet_id: WalletId,
+        /// Its short reference with check digits, for people, files and codes.
+        pub wallet_ref: String,
+        /// Whose it is.
+        pub owner: Did,
+        /// A name for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub label: Option<String>,
+        /// `ACTIVE` or `FROZEN`.
+        pub status: String,
+        /// By currency code.
+        pub balances: BTreeMap<String, Balance>,
+        /// The rails it can use.
+        pub rails: Vec<String>,
+        /// When it was opened.
+        pub created_at: Timestamp,
+    }
+
+    /// Several wallets.
+    pub struct WalletList {
+        /// Them.
+        pub items: Vec<Wallet>,
+    }
+
+    /// Asks what a wallet holds.
+    pub struct GetBalanceRequest {
+        /// DID, `wallet_…` or wallet reference.
+        pub squid_id: String,
+        /// Only this currency.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub currency: Option<String>,
+        /// As it was settled at this past instant; now when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub at: Option<Timestamp>,
+    }
+
+    /// The state of the books an answer was read from.
+    pub struct AsOf {
+        /// The number of the last commit.
+        pub commit: i64,
+        /// Its time.
+        pub time: Timestamp,
+    }
+
+    /// What a wallet holds.
+    pub struct BalanceReport {
+        /// The wallet.
+        pub wallet_id: WalletId,
+        /// Its reference.
+        pub wallet_ref: String,
+        /// By currency code.
+        pub balances: BTreeMap<String, Balance>,
+        /// From when this is.
+        pub as_of: AsOf,
+    }
+
+    /// Asks for a wallet's history, newest first.
+    pub struct ListTransactionsRequest {
+        /// DID, `wallet_…` or wallet reference.
+        pub squid_id: String,
+        /// The currency; the instance's first when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub currency: Option<String>,
+        /// Not before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from: Option<Timestamp>,
+        /// Before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub to: Option<Timestamp>,
+        /// Where the last page ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub cursor: Option<String>,
+        /// How many.
+        #[serde(default)]
+        pub limit: PageLimit,
+    }
+
+    /// One change of one account.
+    pub struct Entry {
+        /// The transaction it belongs to.
+        pub transaction_id: TransactionId,
+        /// The transaction's kind: `payment`, `issuance`, `faucet`.
+        pub r#type: String,
+        /// Why: `principal`, `platformFee`, `networkFee`, `mint`, `burn`.
+        pub leg: String,
+        /// `posted`, `held`, `settled` or `voided`.
+        pub phase: String,
+        /// Received (positive) or given (negative); a held amount has not moved yet.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// The settled balance after it.
+        pub balance_after: AmountText,
+        /// The account's version after it; gap-free.
+        pub account_version: i64,
+        /// The other side: a wallet reference or the name of a house account.
+        pub counterparty: String,
+        /// The payer's purpose.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// When.
+        pub at: Timestamp,
+    }
+
+    /// A page of history.
+    pub struct EntryPage {
+        /// The entries, newest first.
+        pub items: Vec<Entry>,
+        /// Where the next page begins; absent on the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub next_cursor: Option<String>,
+    }
+
+    /// The fees of one payment, which the payer pays on top.
+    pub struct Fees {
+        /// For the rail.
+        pub network: AmountText,
+        /// For the house.
+        pub platform: AmountText,
+        /// Both.
+        pub total: AmountText,
+    }
+
+    /// One end of a transaction.
+    pub struct Party {
+        /// The wallet's reference, or the name of a house account.
+        pub wallet_ref: String,
+        /// Whose wallet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub owner: Option<Did>,
+    }
+
+    /// One transfer of a transaction.
+    pub struct Leg {
+        /// Its place in the journal.
+        pub seq: i64,
+        /// Why: `principal`, `platformFee`, `networkFee`, `mint`, `burn`.
+        pub leg: String,
+        /// `posted`, `held`, `settled` or `voided`.
+        pub phase: String,
+        /// The account that gave.
+        pub debit: String,
+        /// The account that received.
+        pub credit: String,
+        /// How much.
+        pub amount: AmountText,
+        /// The hash under the commit's root, lower-case hexadecimal.
+        pub leaf_hash: String,
+    }
+
+    /// A transaction.
+    pub struct Transaction {
+        /// Its id.
+        pub transaction_id: TransactionId,
+        /// `payment`, `issuance`, `faucet`.
+        pub r#type: String,
+        /// `SIGNED`, `SETTLED`, `CANCELLED` or `EXPIRED`.
+        pub status: String,
+        /// What the recipient gets.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// What the payer pays on top.
+        pub fees: Fees,
+        /// Who gives.
+        pub from: Party,
+        /// Who receives.
+        pub to: Party,
+        /// The payer's purpose.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// The payer's reference.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub client_ref: Option<String>,
+        /// The intent it fulfils.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub intent_id: Option<IntentId>,
+        /// The batch it was part of.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub batch_id: Option<BatchId>,
+        /// When it was accepted.
+        pub created_at: Timestamp,
+        /// When it was settled.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub settled_at: Option<Timestamp>,
+        /// The leaf hash of the settled principal, lower-case hexadecimal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub settlement_hash: Option<String>,
+        /// The commit that settled it, or held it.
+        pub commit: i64,
+        /// The transfers, where they were asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub legs: Vec<Leg>,
+    }
+
+    /// Names a transaction.
+    pub struct TransactionPath {
+        /// `tx_…`
+        pub transaction_id: TransactionId,
+    }
+
+    /// Asks for the currencies.
+    pub struct ListCurrenciesRequest {}
+
+    /// A currency.
+    pub struct Currency {
+        /// Its code.
+        pub code: String,
+        /// Its decimals.
+        pub scale: u8,
+        /// The smallest payment.
+        pub min: AmountText,
+        /// The largest payment.
+        pub max: AmountText,
+        /// The rails that carry it.
+        pub rails: Vec<String>,
+        /// The three-letter code under which payout files name it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub iso_alias: Option<String>,
+    }
+
+    /// The currencies.
+    pub struct CurrencyList {
+        /// Them.
+        pub items: Vec<Currency>,
+    }
+
+    /// Asks what a payment would cost.
+    pub struct QuoteRequest {
+        /// What the recipient is to get.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+    }
+
+    /// What a payment would cost.
+    pub struct Quote {
+        /// What the recipient gets.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// What the payer pays on top.
+        pub fees: Fees,
+        /// Which version of the fee schedule this is from.
+        pub schedule_version: u32,
+        /// Seconds until it settles.
+        pub estimated_time: u32,
+        /// Until when it holds.
+        pub valid_until: Timestamp,
+    }
+
+    /// Decides a payment from the caller's wallet, to be signed next.
+    pub struct CreateIntentRequest {
+        /// What the recipient is to get.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// DID, wallet id or wallet reference.
+        pub recipient: String,
+        /// What it is for, at most 500 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// Seconds until it lapses: 60 to 86,400, 3,600 when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub expires_in: Option<u32>,
+        /// The paying wallet, when the caller has several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wallet: Option<String>,
+    }
+
+    /// A payment that was decided.
+    pub struct Intent {
+        /// Its id.
+        pub intent_id: IntentId,
+        /// `PENDING`, `SIGNED`, `SETTLED`, `EXPIRED` or `CANCELLED`.
+        pub status: String,
+        /// What the recipient is to get.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// As it was named.
+        pub recipient: String,
+        /// The paying wallet's reference.
+        pub wallet: String,
+        /// What it is for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// What the payer pays on top.
+        pub fees: Fees,
+        /// The exact text to sign (canonical JSON, to be the payload of a compact JWS).
+        pub signing_input: String,
+        /// `sign`, `pay` or `none`.
+        pub next_action: String,
+        /// The transaction, once signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub transaction_id: Option<TransactionId>,
+        /// When it was made.
+        pub created_at: Timestamp,
+        /// When it lapses.
+        pub expires_at: Timestamp,
+    }
+
+    /// Names an intent.
+    pub struct IntentPath {
+        /// `intent_…`
+        pub intent_id: IntentId,
+    }
+
+    /// Asks for the caller's intents, newest first.
+    pub struct ListIntentsRequest {
+        /// Only those with this status.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub status: Option<String>,
+        /// Where the last page ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub cursor: Option<String>,
+        /// How many.
+        #[serde(default)]
+        pub limit: PageLimit,
+    }
+
+    /// A page of intents.
+    pub struct IntentPage {
+        /// The intents, newest first.
+        pub items: Vec<Intent>,
+        /// Where the next page begins; absent on the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub next_cursor: Option<String>,
+    }
+
+    /// Signs an intent: its amount and fees are held.
+    pub struct SignRequest {
+        /// The intent.
+        pub intent_id: IntentId,
+        /// The compact JWS over the intent's `signingInput`.
+        pub signature: String,
+    }
+
+    /// A signed intent.
+    pub struct SignedIntent {
+        /// The transaction that was made.
+        pub transaction_id: TransactionId,
+        /// The intent.
+        pub intent_id: IntentId,
+        /// The signature, as it was accepted.
+        pub signature: String,
+        /// When the hold lapses.
+        pub hold_expires_at: Timestamp,
+        /// Gas on a chain; `null` on the internal rail.
+        pub gas_estimate: Option<AmountText>,
+    }
+
+    /// Settles a signed payment.
+    pub struct PayRequest {
+        /// The transaction `sign` made.
+        pub transaction_id: TransactionId,
+    }
+
+    /// Pays in one step: decided, signed and settled in one commit.
+    pub struct PaymentRequest {
+        /// What the recipient is to get.
+        pub amount: AmountText,
+        /// The payer's own reference, at most 35 characters.
+        pub client_ref: String,
+        /// The currency.
+        pub currency: String,
+        /// Until when the order may be executed, RFC 3339; at most a day ahead.
+        pub expires_at: String,
+        /// The most the payer will pay in fees.
+        pub max_fees: AmountText,
+        /// Unique per payer, 8 to 64 characters: an order is executed once.
+        pub nonce: String,
+        /// The payer.
+        pub payer: Did,
+        /// What it is for, at most 500 characters; not part of what is signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// The rail; `internal` when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rail: Option<String>,
+        /// DID, wallet id or wallet reference.
+        pub recipient: String,
+        /// The compact JWS over the order (`signing::PaymentOrder`).
+        pub signature: String,
+        /// The paying wallet: id or reference.
+        pub wallet: String,
+    }
+
+    /// One payment of a batch. Its members stand in canonical order.
+    pub struct BatchItem {
+        /// What the recipient is to get.
+        pub amount: AmountText,
+        /// The payer's own reference, at most 35 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub client_ref: Option<String>,
+        /// The currency.
+        pub currency: String,
+        /// What it is for, at most 500 characters.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// DID, wallet id or wallet reference.
+        pub recipient: String,
+    }
+
+    /// Pays many under one signature.
+    pub struct BatchRequest {
+        /// Whether all items live or die together; `false` when absent.
+        #[serde(default)]
+        pub atomic: bool,
+        /// The payer's own reference, at most 35 characters.
+        pub client_ref: String,
+        /// Until when the order may be executed, RFC 3339; at most a day ahead.
+        pub expires_at: String,
+        /// One to 8,190 payments.
+        pub items: Vec<BatchItem>,
+        /// The most the payer will pay in fees for all items together.
+        pub max_fees: AmountText,
+        /// Unique per payer, 8 to 64 characters.
+        pub nonce: String,
+        /// The payer.
+        pub payer: Did,
+        /// The rail; `internal` when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub rail: Option<String>,
+        /// The compact JWS over the order (`signing::BatchOrder`).
+        pub signature: String,
+        /// The paying wallet: id or reference.
+        pub wallet: String,
+    }
+
+    /// What became of one item: a transaction or a problem.
+    pub struct ItemResult {
+        /// The settled transaction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub transaction_id: Option<TransactionId>,
+        /// Why it was refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<serde_json::Value>")]
+        pub problem: Option<Problem>,
+    }
+
+    /// What became of a batch.
+    pub struct BatchResult {
+        /// Its id.
+        pub batch_id: BatchId,
+        /// How many items settled.
+        pub committed: u32,
+        /// In the order of the items.
+        pub results: Vec<ItemResult>,
+        /// When.
+        pub settled_at: Timestamp,
+    }
+
+    /// Puts money into circulation or takes it out, under two signatures.
+    pub struct IssuanceRequest {
+        /// `MINT` or `BURN`.
+        pub action: String,
+        /// How much.
+        pub amount: AmountText,
+        /// Compact JWS of at least two different approvers over one order (`signing::IssuanceOrder`).
+        pub approvals: Vec<String>,
+        /// The operators' own reference, at most 35 characters.
+        pub client_ref: String,
+        /// The currency.
+        pub currency: String,
+        /// Until when the order may be executed, RFC 3339; at most a day ahead.
+        pub expires_at: String,
+        /// Unique, 8 to 64 characters.
+        pub nonce: String,
+        /// The wallet that receives or gives: id or reference.
+        pub wallet: String,
+    }
+
+    /// Asks the test faucet of a demonstration instance for money.
+    pub struct FaucetRequest {
+        /// How much; at most 10,000 whole units.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// The wallet: DID, id or reference; the caller's when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wallet: Option<String>,
+    }
+
+    /// Reads a payout file without executing it.
+    pub struct ImportRequest {
+        /// The paying wallet, when the file does not name it; otherwise it must be the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wallet: Option<String>,
+        /// The pain.001 document (.001.03 or .001.09).
+        pub document: String,
+    }
+
+    /// What was read for one line of a payout file.
+    pub struct ImportLine {
+        /// Its place, from 1.
+        pub number: u32,
+        /// Where it stands in the document.
+        pub xpath: String,
+        /// The line of the text it begins on.
+        pub line: u32,
+        /// The file's end-to-end reference.
+        pub end_to_end_id: String,
+        /// The recipient's reference, as in the file.
+        pub recipient: String,
+        /// What the recipient is to get.
+        pub amount: AmountText,
+        /// The currency.
+        pub currency: String,
+        /// Why it would be refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<serde_json::Value>")]
+        pub problem: Option<Problem>,
+    }
+
+    /// The report on a payout file.
+    pub struct Import {
+        /// Its id.
+        pub import_id: ImportId,
+        /// `READ`, `EXECUTED`.
+        pub status: String,
+        /// The format, such as `pain.001.001.09`.
+        pub format: String,
+        /// The file's own message id.
+        pub message_id: String,
+        /// SHA-256 of the document, lower-case hexadecimal.
+        pub document_hash: String,
+        /// The paying wallet's reference.
+        pub wallet: String,
+        /// How many payments.
+        pub count: u32,
+        /// The sum the recipients get, by currency.
+        pub totals: BTreeMap<String, AmountText>,
+        /// The sum of the fees, by currency.
+        pub fees: BTreeMap<String, AmountText>,
+        /// How many lines would be refused as things stand.
+        pub refused: u32,
+        /// The exact text to sign, with nonce, bound on fees and expiry filled in.
+        pub signing_input: String,
+        /// Until when it may be executed.
+        pub expires_at: Timestamp,
+        /// The lines.
+        pub lines: Vec<ImportLine>,
+    }
+
+    /// Names an import.
+    pub struct ImportPath {
+        /// `import_…`
+        pub import_id: ImportId,
+    }
+
+    /// Executes a payout file that was read.
+    pub struct ExecuteImportRequest {
+        /// `import_…`
+        pub import_id: ImportId,
+        /// The compact JWS over the import's `signingInput`.
+        pub signature: String,
+    }
+
+    /// Asks for the trial balance.
+    pub struct TrialBalanceRequest {}
+
+    /// The two sides of the books in one currency.
+    pub struct TrialBalanceRow {
+        /// The currency.
+        pub currency: String,
+        /// The sum of all settled debits.
+        pub debits: AmountText,
+        /// The sum of all settled credits.
+        pub credits: AmountText,
+        /// The sum of all held debits.
+        pub debits_pending: AmountText,
+        /// The sum of all held credits.
+        pub credits_pending: AmountText,
+        /// Debits less credits; anything but zero is a fault.
+        pub difference: AmountText,
+        /// How much was issued and not withdrawn.
+        pub in_circulation: AmountText,
+    }
+
+    /// The two sides of the books.
+    pub struct TrialBalance {
+        /// By currency.
+        pub items: Vec<TrialBalanceRow>,
+        /// From when this is.
+        pub as_of: AsOf,
+    }
+
+    /// Asks for the whole books as a text.
+    pub struct ExportRequest {
+        /// `hledger`, `ledger` or `ndjson`.
+        pub format: String,
+    }
+}
+
+json_types!(
+    Wallet,
+    WalletList,
+    BalanceReport,
+    EntryPage,
+    Transaction,
+    CurrencyList,
+    Quote,
+    Intent,
+    IntentPage,
+    SignedIntent,
+    BatchResult,
+    Import,
+    TrialBalance,
+);
