@@ -1,6 +1,8 @@
 //! How a response becomes bytes and comes back: JSON for most, text or bytes where a standard says so.
 
-use schemars::{Schema, SchemaGenerator};
+use q_core::Page;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
 
 /// A response body. Implemented for JSON types by [`json_types!`](crate::json_types).
 pub trait Reply: Sized + Send + 'static {
@@ -67,6 +69,20 @@ impl Reply for () {
     }
     fn schema(_: &mut SchemaGenerator) -> Option<Schema> {
         None
+    }
+}
+
+/// A page of any JSON rows; here and not by macro, because both the trait and the type are foreign to modules.
+impl<T: Serialize + DeserializeOwned + JsonSchema + Send + 'static> Reply for Page<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+    fn encode(self) -> Vec<u8> {
+        serde_json::to_vec(&self).expect("a wire type has string keys and finite numbers")
+    }
+    fn decode(bytes: &[u8]) -> Result<Self, NotReadable> {
+        serde_json::from_slice(bytes).map_err(|error| NotReadable(error.to_string()))
+    }
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        Some(generator.subschema_for::<Self>())
     }
 }
 
