@@ -1,0 +1,13 @@
+//! The tests of q-ucan: official fixtures, a foreign implementation, hostile input, properties.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests fail by panicking and say what they skip"
+)]
+
+mod chains;
+mod fixtures;
+mod hostile;
+mod peer;
+mod support;

@@ -1,0 +1,171 @@
+//! npm `iso-ucan` 0.5.0: our tokens verify there, theirs verify here, and its known hole is closed here.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+    sync::Arc,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use q_ucan::{Delegation, Invocation, Ipld, Policy, Refusal, Rules, dag_json, policy::args};
+use serde_json::{Value, json};
+
+use crate::support::{draft, invoke, person, verifier};
+
+/// Asks the peer; nothing where it is not installed.
+fn peer(request: &Value) -> Option<Value> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracles/iso_ucan.mjs");
+    let Some(oracles) = std::env::var_os("Q_ORACLES") else {
+        assert!(std::env::var_os("Q_REQUIRE_ORACLES").is_none(), "iso-ucan is required and not installed");
+        eprintln!("skipped: iso-ucan (run cargo xtask test)");
+        return None;
+    };
+    let modules = std::path::Path::new(&oracles).join("node/node_modules");
+    let mut child = Command::new("node")
+        .arg(script)
+        .arg(modules)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("node runs");
+    child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "the peer failed");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn pack(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// What the peer makes of our invocation and proofs: "ok" or its complaint.
+fn verdict(invocation: &Invocation, proofs: &[Arc<Delegation>]) -> Option<String> {
+    let proofs: Vec<_> = proofs.iter().map(|proof| pack(proof.bytes())).collect();
+    let request = json!({"verify": {"invocation": pack(invocation.bytes()), "proofs": proofs}});
+    Some(peer(&request)?["verdict"].as_str().unwrap().to_owned())
+}
+
+/// The peer has no clock argument for invocations, so these tokens never end.
+fn endless_link(from: u8, to: u8, command: &str, policy: Policy) -> Arc<Delegation> {
+    let mut draft = draft(&person(from), &person(to).did, Some(&person(1).did), command);
+    draft.expires_at = None;
+    draft.policy = policy;
+    Arc::new(draft.sign(&person(from).key).unwrap())
+}
+
+fn endless_invocation(command: &str, proofs: &[Arc<Delegation>]) -> Invocation {
+    let cids: Vec<_> = proofs.iter().map(|proof| proof.cid()).collect();
+    let carol = person(3);
+    let mut draft = invoke(&carol, &person(1), command, &cids);
+    draft.expires_at = None;
+    draft.args.insert("resource".to_owned(), Ipld::String("qdrive:file:a".to_owned()));
+    draft.sign(&carol.key).unwrap()
+}
+
+fn ours(invocation: &Invocation, proofs: &[Arc<Delegation>]) -> Result<(), Refusal> {
+    let verifier = q_ucan::Verifier { rules: Rules::SPECIFICATION, ..verifier() };
+    verifier.invocation(invocation, proofs, &person(1).did, invocation.args()).map(|_| ())
+}
+
+#[test]
+fn our_tokens_verify_there() {
+    let pinned = Policy::pins_resource("qdrive:file:a");
+    let proofs = [
+        endless_link(1, 2, "/qdrive/file", pinned),
+        endless_link(2, 3, "/qdrive/file/read", Policy::default()),
+    ];
+    let invocation = endless_invocation("/qdrive/file/read", &proofs);
+    assert_eq!(ours(&invocation, &proofs), Ok(()));
+    let Some(verdict) = verdict(&invocation, &proofs) else { return };
+    assert_eq!(verdict, "ok");
+
+    // And it refuses what we refuse.
+    let other = [
+        endless_link(1, 2, "/qdrive/file", Policy::pins_resource("qdrive:file:b")),
+        endless_link(2, 3, "/qdrive/file/read", Policy::default()),
+    ];
+    let invocation = endless_invocation("/qdrive/file/read", &other);
+    assert_eq!(ours(&invocation, &other), Err(Refusal::MatchError));
+    assert_ne!(self::verdict(&invocation, &other).unwrap(), "ok");
+}
+
+#[test]
+fn the_command_prefix_attack_passes_there_and_not_here() {
+    let proofs = [endless_link(1, 3, "/crypto", Policy::default())];
+    let invocation = endless_invocation("/cryptocurrency", &proofs);
+    assert_eq!(ours(&invocation, &proofs), Err(Refusal::InvalidCommand));
+    let Some(verdict) = verdict(&invocation, &proofs) else { return };
+    assert_eq!(verdict, "ok", "the peer closed its hole: drop the known difference");
+}
+
+#[test]
+fn their_tokens_verify_here() {
+    let request = json!({"make": {
+        "seeds": [pack(&[1; 32]), pack(&[2; 32]), pack(&[3; 32])],
+        "commands": ["/qdrive/file", "/qdrive/file/read"],
+        "policy": [["==", ".resource", "qdrive:file:a"], ["like", ".resource", "qdrive:*"]],
+        "args": {"resource": "qdrive:file:a", "size": 3},
+    }});
+    for alg in ["Ed25519", "ES256", "ES256K"] {
+        let mut request = request.clone();
+        request["make"]["alg"] = alg.into();
+        let Some(answer) = peer(&request) else { return };
+        let decode = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
+        let proofs: Vec<_> = answer["proofs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|proof| Arc::new(Delegation::decode(&decode(&proof["bytes"])).unwrap()))
+            .collect();
+        for (proof, said) in proofs.iter().zip(answer["proofs"].as_array().unwrap()) {
+            assert_eq!(proof.cid().to_string(), said["cid"], "{alg}");
+            assert_eq!(proof.algorithm().name(), alg);
+        }
+        let invocation = Invocation::decode(&decode(&answer["invocation"])).unwrap();
+        let subject = invocation.subject().clone();
+        let verifier = q_ucan::Verifier { rules: Rules::SPECIFICATION, ..verifier() };
+        let judge = |at: &Ipld| verifier.invocation(&invocation, proofs.as_slice(), &subject, at).map(|_| ());
+        assert_eq!(judge(invocation.args()), Ok(()), "{alg}");
+        let elsewhere = args([("resource", Ipld::String("qdrive:file:b".to_owned()))]);
+        assert_eq!(judge(&elsewhere), Err(Refusal::MatchError), "{alg}");
+    }
+}
+
+#[test]
+fn policies_are_judged_alike() {
+    // Known differences, left out: a missing key of a map and an optional step (`.l[9]?`) are null in the
+    // specification; the peer says "no" to every statement about them.
+    let values = [
+        json!({"n": 1, "t": "a*b", "l": [1, 2, {"b": 3}], "m": {"x": "bob@example.com", "y": "eve"}}),
+        json!({"n": 2.5, "t": "", "l": [], "m": {}}),
+        json!({"n": -3, "t": "abba", "l": [[1], [2]], "m": {"x": null}}),
+    ];
+    let statements = [
+        json!(["==", ".n", 1]),
+        json!(["!=", ".n", 1]),
+        json!([">", ".n", 0]),
+        json!(["<=", ".n", 2.5]),
+        json!(["<", ".t", 1]),
+        json!(["like", ".t", "a*b*"]),
+        json!(["like", ".t", "a\\*b"]),
+        json!(["like", ".n", "*"]),
+        json!(["==", ".l[0]", 1]),
+        json!(["==", ".l[-1]", {"b": 3}]),
+        json!(["==", ".l[9]", null]),
+        json!(["==", ".l[1:]", [2, {"b": 3}]]),
+        json!(["any", ".m", ["like", ".", "*@example.com"]]),
+        json!(["all", ".m", ["like", ".", "*"]]),
+        json!(["and", []]),
+        json!(["or", []]),
+        json!(["not", ["or", [["==", ".n", 1], [">", ".n", 2]]]]),
+    ];
+    let request = json!({"policies": {"args": values, "statements": statements}});
+    let Some(answer) = peer(&request) else { return };
+    for (value, row) in values.iter().zip(answer["verdicts"].as_array().unwrap()) {
+        for (statement, theirs) in statements.iter().zip(row.as_array().unwrap()) {
+            let policy = Policy::from_ipld(&dag_json::from_json(&json!([statement])).unwrap()).unwrap();
+            let holds = policy.check(&dag_json::from_json(value).unwrap()).is_ok();
+            assert_eq!(Some(holds), theirs.as_bool(), "{statement} on {value}");
+        }
+    }
+}
