@@ -8,4 +8,6 @@
 
 pub mod connection;
 pub mod generator;
+pub mod orders;
 pub mod report;
+pub mod rounds;
