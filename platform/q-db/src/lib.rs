@@ -1,1 +1,40 @@
-//! q-db
+//! Rows, events, audit entries and idempotency records in one commit, on SQLite or PostgreSQL.
+//!
+//! A module writes one SQL text with `$n` parameters over INTEGER/BIGINT, TEXT and BLOB/BYTEA columns
+//! and runs it inside [`Db::read`] or [`Db::write`]; which engine answers is configuration. Storage is
+//! synchronous code on its own threads (docs/decisions/0001), so the code inside is plain Rust.
+//!
+//! **Invariant:** no other crate knows which engine runs, and no write is answered before its commit
+//! is durable.
+
+// The rest of the house is kept away from these types; this crate is where they live.
+#![expect(clippy::disallowed_types, reason = "this is the crate that knows the engines")]
+
+mod bulk;
+mod config;
+mod db;
+mod engine;
+mod error;
+mod health;
+mod job;
+mod migrations;
+mod postgres;
+mod shared;
+mod sqlite;
+mod streams;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod trace;
+mod tx;
+mod value;
+
+pub use bulk::{Column, ColumnType};
+pub use config::DbConfig;
+pub use db::{Answer, Db};
+pub use error::{ConstraintKind, DbError, OpenError, Source};
+pub use health::Stats;
+pub use migrations::{Migration, Migrations};
+pub use q_core::RequestKey;
+pub use streams::{AuditRow, OutboxRow};
+pub use tx::{Reader, Tx};
+pub use value::{FromValue, Row, Value};

@@ -1,0 +1,160 @@
+//! Group commit: the writes that queue up while one commit syncs share the next one.
+//!
+//! Each write runs under its own savepoint, so that one refusal undoes one write. Answers wait for
+//! the commit, refusals too: a refusal may rest on a row of the same batch.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::Receiver;
+
+use crate::{
+    DbError,
+    engine::Connection,
+    job::{Attempt, WriteJob},
+    shared::Shared,
+    sqlite::SqliteConnection,
+    tx::Tx,
+};
+
+/// The most writes one commit carries.
+const BATCH_JOBS_MAX: usize = 1_024;
+/// How long a batch may keep collecting. Bounds the wait of the first write in it.
+const BATCH_COLLECT_MAX: Duration = Duration::from_millis(25);
+
+pub(super) struct Writer {
+    pub path: PathBuf,
+    pub shared: Arc<Shared>,
+    pub connection: Option<SqliteConnection>,
+    /// Held while this writer lives, so that no second process writes.
+    pub lock: std::fs::File,
+}
+
+impl Writer {
+    /// Serves writes until the queue is closed, then folds the log into the file.
+    pub fn run(mut self, queue: &Receiver<Box<dyn WriteJob>>) {
+        while let Ok(first) = queue.recv() {
+            self.batch(first, queue);
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
+            tracing::warn!(error = %error, store = self.shared.module, "the log stays beside the store");
+        }
+        drop(self.lock);
+    }
+
+    fn batch(&mut self, first: Box<dyn WriteJob>, queue: &Receiver<Box<dyn WriteJob>>) {
+        let mut jobs = Vec::new();
+        let outcome = self.transaction(first, queue, &mut jobs);
+        if let Err(error) = &outcome {
+            tracing::error!(error = %error, store = self.shared.module, writes = jobs.len(), "a commit failed");
+            self.recover(error);
+        }
+        for job in jobs {
+            job.answer(outcome.clone());
+        }
+    }
+
+    fn transaction(
+        &mut self,
+        first: Box<dyn WriteJob>,
+        queue: &Receiver<Box<dyn WriteJob>>,
+        jobs: &mut Vec<Box<dyn WriteJob>>,
+    ) -> Result<(), DbError> {
+        let began = Instant::now();
+        let mut next = Some(first);
+        let mut has_news = false;
+        let mut is_dirty = false;
+        if let Err(error) = self.begin() {
+            jobs.extend(next.take());
+            return Err(error);
+        }
+        while let Some(mut job) = next.take() {
+            if !job.is_abandoned() {
+                let attempt = self.attempt(job.as_mut());
+                jobs.push(job);
+                let attempt = attempt?;
+                has_news |= attempt.has_news;
+                is_dirty |= attempt.is_kept;
+            }
+            if jobs.len() < BATCH_JOBS_MAX && began.elapsed() < BATCH_COLLECT_MAX {
+                next = queue.try_recv().ok();
+            }
+        }
+        self.commit(is_dirty)?;
+        self.shared.committed(jobs.len(), has_news);
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<(), DbError> {
+        if self.connection.is_none() {
+            self.connection = Some(super::open::writer_connection(&self.path)?);
+        }
+        #[cfg(feature = "testing")]
+        self.inject()?;
+        self.connection().step("BEGIN IMMEDIATE")
+    }
+
+    /// Turns the switches of [`crate::testing::Faults`] into what the engine itself would report.
+    #[cfg(feature = "testing")]
+    fn inject(&mut self) -> Result<(), DbError> {
+        let pages = if self.shared.faults.is_full.load(Ordering::SeqCst) { 1 } else { 4_294_967_294_u32 };
+        // A bound below the present size means the present size.
+        self.connection().query(&format!("PRAGMA max_page_count = {pages}"), &[], &mut |_| true)
+    }
+
+    /// Runs one write under its savepoint. An error here ends the whole batch.
+    fn attempt(&mut self, job: &mut dyn WriteJob) -> Result<Attempt, DbError> {
+        let shared = self.shared.clone();
+        let connection = self.connection();
+        connection.step("SAVEPOINT job")?;
+        let mut tx = Tx::new(Connection::Sqlite(&mut *connection), &shared);
+        let mut attempt = job.attempt(&mut tx);
+        attempt.has_news = tx.has_news() && attempt.is_kept;
+        let failure = tx.into_failure();
+        if connection.is_idle() {
+            // A full disk or a failed read made SQLite roll back everything, the earlier writes too.
+            return Err(failure.unwrap_or(DbError::Aborted));
+        }
+        if !attempt.is_kept {
+            connection.step("ROLLBACK TO job")?;
+        }
+        connection.step("RELEASE job")?;
+        Ok(attempt)
+    }
+
+    fn commit(&mut self, is_dirty: bool) -> Result<(), DbError> {
+        let clock = self.shared.clock.load(Ordering::Relaxed);
+        let connection = self.connection();
+        if is_dirty {
+            connection.execute(
+                "UPDATE q_store SET value = $1 WHERE name = 'clock'",
+                crate::params![clock.to_string()],
+            )?;
+        }
+        #[cfg(feature = "testing")]
+        if self.shared.faults.commit_fails.swap(false, Ordering::SeqCst) {
+            return Err(crate::sqlite::failed_sync());
+        }
+        self.connection().step("COMMIT")
+    }
+
+    /// Makes the handle usable again. After a failed sync the pages in memory are not trusted: the
+    /// next write starts from a fresh connection.
+    fn recover(&mut self, error: &DbError) {
+        let Some(connection) = &self.connection else { return };
+        let is_rolled_back = connection.is_idle() || connection.run("ROLLBACK").is_ok();
+        if !is_rolled_back || matches!(error, DbError::Unavailable(_) | DbError::Corrupt(_)) {
+            self.connection = None;
+        }
+    }
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.connection.as_mut().expect("begin has opened the connection")
+    }
+}

@@ -1,0 +1,158 @@
+//! What was answered is there, what was not answered is whole or absent.
+
+use q_core::Env;
+use q_db::{DbError, on_each_engine, params, testing::TestStores};
+
+use crate::{LEDGER, counter, open};
+
+on_each_engine!(a_store_dropped_in_mid_flight_keeps_what_it_answered, async |stores| {
+    let db = open(stores).await;
+    let mut answered = 0;
+    for round in 0..20_i64 {
+        let write = db.write(move |tx| {
+            tx.execute("INSERT INTO counters VALUES ($1, $2)", params![format!("r{round}"), round])
+        });
+        if round % 3 == 0 {
+            // The caller goes away: the write happens or not, but never half.
+            drop(tokio::time::timeout(std::time::Duration::ZERO, write).await);
+        } else {
+            write.await.unwrap();
+            answered += 1;
+        }
+    }
+    drop(db);
+    let db = open(stores).await;
+    let rows = db.read(|reader| reader.query("SELECT name, value FROM counters", &[])).await.unwrap();
+    for round in (0..20).filter(|round| round % 3 != 0) {
+        assert_eq!(counter(&db, &format!("r{round}")).await, round);
+    }
+    assert!(rows.len() >= answered);
+});
+
+on_each_engine!(a_closed_store_says_so, async |stores| {
+    let db = open(stores).await;
+    let pending = db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 1)", &[]));
+    assert_eq!(pending.await.unwrap(), 1);
+    db.close().await;
+    assert!(matches!(db.write(|_| Ok::<(), DbError>(())).await, Err(DbError::Closed)));
+    assert!(matches!(db.read(|_| Ok::<(), DbError>(())).await, Err(DbError::Closed)));
+    assert_eq!(counter(&open(stores).await, "a").await, 1);
+});
+
+fn sqlite_test(test: impl AsyncFn(&TestStores)) {
+    let stores = TestStores::sqlite();
+    q_db::testing::run(test(&stores));
+}
+
+#[test]
+fn writes_that_queue_up_share_their_syncs() {
+    sqlite_test(async |stores| {
+        let db = open(stores).await;
+        let before = db.stats().await.unwrap();
+        let tasks: Vec<_> = (0..500_i64)
+            .map(|number| {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    db.write(move |tx| {
+                        tx.execute("INSERT INTO counters VALUES ($1, 1)", params![number.to_string()])
+                    })
+                    .await
+                    .unwrap()
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let after = db.stats().await.unwrap();
+        assert_eq!(after.writes - before.writes, 500);
+        assert!(after.commits - before.commits < 250, "{} commits", after.commits - before.commits);
+    });
+}
+
+#[test]
+fn one_refusal_in_a_batch_undoes_one_write() {
+    sqlite_test(async |stores| {
+        let db = open(stores).await;
+        let tasks: Vec<_> = (0..200_i64)
+            .map(|number| {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    db.write(move |tx| {
+                        tx.execute("INSERT INTO counters VALUES ($1, 1)", params![number.to_string()])?;
+                        if number % 2 == 0 { Ok(()) } else { Err(DbError::NotOneRow(0)) }
+                    })
+                    .await
+                    .is_ok()
+                })
+            })
+            .collect();
+        for (task, number) in tasks.into_iter().zip(0..) {
+            assert_eq!(task.await.unwrap(), number % 2 == 0);
+        }
+        let count = db.read(|reader| reader.query_one("SELECT COUNT(*) FROM counters", &[])).await.unwrap();
+        assert_eq!(count.get::<i64>(0), 100);
+    });
+}
+
+#[test]
+fn a_failed_commit_is_never_reported_as_done() {
+    sqlite_test(async |stores| {
+        let db = open(stores).await;
+        db.faults().fail_next_commit();
+        let failed = db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 1)", &[])).await;
+        assert!(matches!(failed, Err(DbError::Unavailable(_))), "{failed:?}");
+        assert_eq!(counter(&db, "a").await, 0);
+        db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 2)", &[])).await.unwrap();
+        assert_eq!(counter(&db, "a").await, 2);
+        drop(db);
+        assert_eq!(counter(&open(stores).await, "a").await, 2);
+    });
+}
+
+#[test]
+fn a_full_disk_is_an_answer_and_goes_away() {
+    sqlite_test(async |stores| {
+        let db = open(stores).await;
+        db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 1)", &[])).await.unwrap();
+        db.faults().set_disk_full(true);
+        let fill = async || {
+            db.write(|tx| {
+                tx.execute(
+                    "INSERT INTO accounts VALUES ($1, 'o', 1, $2)",
+                    params![[1], "x".repeat(1_000_000)],
+                )
+            })
+            .await
+        };
+        let refused = fill().await;
+        assert!(matches!(refused, Err(DbError::Full(_))), "{refused:?}");
+        assert_eq!(counter(&db, "a").await, 1, "reading goes on");
+        db.faults().set_disk_full(false);
+        fill().await.unwrap();
+        assert_eq!(db.check().await.unwrap(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_damaged_page_is_found() {
+    sqlite_test(async |stores| {
+        let db = open(stores).await;
+        db.write(|tx| {
+            (0..2_000_i64).try_for_each(|number| {
+                tx.execute("INSERT INTO counters VALUES ($1, 1)", params![format!("{number:032}")]).map(drop)
+            })
+        })
+        .await
+        .unwrap();
+        db.close().await;
+        let q_db::DbConfig::Sqlite { path } = stores.config("ledger") else { unreachable!() };
+        let mut bytes = std::fs::read(&path).unwrap();
+        // The header of the last page: how many cells it has.
+        let page = bytes.len() - 4_096;
+        bytes[page..page + 8].fill(0xff);
+        std::fs::write(&path, bytes).unwrap();
+        let db = q_db::Db::open(&stores.config("ledger"), &LEDGER, &Env::system()).await.unwrap();
+        assert!(!db.check().await.unwrap().is_empty());
+    });
+}

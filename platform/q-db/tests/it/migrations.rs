@@ -1,0 +1,77 @@
+//! Stores that grow, and stores that are not ours to open.
+
+use q_core::Env;
+use q_db::{Migration, Migrations, OpenError, on_each_engine};
+
+const ONE: Migration = (1, "one", "CREATE TABLE one (id BIGINT NOT NULL PRIMARY KEY)");
+const TWO: Migration =
+    (2, "two", "CREATE TABLE two (id BIGINT NOT NULL PRIMARY KEY); INSERT INTO two VALUES (7)");
+const EDITED: Migration = (1, "one", "CREATE TABLE one (id TEXT NOT NULL PRIMARY KEY)");
+const BROKEN: Migration = (2, "broken", "CREATE TABLE three (id BIGINT); SELEC");
+
+const OLD: Migrations = Migrations::new("shop", &[ONE], &[ONE]);
+const NEW: Migrations = Migrations::new("shop", &[ONE, TWO], &[ONE, TWO]);
+
+on_each_engine!(a_newer_program_brings_the_store_up_to_date, async |stores| {
+    let env = Env::system();
+    stores.open(&OLD, &env).await.unwrap().close().await;
+    let db = stores.open(&NEW, &env).await.unwrap();
+    let row = db.read(|reader| reader.query_one("SELECT id FROM two", &[])).await.unwrap();
+    assert_eq!(row.get::<i64>(0), 7);
+    assert_eq!(db.stats().await.unwrap().migrations, 2);
+});
+
+on_each_engine!(an_older_program_refuses_a_newer_store, async |stores| {
+    let env = Env::system();
+    stores.open(&NEW, &env).await.unwrap().close().await;
+    let refused = stores.open(&OLD, &env).await.unwrap_err();
+    let message = refused.to_string();
+    assert!(matches!(refused, OpenError::Newer { store: 2, known: 1, .. }), "{message}");
+    assert!(message.contains("schema 2 (written by version") && message.contains("up to 1"), "{message}");
+});
+
+on_each_engine!(a_changed_past_is_refused, async |stores| {
+    let env = Env::system();
+    stores.open(&OLD, &env).await.unwrap().close().await;
+    let edited = Migrations::new("shop", &[EDITED], &[EDITED]);
+    let refused = stores.open(&edited, &env).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Changed { version: 1, .. }), "{refused}");
+});
+
+on_each_engine!(another_modules_store_is_refused, async |stores| {
+    let env = Env::system();
+    stores.open(&OLD, &env).await.unwrap().close().await;
+    let other = Migrations::new("bank", &[ONE], &[ONE]);
+    let refused = q_db::Db::open(&stores.config("shop"), &other, &env).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the store belongs to module shop, not to bank: check the configured path or URL"
+    );
+});
+
+on_each_engine!(a_failed_migration_leaves_the_store_as_it_was, async |stores| {
+    let env = Env::system();
+    stores.open(&OLD, &env).await.unwrap().close().await;
+    let broken = Migrations::new("shop", &[ONE, BROKEN], &[ONE, BROKEN]);
+    let refused = stores.open(&broken, &env).await.unwrap_err();
+    assert!(matches!(refused, OpenError::Migration { version: 2, .. }), "{refused}");
+    let db = stores.open(&NEW, &env).await.unwrap();
+    assert!(
+        db.read(|reader| reader.query("SELECT * FROM three", &[])).await.is_err(),
+        "half of it is gone too"
+    );
+});
+
+on_each_engine!(gaps_in_the_numbering_are_refused, async |stores| {
+    let gap = Migrations::new("shop", &[TWO], &[TWO]);
+    assert!(matches!(stores.open(&gap, &Env::system()).await, Err(OpenError::BadMigrations("shop"))));
+});
+
+#[tokio::test]
+async fn two_writers_of_one_file_are_refused() {
+    let stores = q_db::testing::TestStores::sqlite();
+    let env = Env::system();
+    let _first = stores.open(&OLD, &env).await.unwrap();
+    let refused = stores.open(&OLD, &env).await.unwrap_err().to_string();
+    assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+}
