@@ -86,6 +86,8 @@ pub trait Endpoint: Send + Sync + 'static {
     const PRODUCES: &'static str = <Self::Response as Reply>::CONTENT_TYPE;
     /// The media type and field of a request body that is not JSON.
     const CONSUMES: Option<(&'static str, &'static str)> = None;
+    /// The largest request body, in bytes.
+    const BODY_BYTES_MAX: usize = 1 << 20;
     /// Whether repeating the request is harmless by its nature, so that no key is asked for.
     const IS_IDEMPOTENT: bool = false;
 
@@ -118,6 +120,8 @@ pub struct Declaration {
     pub produces: &'static str,
     /// See [`Endpoint::CONSUMES`].
     pub consumes: Option<(&'static str, &'static str)>,
+    /// See [`Endpoint::BODY_BYTES_MAX`].
+    pub body_bytes_max: usize,
     /// See [`Endpoint::IS_IDEMPOTENT`].
     pub is_idempotent: bool,
     /// The schema of the request.
@@ -142,6 +146,7 @@ impl Declaration {
             tool: E::TOOL,
             produces: E::PRODUCES,
             consumes: E::CONSUMES,
+            body_bytes_max: E::BODY_BYTES_MAX,
             is_idempotent: E::IS_IDEMPOTENT,
             request_schema: |generator| E::Request::json_schema(generator),
             response_schema: |generator| <E::Response as Reply>::schema(generator),
@@ -182,6 +187,7 @@ pub fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str>
 ///     tool "wallet.create";
 ///     produces "text/plain";                      // answers another media type than the body's own
 ///     consumes "application/xml" document;        // the raw body becomes the String field `document`
+///     body_max 10 << 20;                          // bytes; 1 MiB when not said
 ///     idempotent true;                            // harmless to repeat: no Idempotency-Key is asked for
 ///     example { "label": "household" };
 /// }
@@ -197,6 +203,7 @@ macro_rules! endpoint {
         $(tool $tool:literal;)?
         $(produces $produces:literal;)?
         $(consumes $consumes:literal $field:ident;)?
+        $(body_max $body_max:expr;)?
         $(idempotent $idempotent:literal;)?
         $(example $example:tt;)?
     ) => {
@@ -217,6 +224,7 @@ macro_rules! endpoint {
             $(const TOOL: Option<&'static str> = Some($tool);)?
             $(const PRODUCES: &'static str = $produces;)?
             $(const CONSUMES: Option<(&'static str, &'static str)> = Some(($consumes, stringify!($field)));)?
+            $(const BODY_BYTES_MAX: usize = $body_max;)?
             $(const IS_IDEMPOTENT: bool = $idempotent;)?
             $(fn example() -> Option<$crate::macro_support::serde_json::Value> {
                 Some($crate::macro_support::serde_json::json!($example))

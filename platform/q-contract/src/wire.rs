@@ -6,7 +6,7 @@
 use std::{collections::HashMap, fmt::Write as _};
 
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::SchemaGenerator;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -91,7 +91,7 @@ fn kind_of(schema: &Value, definitions: &Value, depth: u8) -> Kind {
     }
 }
 
-/// Puts the parts of a request together and reads them as `E::Request`.
+/// Puts the parts of a request together and reads them as `E::Request`; `path` is already percent-decoded.
 pub fn decode<E: Endpoint>(
     shape: &Shape,
     path: &[(String, String)],
@@ -112,8 +112,7 @@ pub fn decode<E: Endpoint>(
         fields = serde_json::from_slice(body).map_err(|error| unreadable(&error, E::ERRORS))?;
     }
     for (name, text) in path {
-        let text = percent_decode_str(text).decode_utf8().map_err(|_| not_text(name))?;
-        insert(&mut fields, name, shape.value(name, &text))?;
+        insert(&mut fields, name, shape.value(name, text))?;
     }
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     for (count, (name, text)) in pairs.enumerate() {
@@ -132,10 +131,6 @@ fn insert(fields: &mut Map<String, Value>, name: &str, value: Value) -> Result<(
     Ok(())
 }
 
-fn not_text(name: &str) -> Problem {
-    Problem::new(&codes::INVALID_REQUEST).detail(format!("the path parameter {name} is not UTF-8 text"))
-}
-
 /// A refusal for content that cannot be read.
 ///
 /// A type whose refusal has a code of its own begins its message with `CODE: `; the endpoint's list
@@ -149,6 +144,11 @@ fn unreadable(error: &serde_json::Error, own: &[ErrorCode]) -> Problem {
     }
     let hint = "compare the request with this operation in /openapi.json";
     Problem::new(&codes::INVALID_REQUEST).detail(message).hint(hint)
+}
+
+/// The fields of an `application/x-www-form-urlencoded` body.
+pub fn form_pairs(body: &[u8]) -> impl Iterator<Item = (String, String)> {
+    form_urlencoded::parse(body).map(|(name, value)| (name.into_owned(), value.into_owned()))
 }
 
 /// Splits `request` into the URI (path and query) and the body that carry it.
@@ -229,7 +229,7 @@ mod tests {
         let (uri, body) = encode::<GetSearch>(&request).unwrap();
         assert_eq!(uri, "/owners/a%2Fb%20%C3%BC/things?isOpen=true&limit=7");
         assert!(body.is_empty());
-        let path = [("ownerId".to_owned(), "a%2Fb%20%C3%BC".to_owned())];
+        let path = [("ownerId".to_owned(), "a/b ü".to_owned())];
         let read =
             decode::<GetSearch>(&Shape::of::<GetSearch>(), &path, Some("isOpen=true&limit=7"), b"").unwrap();
         assert_eq!(read, request);

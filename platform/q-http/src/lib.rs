@@ -1,1 +1,30 @@
-//! q-http
+//! The server around every module: decoding, callers, bounds, limits, problems, health, metrics, tools.
+//!
+//! A module lists its endpoints in an [`Api`]; [`Shell::mount`] turns the list into a router in which each
+//! request passes the same pipeline ([`pipeline`]). A module never sees a header it did not ask for.
+//!
+//! **Invariant:** no endpoint is reachable that is neither declared nor one of the platform's own.
+
+mod api;
+mod context;
+mod front_door;
+pub mod health;
+mod local;
+mod mcp;
+pub mod metrics;
+mod pipeline;
+mod platform;
+mod rate_limit;
+mod reply;
+mod server;
+pub mod shell;
+
+pub use api::{Api, ApiBuilder};
+pub use context::Context;
+pub use front_door::{FrontDoor, Upstream};
+pub use health::Check;
+pub use local::local_handler;
+pub use rate_limit::RateLimits;
+pub use reply::storage_problem;
+pub use server::{PeerAddress, serve};
+pub use shell::Shell;

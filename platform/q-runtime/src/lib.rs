@@ -1,1 +1,16 @@
-//! q-runtime
+//! What makes a module a running service: configuration, ground to stand on, start, jobs, drain and stop.
+//!
+//! **Invariant:** knows modules only through the [`Module`] trait, never by name.
+
+pub mod config;
+mod ground;
+mod house;
+mod job;
+pub mod log;
+mod module;
+
+pub use config::{Config, ConfigError, Setting, Settings};
+pub use ground::{Directory, Ground, Instance, Peers};
+pub use house::{Beam, House};
+pub use job::Job;
+pub use module::{Finding, Module};

@@ -1,0 +1,135 @@
+//! Endpoints marked as tools, offered over the Model Context Protocol (2025-06-18, streamable HTTP).
+//!
+//! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open.
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, routing::post};
+use http::{Request, Response, StatusCode, request::Parts};
+use http_body_util::{BodyExt as _, Limited};
+use q_contract::{Problem, codes};
+use q_core::{Caller, RequestKey};
+use serde_json::{Value, json};
+
+use crate::{
+    Context,
+    api::{Input, Route},
+    pipeline, platform,
+    reply::problem_response,
+    shell::Mounted,
+};
+
+const PROTOCOL_VERSION: &str = "2025-06-18";
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// JSON-RPC 2.0 section 5.1.
+const PARSE_ERROR: i32 = -32_700;
+const METHOD_NOT_FOUND: i32 = -32_601;
+const INVALID_PARAMS: i32 = -32_602;
+
+pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
+    let mounted = mounted.clone();
+    let handler = move |request: Request<Body>| {
+        let mounted = mounted.clone();
+        async move { message(&mounted, request).await }
+    };
+    Router::new().route("/mcp", post(handler))
+}
+
+async fn message(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let caller = match pipeline::authenticated(mounted, &head, "POST", &mut None) {
+        Ok(Caller::Anonymous) => return problem_response(&Problem::new(&codes::UNAUTHENTICATED)),
+        Ok(caller) => caller,
+        Err(problem) => return problem_response(&problem),
+    };
+    let Ok(body) = Limited::new(body, MESSAGE_BYTES_MAX).collect().await else {
+        return problem_response(&Problem::new(&codes::PAYLOAD_TOO_LARGE));
+    };
+    let Ok(message) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
+        return platform::json_response(200, &failure(&Value::Null, PARSE_ERROR, "not JSON"));
+    };
+    let Some(id) = message.get("id") else {
+        // A notification has no answer.
+        let mut accepted = Response::new(Body::empty());
+        *accepted.status_mut() = StatusCode::ACCEPTED;
+        return accepted;
+    };
+    let parameters = message.get("params").cloned().unwrap_or_default();
+    let answer = match message.get("method").and_then(Value::as_str).unwrap_or_default() {
+        "initialize" => success(id, &introduction(mounted)),
+        "ping" => success(id, &json!({})),
+        "tools/list" => {
+            success(id, &json!({"tools": q_contract::openapi::tools(&mounted.api.declarations())}))
+        }
+        "tools/call" => call(mounted, &head, caller, id, &parameters).await,
+        method => failure(id, METHOD_NOT_FOUND, &format!("no method {method}")),
+    };
+    platform::json_response(200, &answer)
+}
+
+fn introduction(mounted: &Mounted) -> Value {
+    json!({
+        "protocolVersion": PROTOCOL_VERSION,
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": mounted.api.module, "version": env!("CARGO_PKG_VERSION")},
+        "instructions": mounted.api.about,
+    })
+}
+
+async fn call(mounted: &Mounted, head: &Parts, caller: Caller, id: &Value, parameters: &Value) -> Value {
+    let name = parameters.get("name").and_then(Value::as_str).unwrap_or_default();
+    let Some(route) = mounted.api.routes.iter().find(|route| route.declaration.tool == Some(name)) else {
+        return failure(id, INVALID_PARAMS, &format!("no tool {name}"));
+    };
+    let fields = parameters.get("arguments").cloned().unwrap_or_else(|| json!({}));
+    match invoke(mounted, head, caller, route, fields).await {
+        Ok(text) => {
+            let mut result = json!({"content": [{"type": "text", "text": text}], "isError": false});
+            if let Ok(structured @ Value::Object(_)) = serde_json::from_str::<Value>(&text) {
+                result["structuredContent"] = structured;
+            }
+            success(id, &result)
+        }
+        // A refusal is a result the model should read, not a fault of the protocol.
+        Err(problem) => {
+            let text = serde_json::to_string(&problem).unwrap_or_default();
+            success(id, &json!({"content": [{"type": "text", "text": text}], "isError": true}))
+        }
+    }
+}
+
+async fn invoke(
+    mounted: &Mounted,
+    head: &Parts,
+    caller: Caller,
+    route: &Route,
+    fields: Value,
+) -> Result<String, Problem> {
+    pipeline::permits_access(mounted, route.declaration.access, &caller)?;
+    let given =
+        head.headers.get(q_contract::client::IDEMPOTENCY_HEADER).and_then(|value| value.to_str().ok());
+    let key = given.map_or_else(|| q_core::hash::hex(&mounted.env.random::<16>()), str::to_owned);
+    let operation = format!("tool {}", route.declaration.operation);
+    let request_key = route
+        .declaration
+        .method
+        .is_write()
+        .then(|| RequestKey::new(&caller, &operation, &key, fields.to_string().as_bytes()));
+    let context = Context {
+        caller,
+        request_key,
+        trace_id: q_core::hash::hex(&mounted.env.random::<16>()),
+        peer: None,
+        headers: head.headers.clone(),
+    };
+    let encoded = (route.handler)(context, Input::Json(fields)).await?;
+    Ok(String::from_utf8_lossy(&encoded.body).into_owned())
+}
+
+fn success(id: &Value, result: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": result})
+}
+
+fn failure(id: &Value, code: i32, message: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}})
+}

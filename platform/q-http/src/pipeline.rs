@@ -1,0 +1,302 @@
+//! The way of a request: bounds, limits, caller, access, key, decoding, handler, answer.
+//!
+//! One function per station, in the order they are passed; no handler repeats any of it.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::RawPathParams,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use q_contract::{
+    Access, Declaration, Method, Problem, Target, TrustedCaller,
+    client::{DEADLINE_HEADER, IDEMPOTENCY_HEADER},
+    codes,
+};
+use q_core::{Caller, RequestKey, request_key::IDEMPOTENCY_KEY_BYTES_MAX};
+
+use crate::{
+    Context, PeerAddress,
+    api::{Input, Route},
+    metrics::{RequestLabels, RouteLabels},
+    rate_limit::Allowance,
+    reply::{Encoded, problem_response},
+    shell::Mounted,
+};
+
+/// The longest a handler may take, whatever the caller would allow.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The header under which a request is found in the logs.
+const TRACE_HEADER: &str = "q-trace-id";
+
+/// The router entry of one endpoint.
+pub(crate) fn endpoint(mounted: &Arc<Mounted>, route: Route) -> MethodRouter {
+    let filter = match route.declaration.method {
+        Method::GET => MethodFilter::GET,
+        Method::POST => MethodFilter::POST,
+        Method::PUT => MethodFilter::PUT,
+        Method::PATCH => MethodFilter::PATCH,
+        Method::DELETE => MethodFilter::DELETE,
+    };
+    let mounted = mounted.clone();
+    let route = Arc::new(route);
+    on(filter, move |parameters: RawPathParams, request: Request<Body>| {
+        let (mounted, route) = (mounted.clone(), route.clone());
+        let path =
+            parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>();
+        async move { measured(&mounted, &route, path, request).await }
+    })
+}
+
+/// Counts and times the request, and turns whatever happened into a response.
+async fn measured(
+    mounted: &Mounted,
+    route: &Route,
+    path: Vec<(String, String)>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let started = tokio::time::Instant::now();
+    let declaration = &route.declaration;
+    mounted.metrics.in_flight.inc();
+    let trace_id = trace_id(mounted, request.headers());
+    let mut allowance = None;
+    let mut response = match answered(mounted, route, path, request, &trace_id, &mut allowance).await {
+        Ok(encoded) => encoded.into_response(),
+        Err(mut problem) => {
+            problem.trace_id = Some(trace_id.clone());
+            if problem.status >= 500 {
+                tracing::warn!(module = mounted.api.module, operation = declaration.operation, trace.id = %trace_id,
+                    code = %problem.code, "request failed");
+            }
+            problem_response(&problem)
+        }
+    };
+    mounted.metrics.in_flight.dec();
+    let (method, path) = (declaration.method.as_str(), declaration.path);
+    let status = response.status().as_u16();
+    mounted.metrics.requests.get_or_create(&RequestLabels { method, route: path, status }).inc();
+    let seconds = started.elapsed().as_secs_f64();
+    mounted.metrics.durations.get_or_create(&RouteLabels { method, route: path }).observe(seconds);
+    decorate(response.headers_mut(), &trace_id, allowance);
+    response
+}
+
+async fn answered(
+    mounted: &Mounted,
+    route: &Route,
+    path: Vec<(String, String)>,
+    request: Request<Body>,
+    trace_id: &str,
+    allowance: &mut Option<Allowance>,
+) -> Result<Encoded, Problem> {
+    if mounted.is_draining.load(std::sync::atomic::Ordering::Relaxed) && route.declaration.method.is_write() {
+        return Err(Problem::new(&codes::DRAINING).hint("try again").with("retryAfter", 1));
+    }
+    let (head, body) = request.into_parts();
+    let caller = admitted(mounted, &route.declaration, &head, allowance)?;
+    let body = whole_body(&head, body, &route.declaration).await?;
+    let request_key = request_key(&route.declaration, &head, &caller, &body)?;
+    let context = Context {
+        caller,
+        request_key,
+        trace_id: trace_id.to_owned(),
+        peer: peer(&head),
+        headers: head.headers.clone(),
+    };
+    let query = head.uri.query().map(str::to_owned);
+    let handling = (route.handler)(context, Input::Http { path, query, body });
+    tokio::time::timeout(deadline(&head.headers), handling).await.map_err(|_| {
+        Problem::new(&codes::DEADLINE_EXCEEDED)
+            .hint("ask again with the same Idempotency-Key to learn the outcome")
+    })?
+}
+
+/// Rate limits, authentication and the endpoint's access rule.
+pub(crate) fn admitted(
+    mounted: &Mounted,
+    declaration: &Declaration,
+    head: &Parts,
+    allowance: &mut Option<Allowance>,
+) -> Result<Caller, Problem> {
+    let caller = authenticated(mounted, head, declaration.method.as_str(), allowance)?;
+    permits_access(mounted, declaration.access, &caller)?;
+    Ok(caller)
+}
+
+/// Rate limits and authentication.
+pub(crate) fn authenticated(
+    mounted: &Mounted,
+    head: &Parts,
+    method: &str,
+    allowance: &mut Option<Allowance>,
+) -> Result<Caller, Problem> {
+    // Vouched for by code of this process: neither limited nor authenticated again.
+    if let Some(TrustedCaller(caller)) = head.extensions.get::<TrustedCaller>() {
+        return Ok(caller.clone());
+    }
+    let now = mounted.env.now();
+    if let Some(address) = peer(head) {
+        *allowance = mounted.limiter.address(address, now)?;
+    }
+    let target = Target { bases: &mounted.bases, method, path: head.uri.path(), module: mounted.api.module };
+    let caller = mounted.auth.authenticate(head, target)?;
+    if let Caller::Identity(principal) = &caller
+        && let Some(tighter) = mounted.limiter.identity(&principal.did, now)?
+    {
+        *allowance = Some(tighter);
+    }
+    Ok(caller)
+}
+
+/// Whether an access rule lets the caller in.
+pub(crate) fn permits_access(mounted: &Mounted, access: Access, caller: &Caller) -> Result<(), Problem> {
+    let unauthenticated = || {
+        Problem::new(&codes::UNAUTHENTICATED)
+            .hint("send an access token: `q auth headers METHOD URL` prints one bound to your key")
+    };
+    match (access, caller) {
+        (Access::Public(_) | Access::Signed, _) => Ok(()),
+        (_, Caller::Anonymous) => Err(unauthenticated()),
+        (Access::Identity(_) | Access::Service, Caller::Service(..)) => Ok(()),
+        (Access::Identity(scope), Caller::Identity(principal)) => {
+            if principal.scopes.is_empty() || principal.scopes.iter().any(|held| held == scope) {
+                Ok(())
+            } else {
+                Err(Problem::new(&codes::FORBIDDEN)
+                    .detail(format!("the token lacks the scope {scope}"))
+                    .hint("ask for a token with this scope"))
+            }
+        }
+        (Access::Service, Caller::Identity(_)) => {
+            Err(Problem::new(&codes::FORBIDDEN).detail("only modules of this instance may call this"))
+        }
+        (Access::Operator, _) => {
+            if (mounted.is_operator)(caller) {
+                Ok(())
+            } else {
+                Err(Problem::new(&codes::FORBIDDEN).detail("only operators of this instance may call this"))
+            }
+        }
+    }
+}
+
+async fn whole_body(head: &Parts, body: Body, declaration: &Declaration) -> Result<Bytes, Problem> {
+    let bound = declaration.body_bytes_max;
+    let too_large =
+        || Problem::new(&codes::PAYLOAD_TOO_LARGE).detail(format!("at most {bound} bytes are accepted here"));
+    let announced =
+        head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > bound) {
+        return Err(too_large());
+    }
+    let body = match Limited::new(body, bound).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
+        Err(error) => {
+            return Err(Problem::new(&codes::INVALID_REQUEST).detail(format!("the body broke off: {error}")));
+        }
+    };
+    let expected = declaration.consumes.map_or("application/json", |(media_type, _)| media_type);
+    let actual = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_expected = |actual: &str| {
+        let essence = actual.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(expected) || is_form(declaration, essence)
+    };
+    if !body.is_empty() && !actual.is_none_or(is_expected) {
+        return Err(
+            Problem::new(&codes::UNSUPPORTED_MEDIA_TYPE).detail(format!("this endpoint reads {expected}"))
+        );
+    }
+    if actual.is_some_and(|actual| is_form(declaration, actual.split(';').next().unwrap_or_default().trim()))
+    {
+        return form_as_json(&body);
+    }
+    Ok(body)
+}
+
+/// OAuth (RFC 6749) sends forms; where an endpoint says so by its path, a form is read as an object of texts.
+fn is_form(declaration: &Declaration, essence: &str) -> bool {
+    declaration.path.starts_with("/oauth2/")
+        && essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+}
+
+fn form_as_json(body: &[u8]) -> Result<Bytes, Problem> {
+    let mut fields = serde_json::Map::new();
+    for (name, value) in q_contract::wire::form_pairs(body) {
+        if fields.insert(name.clone(), value.into()).is_some() {
+            return Err(
+                Problem::new(&codes::INVALID_REQUEST).detail(format!("the field {name} is given twice"))
+            );
+        }
+    }
+    Ok(serde_json::to_vec(&fields).unwrap_or_default().into())
+}
+
+fn request_key(
+    declaration: &Declaration,
+    head: &Parts,
+    caller: &Caller,
+    body: &[u8],
+) -> Result<Option<RequestKey>, Problem> {
+    let Some(value) = head.headers.get(IDEMPOTENCY_HEADER) else {
+        if declaration.needs_key() {
+            return Err(Problem::new(&codes::IDEMPOTENCY_KEY_REQUIRED)
+                .hint("send a fresh random Idempotency-Key, and the same one when you repeat the request"));
+        }
+        return Ok(None);
+    };
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        let detail =
+            format!("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
+        return Err(Problem::new(&codes::INVALID_REQUEST).detail(detail));
+    }
+    if !declaration.method.is_write() {
+        return Ok(None);
+    }
+    let operation = format!("{} {}", declaration.method.as_str(), head.uri);
+    Ok(Some(RequestKey::new(caller, &operation, key, body)))
+}
+
+fn deadline(headers: &HeaderMap) -> Duration {
+    let asked = headers.get(DEADLINE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+    asked.map_or(HANDLER_TIMEOUT, |millis| HANDLER_TIMEOUT.min(Duration::from_millis(millis)))
+}
+
+fn peer(head: &Parts) -> Option<IpAddr> {
+    head.extensions.get::<PeerAddress>().map(|PeerAddress(address)| address.ip())
+}
+
+/// The trace id of a W3C `traceparent` header, or a fresh one.
+fn trace_id(mounted: &Mounted, headers: &HeaderMap) -> String {
+    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()?.split('-').nth(1));
+    match given {
+        Some(id) if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            id.to_ascii_lowercase()
+        }
+        _ => q_core::hash::hex(&mounted.env.random::<16>()),
+    }
+}
+
+fn decorate(headers: &mut HeaderMap, trace_id: &str, allowance: Option<Allowance>) {
+    if let Ok(value) = HeaderValue::from_str(trace_id) {
+        headers.insert(TRACE_HEADER, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if let Some(Allowance { limit, remaining }) = allowance {
+        let set = |headers: &mut HeaderMap, name, text: String| {
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                headers.insert(name, value);
+            }
+        };
+        set(headers, "ratelimit-policy", format!("\"default\";q={limit};w=60"));
+        set(headers, "ratelimit", format!("\"default\";r={remaining};t=60"));
+    }
+}

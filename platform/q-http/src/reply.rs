@@ -1,0 +1,55 @@
+//! Answers as HTTP responses.
+
+use axum::body::Body;
+use http::{HeaderValue, Response, StatusCode, header};
+use q_contract::{Problem, codes};
+use q_db::DbError;
+
+/// A successful answer, encoded.
+pub(crate) struct Encoded {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Encoded {
+    pub(crate) fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
+        if !self.content_type.is_empty() {
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        response
+    }
+}
+
+/// The response that carries `problem`.
+pub(crate) fn problem_response(problem: &Problem) -> Response<Body> {
+    let body = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() =
+        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if problem.status == 401 {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("DPoP algs=\"EdDSA\", Bearer"));
+    }
+    if let Some(seconds) = problem.extra.get("retryAfter").and_then(serde_json::Value::as_u64) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// What a caller hears when the store fails: never its internals, which go to the log.
+pub fn storage_problem(error: &DbError) -> Problem {
+    match error {
+        DbError::IdempotencyKeyReused => Problem::new(&codes::IDEMPOTENCY_KEY_REUSED)
+            .hint("use a new key for a new request, or repeat the first one unchanged"),
+        other => {
+            tracing::error!(error = %other, chain = ?other, "the store failed a request");
+            Problem::new(&codes::STORAGE_UNAVAILABLE)
+                .hint("try again with the same Idempotency-Key; nothing is done twice")
+                .with("retryAfter", 1)
+        }
+    }
+}

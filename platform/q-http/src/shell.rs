@@ -1,0 +1,80 @@
+//! Everything around a module that is not the module.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use axum::Router;
+use futures_util::future::BoxFuture;
+use q_contract::Authenticate;
+use q_core::{Caller, Env};
+
+use crate::{
+    Api, Check, RateLimits, health::Monitor, mcp, metrics::Metrics, pipeline, platform,
+    rate_limit::RateLimiter,
+};
+
+/// Decides whether a caller is an operator of the instance.
+pub type IsOperator = Arc<dyn Fn(&Caller) -> bool + Send + Sync>;
+/// Gives the figures of `/health/detailed`.
+pub type Details = Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>;
+
+/// What the server of one module needs besides its [`Api`].
+pub struct Shell {
+    /// Clock and entropy.
+    pub env: Env,
+    /// Checks credentials.
+    pub auth: Arc<dyn Authenticate>,
+    /// Knows the operators.
+    pub is_operator: IsOperator,
+    /// Requests allowed per minute.
+    pub limits: RateLimits,
+    /// Under which origins the module is reachable from outside.
+    pub bases: Vec<String>,
+    /// What it depends on.
+    pub checks: Vec<Check>,
+    /// Further figures for operators.
+    pub details: Details,
+    /// Its counters.
+    pub metrics: Arc<Metrics>,
+    /// Set while the process stops: not ready, no new work.
+    pub is_draining: Arc<AtomicBool>,
+}
+
+/// A shell and an API put together; what every request of a module shares.
+pub(crate) struct Mounted {
+    pub(crate) env: Env,
+    pub(crate) auth: Arc<dyn Authenticate>,
+    pub(crate) is_operator: IsOperator,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) bases: Vec<String>,
+    pub(crate) monitor: Monitor,
+    pub(crate) details: Details,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) is_draining: Arc<AtomicBool>,
+    pub(crate) api: Api,
+    pub(crate) openapi: Vec<u8>,
+}
+
+impl Shell {
+    /// The router that answers for `api`, with the platform's own endpoints beside it.
+    pub fn mount(self, api: Api) -> Router {
+        let openapi = serde_json::to_vec_pretty(&api.openapi()).unwrap_or_default();
+        let mounted = Arc::new(Mounted {
+            env: self.env,
+            auth: self.auth,
+            is_operator: self.is_operator,
+            limiter: RateLimiter::new(self.limits),
+            bases: self.bases,
+            monitor: Monitor::new(self.checks),
+            details: self.details,
+            metrics: self.metrics,
+            is_draining: self.is_draining,
+            api,
+            openapi,
+        });
+        let mut router = platform::routes(&mounted).merge(mcp::routes(&mounted));
+        for route in &mounted.api.routes {
+            router = router.route(route.declaration.path, pipeline::endpoint(&mounted, route.clone()));
+        }
+        router.fallback(platform::not_found).method_not_allowed_fallback(platform::method_not_allowed)
+    }
+}

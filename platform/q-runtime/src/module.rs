@@ -1,0 +1,66 @@
+//! The shape every module has for the platform.
+
+use futures_util::future::BoxFuture;
+use q_bus::Subscription;
+use q_db::{Db, DbError};
+use q_http::{Api, Check};
+use serde::Serialize;
+
+use crate::Job;
+
+/// A module as the runtime sees it. Health, metrics, bounds, limits, tools and verification come with it.
+pub trait Module: Send + Sync + 'static {
+    /// Its name: folder, path, database and metrics prefix.
+    fn name(&self) -> &'static str;
+
+    /// Its endpoints.
+    fn api(&self) -> Api;
+
+    /// Its store.
+    fn db(&self) -> &Db;
+
+    /// The events of other modules it reacts to.
+    fn subscriptions(&self) -> Vec<Subscription> {
+        Vec::new()
+    }
+
+    /// Its scheduled work.
+    fn jobs(&self) -> Vec<Job> {
+        Vec::new()
+    }
+
+    /// What it depends on besides its store.
+    fn checks(&self) -> Vec<Check> {
+        Vec::new()
+    }
+
+    /// Reads everything it keeps and reports each inconsistency; an empty list means sound.
+    ///
+    /// Collects all findings and never stops at the first. The store's own integrity is checked by the caller.
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>>;
+}
+
+/// One thing `q verify` found wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// A stable name of the broken rule, such as `balance_mismatch`.
+    pub code: String,
+    /// The row, object or entry, such as `transfers 17`.
+    pub place: String,
+    /// What was expected and what is there.
+    pub detail: String,
+}
+
+impl Finding {
+    /// A finding.
+    pub fn new(code: impl Into<String>, place: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { code: code.into(), place: place.into(), detail: detail.into() }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}: {}", self.code, self.place, self.detail)
+    }
+}

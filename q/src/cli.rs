@@ -1,0 +1,322 @@
+//! The verbs of `q` and their arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Q: identity, permissions, keys, audit and payments of your own, in one program.
+#[derive(Debug, Parser)]
+#[command(
+    name = "q",
+    version,
+    after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 verify or doctor found something · \
+        4 cannot start (port, setting, data folder) · 5 the instance refused · 6 the instance did not answer"
+)]
+pub struct Cli {
+    /// The data folder of the instance; its secrets lie beside it, in DIR.keys.
+    #[arg(long, global = true, env = "Q_DATA", default_value = "q-data", value_name = "DIR")]
+    pub data: PathBuf,
+    /// What to log: a level (error, warn, info, debug) or directives such as q_db=debug,info.
+    #[arg(long, global = true, env = "Q_LOG", default_value = "warn", value_name = "FILTER")]
+    pub log: String,
+    /// Log JSON lines.
+    #[arg(long, global = true)]
+    pub log_json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What `q` can do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make a new instance: its identity, the services' identities, keys, and the first operator.
+    Init(InitArgs),
+    /// Start every module and the front door; initialise first if the data folder is empty.
+    Up(UpArgs),
+    /// Start only some modules, for instance `q serve qwallet`.
+    Serve(ServeArgs),
+    /// Stop the running instance: finish open requests, close the stores.
+    Stop,
+    /// Check ports, settings, data folder and stores, with a fix for each line.
+    Doctor(ReadArgs),
+    /// Print the effective settings and where each comes from.
+    Config(ReadArgs),
+    /// Check everything a module keeps, or all modules; works on a stopped instance too.
+    Verify(VerifyArgs),
+    /// Identities in this keyring.
+    #[command(subcommand)]
+    Id(IdVerb),
+    /// Credentials for other programs, such as curl.
+    #[command(subcommand)]
+    Auth(AuthVerb),
+    /// Balances, payments, journals.
+    #[command(subcommand)]
+    Wallet(WalletVerb),
+    /// Let an identity read a wallet, and take it back.
+    #[command(subcommand)]
+    Grant(GrantVerb),
+    /// Call any endpoint: `q call qwallet GET /currencies`.
+    Call(CallArgs),
+    /// Print the OpenAPI document of a module, or the list of all.
+    Openapi(OpenapiArgs),
+}
+
+/// Options every read has.
+#[derive(Debug, Args)]
+pub struct ReadArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which identity acts.
+#[derive(Debug, Clone, Args)]
+pub struct AsArgs {
+    /// The keyring name of the identity that acts.
+    #[arg(long = "as", env = "Q_AS", default_value = "operator", value_name = "NAME")]
+    pub name: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `q init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Print JSON; the recovery phrases are part of it.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `q up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Create two demo identities, hand out test money and make a first payment.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// `q serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The modules to start in this process.
+    #[arg(required = true, value_name = "MODULE")]
+    pub modules: Vec<String>,
+    /// Open the faucet of test money.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+/// `q verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The module; all when not given.
+    pub module: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `q id`.
+#[derive(Debug, Subcommand)]
+pub enum IdVerb {
+    /// Make an identity, register it with the instance, and print its recovery phrase once.
+    New {
+        /// Its name in the keyring, and its profile name.
+        name: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the identities in the keyring.
+    List(ReadArgs),
+    /// Show an identity as the instance knows it.
+    Show {
+        /// A keyring name or a DID.
+        who: String,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Replace the current key by the committed next one.
+    Rotate {
+        /// The keyring name.
+        name: String,
+    },
+}
+
+/// `q auth`.
+#[derive(Debug, Subcommand)]
+pub enum AuthVerb {
+    /// Print a ten-minute access token that any holder can use: for quick looks; sensitive commands refuse it.
+    Token {
+        /// Who.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Print curl options with a token bound to this identity's key: curl $(q auth headers GET URL) URL
+    Headers {
+        /// The method of the request.
+        method: String,
+        /// The URL of the request.
+        url: String,
+        /// Who.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+}
+
+/// `q wallet`.
+#[derive(Debug, Subcommand)]
+pub enum WalletVerb {
+    /// Open a wallet for the identity.
+    Open {
+        /// Who.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show balances, the identity's own or those of a wallet it may read.
+    Balance {
+        /// A keyring name, DID, wallet id or wallet reference.
+        who: Option<String>,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Pay: sign and settle in one step.
+    Pay {
+        /// A keyring name, DID or wallet reference.
+        recipient: String,
+        /// The amount, such as 12.50.
+        amount: String,
+        /// The currency.
+        #[arg(default_value = "QToken")]
+        currency: String,
+        /// What it is for.
+        #[arg(long)]
+        purpose: Option<String>,
+        /// Repeat an earlier attempt under its key; nothing is paid twice.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
+        /// Who pays.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// List transactions, newest first.
+    History {
+        /// A keyring name, DID, wallet id or wallet reference.
+        who: Option<String>,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show one transaction with its legs.
+    Show {
+        /// The transaction id.
+        transaction: String,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Take test money from the faucet of a demo instance.
+    Faucet {
+        /// The amount.
+        amount: String,
+        /// The currency.
+        #[arg(default_value = "QToken")]
+        currency: String,
+        /// Who takes.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Import a pain.001 payment file and show what it would do; `--execute` signs it once and pays.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// The currency the file's ISO code stands for.
+        #[arg(long, default_value = "QToken")]
+        currency: String,
+        /// Sign and execute.
+        #[arg(long)]
+        execute: bool,
+        /// Who pays.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Write the whole ledger as a journal another program can check: hledger, ledger, or ndjson.
+    Export {
+        /// The format.
+        #[arg(default_value = "hledger")]
+        format: String,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show the trial balance: debits and credits of every currency.
+    TrialBalance {
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+}
+
+/// `q grant`.
+#[derive(Debug, Subcommand)]
+pub enum GrantVerb {
+    /// Let IDENTITY read the wallet of the acting identity.
+    Wallet {
+        /// A keyring name or DID.
+        identity: String,
+        /// Who grants.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Take back what IDENTITY may do with the wallet of the acting identity.
+    Revoke {
+        /// A keyring name or DID.
+        identity: String,
+        /// Who revokes.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// List grants.
+    List {
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+}
+
+/// `q call`.
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// The module.
+    pub module: String,
+    /// The method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The JSON body.
+    #[arg(long, short = 'd')]
+    pub body: Option<String>,
+    /// The idempotency key of a write; random when not given.
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
+    /// Ask without a token.
+    #[arg(long)]
+    pub anonymous: bool,
+    /// Who asks.
+    #[command(flatten)]
+    pub acting: AsArgs,
+}
+
+/// `q openapi`.
+#[derive(Debug, Args)]
+pub struct OpenapiArgs {
+    /// The module; without it every document is written to `--out`.
+    pub module: Option<String>,
+    /// The folder to write `<module>.json` and `errors.json` into.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
