@@ -1,0 +1,184 @@
+//! Which keys an identity holds, from its own log, kept in memory until it changes.
+//!
+//! The log is verified here and not where it is stored: whoever steals or bends squid's database cannot
+//! give an identity another key.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use parking_lot::RwLock;
+use q_core::{Did, Env, Event, Span, Timestamp};
+use q_did::{Log, Policy, VerificationMethod, multikey_of, scid_of};
+use q_jose::PublicKey;
+use serde::Deserialize;
+
+use crate::{generations::Generations, revocations::Revocations};
+
+/// How long an answer is believed without asking again; changes are heard by event long before.
+const MAX_AGE: Span = Span::seconds(900);
+/// Identities remembered, per generation.
+const CACHE_HALF_MAX: usize = 32 * 1024;
+
+/// Fetches the log of an identity.
+pub trait LogLoader: Send + Sync + 'static {
+    /// The content of `did.jsonl`, or `None` when no such identity is registered.
+    fn load<'a>(&'a self, scid: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>>;
+}
+
+/// An identity's keys could not be learned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DirectoryError {
+    /// No such identity is known here.
+    #[error("no such identity is known here")]
+    Unknown,
+    /// The log that was served breaks a rule.
+    #[error("the identity's log was refused: {0}")]
+    LogRefused(q_did::Refused),
+    /// The directory did not answer, and nothing is remembered.
+    #[error("the identity directory did not answer: {0}")]
+    Unavailable(String),
+}
+
+/// Why a signature does not count as an identity's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureRefused {
+    /// The key id is not `<identity>#<multikey>`.
+    #[error("the key id does not name an identity and its key")]
+    KeyId,
+    /// The identity does not hold the key now, or not for this purpose.
+    #[error("the identity does not hold this key")]
+    KeyNotHeld,
+    /// The identity is suspended or ended.
+    #[error("the identity may not act")]
+    Blocked,
+    /// The signature does not hold.
+    #[error("the signature does not hold")]
+    Signature,
+    /// The identity's keys could not be learned.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+}
+
+/// The keys of one identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityKeys {
+    /// The identity, by its location-free name.
+    pub did: Did,
+    /// Its keys; empty once it has ended.
+    pub methods: Vec<VerificationMethod>,
+    /// The version of its log.
+    pub version_id: String,
+    loaded_at: Timestamp,
+}
+
+impl IdentityKeys {
+    /// Whether the identity may log in and sign commands with `key`.
+    pub fn authenticates_with(&self, key: &PublicKey) -> bool {
+        self.methods.iter().any(|method| method.is_authentication && method.key == *key)
+    }
+}
+
+/// Resolves identities to their keys.
+pub struct KeyDirectory {
+    env: Env,
+    loader: Arc<dyn LogLoader>,
+    revocations: Arc<Revocations>,
+    cache: RwLock<Generations<Did, Arc<IdentityKeys>>>,
+}
+
+#[derive(Deserialize)]
+struct About {
+    did: Did,
+}
+
+impl KeyDirectory {
+    /// A directory that remembers nothing yet.
+    pub fn new(env: Env, loader: Arc<dyn LogLoader>, revocations: Arc<Revocations>) -> Self {
+        Self { env, loader, revocations, cache: RwLock::new(Generations::new(CACHE_HALF_MAX)) }
+    }
+
+    /// Takes an event of squid into account: a changed identity is looked up again when next needed.
+    pub fn hear(&self, event: &Event) {
+        if event.topic.starts_with("q.squid.identity.")
+            && let Ok(About { did }) = About::deserialize(&event.data)
+        {
+            self.forget(&did);
+        }
+    }
+
+    /// Forgets an identity's keys.
+    pub fn forget(&self, did: &Did) {
+        self.cache.write().remove(did);
+    }
+
+    /// The identity's keys as last learned, however long ago that was; never waits.
+    pub fn remembered(&self, did: &Did) -> Option<Arc<IdentityKeys>> {
+        let found = self.cache.read().peek(did).map(|(keys, is_young)| (keys.clone(), is_young));
+        let (keys, is_young) = found?;
+        if !is_young {
+            self.cache.write().insert(did.clone(), keys.clone());
+        }
+        Some(keys)
+    }
+
+    /// The identity's keys. Accepts did:squid, did:webvh of an identity registered here, and did:key.
+    pub async fn resolve(&self, did: &Did) -> Result<Arc<IdentityKeys>, DirectoryError> {
+        if did.method() == "key" {
+            return keys_of_did_key(did, self.env.now()).map(Arc::new);
+        }
+        let scid = scid_of(did).map_err(|_| DirectoryError::Unknown)?;
+        let did = Did::squid(&scid).map_err(|_| DirectoryError::Unknown)?;
+        let remembered = self.remembered(&did);
+        let now = self.env.now();
+        if let Some(keys) = &remembered
+            && now.since(keys.loaded_at) < MAX_AGE
+        {
+            return Ok(keys.clone());
+        }
+        let text = match self.loader.load(&scid).await {
+            Ok(Some(text)) => text,
+            Ok(None) => return Err(DirectoryError::Unknown),
+            // The directory is down: what was true a while ago is better than a standstill, and
+            // suspensions and revocations are heard by another way.
+            Err(error) => return remembered.ok_or(error),
+        };
+        let keys = Arc::new(keys_of_log(&did, &text, now)?);
+        self.cache.write().insert(did, keys.clone());
+        Ok(keys)
+    }
+
+    /// Checks a signature by the key `key_id` (`did:…#z6Mk…`) and returns whose it is.
+    pub async fn verify(
+        &self,
+        key_id: &str,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<Did, SignatureRefused> {
+        let (did, key) = multikey_of(key_id).ok_or(SignatureRefused::KeyId)?;
+        let keys = self.resolve(&did).await?;
+        if self.revocations.is_blocked(&keys.did) {
+            return Err(SignatureRefused::Blocked);
+        }
+        if !keys.authenticates_with(&key) {
+            return Err(SignatureRefused::KeyNotHeld);
+        }
+        key.verify(message, signature).map_err(|_| SignatureRefused::Signature)?;
+        Ok(keys.did.clone())
+    }
+}
+
+fn keys_of_did_key(did: &Did, now: Timestamp) -> Result<IdentityKeys, DirectoryError> {
+    let key = PublicKey::from_did_key(did.as_str()).map_err(|_| DirectoryError::Unknown)?;
+    let id = q_did::key_id(did, &key);
+    let method = VerificationMethod { id, key, is_authentication: true, is_assertion: true };
+    Ok(IdentityKeys { did: did.clone(), methods: vec![method], version_id: String::new(), loaded_at: now })
+}
+
+fn keys_of_log(did: &Did, text: &str, now: Timestamp) -> Result<IdentityKeys, DirectoryError> {
+    let log = Log::verify(text, now, Policy::House).map_err(DirectoryError::LogRefused)?;
+    if did.specific_id() != log.head().scid {
+        return Err(DirectoryError::Unknown);
+    }
+    let methods = if log.head().deactivated { Vec::new() } else { log.document().verification_methods() };
+    Ok(IdentityKeys { did: did.clone(), methods, version_id: log.head().version_id.clone(), loaded_at: now })
+}

@@ -1,0 +1,10 @@
+//! Credentials as a server meets them: good ones, bent ones, stolen ones, late ones.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "test helpers may panic and say what they skip")]
+
+mod directory;
+mod foreign;
+mod proofs;
+mod revoked;
+mod support;
+mod tokens;
