@@ -1,1 +1,2 @@
 //! qwallet
+pub mod domain;

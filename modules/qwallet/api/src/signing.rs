@@ -64,6 +64,8 @@ pub struct BatchOrder<'a> {
     pub client_ref: &'a str,
     /// How many items.
     pub count: usize,
+    /// The code of the currency of all items.
+    pub currency: &'a str,
     /// SHA-256 of the payout file's bytes, lower-case hexadecimal; for imports, in place of `itemsHash`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document_hash: Option<&'a str>,
@@ -153,6 +155,7 @@ mod tests {
             aud: "a",
             client_ref: ODD,
             count: 8_190,
+            currency: "QToken",
             document_hash: Some("00"),
             expires_at: "2026-11-21T20:00:00Z",
             items_hash: Some("00"),
@@ -177,7 +180,6 @@ mod tests {
         let items = vec![BatchItem {
             amount: "1".into(),
             client_ref: Some(ODD.into()),
-            currency: "QToken".into(),
             purpose: Some(ODD.into()),
             recipient: "r".into(),
         }];

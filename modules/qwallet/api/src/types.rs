@@ -454,8 +454,6 @@ wire! {
         /// The payer's own reference, at most 35 characters.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub client_ref: Option<String>,
-        /// The currency.
-        pub currency: String,
         /// What it is for, at most 500 characters.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub purpose: Option<String>,
@@ -470,6 +468,8 @@ wire! {
         pub atomic: bool,
         /// The payer's own reference, at most 35 characters.
         pub client_ref: String,
+        /// The currency of all items.
+        pub currency: String,
         /// Until when the order may be executed, RFC 3339; at most a day ahead.
         pub expires_at: String,
         /// One to 8,190 payments.
@@ -566,8 +566,6 @@ wire! {
         pub recipient: String,
         /// What the recipient is to get.
         pub amount: AmountText,
-        /// The currency.
-        pub currency: String,
         /// Why it would be refused.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[schemars(with = "Option<serde_json::Value>")]
@@ -590,10 +588,12 @@ wire! {
         pub wallet: String,
         /// How many payments.
         pub count: u32,
-        /// The sum the recipients get, by currency.
-        pub totals: BTreeMap<String, AmountText>,
-        /// The sum of the fees, by currency.
-        pub fees: BTreeMap<String, AmountText>,
+        /// The currency of all payments.
+        pub currency: String,
+        /// The sum the recipients get.
+        pub total: AmountText,
+        /// The sum of the fees.
+        pub fees: AmountText,
         /// How many lines would be refused as things stand.
         pub refused: u32,
         /// The exact text to sign, with nonce, bound on fees and expiry filled in.

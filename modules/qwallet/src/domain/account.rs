@@ -1,0 +1,115 @@
+//! An account: two running sums, what is held on either side, and a version per change.
+
+use q_core::{Amount, SignedAmount, Total};
+
+use super::currency::CurrencyId;
+
+/// An account by its number in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub i64);
+
+/// Whose money an account counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccountKind {
+    /// What the house owes the owner of a wallet.
+    Wallet,
+    /// What the house earned for its own services.
+    PlatformFees,
+    /// What the house took for the rail.
+    NetworkFees,
+    /// The other side of all money in circulation; the only account without a floor.
+    Issuance,
+}
+
+impl AccountKind {
+    /// The number in the store.
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Wallet => 0,
+            Self::PlatformFees => 1,
+            Self::NetworkFees => 2,
+            Self::Issuance => 3,
+        }
+    }
+
+    /// The kind with this number.
+    pub const fn from_code(code: i64) -> Option<Self> {
+        match code {
+            0 => Some(Self::Wallet),
+            1 => Some(Self::PlatformFees),
+            2 => Some(Self::NetworkFees),
+            3 => Some(Self::Issuance),
+            _ => None,
+        }
+    }
+
+    /// Whether it may be debited without limit.
+    pub const fn is_unlimited(self) -> bool {
+        matches!(self, Self::Issuance)
+    }
+}
+
+/// An account and its state. Only transfers change it, and each change adds one to `version`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its number.
+    pub id: AccountId,
+    /// The ledger it belongs to: money of two currencies never meets.
+    pub currency: CurrencyId,
+    /// Whose money.
+    pub kind: AccountKind,
+    /// Whether it may neither give nor receive for now.
+    pub is_frozen: bool,
+    /// Everything ever received and settled.
+    pub credits_posted: Total,
+    /// Everything ever given and settled.
+    pub debits_posted: Total,
+    /// Held, to be received.
+    pub credits_pending: Total,
+    /// Held, to be given.
+    pub debits_pending: Total,
+    /// How far below zero it may go.
+    pub credit_limit: Amount,
+    /// How many transfers have touched it.
+    pub version: i64,
+}
+
+impl Account {
+    /// A new account without movements.
+    pub fn new(id: AccountId, currency: CurrencyId, kind: AccountKind) -> Self {
+        Self {
+            id,
+            currency,
+            kind,
+            is_frozen: false,
+            credits_posted: Total::ZERO,
+            debits_posted: Total::ZERO,
+            credits_pending: Total::ZERO,
+            debits_pending: Total::ZERO,
+            credit_limit: Amount::ZERO,
+            version: 0,
+        }
+    }
+
+    /// What is settled.
+    pub const fn posted(&self) -> SignedAmount {
+        self.credits_posted.less(self.debits_posted)
+    }
+
+    /// What could be given now: settled, less everything held to be given, plus credit.
+    ///
+    /// Money held to be received does not count: it may still be voided.
+    pub const fn available(&self) -> SignedAmount {
+        // Saturating is exact enough here: credits beyond the largest amount cannot be given in one transfer.
+        let credits = self.credits_posted.units().saturating_add(self.credit_limit.units());
+        // The sum was bounded when each hold was taken, see `books::Books::pend`.
+        let debits = self.debits_posted.units().saturating_add(self.debits_pending.units());
+        Total::from_units(credits).less(Total::from_units(debits))
+    }
+
+    /// Whether `amount` can be given now.
+    pub fn can_give(&self, amount: Amount) -> bool {
+        let available = self.available();
+        self.kind.is_unlimited() || (!available.is_negative() && available.magnitude() >= amount)
+    }
+}

@@ -1,0 +1,432 @@
+//! The books: the one function that changes balances.
+//!
+//! [`Books::apply`] takes a command and the time and either changes every account the command names or
+//! none. Nothing in it reads a clock, a store or a random number, so a model can follow it step by step.
+//! Changes can be undone until [`Books::keep`]: for one refused item, for a whole atomic batch, and for a
+//! commit that failed.
+
+use std::collections::HashMap;
+
+use q_core::{Amount, SignedAmount, Timestamp, Total};
+use qwallet_api::TransactionId;
+
+use super::{
+    account::{Account, AccountId},
+    transfer::{Leg, Phase, Purpose, Transfer},
+};
+
+/// The most legs one group may have.
+pub const GROUP_LEGS_MAX: usize = 8;
+
+/// What is asked of the books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Moves all legs at once.
+    Transfer(Group),
+    /// Holds all legs until the instant.
+    Hold(Group, Timestamp),
+    /// Moves everything the group holds.
+    Settle(TransactionId),
+    /// Frees everything the group holds.
+    Void(TransactionId),
+    /// Frees everything the group holds, because its time is over.
+    Expire(TransactionId),
+}
+
+/// Legs that live or die together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its id; the caller never uses one twice.
+    pub id: TransactionId,
+    /// Its legs.
+    pub legs: Vec<Leg>,
+}
+
+/// Why a command changes nothing. The order of the variants is the order in which they are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Refusal {
+    /// No group of this id holds anything.
+    #[error("nothing is held under this id")]
+    HoldUnknown,
+    /// The hold was settled, voided or expired before.
+    #[error("the hold has ended")]
+    HoldEnded(HoldEnd),
+    /// Settling came too late.
+    #[error("the hold has expired")]
+    HoldExpired,
+    /// Expiring came too early.
+    #[error("the hold has not expired yet")]
+    HoldNotExpired,
+    /// The group has no legs or too many, or its hold would expire at once.
+    #[error("the group is malformed")]
+    GroupMalformed,
+    /// A leg moves nothing.
+    #[error("a leg moves nothing")]
+    AmountZero,
+    /// A leg moves from an account to itself.
+    #[error("a leg moves from an account to itself")]
+    AccountsSame,
+    /// A leg names an account that is not there.
+    #[error("an account does not exist")]
+    AccountUnknown,
+    /// A leg's accounts are of two currencies.
+    #[error("the accounts are of two currencies")]
+    CurrencyMismatch,
+    /// An account may neither give nor receive for now.
+    #[error("an account is frozen")]
+    AccountFrozen,
+    /// A sum would be too large.
+    #[error("a sum would be too large")]
+    Overflow,
+    /// The giver does not have enough.
+    #[error("the account does not hold enough")]
+    InsufficientFunds,
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HoldEnd {
+    /// Moved.
+    Settled,
+    /// Freed.
+    Voided,
+    /// Freed because its time was over.
+    Expired,
+}
+
+/// Money that is set aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// The legs and their places in the journal.
+    pub legs: Vec<(i64, Leg)>,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+    /// How it ended, if it did.
+    pub end: Option<HoldEnd>,
+}
+
+/// The places in the journal that a command wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The first.
+    pub first_seq: i64,
+    /// How many.
+    pub count: usize,
+}
+
+/// A point to go back to.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct Mark {
+    undo: usize,
+    journal: usize,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Account(Account),
+    Hold(TransactionId, Option<Hold>),
+}
+
+/// Accounts, holds and the transfers of the commit being made.
+#[derive(Debug, Default)]
+pub struct Books {
+    accounts: HashMap<AccountId, Account>,
+    holds: HashMap<TransactionId, Hold>,
+    journal: Vec<Transfer>,
+    undo: Vec<Undo>,
+    next_seq: i64,
+}
+
+impl Books {
+    /// Empty books whose journal continues at `next_seq`.
+    pub fn new(next_seq: i64) -> Self {
+        Self { next_seq, ..Self::default() }
+    }
+
+    /// The place of the next transfer.
+    pub const fn next_seq(&self) -> i64 {
+        self.next_seq
+    }
+
+    /// Takes in an account as it is stored.
+    pub fn load_account(&mut self, account: Account) {
+        self.accounts.insert(account.id, account);
+    }
+
+    /// Takes in a hold as it is stored.
+    pub fn load_hold(&mut self, id: TransactionId, hold: Hold) {
+        self.holds.insert(id, hold);
+    }
+
+    /// The account, if it is loaded.
+    pub fn account(&self, id: AccountId) -> Option<&Account> {
+        self.accounts.get(&id)
+    }
+
+    /// Every loaded account.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.values()
+    }
+
+    /// The hold, if it is loaded.
+    pub fn hold(&self, id: TransactionId) -> Option<&Hold> {
+        self.holds.get(&id)
+    }
+
+    /// The transfers written since the last [`Self::keep`].
+    pub fn journal(&self) -> &[Transfer] {
+        &self.journal
+    }
+
+    /// The transfers of one applied command.
+    pub fn transfers(&self, applied: Applied) -> &[Transfer] {
+        let first = self.journal.first().map_or(0, |transfer| transfer.seq);
+        let start = usize::try_from(applied.first_seq - first).unwrap_or(usize::MAX);
+        self.journal.get(start..start + applied.count).unwrap_or_default()
+    }
+
+    /// The accounts changed since the last [`Self::keep`], each once, by number.
+    pub fn changed_accounts(&self) -> Vec<&Account> {
+        let mut ids: Vec<AccountId> = self
+            .undo
+            .iter()
+            .filter_map(|undo| match undo {
+                Undo::Account(account) => Some(account.id),
+                Undo::Hold(..) => None,
+            })
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.iter().map(|id| &self.accounts[id]).collect()
+    }
+
+    /// The present point.
+    pub fn mark(&self) -> Mark {
+        Mark { undo: self.undo.len(), journal: self.journal.len() }
+    }
+
+    /// Undoes everything since `mark`.
+    pub fn go_back(&mut self, mark: Mark) {
+        for undo in self.undo.drain(mark.undo..).rev() {
+            match undo {
+                Undo::Account(account) => {
+                    self.accounts.insert(account.id, account);
+                }
+                Undo::Hold(id, Some(hold)) => {
+                    self.holds.insert(id, hold);
+                }
+                Undo::Hold(id, None) => {
+                    self.holds.remove(&id);
+                }
+            }
+        }
+        let undone = self.journal.len() - mark.journal;
+        self.journal.truncate(mark.journal);
+        self.next_seq -= i64::try_from(undone).expect("a commit has few transfers");
+    }
+
+    /// Undoes everything since the last [`Self::keep`].
+    pub fn go_back_wholly(&mut self) {
+        self.go_back(Mark { undo: 0, journal: 0 });
+    }
+
+    /// Makes the changes final, after the commit that stored them. Holds are not kept in memory.
+    pub fn keep(&mut self) {
+        self.undo.clear();
+        self.journal.clear();
+        self.holds.clear();
+    }
+
+    /// Applies a command wholly or not at all.
+    pub fn apply(&mut self, command: &Command, now: Timestamp) -> Result<Applied, Refusal> {
+        let mark = self.mark();
+        let first_seq = self.next_seq;
+        let outcome = match command {
+            Command::Transfer(group) => self.transfer(group),
+            Command::Hold(group, expires_at) => self.take_hold(group, *expires_at, now),
+            Command::Settle(id) => self.end_hold(*id, HoldEnd::Settled, now),
+            Command::Void(id) => self.end_hold(*id, HoldEnd::Voided, now),
+            Command::Expire(id) => self.end_hold(*id, HoldEnd::Expired, now),
+        };
+        match outcome {
+            Ok(()) => Ok(Applied { first_seq, count: self.journal.len() - mark.journal }),
+            Err(refusal) => {
+                self.go_back(mark);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn transfer(&mut self, group: &Group) -> Result<(), Refusal> {
+        self.check_group(group)?;
+        group.legs.iter().try_for_each(|leg| self.give(group.id, leg, Phase::Posted))
+    }
+
+    fn take_hold(&mut self, group: &Group, expires_at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        if expires_at <= now || self.holds.contains_key(&group.id) {
+            return Err(Refusal::GroupMalformed);
+        }
+        self.check_group(group)?;
+        let first_seq = self.next_seq;
+        group.legs.iter().try_for_each(|leg| self.give(group.id, leg, Phase::Held))?;
+        self.undo.push(Undo::Hold(group.id, None));
+        let legs = (first_seq..).zip(group.legs.iter().copied()).collect();
+        self.holds.insert(group.id, Hold { legs, expires_at, end: None });
+        Ok(())
+    }
+
+    fn end_hold(&mut self, id: TransactionId, end: HoldEnd, now: Timestamp) -> Result<(), Refusal> {
+        let hold = self.holds.get(&id).ok_or(Refusal::HoldUnknown)?;
+        if let Some(end) = hold.end {
+            return Err(Refusal::HoldEnded(end));
+        }
+        match end {
+            HoldEnd::Settled if now >= hold.expires_at => return Err(Refusal::HoldExpired),
+            HoldEnd::Expired if now < hold.expires_at => return Err(Refusal::HoldNotExpired),
+            HoldEnd::Settled | HoldEnd::Voided | HoldEnd::Expired => {}
+        }
+        let before = hold.clone();
+        let phase = if end == HoldEnd::Settled { Phase::Settled } else { Phase::Voided };
+        for (seq, leg) in &before.legs {
+            self.finish(id, leg, *seq, phase)?;
+        }
+        let ended = Hold { end: Some(end), ..before.clone() };
+        self.holds.insert(id, ended);
+        self.undo.push(Undo::Hold(id, Some(before)));
+        Ok(())
+    }
+
+    /// The checks that need no balance, for all legs before any leg moves.
+    fn check_group(&self, group: &Group) -> Result<(), Refusal> {
+        if group.legs.is_empty() || group.legs.len() > GROUP_LEGS_MAX {
+            return Err(Refusal::GroupMalformed);
+        }
+        let refusals = group.legs.iter().filter_map(|leg| self.check_leg(leg).err());
+        refusals.min().map_or(Ok(()), Err)
+    }
+
+    fn check_leg(&self, leg: &Leg) -> Result<(), Refusal> {
+        if leg.amount.is_zero() {
+            return Err(Refusal::AmountZero);
+        }
+        if leg.debit == leg.credit {
+            return Err(Refusal::AccountsSame);
+        }
+        let debit = self.accounts.get(&leg.debit).ok_or(Refusal::AccountUnknown)?;
+        let credit = self.accounts.get(&leg.credit).ok_or(Refusal::AccountUnknown)?;
+        if debit.currency != credit.currency {
+            return Err(Refusal::CurrencyMismatch);
+        }
+        // A burn and a mint touch a frozen wallet only after it was released: the freeze binds the house too.
+        if debit.is_frozen || credit.is_frozen {
+            return Err(Refusal::AccountFrozen);
+        }
+        Ok(())
+    }
+
+    /// Takes a leg from what the giver has available.
+    fn give(&mut self, id: TransactionId, leg: &Leg, phase: Phase) -> Result<(), Refusal> {
+        let debit = self.accounts.get(&leg.debit).ok_or(Refusal::AccountUnknown)?;
+        let credit = self.accounts.get(&leg.credit).ok_or(Refusal::AccountUnknown)?;
+        // Settled and held together must fit, so that settling a hold later can never overflow.
+        let debits_fit = fits(debit.debits_posted, debit.debits_pending, leg.amount);
+        let credits_fit = fits(credit.credits_posted, credit.credits_pending, leg.amount);
+        if !debits_fit || !credits_fit {
+            return Err(Refusal::Overflow);
+        }
+        if !debit.can_give(leg.amount) {
+            return Err(Refusal::InsufficientFunds);
+        }
+        let is_held = phase == Phase::Held;
+        let debited = self.change(leg.debit, |account| {
+            let sum = if is_held { &mut account.debits_pending } else { &mut account.debits_posted };
+            sum.checked_add(leg.amount).map(|total| *sum = total)
+        })?;
+        let credited = self.change(leg.credit, |account| {
+            let sum = if is_held { &mut account.credits_pending } else { &mut account.credits_posted };
+            sum.checked_add(leg.amount).map(|total| *sum = total)
+        })?;
+        self.write(id, leg, phase, None, debited, credited);
+        Ok(())
+    }
+
+    /// Ends the hold of a leg.
+    fn finish(&mut self, id: TransactionId, leg: &Leg, held: i64, phase: Phase) -> Result<(), Refusal> {
+        let is_settled = phase == Phase::Settled;
+        let debited = self.change(leg.debit, |account| {
+            account.debits_pending = account.debits_pending.checked_sub(leg.amount)?;
+            if is_settled {
+                account.debits_posted = account.debits_posted.checked_add(leg.amount)?;
+            }
+            Some(())
+        })?;
+        let credited = self.change(leg.credit, |account| {
+            account.credits_pending = account.credits_pending.checked_sub(leg.amount)?;
+            if is_settled {
+                account.credits_posted = account.credits_posted.checked_add(leg.amount)?;
+            }
+            Some(())
+        })?;
+        self.write(id, leg, phase, Some(held), debited, credited);
+        Ok(())
+    }
+
+    /// Changes an account after noting how it was; `None` says that a sum would be too large.
+    fn change(
+        &mut self,
+        id: AccountId,
+        change: impl FnOnce(&mut Account) -> Option<()>,
+    ) -> Result<Change, Refusal> {
+        let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
+        self.undo.push(Undo::Account(account.clone()));
+        change(account).ok_or(Refusal::Overflow)?;
+        account.version += 1;
+        Ok(Change { version: account.version, balance: account.posted() })
+    }
+
+    fn write(
+        &mut self,
+        transaction: TransactionId,
+        leg: &Leg,
+        phase: Phase,
+        pending_of: Option<i64>,
+        debited: Change,
+        credited: Change,
+    ) {
+        self.journal.push(Transfer {
+            seq: self.next_seq,
+            transaction,
+            leg: *leg,
+            phase,
+            pending_of,
+            debit_version: debited.version,
+            debit_balance: debited.balance,
+            credit_version: credited.version,
+            credit_balance: credited.balance,
+        });
+        self.next_seq += 1;
+    }
+}
+
+/// An account after a change.
+#[derive(Clone, Copy)]
+struct Change {
+    version: i64,
+    balance: SignedAmount,
+}
+
+/// Whether one side of an account can grow by `amount` and still be settled later.
+fn fits(posted: Total, pending: Total, amount: Amount) -> bool {
+    let all = posted.units().checked_add(pending.units());
+    all.and_then(|all| all.checked_add(amount.units())).is_some()
+}
+
+/// The movement that puts money into circulation or takes it out.
+pub fn issuance_leg(is_mint: bool, issuance: AccountId, wallet: AccountId, amount: Amount) -> Leg {
+    if is_mint {
+        Leg { debit: issuance, credit: wallet, amount, purpose: Purpose::Mint }
+    } else {
+        Leg { debit: wallet, credit: issuance, amount, purpose: Purpose::Burn }
+    }
+}

@@ -1,0 +1,16 @@
+//! What money is and which movements of it are right: accounts, transfers, holds, fees, payments, and
+//! the forms in which other programs read the books.
+//!
+//! **Invariant:** pure. No store, no runtime, no clock, no randomness: time and ids are arguments.
+
+pub mod account;
+pub mod books;
+pub mod books_text;
+pub mod chain;
+pub mod currency;
+pub mod fees;
+pub mod order;
+pub mod pain001;
+pub mod payment;
+pub mod transfer;
+pub mod wallet_ref;

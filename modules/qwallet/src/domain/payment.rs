@@ -1,0 +1,447 @@
+//! Whether a payment order is right, and which transfers it means.
+//!
+//! The refusals stand in the order in which they are checked; `tests` walks that order, each row mending
+//! the fault of the row before.
+
+use q_core::{Amount, AmountError, AmountText, Span, Timestamp};
+use qwallet_api::{TransactionId, WalletId};
+
+use super::{
+    account::AccountId,
+    books::{self, Group},
+    currency::{self, AmountRefusal, Currency, CurrencyId},
+    fees::{FeeAmounts, FeeSchedule},
+    order::SignatureFault,
+    transfer::{Leg, Purpose},
+};
+
+/// The rail on which both wallets are of this instance.
+pub const INTERNAL_RAIL: &str = "internal";
+
+/// How far ahead an order may expire.
+pub const ORDER_TTL_MAX: Span = Span::seconds(86_400);
+
+/// The longest reference of a payer, ISO 20022 `Max35Text`.
+pub const CLIENT_REF_CHARACTERS_MAX: usize = 35;
+
+/// The longest purpose.
+pub const PURPOSE_CHARACTERS_MAX: usize = 500;
+
+/// Why a payment order is refused, in the order of checking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A field does not have the declared form.
+    #[error("the field {0} does not have the declared form")]
+    Malformed(&'static str),
+    /// An amount's text does not have the declared form.
+    #[error("{0}")]
+    AmountForm(AmountError),
+    /// A batch has no items or too many.
+    #[error("a batch has between 1 and {max} items", max = qwallet_api::BATCH_ITEMS_MAX)]
+    BatchSize,
+    /// The idempotency key was used for another order.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The paying wallet is not there or not the payer's.
+    #[error("the paying wallet does not exist")]
+    WalletNotFound,
+    /// The intent is not there or not the signer's.
+    #[error("the intent does not exist")]
+    IntentNotFound,
+    /// The payment is not in a state that allows this.
+    #[error("the payment is {0}")]
+    InvalidState(&'static str),
+    /// The order's time is over.
+    #[error("the order has expired")]
+    Expired,
+    /// The signature does not authorise it.
+    #[error("{0}")]
+    Signature(SignatureFault),
+    /// The recipient has no wallet here.
+    #[error("the recipient has no wallet here")]
+    RecipientUnknown,
+    /// Payer and recipient are one.
+    #[error("payer and recipient are one wallet")]
+    SelfPayment,
+    /// Another rail than the internal one.
+    #[error("this instance does not offer the rail")]
+    RailUnsupported,
+    /// No such currency.
+    #[error("this instance does not know the currency")]
+    CurrencyUnsupported,
+    /// More decimals than the currency has.
+    #[error("the amount has more decimals than the currency")]
+    AmountPrecision,
+    /// Zero or too large.
+    #[error("the amount is zero or too large")]
+    AmountOutOfRange,
+    /// A wallet is frozen.
+    #[error("the wallet is frozen")]
+    WalletFrozen,
+    /// Fees above the signed maximum.
+    #[error("the fees are above the signed maximum")]
+    FeesExceedMaximum,
+    /// Not enough money.
+    #[error("the wallet does not hold enough")]
+    InsufficientFunds,
+    /// Another item of the atomic batch was refused.
+    #[error("another item of the atomic batch was refused")]
+    RolledBack,
+}
+
+impl From<AmountRefusal> for Refusal {
+    fn from(refusal: AmountRefusal) -> Self {
+        match refusal {
+            AmountRefusal::Text(fault @ (AmountError::NotAString | AmountError::Malformed)) => {
+                Self::AmountForm(fault)
+            }
+            AmountRefusal::Text(AmountError::Precision) => Self::AmountPrecision,
+            AmountRefusal::Text(AmountError::OutOfRange) | AmountRefusal::Zero => Self::AmountOutOfRange,
+        }
+    }
+}
+
+impl From<books::Refusal> for Refusal {
+    fn from(refusal: books::Refusal) -> Self {
+        match refusal {
+            books::Refusal::HoldUnknown => Self::InvalidState("not held"),
+            books::Refusal::HoldEnded(_) => Self::InvalidState("finished"),
+            books::Refusal::HoldExpired => Self::Expired,
+            books::Refusal::HoldNotExpired => Self::InvalidState("held"),
+            books::Refusal::GroupMalformed
+            | books::Refusal::AmountZero
+            | books::Refusal::CurrencyMismatch
+            | books::Refusal::Overflow => Self::AmountOutOfRange,
+            books::Refusal::AccountsSame => Self::SelfPayment,
+            books::Refusal::AccountUnknown => Self::RecipientUnknown,
+            books::Refusal::AccountFrozen => Self::WalletFrozen,
+            books::Refusal::InsufficientFunds => Self::InsufficientFunds,
+        }
+    }
+}
+
+/// A wallet, as far as a payment needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalletAccounts {
+    /// Its id.
+    pub wallet: WalletId,
+    /// Its account of each currency.
+    pub accounts: Vec<(CurrencyId, AccountId)>,
+    /// Whether it is frozen.
+    pub is_frozen: bool,
+}
+
+impl WalletAccounts {
+    fn account(&self, currency: CurrencyId) -> Option<AccountId> {
+        self.accounts.iter().find(|(of, _)| *of == currency).map(|(_, account)| *account)
+    }
+}
+
+/// The house's accounts of one currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HouseAccounts {
+    /// The currency.
+    pub currency: CurrencyId,
+    /// Where the house's fees go; one per writer, so that writers do not meet in it.
+    pub platform_fees: AccountId,
+    /// Where the rail's fees go.
+    pub network_fees: AccountId,
+    /// The other side of all money.
+    pub issuance: AccountId,
+}
+
+/// What the payer asked for in one payment.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// What the recipient is to get.
+    pub amount: &'a AmountText,
+    /// The currency's code.
+    pub currency: &'a str,
+    /// The most to pay in fees, where one was signed for this payment alone.
+    pub max_fees: Option<&'a AmountText>,
+    /// The rail.
+    pub rail: &'a str,
+    /// Until when the order may be executed.
+    pub expires_at: Timestamp,
+}
+
+/// What is known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The present instant.
+    pub now: Timestamp,
+    /// The paying wallet, if it exists and is the payer's.
+    pub payer: Option<&'a WalletAccounts>,
+    /// Whether the signature holds.
+    pub signature: Result<(), SignatureFault>,
+    /// The recipient's wallet, if there is one.
+    pub recipient: Option<&'a WalletAccounts>,
+    /// The house's accounts.
+    pub house: &'a [HouseAccounts],
+    /// What it costs.
+    pub schedule: &'a FeeSchedule,
+}
+
+/// A payment that is right but for the money, which only the books know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The currency.
+    pub currency: &'static Currency,
+    /// What the recipient gets.
+    pub amount: Amount,
+    /// What the payer pays on top.
+    pub fees: FeeAmounts,
+    /// The transfers: the principal, then each fee that is not nothing.
+    pub legs: Vec<Leg>,
+}
+
+impl Plan {
+    /// The group to apply.
+    pub fn group(&self, id: TransactionId) -> Group {
+        Group { id, legs: self.legs.clone() }
+    }
+}
+
+/// The checks that need the payer and the signature but no item: the head of a batch, or of a payment.
+pub fn decide_order<'a>(
+    facts: &Facts<'a>,
+    rail: &str,
+    expires_at: Timestamp,
+) -> Result<&'a WalletAccounts, Refusal> {
+    let payer = facts.payer.ok_or(Refusal::WalletNotFound)?;
+    if expires_at <= facts.now {
+        return Err(Refusal::Expired);
+    }
+    facts.signature.map_err(Refusal::Signature)?;
+    if rail == INTERNAL_RAIL { Ok(payer) } else { Err(Refusal::RailUnsupported) }
+}
+
+/// Decides one payment.
+pub fn decide(terms: &Terms<'_>, facts: &Facts<'_>) -> Result<Plan, Refusal> {
+    check_form(terms, facts.now)?;
+    // The rail is checked after the recipient, so the order is decided as if it were right.
+    let payer = decide_order(facts, INTERNAL_RAIL, terms.expires_at)?;
+    let recipient = facts.recipient.ok_or(Refusal::RecipientUnknown)?;
+    if payer.wallet == recipient.wallet {
+        return Err(Refusal::SelfPayment);
+    }
+    if terms.rail != INTERNAL_RAIL {
+        return Err(Refusal::RailUnsupported);
+    }
+    let (currency, amount) = read_amount(terms.currency, terms.amount)?;
+    let plan = plan(payer, recipient, currency, amount, facts)?;
+    if let Some(max_fees) = terms.max_fees {
+        let max_fees =
+            max_fees.parse(currency.scale).map_err(|fault| Refusal::from(AmountRefusal::Text(fault)))?;
+        check_fees(plan.fees.total(), max_fees)?;
+    }
+    Ok(plan)
+}
+
+/// Decides one item of a batch whose head is decided.
+pub fn decide_item(
+    payer: &WalletAccounts,
+    currency: &'static Currency,
+    amount: &AmountText,
+    recipient: Option<&WalletAccounts>,
+    facts: &Facts<'_>,
+) -> Result<Plan, Refusal> {
+    let recipient = recipient.ok_or(Refusal::RecipientUnknown)?;
+    if payer.wallet == recipient.wallet {
+        return Err(Refusal::SelfPayment);
+    }
+    let amount = currency.read(amount)?;
+    plan(payer, recipient, currency, amount, facts)
+}
+
+/// The currency and the amount of a payment.
+pub fn read_amount(code: &str, amount: &AmountText) -> Result<(&'static Currency, Amount), Refusal> {
+    let currency = Currency::find(code).ok_or(Refusal::CurrencyUnsupported)?;
+    Ok((currency, currency.read(amount)?))
+}
+
+/// Whether fees of `total` are within what was signed.
+pub fn check_fees(total: Option<Amount>, max_fees: Amount) -> Result<(), Refusal> {
+    match total {
+        Some(total) if total <= max_fees => Ok(()),
+        Some(_) | None => Err(Refusal::FeesExceedMaximum),
+    }
+}
+
+/// Whether a reference of the payer has the declared form.
+pub fn is_client_ref(text: &str) -> bool {
+    !text.is_empty()
+        && text.chars().count() <= CLIENT_REF_CHARACTERS_MAX
+        && !text.chars().any(char::is_control)
+}
+
+/// Whether a purpose has the declared form.
+pub fn is_purpose(text: &str) -> bool {
+    text.chars().count() <= PURPOSE_CHARACTERS_MAX && !text.contains('\0')
+}
+
+/// Whether a nonce has the declared form.
+pub fn is_nonce(text: &str) -> bool {
+    (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether an order may expire at that instant: not further ahead than a day.
+pub fn is_expiry(expires_at: Timestamp, now: Timestamp) -> bool {
+    expires_at <= now + ORDER_TTL_MAX
+}
+
+fn check_form(terms: &Terms<'_>, now: Timestamp) -> Result<(), Refusal> {
+    terms.amount.check_form().map_err(Refusal::AmountForm)?;
+    if let Some(max_fees) = terms.max_fees {
+        max_fees.check_form().map_err(Refusal::AmountForm)?;
+    }
+    if is_expiry(terms.expires_at, now) { Ok(()) } else { Err(Refusal::Malformed("expiresAt")) }
+}
+
+fn plan(
+    payer: &WalletAccounts,
+    recipient: &WalletAccounts,
+    currency: &'static Currency,
+    amount: Amount,
+    facts: &Facts<'_>,
+) -> Result<Plan, Refusal> {
+    if payer.is_frozen || recipient.is_frozen {
+        return Err(Refusal::WalletFrozen);
+    }
+    let house = facts.house.iter().find(|house| house.currency == currency.id);
+    let house = house.ok_or(Refusal::CurrencyUnsupported)?;
+    let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+    let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+    let fees = facts.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange)?;
+    let legs = [
+        Leg { debit, credit, amount, purpose: Purpose::Principal },
+        Leg { debit, credit: house.platform_fees, amount: fees.platform, purpose: Purpose::PlatformFee },
+        Leg { debit, credit: house.network_fees, amount: fees.network, purpose: Purpose::NetworkFee },
+    ];
+    Ok(Plan { currency, amount, fees, legs: legs.into_iter().filter(|leg| !leg.amount.is_zero()).collect() })
+}
+
+/// The instance's first currency, for questions that name none.
+pub const fn default_currency() -> &'static Currency {
+    &currency::ALL[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wallet(number: u8) -> WalletAccounts {
+        let account =
+            |currency: u8| (CurrencyId(currency), AccountId(i64::from(number) * 10 + i64::from(currency)));
+        WalletAccounts {
+            wallet: WalletId::from_bytes([number; 16]),
+            accounts: vec![account(1), account(2)],
+            is_frozen: false,
+        }
+    }
+
+    fn house() -> Vec<HouseAccounts> {
+        [1, 2]
+            .map(|currency| HouseAccounts {
+                currency: CurrencyId(currency),
+                platform_fees: AccountId(1),
+                network_fees: AccountId(2),
+                issuance: AccountId(3),
+            })
+            .to_vec()
+    }
+
+    /// Everything a case can get wrong, worst first; each row of the table mends one fault.
+    struct Case {
+        amount: AmountText,
+        max_fees: AmountText,
+        currency: &'static str,
+        rail: &'static str,
+        expires_at: Timestamp,
+        payer: Option<WalletAccounts>,
+        recipient: Option<WalletAccounts>,
+        signature: Result<(), SignatureFault>,
+    }
+
+    impl Case {
+        fn decide(&self) -> Result<Plan, Refusal> {
+            let house = house();
+            let terms = Terms {
+                amount: &self.amount,
+                currency: self.currency,
+                max_fees: Some(&self.max_fees),
+                rail: self.rail,
+                expires_at: self.expires_at,
+            };
+            let facts = Facts {
+                now: Timestamp::from_seconds(1_000),
+                payer: self.payer.as_ref(),
+                signature: self.signature,
+                recipient: self.recipient.as_ref(),
+                house: &house,
+                schedule: &FeeSchedule::REFERENCE,
+            };
+            decide(&terms, &facts)
+        }
+    }
+
+    type Mend = fn(&mut Case);
+
+    #[test]
+    fn refuses_in_the_documented_order() {
+        let frozen = WalletAccounts { is_frozen: true, ..wallet(1) };
+        let mut case = Case {
+            amount: AmountText::NotAString,
+            max_fees: "-1".into(),
+            currency: "EUR",
+            rail: "evm",
+            expires_at: Timestamp::from_seconds(1_000_000),
+            payer: None,
+            recipient: None,
+            signature: Err(SignatureFault::DoesNotHold),
+        };
+        let rows: Vec<(Refusal, Mend)> = vec![
+            (Refusal::AmountForm(AmountError::NotAString), |case| case.amount = "1e3".into()),
+            (Refusal::AmountForm(AmountError::Malformed), |case| case.amount = "0.000000001".into()),
+            (Refusal::AmountForm(AmountError::Malformed), |case| case.max_fees = "0.00000001".into()),
+            (Refusal::Malformed("expiresAt"), |case| case.expires_at = Timestamp::from_seconds(1_000)),
+            (Refusal::WalletNotFound, |case| {
+                case.payer = Some(WalletAccounts { is_frozen: true, ..wallet(1) });
+            }),
+            (Refusal::Expired, |case| case.expires_at = Timestamp::from_seconds(1_001)),
+            (Refusal::Signature(SignatureFault::DoesNotHold), |case| case.signature = Ok(())),
+            (Refusal::RecipientUnknown, |case| case.recipient = Some(wallet(1))),
+            (Refusal::SelfPayment, |case| case.recipient = Some(wallet(2))),
+            (Refusal::RailUnsupported, |case| case.rail = INTERNAL_RAIL),
+            (Refusal::CurrencyUnsupported, |case| case.currency = "PI"),
+            (Refusal::AmountPrecision, |case| case.amount = "9999999999999999999999".into()),
+            (Refusal::AmountOutOfRange, |case| case.amount = "0".into()),
+            (Refusal::AmountOutOfRange, |case| case.amount = "1".into()),
+            (Refusal::WalletFrozen, |case| case.payer = Some(wallet(1))),
+            (Refusal::FeesExceedMaximum, |case| case.max_fees = "0.006".into()),
+        ];
+        assert_eq!(frozen.wallet, wallet(1).wallet);
+        for (row, (refusal, mend)) in rows.into_iter().enumerate() {
+            assert_eq!(case.decide().map(|_| ()), Err(refusal), "row {row}");
+            mend(&mut case);
+        }
+        let plan = case.decide().unwrap();
+        let moved: Vec<_> = plan.legs.iter().map(|leg| (leg.purpose, leg.amount.units())).collect();
+        assert_eq!(
+            moved,
+            [
+                (Purpose::Principal, 100_000_000),
+                (Purpose::PlatformFee, 500_000),
+                (Purpose::NetworkFee, 100_000)
+            ]
+        );
+    }
+
+    #[test]
+    fn references_and_nonces_have_bounds() {
+        assert!(is_client_ref("INV-1") && is_client_ref(&"é".repeat(35)));
+        assert!(!is_client_ref("") && !is_client_ref(&"x".repeat(36)) && !is_client_ref("a\nb"));
+        assert!(is_nonce("12345678") && !is_nonce("1234567") && !is_nonce("with space"));
+        assert!(is_purpose("") && is_purpose(&"ü".repeat(500)) && !is_purpose(&"x".repeat(501)));
+    }
+}
