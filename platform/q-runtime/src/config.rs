@@ -73,8 +73,8 @@ pub struct Settings {
 
 impl Config {
     /// Works out the settings in `declared` from their defaults, the file at `path` and the variables.
-    pub fn load(
-        declared: &[(&'static str, &'static [Setting])],
+    pub fn load<S: AsRef<[Setting]>>(
+        declared: &[(&'static str, S)],
         path: &Path,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
@@ -82,7 +82,7 @@ impl Config {
         refuse_unknown(declared, &file, path)?;
         let mut sections: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for (section, settings) in declared {
-            for setting in *settings {
+            for setting in settings.as_ref() {
                 let name = variable_name(section, setting.key);
                 let in_file = file.get(*section).and_then(|table| table.get(setting.key)).map(text_of);
                 let (value, origin) = match (variable(&name), in_file) {
@@ -155,8 +155,8 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
     }
 }
 
-fn refuse_unknown(
-    declared: &[(&'static str, &'static [Setting])],
+fn refuse_unknown<S: AsRef<[Setting]>>(
+    declared: &[(&'static str, S)],
     file: &toml::Table,
     path: &Path,
 ) -> Result<(), ConfigError> {
@@ -169,6 +169,7 @@ fn refuse_unknown(
             });
         };
         for key in content.as_table().into_iter().flat_map(toml::Table::keys) {
+            let settings = settings.as_ref();
             if !settings.iter().any(|setting| setting.key == key) {
                 let known = settings.iter().map(|setting| setting.key);
                 return Err(ConfigError::Unknown {

@@ -1,12 +1,8 @@
 //! Modules raised on their ground, listening, until the house is told to stop.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use axum::Router;
@@ -129,12 +125,9 @@ impl House {
         });
     }
 
-    /// Serves `router` on `address` and tells the address it got, which differs when the port was 0.
-    pub async fn listen(&mut self, address: SocketAddr, router: Router) -> io::Result<SocketAddr> {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
+    /// Serves `router` on `listener`; the caller owns the socket, so that tests can take any free port.
+    pub fn listen(&mut self, listener: TcpListener, router: Router) {
         self.listeners.spawn(q_http::serve(listener, router, self.stop.subscribe()));
-        Ok(bound)
     }
 
     /// Finishes open requests, then jobs and deliveries, then closes the stores: in reverse of their start.
