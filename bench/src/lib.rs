@@ -8,6 +8,8 @@
 
 pub mod connection;
 pub mod generator;
+pub mod load;
 pub mod orders;
 pub mod report;
 pub mod rounds;
+pub mod world;

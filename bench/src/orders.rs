@@ -170,7 +170,6 @@ impl Orders {
         let item = |index: usize| BatchItem {
             amount: AmountText::from(AMOUNT),
             client_ref: None,
-            currency: self.target.currency.clone(),
             purpose: None,
             recipient: self.parties(number, index).1.wallet.clone(),
         };
@@ -185,6 +184,7 @@ impl Orders {
                 aud: &self.target.instance,
                 client_ref: &nonce,
                 count,
+                currency: &self.target.currency,
                 document_hash: None,
                 expires_at: &self.expires_at,
                 items_hash: Some(&items_hash),
@@ -199,6 +199,7 @@ impl Orders {
         let body = BatchRequest {
             atomic: false,
             client_ref: nonce.clone(),
+            currency: self.target.currency.clone(),
             expires_at: self.expires_at.clone(),
             items,
             max_fees: AmountText::from(fees_max.as_str()),

@@ -4,6 +4,9 @@
 //! missing. Nothing it makes lands in the clone.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
 
+mod bench;
+mod books;
+mod house;
 mod machine;
 mod oracles;
 mod postgres;

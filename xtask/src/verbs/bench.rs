@@ -1,7 +1,198 @@
-//! bench
-use anyhow::{Result, bail};
+//! `cargo xtask bench`: ours and its anchor side by side, one JSON report.
+
+use crate::bench::child::Child;
+use crate::bench::pgbench::Pgbench;
+use crate::bench::{Comparison, Contender, alternate, refuse_memory_disk};
+use crate::house::House;
+use crate::machine;
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What to measure.
 #[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_: &Args) -> Result<()> {
-    bail!("not yet")
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Signed payments, one per request, against pgbench TPC-B with as many clients
+    Payments {
+        /// Connections, each with one request in flight
+        #[arg(long, default_value_t = 64)]
+        clients: usize,
+        /// Open loop: start this many payments a second, whether or not earlier ones were answered
+        #[arg(long, value_name = "PER_SECOND")]
+        rate: Option<f64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Signed batches, each of this many payments, against a bare SQLite journal with as many per commit
+    Batch {
+        /// Payments in a batch
+        #[arg(long, default_value_t = 256)]
+        items: usize,
+        /// Connections, each with one batch in flight
+        #[arg(long, default_value_t = 1)]
+        clients: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The wallet's executor in process, against a bare SQLite loop that writes the same rows
+    Executor {
+        /// Payments in a commit
+        #[arg(long, default_value_t = 256)]
+        items: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Parser)]
+struct Common {
+    /// Length of each measurement
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Measurements of each side, taken in turn; medians are reported
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Measure ours only
+    #[arg(long)]
+    no_anchor: bool,
+    /// Print the whole report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures and prints.
+pub fn run(args: &Args) -> Result<()> {
+    refuse_memory_disk()?;
+    let programs = Programs { q: machine::build_q(true)?, bench: machine::build_program("q-bench", true)? };
+    let (report, common) = match &args.what {
+        What::Payments { clients, rate, common } => (programs.payments(*clients, *rate, common)?, common),
+        What::Batch { items, clients, common } => (programs.batch(*items, *clients, common)?, common),
+        What::Executor { items, common } => (programs.executor(*items, common)?, common),
+    };
+    if common.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print_summary(&report);
+    }
+    Ok(())
+}
+
+/// One machine plays thousands of payers: limits by address would measure the limits.
+const UNLIMITED: &[(&str, &str)] =
+    &[("Q_LIMITS_PER_ADDRESS_PER_MINUTE", "0"), ("Q_LIMITS_PER_IDENTITY_PER_MINUTE", "0")];
+
+struct Programs {
+    q: PathBuf,
+    bench: PathBuf,
+}
+
+impl Programs {
+    fn payments(&self, clients: usize, rate: Option<f64>, common: &Common) -> Result<Value> {
+        let house = House::start(&self.q, UNLIMITED)?;
+        let mut command = self.load(&house, "payments", common)?;
+        command.args(["--clients", &clients.to_string()]);
+        if let Some(rate) = rate {
+            command.args(["--rate", &rate.to_string()]);
+        }
+        let mut ours = Child::start("qwallet POST /payments", &mut command)?;
+        let mut anchor = if common.no_anchor { None } else { Some(Pgbench::start(clients, common.seconds)?) };
+        let comparison = Comparison {
+            benchmark: "payments",
+            ours: "payments_per_second",
+            anchor: "transactions_per_second",
+        };
+        alternate(
+            &comparison,
+            common.rounds,
+            &mut ours,
+            anchor.as_mut().map(|anchor| anchor as &mut dyn Contender),
+        )
+    }
+
+    fn batch(&self, items: usize, clients: usize, common: &Common) -> Result<Value> {
+        let house = House::start(&self.q, UNLIMITED)?;
+        let mut command = self.load(&house, "batch", common)?;
+        command.args(["--items", &items.to_string(), "--clients", &clients.to_string()]);
+        let mut ours = Child::start("qwallet POST /payments/batch", &mut command)?;
+        self.beside_journal("batch", items, &mut ours, common)
+    }
+
+    fn executor(&self, items: usize, common: &Common) -> Result<Value> {
+        let mut command = self.in_process("executor", items, common);
+        let mut ours = Child::start("qwallet executor in process", &mut command)?;
+        self.beside_journal("executor", items, &mut ours, common)
+    }
+
+    fn beside_journal(
+        &self,
+        benchmark: &'static str,
+        items: usize,
+        ours: &mut Child,
+        common: &Common,
+    ) -> Result<Value> {
+        let mut anchor = if common.no_anchor {
+            None
+        } else {
+            let mut command = self.in_process("journal", items, common);
+            Some(Child::start("bare SQLite loop writing the same rows, WAL, FULL, one thread", &mut command)?)
+        };
+        let comparison =
+            Comparison { benchmark, ours: "transfers_per_second", anchor: "transfers_per_second" };
+        alternate(
+            &comparison,
+            common.rounds,
+            ours,
+            anchor.as_mut().map(|anchor| anchor as &mut dyn Contender),
+        )
+    }
+
+    fn load(&self, house: &House, what: &str, common: &Common) -> Result<Command> {
+        let mut command = Command::new(&self.bench);
+        command.args([what, "--rounds-by-line", "--seconds", &common.seconds.to_string()]);
+        command.args(["--origin", house.origin()?]);
+        Ok(command)
+    }
+
+    fn in_process(&self, what: &str, items: usize, common: &Common) -> Command {
+        let mut command = Command::new(&self.bench);
+        command.args([
+            what,
+            "--rounds-by-line",
+            "--seconds",
+            &common.seconds.to_string(),
+            "--items",
+            &items.to_string(),
+        ]);
+        command
+    }
+}
+
+fn print_summary(report: &Value) {
+    for name in [
+        "program",
+        "payments_per_second",
+        "transfers_per_second",
+        "p50_ms",
+        "p99_ms",
+        "errors",
+        "error_codes",
+    ] {
+        println!("{name:<22} {}", report[name]);
+    }
+    if report["anchor"].is_object() {
+        println!("{:<22} {}", "anchor", report["anchor"]["program"]);
+        let figure = ["transactions_per_second", "transfers_per_second"]
+            .into_iter()
+            .find(|name| !report["anchor"][name].is_null());
+        println!("{:<22} {}", "anchor's figure", report["anchor"][figure.unwrap_or_default()]);
+        println!("{:<22} {} ({})", "ratio", report["ratio"], report["ratio_of"]);
+    }
 }

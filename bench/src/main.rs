@@ -1,0 +1,93 @@
+//! `q-bench`: the measurements of the library as a program. Usually started by `cargo xtask bench`, which also runs the
+//! other side; alone, it loads any running demonstration instance.
+//!
+//! **Invariant:** standard output carries figures, one JSON object a line, and nothing else.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use q_bench::generator::Pace;
+use q_bench::load::{Load, LoadPlan};
+use q_bench::orders::Shape;
+use q_bench::rounds::{self, Subject};
+use std::io;
+use std::time::Duration;
+
+/// Measures the house.
+#[derive(Parser)]
+#[command(name = "q-bench", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Signed payments, one per request, on a running demonstration instance
+    Payments {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Open loop: start this many payments a second, whether or not earlier ones were answered
+        #[arg(long, value_name = "PER_SECOND")]
+        rate: Option<f64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Signed batches on a running demonstration instance
+    Batch {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Payments in a batch
+        #[arg(long, default_value_t = 256)]
+        items: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Parser)]
+struct LoadArgs {
+    /// The front door of the instance
+    #[arg(long, default_value = "http://qnode.localhost:8080")]
+    origin: String,
+    /// Connections, each with one request in flight
+    #[arg(long, default_value_t = 64)]
+    clients: usize,
+    /// Identities that pay one another
+    #[arg(long, default_value_t = 128)]
+    payers: usize,
+}
+
+#[derive(Parser)]
+struct Common {
+    /// Length of the measured window
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Follow the lines `prepare` and `measure` on standard input instead of measuring once
+    #[arg(long)]
+    rounds_by_line: bool,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().what {
+        What::Payments { load, rate, common } => {
+            let pace = rate.map_or(Pace::Closed, |rate| Pace::Open { rate });
+            on_instance(&load, Shape::Single, pace, &common)
+        }
+        What::Batch { load, items, common } => on_instance(&load, Shape::Batch(items), Pace::Closed, &common),
+    }
+}
+
+fn on_instance(load: &LoadArgs, shape: Shape, pace: Pace, common: &Common) -> Result<()> {
+    let span = Duration::from_secs(common.seconds);
+    let plan = LoadPlan { shape, clients: load.clients, payers: load.payers, span, pace };
+    report(&mut Load::on(&load.origin, plan)?, common)
+}
+
+fn report(subject: &mut dyn Subject, common: &Common) -> Result<()> {
+    let mut output = io::stdout().lock();
+    if common.rounds_by_line {
+        rounds::by_line(subject, &mut io::stdin().lock(), &mut output)
+    } else {
+        rounds::once(subject, &mut output)
+    }
+}

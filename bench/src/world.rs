@@ -1,0 +1,182 @@
+//! Makes payers on a running demonstration instance, through its public API like anybody else.
+
+use crate::connection::{Answer, Connection};
+use crate::orders::{Orders, Payer, Shape, Target, authority};
+use anyhow::{Context as _, Result, bail, ensure};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{Method, Request};
+use http_body_util::Full;
+use q_core::{Did, Env, hash};
+use q_did::Keyring;
+use q_jose::ed25519::SecretKey;
+use q_jose::jws::{self, Header};
+use serde_json::{Value, json};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+
+/// What each payer gets from the faucet, in whole units: enough for half a million payments.
+const FUNDS: &str = "10000";
+/// Where the house serves the modules behind its front door.
+const IDENTITIES: &str = "/squid";
+const WALLETS: &str = "/qwallet";
+
+/// A running instance and how to reach it.
+pub struct House {
+    /// Where it listens.
+    pub address: SocketAddr,
+    authority: String,
+    connection: Connection,
+    env: Env,
+}
+
+/// An identity with its keys and a token that opens its wallet.
+struct Person {
+    did: Did,
+    key_id: String,
+    key: SecretKey,
+    token: String,
+}
+
+impl House {
+    /// The instance behind this origin, `http://host:port`.
+    pub fn at(origin: &str) -> Result<Self> {
+        let authority = authority(origin)?;
+        // Names below localhost need no name server: they are loopback by definition (RFC 6761).
+        let port = authority.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+        let address = match port {
+            Some(port) if authority.contains("localhost:") => SocketAddr::from(([127, 0, 0, 1], port)),
+            _ => {
+                authority.to_socket_addrs()?.next().with_context(|| format!("no address for {authority}"))?
+            }
+        };
+        Ok(Self { address, authority, connection: Connection::new(address), env: Env::system() })
+    }
+
+    /// Makes `count` payers with money and the orders of a run.
+    pub async fn orders(&mut self, shape: Shape, clients: usize, count: usize) -> Result<Orders> {
+        ensure!(count > 1, "it takes two to pay");
+        let mut payers = Vec::with_capacity(count);
+        let mut target = None;
+        for _ in 0..count {
+            let person = self.person().await?;
+            let wallet = self.wallet(&person.token).await?;
+            if target.is_none() {
+                target = Some(self.target(&person.token, &wallet).await?);
+            }
+            let currency = target.as_ref().map_or("", |target| target.currency.as_str());
+            let ask = json!({ "amount": FUNDS, "currency": currency });
+            self.ask(Method::POST, &format!("{WALLETS}/faucet"), Some(&person.token), &ask).await?;
+            payers.push(Payer { did: person.did, key_id: person.key_id, key: person.key, wallet });
+        }
+        let mut target = target.context("no payer was made")?;
+        target.legs = self.legs(&target, &payers).await?;
+        Orders::new(&self.env, target, payers, shape, clients)
+    }
+
+    /// An identity in its owner's own custody, logged in with its own key.
+    async fn person(&mut self) -> Result<Person> {
+        let (keyring, log, _phrase) =
+            Keyring::create(&self.authority, &self.env).context("making an identity")?;
+        let entry = log.entries().first().context("a fresh log has an entry")?.to_line();
+        let body = json!({ "logEntry": entry, "name": "payer of a load run" });
+        self.ask(Method::POST, &format!("{IDENTITIES}/identity"), None, &body).await?;
+        let key_id = keyring.key_id();
+        let token = self.token(&keyring.did, &key_id, &keyring.current).await?;
+        Ok(Person { did: keyring.did, key_id, key: keyring.current, token })
+    }
+
+    /// Logs in with one self-signed assertion (RFC 7523).
+    async fn token(&mut self, did: &Did, key_id: &str, key: &SecretKey) -> Result<String> {
+        let now = self.env.now().seconds();
+        let claims = json!({
+            "iss": did, "sub": did, "aud": format!("http://{}", self.authority),
+            "iat": now, "exp": now + 60, "jti": hash::hex(&self.env.random::<16>()),
+        });
+        let assertion = jws::sign_json(&Header::typ("JWT").kid(key_id), &claims, key);
+        let form = format!(
+            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}\
+             &scope=wallet%3Aread%20wallet%3Awrite"
+        );
+        let request = Request::post(format!("{IDENTITIES}/oauth2/token"))
+            .header(HOST, &self.authority)
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::from(form))?;
+        let answer = read(&self.connection.send(request).await?)?;
+        Ok(text(&answer, "access_token")?.to_owned())
+    }
+
+    async fn wallet(&mut self, token: &str) -> Result<String> {
+        let wallet = self.ask(Method::POST, &format!("{WALLETS}/wallets"), Some(token), &json!({})).await?;
+        Ok(text(&wallet, "walletRef")?.to_owned())
+    }
+
+    /// Learns currency and instance from the house itself: an intent tells the exact text a payer must sign.
+    async fn target(&mut self, token: &str, wallet: &str) -> Result<Target> {
+        let currencies =
+            self.ask(Method::GET, &format!("{WALLETS}/currencies"), Some(token), &Value::Null).await?;
+        let currency = text(&currencies["items"][0], "code")?.to_owned();
+        let person = self.person_with_wallet().await?;
+        let ask = json!({ "amount": "1", "currency": currency, "recipient": person, "wallet": wallet });
+        let intent = self.ask(Method::POST, &format!("{WALLETS}/intents"), Some(token), &ask).await?;
+        let signed: Value = serde_json::from_str(text(&intent, "signingInput")?)?;
+        let instance = text(&signed, "aud")?.to_owned();
+        Ok(Target {
+            authority: self.authority.clone(),
+            prefix: WALLETS.to_owned(),
+            instance,
+            currency,
+            legs: 0,
+        })
+    }
+
+    /// A recipient for the first intent.
+    async fn person_with_wallet(&mut self) -> Result<String> {
+        let person = self.person().await?;
+        self.wallet(&person.token).await
+    }
+
+    /// Makes one payment and counts the transfers it wrote.
+    async fn legs(&mut self, target: &Target, payers: &[Payer]) -> Result<u64> {
+        let (first, second) = (&payers[0], &payers[1]);
+        let copy = |payer: &Payer| Payer {
+            did: payer.did.clone(),
+            key_id: payer.key_id.clone(),
+            key: SecretKey::from_seed(payer.key.seed()),
+            wallet: payer.wallet.clone(),
+        };
+        let probe =
+            Orders::new(&self.env, target.clone(), vec![copy(first), copy(second)], Shape::Single, 1)?;
+        let paid = read(&self.connection.send(crate::generator::Workload::request(&probe, 0)).await?)?;
+        let token = self.token(&first.did, &first.key_id, &first.key).await?;
+        let path = format!("{WALLETS}/tx/{}", text(&paid, "transactionId")?);
+        let transaction = self.ask(Method::GET, &path, Some(&token), &Value::Null).await?;
+        let legs = transaction["legs"].as_array().map_or(0, Vec::len);
+        ensure!(legs > 0, "the transaction shows no transfers: {transaction}");
+        Ok(legs as u64)
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, token: Option<&str>, body: &Value) -> Result<Value> {
+        let mut request = Request::builder().method(&method).uri(path).header(HOST, &self.authority);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(serde_json::to_vec(body)?) };
+        if !bytes.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+            request = request.header("idempotency-key", hash::hex(&self.env.random::<16>()));
+        }
+        let answer = self.connection.send(request.body(Full::new(bytes))?).await?;
+        read(&answer).with_context(|| format!("{method} {path}"))
+    }
+}
+
+fn read(answer: &Answer) -> Result<Value> {
+    if !answer.status.is_success() {
+        bail!("{}: {}", answer.status, String::from_utf8_lossy(&answer.body));
+    }
+    serde_json::from_slice(&answer.body).context("the answer is not JSON")
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str> {
+    value[name].as_str().with_context(|| format!("the answer has no {name}: {value}"))
+}

@@ -1,0 +1,77 @@
+//! A running instance of `q` on an empty folder, on free ports, gone when dropped.
+//!
+//! **Invariant:** an instance made here listens on loopback only and leaves nothing behind.
+
+use crate::machine::{self, Running};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const START_MAX: Duration = Duration::from_mins(1);
+const MODULES: [&str; 5] = ["SQUID", "QONSENT", "QLOCK", "QERBEROS", "QWALLET"];
+
+/// The instance; dropping it stops the process and removes the folder.
+pub struct House {
+    q: PathBuf,
+    note: Note,
+    _process: Running,
+    folder: TempDir,
+}
+
+/// The note a running instance leaves in its data folder.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Note {
+    front_door: Option<String>,
+}
+
+impl House {
+    /// Starts a demonstration instance with these settings on top of free ports.
+    pub fn start(q: &Path, settings: &[(&str, &str)]) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("q-instance-").tempdir()?;
+        let log = File::create(folder.path().join("log"))?;
+        let mut command = Command::new(q);
+        command.arg("--data").arg(folder.path().join("q-data")).args(["up", "--demo"]);
+        command.env("Q_FRONT_DOOR_LISTEN", "127.0.0.1:0");
+        for module in MODULES {
+            command.env(format!("{module}_LISTEN"), "127.0.0.1:0");
+        }
+        command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut process = Running::start(&mut command)?;
+        let note = wait(&mut process, folder.path())?;
+        Ok(Self { q: q.to_owned(), note, _process: process, folder })
+    }
+
+    /// The base URL of the front door.
+    pub fn origin(&self) -> Result<&str> {
+        self.note.front_door.as_deref().context("the instance has no front door")
+    }
+
+    /// A verb of `q` on this instance.
+    pub fn verb(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.q);
+        command.arg("--data").arg(self.folder.path().join("q-data")).args(arguments);
+        command
+    }
+}
+
+/// Waits until the instance has written its note and answers.
+fn wait(process: &mut Running, folder: &Path) -> Result<Note> {
+    let note = folder.join("q-data/running.json");
+    let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let patience_ends_at = Instant::now() + START_MAX;
+    while Instant::now() < patience_ends_at {
+        if let Some(status) = process.ended()? {
+            bail!("q ended at its start: {status}\n{}", log());
+        }
+        if let Ok(text) = fs::read(&note) {
+            return serde_json::from_slice(&text).context("running.json");
+        }
+        machine::pause(Duration::from_millis(20))?;
+    }
+    bail!("q did not start within {} s:\n{}", START_MAX.as_secs(), log());
+}
