@@ -2,7 +2,11 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use axum::{Router, body::Body, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    routing::{get, post},
+};
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use q_contract::{Access, Problem, codes};
 use serde_json::{Value, json};
@@ -38,7 +42,12 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
         let mounted = mounted.clone();
         move || async move { typed(200, "application/json", mounted.openapi.clone()) }
     };
+    let verify = {
+        let mounted = mounted.clone();
+        move |request: Request<Body>| async move { verify(&mounted, request).await }
+    };
     Router::new()
+        .route("/verify", post(verify))
         .route("/health", get(health))
         .route("/health/detailed", get(detailed))
         .route("/health/ready", get(ready))
@@ -60,6 +69,24 @@ async fn detailed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
         body.extend(details);
     }
     json_response(200, &body)
+}
+
+/// Runs the module's integrity check while it serves: the online half of `q verify`.
+async fn verify(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
+    let (head, _) = request.into_parts();
+    let caller = pipeline::authenticated(mounted, &head, "POST", &mut None);
+    if let Err(problem) =
+        caller.and_then(|caller| pipeline::permits_access(mounted, Access::Operator, &caller))
+    {
+        return problem_response(&problem);
+    }
+    match (mounted.verify)().await {
+        Ok(findings) => json_response(200, &json!({"module": mounted.api.module, "findings": findings})),
+        Err(error) => {
+            tracing::error!(module = mounted.api.module, %error, "the store could not be verified");
+            problem_response(&Problem::new(&codes::STORAGE_UNAVAILABLE).detail("the store could not be read"))
+        }
+    }
 }
 
 fn check_details(dependency: &Dependency) -> Value {

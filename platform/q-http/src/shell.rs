@@ -17,6 +17,9 @@ pub type IsOperator = Arc<dyn Fn(&Caller) -> bool + Send + Sync>;
 /// Gives the figures of `/health/detailed`.
 pub type Details = Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>;
 
+/// Checks everything the module keeps and gives the findings as a JSON array.
+pub type Verify = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
 /// What the server of one module needs besides its [`Api`].
 pub struct Shell {
     /// Clock and entropy.
@@ -33,6 +36,8 @@ pub struct Shell {
     pub checks: Vec<Check>,
     /// Further figures for operators.
     pub details: Details,
+    /// Checks its store.
+    pub verify: Verify,
     /// Its counters.
     pub metrics: Arc<Metrics>,
     /// Set while the process stops: not ready, no new work.
@@ -48,6 +53,7 @@ pub(crate) struct Mounted {
     pub(crate) bases: Vec<String>,
     pub(crate) monitor: Monitor,
     pub(crate) details: Details,
+    pub(crate) verify: Verify,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) is_draining: Arc<AtomicBool>,
     pub(crate) api: Api,
@@ -66,6 +72,7 @@ impl Shell {
             bases: self.bases,
             monitor: Monitor::new(self.checks),
             details: self.details,
+            verify: self.verify,
             metrics: self.metrics,
             is_draining: self.is_draining,
             api,

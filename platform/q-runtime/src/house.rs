@@ -13,7 +13,7 @@ use q_http::{Check, RateLimits, Shell, metrics::Metrics, shell::IsOperator};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
-use crate::{Directory, Module};
+use crate::{Directory, Finding, Module};
 
 /// One module of a house, mounted.
 pub struct Beam {
@@ -86,6 +86,7 @@ impl House {
             });
             details
         };
+        let verified = module.clone();
         Shell {
             env: self.env.clone(),
             auth: self.auth.clone(),
@@ -94,6 +95,13 @@ impl House {
             bases,
             checks,
             details: Arc::new(details),
+            verify: Arc::new(move || {
+                let module = verified.clone();
+                Box::pin(async move {
+                    let findings = verify(&*module).await.map_err(|error| error.to_string())?;
+                    Ok(json!(findings))
+                })
+            }),
             metrics: Arc::new(Metrics::default()),
             is_draining: self.is_draining.clone(),
         }
@@ -140,6 +148,19 @@ impl House {
             beam.module.db().close().await;
         }
     }
+}
+
+/// Everything wrong with what `module` keeps: the engine's own check first, then the module's.
+pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> {
+    let mut findings: Vec<Finding> = module
+        .db()
+        .check()
+        .await?
+        .into_iter()
+        .map(|complaint| Finding::new("store_damaged", format!("{} store", module.name()), complaint))
+        .collect();
+    findings.extend(module.verify().await?);
+    Ok(findings)
 }
 
 fn store_check(module: &Arc<dyn Module>) -> Check {

@@ -11,6 +11,6 @@ mod module;
 
 pub use config::{Config, ConfigError, Setting, Settings};
 pub use ground::{Directory, Ground, Instance, Peers};
-pub use house::{Beam, House};
+pub use house::{Beam, House, verify};
 pub use job::Job;
 pub use module::{Finding, Module};

@@ -167,7 +167,7 @@ impl World {
 
     /// Waits until every event written so far has been reacted to.
     pub async fn settle(&self) {
-        self.house.bus().settled().await;
+        assert!(self.house.bus().settled().await, "the bus does not settle");
     }
 
     /// Stops everything after every module verified its store.
