@@ -1,140 +1,202 @@
-//! Producers and subscribers of one process.
+//! The bus: who produces, who follows, start and stop.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use parking_lot::Mutex;
-use q_db::Db;
-use serde::Serialize;
+use parking_lot::{Mutex, RwLock};
+use q_core::event::EventId;
+use q_db::{Db, DbError};
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
 use crate::{
-    Subscription,
-    line::{Line, Progress},
-    subscription::Reaction,
+    Lag, ReactError, Subscription,
+    follower::{Follower, Switches},
+    subscription::Kind,
 };
 
-/// The event bus of one process. Cheap to clone.
+/// How long [`Bus::settled`] waits before it says that something is stuck.
+const SETTLE_MAX: Duration = Duration::from_secs(30);
+
+/// Delivers between the modules of one process. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Bus(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    producers: Mutex<BTreeMap<String, Db>>,
-    waiting: Mutex<Vec<(String, Db, Subscription)>>,
-    lines: Mutex<Vec<Served>>,
+    producers: RwLock<BTreeMap<String, Db>>,
+    wishes: Mutex<Vec<Wish>>,
+    followers: RwLock<Vec<Arc<Follower>>>,
+    switches: Arc<Switches>,
 }
 
-/// A line that runs, as the bus remembers it.
-#[derive(Clone)]
-struct Served {
+/// A subscription that waits for the start.
+struct Wish {
     subscriber: String,
-    producer: String,
-    producer_db: Db,
-    is_audit: bool,
-    progress: watch::Receiver<Progress>,
+    db: Db,
+    subscription: Subscription,
 }
 
-/// How far one subscription is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Lag {
-    /// Who is followed.
-    pub producer: String,
-    /// `events` or `audit`.
-    pub stream: &'static str,
-    /// The last position delivered.
-    pub delivered: i64,
-    /// Entries passed over because their reaction can never succeed.
-    pub failed: u64,
-    /// Why the newest entry is being tried again.
-    pub retrying: Option<String>,
+/// What became of delivering a parked event again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Redelivery {
+    /// The reaction succeeded and the event is no longer parked.
+    Done,
+    /// The reaction failed again and the event stays parked.
+    Failed(ReactError),
+    /// No such event is parked, or nobody here subscribes to it any more.
+    NotFound,
 }
 
 impl Bus {
-    /// A bus nobody has joined.
+    /// A bus nobody listens to yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets others follow the outbox and audit entries in `db` under the name `module`.
-    pub fn add_producer(&self, module: &str, db: Db) {
-        self.0.producers.lock().insert(module.to_owned(), db);
+    /// Lets others follow the events and audit rows of the module `name`.
+    pub fn add_producer(&self, name: &str, db: Db) {
+        self.0.producers.write().insert(name.to_owned(), db);
     }
 
-    /// Lets `subscriber`, whose cursors live in `db`, follow a producer once the bus starts.
+    /// Notes that the module `subscriber` wants to hear; cursors are kept in its store `db`.
     pub fn subscribe(&self, subscriber: &str, db: Db, subscription: Subscription) {
-        self.0.waiting.lock().push((subscriber.to_owned(), db, subscription));
+        self.0.wishes.lock().push(Wish { subscriber: subscriber.to_owned(), db, subscription });
     }
 
-    /// Serves every subscription whose producer is in this process until `stop` turns true.
-    pub fn start(&self, stop: watch::Receiver<bool>) -> JoinHandle<()> {
+    /// Starts delivering what was subscribed to so far. The task ends after `shutdown` turns `true`
+    /// (or its sender goes), when every reaction at hand has ended and the cursors are kept.
+    pub fn start(&self, shutdown: watch::Receiver<bool>) -> JoinHandle<()> {
+        let started: Vec<_> = std::mem::take(&mut *self.0.wishes.lock())
+            .into_iter()
+            .flat_map(|wish| self.followers_of(&wish))
+            .collect();
+        self.0.followers.write().extend(started.iter().cloned());
         let mut tasks = JoinSet::new();
-        for (subscriber, subscriber_db, subscription) in self.0.waiting.lock().drain(..) {
-            let Some(producer_db) = self.0.producers.lock().get(&subscription.producer).cloned() else {
-                tracing::warn!(
-                    subscriber,
-                    producer = subscription.producer,
-                    "the producer is not in this process"
-                );
-                continue;
-            };
-            let progress = watch::Sender::new(Progress::default());
-            self.0.lines.lock().push(Served {
-                subscriber: subscriber.clone(),
-                producer: subscription.producer.clone(),
-                producer_db: producer_db.clone(),
-                is_audit: matches!(subscription.reaction, Reaction::Audit { .. }),
-                progress: progress.subscribe(),
-            });
-            let line = Line { subscriber, subscriber_db, producer_db, subscription, progress };
-            tasks.spawn(line.run(stop.clone()));
+        for follower in started {
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move { follower.run(shutdown).await });
         }
-        tokio::spawn(async move { while tasks.join_next().await.is_some() {} })
-    }
-
-    /// Waits until everything written so far, and everything written in reaction to it, was delivered.
-    ///
-    /// Returns too when a line has ended; never when a reaction keeps asking for another try.
-    pub async fn settled(&self) {
-        loop {
-            let lines = self.0.lines.lock().clone();
-            let mut has_waited = false;
-            for mut line in lines {
-                let head = if line.is_audit {
-                    line.producer_db.audit_head().await
-                } else {
-                    line.producer_db.outbox_head().await
-                };
-                let Ok(head) = head else { continue };
-                let is_there = |progress: &Progress| progress.delivered.is_some_and(|at| at >= head);
-                has_waited |= !is_there(&line.progress.borrow());
-                let _ = line.progress.wait_for(is_there).await;
-            }
-            if !has_waited {
-                return;
-            }
-        }
-    }
-
-    /// How far the subscriptions of `subscriber` are.
-    pub fn lags_of(&self, subscriber: &str) -> Vec<Lag> {
-        let lines = self.0.lines.lock();
-        lines
-            .iter()
-            .filter(|line| line.subscriber == subscriber)
-            .map(|line| {
-                let progress = line.progress.borrow().clone();
-                Lag {
-                    producer: line.producer.clone(),
-                    stream: if line.is_audit { "audit" } else { "events" },
-                    delivered: progress.delivered.unwrap_or_default(),
-                    failed: progress.failed,
-                    retrying: progress.retrying,
+        tokio::spawn(async move {
+            while let Some(ended) = tasks.join_next().await {
+                if ended.is_err() {
+                    tracing::error!("a subscription ended by a panic");
                 }
+            }
+        })
+    }
+
+    fn followers_of(&self, wish: &Wish) -> Vec<Arc<Follower>> {
+        let producers = self.0.producers.read();
+        let names = match &wish.subscription.producer {
+            Some(name) => vec![name.clone()],
+            None => producers.keys().cloned().collect(),
+        };
+        let switches = &self.0.switches;
+        names
+            .into_iter()
+            .map(|name| {
+                let source = producers.get(&name).cloned();
+                if source.is_none() {
+                    tracing::warn!(
+                        subscriber = wish.subscriber,
+                        producer = name,
+                        "the producer does not run in this process, nothing will be heard from it"
+                    );
+                }
+                let (subscriber, db) = (wish.subscriber.clone(), wish.db.clone());
+                let subscription = wish.subscription.clone();
+                Arc::new(Follower::new(subscriber, name, source, db, subscription, switches.clone()))
             })
             .collect()
+    }
+
+    /// How far behind every subscription is.
+    pub fn lags(&self) -> Vec<Lag> {
+        self.0.followers.read().iter().map(|follower| follower.lag()).collect()
+    }
+
+    /// How far behind the subscriptions of one module are.
+    pub fn lags_of(&self, subscriber: &str) -> Vec<Lag> {
+        self.lags().into_iter().filter(|lag| lag.subscriber == subscriber).collect()
+    }
+
+    /// Waits until everything written so far, and everything written by the reactions to it, has been
+    /// reacted to. `false`, with a line in the log, when that takes more than 30 seconds.
+    pub async fn settled(&self) -> bool {
+        let settled = tokio::time::timeout(SETTLE_MAX, async { while !self.settle_once().await {} }).await;
+        if settled.is_err() {
+            tracing::error!(lags = ?self.lags(), "the bus does not settle");
+        }
+        settled.is_ok()
+    }
+
+    /// Waits for every follower to reach the present heads; `true` when nothing was written meanwhile.
+    async fn settle_once(&self) -> bool {
+        let followers = self.0.followers.read().clone();
+        let mut heads = Vec::with_capacity(followers.len());
+        for follower in &followers {
+            let Ok(head) = follower.head().await else { return false };
+            follower.reached(head).await;
+            heads.push(head);
+        }
+        for (follower, head) in followers.iter().zip(heads) {
+            if follower.head().await.ok() != Some(head) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Delivers a parked event again, and forgets it when the reaction succeeds.
+    pub async fn redeliver(&self, subscriber: &str, event: &EventId) -> Result<Redelivery, DbError> {
+        let followers = self.0.followers.read().clone();
+        for follower in followers.iter().filter(|follower| follower.subscriber == subscriber) {
+            let name = follower.cursor();
+            let parked = follower.db.parked().await?;
+            let found = parked.into_iter().find(|row| row.subscription == name && row.event.id == *event);
+            let (Some(parked), Kind::Events { react, .. }) = (found, &follower.subscription.kind) else {
+                continue;
+            };
+            return Ok(match react(parked.event).await {
+                Ok(()) => {
+                    let (name, event) = (name.to_owned(), *event);
+                    follower.db.write(move |tx| tx.unpark(&name, &event)).await?;
+                    Redelivery::Done
+                }
+                Err(error) => Redelivery::Failed(error),
+            });
+        }
+        Ok(Redelivery::NotFound)
+    }
+
+    /// Holds deliveries back: for maintenance, and for tests of what happens before events arrive.
+    pub fn pause(&self) {
+        self.0.switches.paused.send_replace(true);
+    }
+
+    /// Lets deliveries go on.
+    pub fn resume(&self) {
+        self.0.switches.paused.send_replace(false);
+    }
+
+    /// Delivers every event twice from now on, as a crash at the wrong moment would: for tests.
+    pub fn deliver_twice(&self, is_on: bool) {
+        let doubled: &AtomicBool = &self.0.switches.doubled;
+        doubled.store(is_on, Ordering::SeqCst);
+    }
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").field("lags", &self.lags()).finish()
     }
 }

@@ -1,15 +1,16 @@
-//! Events from one module's outbox to another's reactions, in process, at least once, in order.
+//! Carries events and audit rows from the store that wrote them to the modules that react, in process.
 //!
-//! A subscriber follows the producer's outbox with a cursor. A durable cursor lives in the subscriber's own
-//! store and moves after its reactions are done, so a crash repeats events and never loses one; a reaction
-//! that writes notes the event's id with `tx.seen` in the same commit. A replayed subscription starts from
-//! the first event whenever the process does, for knowledge that is kept in memory.
+//! The producer's outbox is the queue: nothing is published after a commit that a crash could lose.
+//! Each subscription follows each of its producers with a cursor of its own and wakes by notification,
+//! not by asking again and again.
 //!
-//! **Invariant:** nothing is delivered that its producer has not committed.
+//! **Invariant:** a cursor never passes an event whose reaction has neither succeeded nor been parked.
 
 mod bus;
-mod line;
+mod follower;
+mod lag;
 mod subscription;
 
-pub use bus::{Bus, Lag};
-pub use subscription::{ReactError, Subscription};
+pub use bus::{Bus, Redelivery};
+pub use lag::Lag;
+pub use subscription::{AuditBatch, ReactError, Subscription};

@@ -1,100 +1,145 @@
 //! What a module wants to hear, and what it does then.
 
-use std::sync::Arc;
+use std::{future::Future, pin::Pin, sync::Arc};
 
-use futures_util::future::BoxFuture;
 use q_core::Event;
-use q_db::AuditRow;
+use q_db::{AuditRow, DbError};
 
-/// Why a reaction did not succeed.
-#[derive(Debug, Clone, thiserror::Error)]
+/// Why a reaction did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReactError {
-    /// Something is away for now: the event is delivered again after a pause, and later ones wait.
-    #[error("not now: {0}")]
+    /// It may work later: delivered again after a growing pause, and nothing overtakes it.
+    #[error("{0}")]
     Retry(String),
-    /// This event can never be reacted to: it is reported and passed over.
-    #[error("never: {0}")]
+    /// It will never work: the event is parked, where an operator sees it, and the next one comes.
+    #[error("{0}")]
     Fail(String),
 }
 
-impl From<q_db::DbError> for ReactError {
-    fn from(error: q_db::DbError) -> Self {
-        Self::Retry(error.to_string())
+impl ReactError {
+    /// It may work later.
+    pub fn retry(reason: impl std::fmt::Display) -> Self {
+        Self::Retry(reason.to_string())
+    }
+
+    /// It will never work.
+    pub fn fail(reason: impl std::fmt::Display) -> Self {
+        Self::Fail(reason.to_string())
     }
 }
 
-pub(crate) type EventReaction =
-    Arc<dyn Fn(Event) -> BoxFuture<'static, Result<(), ReactError>> + Send + Sync>;
-pub(crate) type AuditReaction =
-    Arc<dyn Fn(Vec<AuditRow>) -> BoxFuture<'static, Result<(), ReactError>> + Send + Sync>;
-
-#[derive(Clone)]
-pub(crate) enum Reaction {
-    Events { topics: Vec<String>, react: EventReaction },
-    Audit { react: AuditReaction },
+impl From<DbError> for ReactError {
+    /// A store that is full, busy or away comes back; a defect or a broken rule stays.
+    fn from(error: DbError) -> Self {
+        let stays = matches!(
+            error,
+            DbError::Constraint { .. }
+                | DbError::Statement(_)
+                | DbError::Aborted
+                | DbError::BadRow { .. }
+                | DbError::NotOneRow(_)
+                | DbError::Json(_)
+                | DbError::Panicked(_)
+                | DbError::IdempotencyKeyReused
+        );
+        if stays { Self::fail(error) } else { Self::retry(error) }
+    }
 }
 
-/// One producer followed by one reaction.
+/// Consecutive audit rows of one producer, without gaps.
+#[derive(Debug, Clone)]
+pub struct AuditBatch {
+    /// The module that wrote them.
+    pub producer: String,
+    /// The name of the cursor. A reaction that writes moves it in its own commit
+    /// (`tx.set_cursor(&batch.cursor, batch.last_position())`); otherwise the bus moves it afterwards.
+    pub cursor: String,
+    /// The rows, by position.
+    pub rows: Vec<AuditRow>,
+}
+
+impl AuditBatch {
+    /// The position of the last row.
+    pub fn last_position(&self) -> i64 {
+        self.rows.last().map_or(0, |row| row.position)
+    }
+}
+
+type Reacting = Pin<Box<dyn Future<Output = Result<(), ReactError>> + Send>>;
+pub(crate) type OnEvent = Arc<dyn Fn(Event) -> Reacting + Send + Sync>;
+pub(crate) type OnAudit = Arc<dyn Fn(AuditBatch) -> Reacting + Send + Sync>;
+
+/// A wish to hear from other modules.
 #[derive(Clone)]
 pub struct Subscription {
-    pub(crate) producer: String,
-    pub(crate) reaction: Reaction,
-    pub(crate) is_durable: bool,
+    /// One module, or `None` for every one.
+    pub(crate) producer: Option<String>,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Clone)]
+pub(crate) enum Kind {
+    Events { topics: Vec<String>, is_durable: bool, react: OnEvent },
+    Audit { react: OnAudit },
 }
 
 impl Subscription {
-    /// Hears each event of `producer` whose topic begins with one of `topics`; goes on after a restart where it was.
-    pub fn durable<F>(
-        producer: &str,
-        topics: &[&str],
-        react: impl Fn(Event) -> F + Send + Sync + 'static,
-    ) -> Self
+    /// The events of `producer` whose topic begins with one of `topics`, from its first one, each at
+    /// least once, in order; the cursor is kept in the subscriber's store.
+    ///
+    /// A reaction that writes says `if tx.seen(&event.id)? { return Ok(()) }` first, so that a second
+    /// delivery (after a crash between its commit and the cursor's) changes nothing.
+    pub fn durable<F, R>(producer: &str, topics: &[&str], react: F) -> Self
     where
-        F: Future<Output = Result<(), ReactError>> + Send + 'static,
+        F: Fn(Event) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), ReactError>> + Send + 'static,
     {
         Self::events(producer, topics, true, react)
     }
 
-    /// Hears every such event from the producer's first one at each start, for knowledge kept in memory.
-    pub fn replayed<F>(
-        producer: &str,
-        topics: &[&str],
-        react: impl Fn(Event) -> F + Send + Sync + 'static,
-    ) -> Self
+    /// Like [`Subscription::durable`], but from the first event again at each start: for what is kept
+    /// in memory only.
+    pub fn replayed<F, R>(producer: &str, topics: &[&str], react: F) -> Self
     where
-        F: Future<Output = Result<(), ReactError>> + Send + 'static,
+        F: Fn(Event) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), ReactError>> + Send + 'static,
     {
         Self::events(producer, topics, false, react)
     }
 
-    /// Hears the audit entries of `producer` in batches with contiguous positions; durable.
-    pub fn audit<F>(producer: &str, react: impl Fn(Vec<AuditRow>) -> F + Send + Sync + 'static) -> Self
+    /// The audit rows of every module, the subscriber's own included, in batches without gaps.
+    ///
+    /// No row is ever passed over: a batch whose reaction fails comes again until it succeeds.
+    pub fn audit<F, R>(react: F) -> Self
     where
-        F: Future<Output = Result<(), ReactError>> + Send + 'static,
+        F: Fn(AuditBatch) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), ReactError>> + Send + 'static,
     {
-        let react: AuditReaction = Arc::new(move |rows| Box::pin(react(rows)));
-        Self { producer: producer.to_owned(), reaction: Reaction::Audit { react }, is_durable: true }
+        Self { producer: None, kind: Kind::Audit { react: Arc::new(move |batch| Box::pin(react(batch))) } }
     }
 
-    fn events<F>(
-        producer: &str,
-        topics: &[&str],
-        is_durable: bool,
-        react: impl Fn(Event) -> F + Send + Sync + 'static,
-    ) -> Self
+    fn events<F, R>(producer: &str, topics: &[&str], is_durable: bool, react: F) -> Self
     where
-        F: Future<Output = Result<(), ReactError>> + Send + 'static,
+        F: Fn(Event) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), ReactError>> + Send + 'static,
     {
-        let react: EventReaction = Arc::new(move |event| Box::pin(react(event)));
-        let topics = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        Self { producer: producer.to_owned(), reaction: Reaction::Events { topics, react }, is_durable }
+        let topics = topics.iter().map(ToString::to_string).collect();
+        let react: OnEvent = Arc::new(move |event| Box::pin(react(event)));
+        Self { producer: Some(producer.to_owned()), kind: Kind::Events { topics, is_durable, react } }
     }
 
-    /// The name of its cursor: what it hears from whom.
-    pub(crate) fn cursor_name(&self) -> String {
-        match &self.reaction {
-            Reaction::Events { topics, .. } => format!("events {} {}", self.producer, topics.join(",")),
-            Reaction::Audit { .. } => format!("audit {}", self.producer),
+    /// The name of the cursor in the subscriber's store. Other topics make another cursor, which
+    /// begins at the first event: what was not listened for before is heard then.
+    pub(crate) fn cursor(&self, producer: &str) -> String {
+        match &self.kind {
+            Kind::Events { topics, .. } => format!("events of {producer}: {}", topics.join(" ")),
+            Kind::Audit { .. } => format!("audit of {producer}"),
         }
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Subscription({})", self.cursor(self.producer.as_deref().unwrap_or("every module")))
     }
 }

@@ -1,0 +1,380 @@
+//! One subscription following one producer.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use q_core::Event;
+use q_db::{AuditRow, Db, DbError, OutboxRow};
+use tokio::sync::watch;
+
+use crate::{
+    AuditBatch, Lag, ReactError, Subscription,
+    subscription::{Kind, OnAudit, OnEvent},
+};
+
+/// How many events are read at once.
+const EVENTS_MAX: u32 = 256;
+/// How many audit rows are read, and handed over, at once.
+const AUDIT_ROWS_MAX: u32 = 512;
+/// How often to look although nothing was announced: a replica in another process may have written.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The first and the longest pause after a failed reaction.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Events of other topics may be passed over this far before the cursor is kept.
+const UNKEPT_MAX: i64 = 1_024;
+
+/// What every follower of a bus obeys.
+#[derive(Debug)]
+pub(crate) struct Switches {
+    pub paused: watch::Sender<bool>,
+    pub doubled: AtomicBool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Self { paused: watch::Sender::new(false), doubled: AtomicBool::new(false) }
+    }
+}
+
+pub(crate) struct Follower {
+    pub subscriber: String,
+    pub subscription: Subscription,
+    /// The subscriber's store.
+    pub db: Db,
+    producer: String,
+    source: Option<Db>,
+    cursor: String,
+    switches: Arc<Switches>,
+    position: watch::Sender<i64>,
+    /// The cursor in the subscriber's store.
+    kept: AtomicI64,
+    head: AtomicI64,
+    parked: AtomicU64,
+    trouble: Mutex<(u32, Option<String>)>,
+}
+
+/// The house is stopping.
+struct Stop;
+
+impl Follower {
+    pub fn new(
+        subscriber: String,
+        producer: String,
+        source: Option<Db>,
+        db: Db,
+        subscription: Subscription,
+        switches: Arc<Switches>,
+    ) -> Self {
+        Self {
+            cursor: subscription.cursor(&producer),
+            subscriber,
+            producer,
+            source,
+            db,
+            subscription,
+            switches,
+            position: watch::Sender::new(0),
+            kept: AtomicI64::new(0),
+            head: AtomicI64::new(0),
+            parked: AtomicU64::new(0),
+            trouble: Mutex::default(),
+        }
+    }
+
+    pub fn cursor(&self) -> &str {
+        &self.cursor
+    }
+
+    pub fn lag(&self) -> Lag {
+        let (failures, last_error) = self.trouble.lock().clone();
+        let position = *self.position.borrow();
+        Lag {
+            subscriber: self.subscriber.clone(),
+            producer: self.producer.clone(),
+            subscription: self.cursor.clone(),
+            position,
+            head: self.head.load(Ordering::Relaxed).max(position),
+            failures,
+            parked: self.parked.load(Ordering::Relaxed),
+            last_error,
+            is_connected: self.source.is_some(),
+        }
+    }
+
+    /// The newest position of the producer; 0 when it does not run here.
+    pub async fn head(&self) -> Result<i64, DbError> {
+        let head = match (&self.source, &self.subscription.kind) {
+            (None, _) => 0,
+            (Some(source), Kind::Events { .. }) => source.outbox_head().await?,
+            (Some(source), Kind::Audit { .. }) => source.audit_head().await?,
+        };
+        self.head.fetch_max(head, Ordering::Relaxed);
+        Ok(head)
+    }
+
+    /// Waits until everything up to `position` has been reacted to.
+    pub async fn reached(&self, position: i64) {
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = self.position.subscribe().wait_for(|reached| *reached >= position).await;
+    }
+
+    /// Follows until `shutdown`.
+    pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
+        let Some(source) = &self.source else { return };
+        let mut news = source.changes();
+        if self.begin(&mut shutdown).await.is_err() {
+            return;
+        }
+        loop {
+            // Marked before reading, so that what is written during the reading wakes us again.
+            news.borrow_and_update();
+            match self.step(source, &mut shutdown).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let woken = async {
+                        if news.changed().await.is_err() {
+                            std::future::pending::<()>().await; // the producer is closed
+                        }
+                    };
+                    let woken = tokio::time::timeout(LOOK_EVERY, woken);
+                    if or_stop(&mut shutdown, woken).await.is_err() {
+                        break;
+                    }
+                }
+                Err(Stop) => break,
+            }
+        }
+    }
+
+    /// Finds the place to go on from.
+    async fn begin(&self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Stop> {
+        if let Kind::Events { is_durable: false, .. } = self.subscription.kind {
+            return Ok(());
+        }
+        let position = self.until_done(shutdown, || self.db.cursor(&self.cursor)).await?;
+        self.kept.store(position, Ordering::Relaxed);
+        self.position.send_replace(position);
+        Ok(())
+    }
+
+    /// Delivers the next events. `false` when there are none.
+    async fn step(&self, source: &Db, shutdown: &mut watch::Receiver<bool>) -> Result<bool, Stop> {
+        let mut paused = self.switches.paused.subscribe();
+        let resumed = async { paused.wait_for(|is_paused| !is_paused).await.map(drop) };
+        or_stop(shutdown, resumed).await?.map_err(|_| Stop)?;
+        let after = *self.position.borrow();
+        match &self.subscription.kind {
+            Kind::Events { topics, is_durable, react } => {
+                let read = || source.outbox_after(after, EVENTS_MAX);
+                let rows = self.until_done(shutdown, read).await?;
+                let Some(last) = rows.last() else { return Ok(false) };
+                self.head.fetch_max(last.position, Ordering::Relaxed);
+                self.events(rows, topics, *is_durable, react, shutdown).await?;
+            }
+            Kind::Audit { react } => {
+                let read = || source.audit_after(after, AUDIT_ROWS_MAX);
+                let rows = self.until_done(shutdown, read).await?;
+                let Some(last) = rows.last() else { return Ok(false) };
+                self.head.fetch_max(last.position, Ordering::Relaxed);
+                self.audit(rows, react, shutdown).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    async fn events(
+        &self,
+        rows: Vec<OutboxRow>,
+        topics: &[String],
+        is_durable: bool,
+        react: &OnEvent,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let mut has_reacted = false;
+        let mut outcome = Ok(());
+        for row in rows {
+            let is_wanted = topics.iter().any(|prefix| row.event.topic.starts_with(prefix));
+            if is_wanted {
+                outcome = self.event(&row, is_durable, react, shutdown).await;
+                if outcome.is_err() {
+                    break;
+                }
+            }
+            has_reacted |= is_wanted;
+            self.position.send_replace(row.position);
+        }
+        let position = *self.position.borrow();
+        // Passing over events of other topics is not worth a commit each time.
+        if is_durable && (has_reacted || position - self.kept.load(Ordering::Relaxed) >= UNKEPT_MAX) {
+            self.keep(position, shutdown).await?;
+        }
+        outcome
+    }
+
+    /// Delivers one event until its reaction succeeds or is given up.
+    async fn event(
+        &self,
+        row: &OutboxRow,
+        is_durable: bool,
+        react: &OnEvent,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let deliveries = if self.switches.doubled.load(Ordering::SeqCst) { 2 } else { 1 };
+        for _ in 0..deliveries {
+            let mut failures = 0;
+            loop {
+                let reaction = react(row.event.clone());
+                match shielded(row.trace.clone(), reaction).await {
+                    Ok(()) => break self.is_well(),
+                    Err(ReactError::Retry(reason)) => {
+                        self.pause_after(&mut failures, &reason, shutdown).await?;
+                    }
+                    Err(ReactError::Fail(reason)) => {
+                        self.park(row, is_durable, &reason, shutdown).await?;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn park(
+        &self,
+        row: &OutboxRow,
+        is_durable: bool,
+        reason: &str,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let event: &Event = &row.event;
+        tracing::error!(
+            subscriber = self.subscriber, subscription = self.cursor, event.id = %event.id, reason,
+            "a reaction failed for good, the event is parked"
+        );
+        self.parked.fetch_add(1, Ordering::Relaxed);
+        *self.trouble.lock() = (0, Some(reason.to_owned()));
+        if !is_durable {
+            return Ok(()); // it comes again with the next start
+        }
+        let store = || {
+            let (name, position) = (self.cursor.clone(), row.position);
+            let (event, reason) = (event.clone(), reason.to_owned());
+            self.db.write(move |tx| {
+                tx.park(&name, position, &event, &reason)?;
+                tx.set_cursor(&name, position)
+            })
+        };
+        self.until_done(shutdown, store).await
+    }
+
+    async fn audit(
+        &self,
+        rows: Vec<AuditRow>,
+        react: &OnAudit,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let batch = AuditBatch { producer: self.producer.clone(), cursor: self.cursor.clone(), rows };
+        let last = batch.last_position();
+        let deliveries = if self.switches.doubled.load(Ordering::SeqCst) { 2 } else { 1 };
+        for _ in 0..deliveries {
+            let mut failures = 0;
+            loop {
+                match shielded(None, react(batch.clone())).await {
+                    Ok(()) => break self.is_well(),
+                    Err(ReactError::Retry(reason) | ReactError::Fail(reason)) => {
+                        self.pause_after(&mut failures, &reason, shutdown).await?;
+                    }
+                }
+            }
+        }
+        let kept = self.until_done(shutdown, || self.db.cursor(&self.cursor)).await?;
+        if kept != last {
+            self.keep(last, shutdown).await?;
+        }
+        self.position.send_replace(last);
+        Ok(())
+    }
+
+    async fn keep(&self, position: i64, shutdown: &mut watch::Receiver<bool>) -> Result<(), Stop> {
+        let store = || {
+            let name = self.cursor.clone();
+            self.db.write(move |tx| tx.set_cursor(&name, position))
+        };
+        self.until_done(shutdown, store).await?;
+        self.kept.store(position, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Asks a store until it answers.
+    async fn until_done<T, F: Future<Output = Result<T, DbError>>>(
+        &self,
+        shutdown: &mut watch::Receiver<bool>,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Stop> {
+        let mut failures = 0;
+        loop {
+            match ask().await {
+                Ok(answer) => return Ok(answer),
+                Err(DbError::Closed) => return Err(Stop),
+                Err(error) => self.pause_after(&mut failures, &error.to_string(), shutdown).await?,
+            }
+        }
+    }
+
+    async fn pause_after(
+        &self,
+        failures: &mut u32,
+        reason: &str,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        *failures += 1;
+        *self.trouble.lock() = (*failures, Some(reason.to_owned()));
+        if failures.is_power_of_two() {
+            tracing::warn!(
+                subscriber = self.subscriber,
+                subscription = self.cursor,
+                failures = *failures,
+                reason,
+                "a delivery has to be repeated"
+            );
+        }
+        let pause = RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
+        or_stop(shutdown, tokio::time::sleep(pause.min(RETRY_PAUSE_MAX))).await
+    }
+
+    fn is_well(&self) {
+        let mut trouble = self.trouble.lock();
+        if trouble.0 > 0 {
+            *trouble = (0, None);
+        }
+    }
+}
+
+/// Runs a reaction in a task of its own, so that a panic in it is an answer.
+async fn shielded(
+    trace: Option<String>,
+    reaction: impl Future<Output = Result<(), ReactError>> + Send + 'static,
+) -> Result<(), ReactError> {
+    let task = match trace {
+        Some(trace) => tokio::spawn(q_db::trace::scope(trace, reaction)),
+        None => tokio::spawn(reaction),
+    };
+    task.await.unwrap_or_else(|_| Err(ReactError::fail("the reaction panicked")))
+}
+
+/// Waits for `future`, or for the house to stop.
+async fn or_stop<F: Future>(shutdown: &mut watch::Receiver<bool>, future: F) -> Result<F::Output, Stop> {
+    tokio::select! {
+        biased;
+        _ = shutdown.wait_for(|is_stopping| *is_stopping) => Err(Stop),
+        output = future => Ok(output),
+    }
+}
