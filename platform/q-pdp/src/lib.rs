@@ -1,1 +1,26 @@
-//! q-pdp
+//! The decision library of qonsent: may this principal do this action to this resource now, and why?
+//!
+//! Every module links it and keeps a projection of the grants in memory, fed by qonsent's events, so that the
+//! answer needs no call. What was granted is believed only with its proof: each grant comes with a chain of signed
+//! delegations that begins at the owner of the resource, and is checked here again.
+//!
+//! Decision order: identity active → owner → grant with a valid chain → deny. Cedar's `forbid` and `permit` and
+//! presented proofs will take their places before the owner and after the grants.
+//!
+//! **Invariant:** deciding takes no lock, makes no call and reads no clock; what cannot be proved is denied.
+
+mod decision;
+pub mod event;
+mod evidence;
+mod freshness;
+mod projection;
+mod react;
+pub mod resource;
+
+pub use decision::{Decision, Reason, Request};
+pub use event::{Change, DelegationRegistered, Digest, GrantId, GrantIssued, GrantRevoked, RevocationHead};
+pub use evidence::{Proven, prove};
+pub use freshness::Freshness;
+pub use projection::{Applied, Pdp};
+pub use react::{KeySource, KeysUnavailable, NotYet, Projector, ResolvedKeys, resolve_keys};
+pub use resource::{Resource, command, expand};

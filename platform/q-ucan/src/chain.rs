@@ -101,7 +101,7 @@ impl Verifier<'_> {
             return Err(Refusal::InvalidClaim("a delegation has an end"));
         }
         self.times(delegation.not_before(), delegation.expires_at())?;
-        self.signature(delegation.issuer(), delegation.signed())?;
+        check_signature(delegation, self.keys)?;
         if self.revocations.is_revoked(delegation) { Err(Refusal::Revoked(delegation.cid())) } else { Ok(()) }
     }
 
@@ -124,7 +124,7 @@ impl Verifier<'_> {
         args: &Ipld,
     ) -> Result<Vec<Arc<Delegation>>, Refusal> {
         self.invocation_times(invocation)?;
-        self.signature(invocation.issuer(), invocation.signed())?;
+        check_signed(self.keys, invocation.issuer(), invocation.signed())?;
         if invocation.executor() != executor && invocation.subject() != executor {
             return Err(Refusal::InvalidAudience);
         }
@@ -163,19 +163,66 @@ impl Verifier<'_> {
         }
         Ok(())
     }
+}
 
-    fn signature(&self, issuer: &Issuer, signed: &Signed) -> Result<(), Refusal> {
-        let keys = if issuer.did.method() == "key" {
-            if issuer.key.as_deref().is_some_and(|key| key != issuer.did.specific_id()) {
-                return Err(Refusal::UnknownIssuer);
+/// Checks that one of the issuer's keys signed the delegation, and nothing else: not whether it is in time.
+pub fn check_signature(delegation: &Delegation, keys: &dyn Keys) -> Result<(), Refusal> {
+    check_signed(keys, delegation.issuer(), delegation.signed())
+}
+
+fn check_signed(keys: &dyn Keys, issuer: &Issuer, signed: &Signed) -> Result<(), Refusal> {
+    let keys = if issuer.did.method() == "key" {
+        if issuer.key.as_deref().is_some_and(|key| key != issuer.did.specific_id()) {
+            return Err(Refusal::UnknownIssuer);
+        }
+        vec![VerifyingKey::from_did_key(issuer.did.as_str())?]
+    } else {
+        keys.find(issuer, &signed.cid)?
+    };
+    let holds = keys.iter().any(|key| key.verifies(signed.algorithm, signed.message(), signed.signature()));
+    if holds { Ok(()) } else { Err(Refusal::InvalidSignature) }
+}
+
+/// How many delegations a search for a chain looks at.
+const SEARCH_STEPS_MAX: u32 = 4_096;
+
+/// A search from the holder up to the subject.
+struct Search<'a> {
+    pool: &'a [Arc<Delegation>],
+    subject: &'a Did,
+    command: &'a Command,
+    args: &'a Ipld,
+    steps_left: u32,
+}
+
+impl Search<'_> {
+    /// Extends `path` (leaf first), whose next audience is to be `audience`.
+    fn upwards(&mut self, audience: &Did, path: &mut Vec<Arc<Delegation>>) -> Option<Chain> {
+        if path.len() == LINKS_MAX {
+            return None;
+        }
+        let pool = self.pool;
+        for link in pool {
+            self.steps_left = self.steps_left.checked_sub(1)?;
+            let fits = link.audience() == audience
+                && link.command().covers(self.command)
+                && link.subject().is_none_or(|subject| subject == self.subject)
+                && link.policy().check(self.args).is_ok();
+            if !fits {
+                continue;
             }
-            vec![VerifyingKey::from_did_key(issuer.did.as_str())?]
-        } else {
-            self.keys.find(issuer, &signed.cid)?
-        };
-        let holds =
-            keys.iter().any(|key| key.verifies(signed.algorithm, signed.message(), signed.signature()));
-        if holds { Ok(()) } else { Err(Refusal::InvalidSignature) }
+            path.push(link.clone());
+            let found = if link.issuer().did == *self.subject {
+                Chain::assemble(path.iter().rev().cloned().collect()).ok()
+            } else {
+                self.upwards(&link.issuer().did, path)
+            };
+            if found.is_some() {
+                return found;
+            }
+            path.pop();
+        }
+        None
     }
 }
 
@@ -217,6 +264,22 @@ impl Chain {
             return Err(Refusal::InvalidClaim("a chain does not come back to a principal"));
         }
         Ok(Self(links))
+    }
+
+    /// Finds among `pool` a chain by which `holder` may do `command` with `args` to what `subject` owns.
+    ///
+    /// For containers, which hold their tokens in no particular order. Looks at a bounded number of paths.
+    pub fn find(
+        pool: &[Arc<Delegation>],
+        holder: &Did,
+        subject: &Did,
+        command: &Command,
+        args: &Ipld,
+    ) -> Result<Self, Refusal> {
+        let mut search = Search { pool, subject, command, args, steps_left: SEARCH_STEPS_MAX };
+        search
+            .upwards(holder, &mut Vec::new())
+            .ok_or(Refusal::InvalidClaim("no chain leads from the owner to the holder"))
     }
 
     /// The links, root first.

@@ -66,6 +66,38 @@ fn a_chain_holds_and_each_fault_has_its_name() {
 }
 
 #[test]
+fn a_chain_is_found_among_tokens_in_any_order() {
+    let people: Vec<_> = (1..=5).map(person).collect();
+    let good = [
+        link(&people[0], &people[1], &people[0], "/x"),
+        link(&people[1], &people[2], &people[0], "/x/y"),
+        link(&people[2], &people[3], &people[0], "/x/y"),
+    ];
+    let noise =
+        [link(&people[4], &people[2], &people[0], "/x"), link(&people[1], &people[3], &people[0], "/z")];
+    let find = |pool: &[Arc<Delegation>]| {
+        let command = "/x/y".parse().unwrap();
+        Chain::find(pool, &people[3].did, &people[0].did, &command, &args([]))
+            .map(|chain| chain.links().to_vec())
+    };
+    let mut pool = [good.as_slice(), noise.as_slice()].concat();
+    for _ in 0..pool.len() {
+        pool.rotate_left(1);
+        assert_eq!(find(&pool), Ok(good.to_vec()));
+    }
+    assert!(find(&[&good[..1], &noise].concat()).is_err());
+    // Everybody delegates to everybody: the search gives up instead of trying every path.
+    let crowd: Vec<_> = (10..18).map(person).collect();
+    let mesh: Vec<_> = crowd
+        .iter()
+        .flat_map(|from| crowd.iter().map(move |to| (from, to)))
+        .map(|(from, to)| link(from, to, &people[0], "/x"))
+        .collect();
+    let into = link(&crowd[0], &people[3], &people[0], "/x/y");
+    assert!(find(&[mesh, vec![into]].concat()).is_err());
+}
+
+#[test]
 fn powerlines_hand_on_but_never_begin() {
     let (alice, bob, carol) = (person(1), person(2), person(3));
     let root = link(&alice, &bob, &alice, "/qdrive");
