@@ -8,6 +8,7 @@
 
 pub mod connection;
 pub mod generator;
+pub mod journal;
 pub mod load;
 pub mod orders;
 pub mod report;

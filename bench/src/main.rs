@@ -6,6 +6,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use q_bench::generator::Pace;
+use q_bench::journal::Journal;
 use q_bench::load::{Load, LoadPlan};
 use q_bench::orders::Shape;
 use q_bench::rounds::{self, Subject};
@@ -37,6 +38,14 @@ enum What {
         #[command(flatten)]
         load: LoadArgs,
         /// Payments in a batch
+        #[arg(long, default_value_t = 256)]
+        items: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The anchor of the ledger: a bare SQLite loop writing the rows the wallet's executor writes
+    Journal {
+        /// Payments in a commit
         #[arg(long, default_value_t = 256)]
         items: usize,
         #[command(flatten)]
@@ -74,6 +83,9 @@ fn main() -> Result<()> {
             on_instance(&load, Shape::Single, pace, &common)
         }
         What::Batch { load, items, common } => on_instance(&load, Shape::Batch(items), Pace::Closed, &common),
+        What::Journal { items, common } => {
+            report(&mut Journal::open(items, Duration::from_secs(common.seconds))?, &common)
+        }
     }
 }
 
