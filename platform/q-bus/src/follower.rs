@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 use q_core::Event;
 use q_db::{AuditRow, Db, DbError, OutboxRow};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     AuditBatch, Lag, ReactError, Subscription,
@@ -231,8 +231,8 @@ impl Follower {
         for _ in 0..deliveries {
             let mut failures = 0;
             loop {
-                let reaction = react(row.event.clone());
-                match shielded(row.trace.clone(), reaction).await {
+                let (react, event) = (react.clone(), row.event.clone());
+                match shielded(row.trace.clone(), async move { react(event).await }).await {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason)) => {
                         self.pause_after(&mut failures, &reason, shutdown).await?;
@@ -287,7 +287,8 @@ impl Follower {
         for _ in 0..deliveries {
             let mut failures = 0;
             loop {
-                match shielded(None, react(batch.clone())).await {
+                let (react, batch) = (react.clone(), batch.clone());
+                match shielded(None, async move { react(batch).await }).await {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason) | ReactError::Fail(reason)) => {
                         self.pause_after(&mut failures, &reason, shutdown).await?;
@@ -358,16 +359,20 @@ impl Follower {
     }
 }
 
-/// Runs a reaction in a task of its own, so that a panic in it is an answer.
+/// Runs a reaction in a task of its own, so that a panic anywhere in it is an answer.
 async fn shielded(
     trace: Option<String>,
     reaction: impl Future<Output = Result<(), ReactError>> + Send + 'static,
 ) -> Result<(), ReactError> {
-    let task = match trace {
-        Some(trace) => tokio::spawn(q_db::trace::scope(trace, reaction)),
-        None => tokio::spawn(reaction),
+    let mut task = JoinSet::new(); // which, unlike a bare handle, ends the task when it is dropped
+    match trace {
+        Some(trace) => task.spawn(q_db::trace::scope(trace, reaction)),
+        None => task.spawn(reaction),
     };
-    task.await.unwrap_or_else(|_| Err(ReactError::fail("the reaction panicked")))
+    match task.join_next().await {
+        Some(Ok(outcome)) => outcome,
+        _ => Err(ReactError::fail("the reaction panicked")),
+    }
 }
 
 /// Waits for `future`, or for the house to stop.

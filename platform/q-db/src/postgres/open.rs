@@ -150,7 +150,8 @@ fn restore_clock(connection: &mut PgConnection, env: &Env) -> Result<Timestamp, 
 fn start(config: &postgres::Config, shared: Arc<Shared>) -> Result<Engine, OpenError> {
     let (queues, writes, reads) = Queues::new();
     let (sequencer, sequences) = crossbeam_channel::unbounded::<Box<dyn WriteJob>>();
-    let worker = || Worker { config: config.clone(), shared: shared.clone(), connection: None };
+    let worker =
+        || Worker { config: config.clone(), shared: shared.clone(), connection: None, is_counted: true };
     let mut threads = Vec::new();
     let mut spawn = |role: &str, body: Box<dyn FnOnce() + Send>| {
         let name = format!("{}-{role}", shared.module);
@@ -166,7 +167,7 @@ fn start(config: &postgres::Config, shared: Arc<Shared>) -> Result<Engine, OpenE
         let (worker, reads) = (worker(), reads.clone());
         spawn(&format!("read-{number}"), Box::new(move || worker.run_reads(&reads)))?;
     }
-    let worker = worker();
+    let worker = Worker { is_counted: false, ..worker() };
     spawn("positions", Box::new(move || worker.run_writes(&sequences)))?;
     Ok(Engine { shared, queues, sequencer: Some(sequencer), threads })
 }

@@ -25,6 +25,8 @@ pub(super) struct Worker {
     pub config: postgres::Config,
     pub shared: Arc<Shared>,
     pub connection: Option<PgConnection>,
+    /// Whether its commits show in the figures; giving positions is no write of the module.
+    pub is_counted: bool,
 }
 
 /// What one run of a write came to.
@@ -45,7 +47,7 @@ impl Worker {
             let (outcome, has_news) = self.write(job.as_mut());
             if let Err(error) = &outcome {
                 tracing::warn!(error = %error, store = self.shared.module, "a write failed");
-            } else {
+            } else if self.is_counted {
                 self.shared.committed(1, has_news);
             }
             job.answer(outcome);

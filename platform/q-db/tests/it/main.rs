@@ -11,7 +11,7 @@ use q_core::Env;
 use q_db::{Db, Migrations, testing::TestStores};
 
 /// A small schema for these tests.
-pub const LEDGER: Migrations = Migrations::new(
+pub(crate) const LEDGER: Migrations = Migrations::new(
     "ledger",
     &[(
         1,
@@ -29,12 +29,12 @@ pub const LEDGER: Migrations = Migrations::new(
     )],
 );
 
-pub async fn open(stores: &TestStores) -> Db {
+pub(crate) async fn open(stores: &TestStores) -> Db {
     stores.open(&LEDGER, &Env::system()).await.expect("the store opens")
 }
 
 /// The counter called `name`, 0 when it is not there.
-pub async fn counter(db: &Db, name: &str) -> i64 {
+pub(crate) async fn counter(db: &Db, name: &str) -> i64 {
     let name = name.to_owned();
     db.read(move |reader| {
         let row = reader.query_opt("SELECT value FROM counters WHERE name = $1", q_db::params![name])?;

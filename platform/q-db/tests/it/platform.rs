@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{LEDGER, open};
 
 #[derive(Serialize, Deserialize)]
-pub struct Opened {
-    pub number: i64,
+pub(crate) struct Opened {
+    pub(crate) number: i64,
 }
 
 impl EventPayload for Opened {

@@ -1,0 +1,146 @@
+//! Events arrive: all of them, in order, soon.
+
+use std::time::Instant;
+
+use q_bus::Subscription;
+use q_db::on_each_engine;
+
+use crate::{Ignored, Line, Log, TOPICS, tallied, tally};
+
+on_each_engine!(events_arrive_in_order_and_once, async |stores| {
+    let mut line = Line::new(stores).await;
+    let log = Log::default();
+    let (heard, db) = (log.clone(), line.listener.clone());
+    line.bus.subscribe(
+        "listener",
+        line.listener.clone(),
+        Subscription::durable("producer", TOPICS, move |event| {
+            heard.push(&event);
+            tally(db.clone(), event)
+        }),
+    );
+    line.count("early", 1).await; // before anybody listens
+    line.start();
+    for number in 2..=100 {
+        line.count("late", number).await;
+        line.producer.write(|tx| tx.emit(&Ignored {})).await.unwrap();
+    }
+    assert!(line.bus.settled().await);
+    assert_eq!(log.numbers(), (1..=100).collect::<Vec<_>>());
+    assert_eq!(tallied(&line.listener, "early").await, 1);
+    assert_eq!(tallied(&line.listener, "late").await, (2..=100).sum::<i64>());
+    let lag = &line.bus.lags_of("listener")[0];
+    assert_eq!((lag.waiting(), lag.failures, lag.parked, lag.is_connected), (0, 0, 0, true));
+    assert!(line.bus.lags_of("nobody").is_empty());
+    line.stop().await;
+});
+
+on_each_engine!(a_listener_goes_on_where_it_stopped, async |stores| {
+    let log = Log::default();
+    for round in 0..3 {
+        let mut line = Line::new(stores).await;
+        let heard = log.clone();
+        let subscription = Subscription::durable("producer", TOPICS, move |event| {
+            heard.push(&event);
+            async { Ok(()) }
+        });
+        line.bus.subscribe("listener", line.listener.clone(), subscription);
+        line.count("a", round * 2).await;
+        line.start();
+        line.count("a", round * 2 + 1).await;
+        assert!(line.bus.settled().await);
+        line.stop().await;
+        line.listener.close().await;
+        line.producer.close().await;
+    }
+    assert_eq!(log.numbers(), [0, 1, 2, 3, 4, 5]);
+});
+
+on_each_engine!(a_replay_begins_anew_at_each_start, async |stores| {
+    for round in 1..=3 {
+        let mut line = Line::new(stores).await;
+        let log = Log::default();
+        let heard = log.clone();
+        let subscription = Subscription::replayed("producer", TOPICS, move |event| {
+            heard.push(&event);
+            async { Ok(()) }
+        });
+        line.bus.subscribe("listener", line.listener.clone(), subscription);
+        line.count("a", round).await;
+        line.start();
+        assert!(line.bus.settled().await);
+        assert_eq!(log.numbers(), (1..=round).collect::<Vec<_>>());
+        line.stop().await;
+        line.listener.close().await;
+        line.producer.close().await;
+    }
+});
+
+on_each_engine!(a_chain_of_reactions_settles, async |stores| {
+    let mut line = Line::new(stores).await;
+    let producer = line.producer.clone();
+    // Each event causes the next, down to zero.
+    let subscription = Subscription::durable("producer", TOPICS, move |event| {
+        let producer = producer.clone();
+        async move {
+            let number = event.payload::<crate::Counted>().map_or(0, |payload| payload.number);
+            if number > 0 {
+                let next = move |tx: &mut q_db::Tx<'_>| {
+                    tx.emit(&crate::Counted { subject: "a".into(), number: number - 1 })
+                };
+                producer.write(next).await?;
+            }
+            Ok(())
+        }
+    });
+    line.bus.subscribe("listener", line.listener.clone(), subscription);
+    line.start();
+    line.count("a", 20).await;
+    assert!(line.bus.settled().await);
+    assert_eq!(line.producer.outbox_head().await.unwrap(), 21);
+    line.stop().await;
+});
+
+on_each_engine!(the_trace_goes_on_into_the_reaction, async |stores| {
+    let mut line = Line::new(stores).await;
+    let db = line.listener.clone();
+    let subscription = Subscription::durable("producer", TOPICS, move |_| {
+        let db = db.clone();
+        async move {
+            db.write(|tx| tx.audit(q_core::AuditEntry::change("thing.heard", None, "a"))).await?;
+            Ok(())
+        }
+    });
+    line.bus.subscribe("listener", line.listener.clone(), subscription);
+    line.start();
+    q_db::trace::scope("trace-7".into(), line.count("a", 1)).await;
+    assert!(line.bus.settled().await);
+    let rows = line.listener.audit_after(0, 10).await.unwrap();
+    assert_eq!(rows[0].trace.as_deref(), Some("trace-7"));
+    line.stop().await;
+});
+
+#[test]
+fn an_event_arrives_within_milliseconds() {
+    let stores = q_db::testing::TestStores::sqlite();
+    q_db::testing::run(async {
+        let mut line = Line::new(&stores).await;
+        let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+        let subscription = Subscription::replayed("producer", TOPICS, move |_| {
+            let _ = arrived.send(Instant::now());
+            async { Ok(()) }
+        });
+        line.bus.subscribe("listener", line.listener.clone(), subscription);
+        line.start();
+        let mut delays = Vec::new();
+        for number in 0..50 {
+            line.count("a", number).await;
+            let committed = Instant::now();
+            delays.push(arrivals.recv().await.unwrap().saturating_duration_since(committed));
+        }
+        delays.sort();
+        // The median, because the machine may have other things to do now and then.
+        assert!(delays[25].as_millis() < 10, "{:?}", delays[25]);
+        line.stop().await;
+    });
+}

@@ -1,0 +1,128 @@
+//! What a module author relies on when another module's events arrive, on each engine.
+
+mod audit;
+mod delivery;
+mod faults;
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use q_bus::Bus;
+use q_core::{Env, Event, EventPayload};
+use q_db::{Db, DbError, Migrations, params, testing::TestStores};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, task::JoinHandle};
+
+pub(crate) const PRODUCER: Migrations = Migrations::new("producer", &[], &[]);
+const TALLY: &str = "CREATE TABLE tally (subject TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)";
+pub(crate) const LISTENER: Migrations =
+    Migrations::new("listener", &[(1, "tally", TALLY)], &[(1, "tally", TALLY)]);
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) subject: String,
+    pub(crate) number: i64,
+}
+
+impl EventPayload for Counted {
+    const TOPIC: &'static str = "q.producer.thing.counted.v1";
+    fn subject(&self) -> String {
+        self.subject.clone()
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Ignored {}
+
+impl EventPayload for Ignored {
+    const TOPIC: &'static str = "q.producer.noise.made.v1";
+    fn subject(&self) -> String {
+        "noise".into()
+    }
+}
+
+pub(crate) const TOPICS: &[&str] = &["q.producer.thing."];
+
+/// A bus between a producer and a listener.
+pub(crate) struct Line {
+    pub(crate) bus: Bus,
+    pub(crate) producer: Db,
+    pub(crate) listener: Db,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) running: Option<JoinHandle<()>>,
+}
+
+impl Line {
+    pub(crate) async fn new(stores: &TestStores) -> Self {
+        let env = Env::system();
+        let producer = stores.open(&PRODUCER, &env).await.unwrap();
+        let listener = stores.open(&LISTENER, &env).await.unwrap();
+        let bus = Bus::new();
+        bus.add_producer("producer", producer.clone());
+        Self { bus, producer, listener, stop: watch::Sender::new(false), running: None }
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.running = Some(self.bus.start(self.stop.subscribe()));
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(running) = self.running.take() {
+            running.await.unwrap();
+        }
+    }
+
+    pub(crate) async fn count(&self, subject: &str, number: i64) {
+        let subject = subject.to_owned();
+        self.producer.write(move |tx| tx.emit(&Counted { subject: subject.clone(), number })).await.unwrap();
+    }
+}
+
+/// Adds the event's number to the tally of its subject, once per event.
+pub(crate) async fn tally(db: Db, event: Event) -> Result<(), q_bus::ReactError> {
+    let payload: Counted = event.payload().ok_or_else(|| q_bus::ReactError::fail("another shape"))?;
+    db.write(move |tx| {
+        if tx.seen(&event.id)? {
+            return Ok(());
+        }
+        tx.execute(
+            "INSERT INTO tally VALUES ($1, $2) ON CONFLICT (subject) DO UPDATE SET value = tally.value + $2",
+            params![&payload.subject, payload.number],
+        )?;
+        Ok::<(), DbError>(())
+    })
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn tallied(db: &Db, subject: &str) -> i64 {
+    let subject = subject.to_owned();
+    let row = db
+        .read(move |reader| reader.query_opt("SELECT value FROM tally WHERE subject = $1", params![subject]));
+    row.await.unwrap().map_or(0, |row| row.get(0))
+}
+
+/// What arrived, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<i64>>>);
+
+impl Log {
+    pub(crate) fn push(&self, event: &Event) {
+        self.0.lock().push(event.payload::<Counted>().map_or(-1, |payload| payload.number));
+    }
+
+    pub(crate) fn numbers(&self) -> Vec<i64> {
+        self.0.lock().clone()
+    }
+}
+
+/// Waits until `is_so`, for at most ten seconds.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it comes to pass in ten seconds");
+}
