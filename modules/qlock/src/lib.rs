@@ -14,13 +14,17 @@ mod service;
 mod store;
 mod verify;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures_util::future::BoxFuture;
 use q_core::Span;
 use q_db::{Db, DbError, Migrations};
 use q_http::Api;
-use q_runtime::{Finding, Ground, Job, Module};
+use q_pdp::Pdp;
+use q_runtime::{Finding, Ground, Job, Module, Setting};
 
 pub use error::Error;
 pub use key_file::{KeyFile, KeyFileError};
@@ -38,6 +42,9 @@ pub const MIGRATIONS: Migrations = Migrations::new(
     &[(1, "keys", include_str!("../migrations/postgres/0001_keys.sql"))],
 );
 
+/// Settings of its own besides the common ones: none yet.
+pub const SETTINGS: &[Setting] = &[];
+
 /// How often finished minutes of key use are written down.
 const CLOSE_MINUTES_EVERY: Span = Span::seconds(10);
 
@@ -47,6 +54,9 @@ pub struct Qlock(Arc<Service>);
 /// Why the module does not open.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// There is no usable unseal key.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The key file belongs to another store.
     #[error(
         "the unseal key {path} ({found}) is not the one this store was made with ({expected}): \
@@ -76,9 +86,10 @@ pub enum OpenError {
     Db(#[from] DbError),
 }
 
-/// Opens the module with its unseal key.
-pub async fn open(ground: Ground, key_file: &KeyFile) -> Result<Arc<Qlock>, OpenError> {
-    let service = Service::open(ground.db, ground.env, key_file).await?;
+/// Opens the module with the unseal key in the file at `key_file`.
+pub async fn open(ground: Ground, pdp: Pdp, key_file: &Path) -> Result<Arc<Qlock>, OpenError> {
+    let key_file = KeyFile::load(key_file)?;
+    let service = Service::open(ground.db, ground.env, pdp, &key_file).await?;
     Ok(Arc::new(Qlock(Arc::new(service))))
 }
 

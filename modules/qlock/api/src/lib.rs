@@ -6,6 +6,7 @@
 pub mod endpoints;
 pub mod errors;
 pub mod events;
+pub mod sealer;
 pub mod types;
 
 pub use endpoints::*;

@@ -8,7 +8,7 @@ use qlock_api::{
 };
 use zeroize::Zeroizing;
 
-use super::{Service, check_identity, decode, keys::Usable, uses::Operation};
+use super::{Service, access::Action, check_identity, decode, keys::Usable, uses::Operation};
 use crate::{
     Error,
     domain::{
@@ -58,7 +58,7 @@ impl Service {
         context: &SealContext,
         named: Option<KeyId>,
     ) -> Result<Encrypted, Error> {
-        let usable = self.usable(caller, named, KeyType::Aes256).await?;
+        let usable = self.usable(caller, named, KeyType::Aes256, Action::Encrypt).await?;
         let key = usable.material.wrapping_key().expect("the type was checked");
         let encrypted_data = envelope::seal_value(plaintext, context, usable.name(), &key, &self.env);
         self.note(caller, usable.key_id, Operation::Encrypt).await?;
@@ -80,7 +80,7 @@ impl Service {
     ) -> Result<Encrypted, Error> {
         let mut recipients = self.recipients(request.recipients).await?;
         let own = if recipients.is_empty() || request.key_id.is_some() {
-            Some(self.usable(caller, request.key_id, KeyType::X25519).await?)
+            Some(self.usable(caller, request.key_id, KeyType::X25519, Action::Encrypt).await?)
         } else {
             None
         };

@@ -3,7 +3,7 @@
 use q_core::{Did, hash::hex};
 use qlock_api::{CreateDataKeysRequest, DataKey, DataKeys, KeyType, UnwrapDataKeyRequest};
 
-use super::{Service, decode, uses::Operation};
+use super::{Service, access::Action, decode, uses::Operation};
 use crate::{
     Error,
     domain::envelope::{self, OpenDataKey, Sealed},
@@ -29,7 +29,7 @@ impl Service {
             return Err(Error::ValidationFailed("a purpose has 1 to 64 characters"));
         }
         decode::check_context(&request.context)?;
-        let usable = self.usable(caller, request.key_id, KeyType::Aes256).await?;
+        let usable = self.usable(caller, request.key_id, KeyType::Aes256, Action::Encrypt).await?;
         let key = usable.material.wrapping_key().expect("the type was checked");
         let with_plaintext = request.with_plaintext.unwrap_or(true);
         let data_keys = (0..count)

@@ -10,7 +10,11 @@ use qlock_api::{
 };
 use serde_json::json;
 
-use super::{Rings, Service, check_identity};
+use super::{
+    Rings, Service,
+    access::{Action, Asker},
+    check_identity,
+};
 use crate::{
     Error,
     domain::{
@@ -87,10 +91,10 @@ impl Service {
 
     /// A key of `caller`.
     pub async fn get_key(&self, caller: &Did, key_id: KeyId) -> Result<Key, Error> {
-        let caller = caller.clone();
+        let asker = self.asker(caller);
         self.db
             .read(move |reader| {
-                let key = owned(reader, &caller, key_id)?;
+                let key = permitted(reader, &asker, Action::Read, key_id)?;
                 Ok(wire(&key, &keys::list_versions(reader, key_id)?))
             })
             .await
@@ -103,8 +107,8 @@ impl Service {
         key_id: KeyId,
         request_key: Option<&RequestKey>,
     ) -> Result<Key, Error> {
-        let (rings, caller) = (self.rings.clone(), caller.clone());
-        let rotated = self.db.write_once(request_key, move |tx| rotate(tx, &rings, &caller, key_id)).await?;
+        let (rings, asker) = (self.rings.clone(), self.asker(caller));
+        let rotated = self.db.write_once(request_key, move |tx| rotate(tx, &rings, &asker, key_id)).await?;
         Ok(rotated.value)
     }
 
@@ -122,14 +126,15 @@ impl Service {
         caller: &Did,
         named: Option<KeyId>,
         key_type: KeyType,
+        action: Action,
     ) -> Result<Usable, Error> {
-        let (rings, owner) = (self.rings.clone(), caller.clone());
+        let (rings, asker) = (self.rings.clone(), self.asker(caller));
         let found = self
             .db
             .read(move |reader| {
                 let key = match named {
-                    Some(key_id) => Some(owned(reader, &owner, key_id)?),
-                    None => keys::find_default(reader, &owner, key_type)?,
+                    Some(key_id) => Some(permitted(reader, &asker, action, key_id)?),
+                    None => keys::find_default(reader, &asker.did, key_type)?,
                 };
                 let Some(key) = key else { return Ok(None) };
                 if key.key_type != key_type {
@@ -165,7 +170,7 @@ impl Service {
             .await
     }
 
-    /// One version of a key of `caller`, or nothing if there is none of this type.
+    /// One version of a key `caller` may open things with, or nothing if there is none of this type.
     pub(super) async fn usable_version(
         &self,
         caller: &Did,
@@ -173,10 +178,10 @@ impl Service {
         version: u32,
         key_type: KeyType,
     ) -> Result<Option<Usable>, Error> {
-        let (rings, caller) = (self.rings.clone(), caller.clone());
+        let (rings, asker) = (self.rings.clone(), self.asker(caller));
         self.db
             .read(move |reader| match keys::find(reader, key_id)? {
-                Some(key) if key.owner == caller && key.key_type == key_type => {
+                Some(key) if key.key_type == key_type && asker.may(Action::Decrypt, &key) => {
                     load(reader, &rings, &key, version)
                 }
                 _ => Ok(None),
@@ -184,22 +189,27 @@ impl Service {
             .await
     }
 
-    /// Every version of the age keys of `caller`, newest key first; of one key if `only` says so.
+    /// Every version of the age keys of `caller`, newest key first; of the key `only`, if it is named and
+    /// `caller` may open things with it.
     pub(super) async fn age_versions(
         &self,
         caller: &Did,
         only: Option<KeyId>,
         versions_max: usize,
     ) -> Result<Vec<Usable>, Error> {
-        let (rings, owner) = (self.rings.clone(), caller.clone());
+        let (rings, asker) = (self.rings.clone(), self.asker(caller));
         let keys_max = u32::try_from(versions_max).unwrap_or(u32::MAX);
         self.db
             .read(move |reader| {
+                let candidates = match only {
+                    None => keys::list_of_type(reader, &asker.did, KeyType::X25519, keys_max)?,
+                    Some(key_id) => keys::find(reader, key_id)?
+                        .filter(|key| key.key_type == KeyType::X25519 && asker.may(Action::Decrypt, key))
+                        .into_iter()
+                        .collect(),
+                };
                 let mut found = Vec::new();
-                for key in keys::list_of_type(reader, &owner, KeyType::X25519, keys_max)? {
-                    if only.is_some_and(|only| only != key.key_id) {
-                        continue;
-                    }
+                for key in candidates {
                     for version in (1..=key.version).rev() {
                         if found.len() == versions_max {
                             return Ok(found);
@@ -271,8 +281,8 @@ fn insert_version(
     Ok((version, material))
 }
 
-fn rotate(tx: &mut Tx<'_>, rings: &Rings, caller: &Did, key_id: KeyId) -> Result<Key, Error> {
-    let mut key = owned(tx, caller, key_id)?;
+fn rotate(tx: &mut Tx<'_>, rings: &Rings, asker: &Asker, key_id: KeyId) -> Result<Key, Error> {
+    let mut key = permitted(tx, asker, Action::Rotate, key_id)?;
     let kek = rings.kek(tx, key.kek_id)?;
     let previous_version = key.version;
     key.version += 1;
@@ -281,13 +291,18 @@ fn rotate(tx: &mut Tx<'_>, rings: &Rings, caller: &Did, key_id: KeyId) -> Result
     let reason = "requested".to_owned();
     tx.emit(&KeyRotated { key_id, previous_version, version: key.version, reason })?;
     let details = json!({"version": key.version});
-    tx.audit(AuditEntry::change("key.rotate", Some(caller), key_id).details(details))?;
+    tx.audit(AuditEntry::change("key.rotate", Some(&asker.did), key_id).details(details))?;
     Ok(wire(&key, &keys::list_versions(tx, key_id)?))
 }
 
-/// The key, if it is the caller's; that somebody else's exists is nobody's business.
-fn owned(reader: &mut Reader<'_>, caller: &Did, key_id: KeyId) -> Result<StoredKey, Error> {
-    keys::find(reader, key_id)?.filter(|key| key.owner == *caller).ok_or(Error::KeyNotFound)
+/// The key, if the asker may do this with it; that another one exists is nobody's business.
+fn permitted(
+    reader: &mut Reader<'_>,
+    asker: &Asker,
+    action: Action,
+    key_id: KeyId,
+) -> Result<StoredKey, Error> {
+    keys::find(reader, key_id)?.filter(|key| asker.may(action, key)).ok_or(Error::KeyNotFound)
 }
 
 fn load(

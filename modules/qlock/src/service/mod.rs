@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no SQL text and no wire format; a key is used only after its use was noted for the audit.
 
+mod access;
 mod crypto;
 mod data_keys;
 mod decode;
@@ -20,6 +21,7 @@ use std::{
 use parking_lot::RwLock;
 use q_core::{Did, Env};
 use q_db::Db;
+use q_pdp::Pdp;
 use q_seal::xaes;
 use qlock_api::KeyId;
 
@@ -30,7 +32,7 @@ use crate::{
         material::Material,
     },
     key_file::KeyFile,
-    service::uses::UseBook,
+    service::{access::Asker, uses::UseBook},
     store::roots::{self, StoredKek},
 };
 
@@ -44,6 +46,7 @@ pub struct Service {
     unseal: UnsealKey,
     rings: Arc<Rings>,
     uses: UseBook,
+    pdp: Pdp,
 }
 
 /// The keys that are open in memory while the service is unsealed.
@@ -54,7 +57,7 @@ pub(crate) struct Rings {
 
 impl Service {
     /// Opens the root keyring with the key in `key_file`; makes the first root key of an empty store.
-    pub(crate) async fn open(db: Db, env: Env, key_file: &KeyFile) -> Result<Self, OpenError> {
+    pub(crate) async fn open(db: Db, env: Env, pdp: Pdp, key_file: &KeyFile) -> Result<Self, OpenError> {
         let unseal = key_file.unseal_key();
         let stored = db.read(|reader| roots::list_roots(reader)).await?;
         let mut root = BTreeMap::new();
@@ -78,11 +81,15 @@ impl Service {
         }
         let rings = Rings { root: RootRing::new(root), versions: RwLock::default() };
         let uses = UseBook::new(&env);
-        Ok(Self { db, env, unseal, rings: Arc::new(rings), uses })
+        Ok(Self { db, env, unseal, rings: Arc::new(rings), uses, pdp })
     }
 
     pub(crate) const fn unseal_key(&self) -> &UnsealKey {
         &self.unseal
+    }
+
+    fn asker(&self, did: &Did) -> Asker {
+        Asker { did: did.clone(), pdp: self.pdp.clone(), now: self.env.now() }
     }
 
     /// The key in a stored row, for the integrity check.

@@ -7,7 +7,7 @@ use qlock_api::{
     VerificationChecks, VerifyRequest,
 };
 
-use super::{Service, check_identity, decode, uses::Operation};
+use super::{Service, access::Action, check_identity, decode, uses::Operation};
 use crate::{
     Error,
     domain::material::{self, parse_version_name, version_name},
@@ -26,7 +26,7 @@ impl Service {
         if let Some(other) = request.algorithm.filter(|named| named != ALGORITHM) {
             return Err(Error::AlgorithmUnsupported(other));
         }
-        let usable = self.usable(caller, request.key_id, KeyType::Ed25519).await?;
+        let usable = self.usable(caller, request.key_id, KeyType::Ed25519, Action::Sign).await?;
         let key = usable.material.signing_key().expect("the type was checked");
         let signature = match request.format.unwrap_or_default() {
             SignatureFormat::Raw => decode::text(&key.sign(&data)),
