@@ -34,6 +34,13 @@ pub struct Decision {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Decision {
+    /// Whether they may.
+    pub const fn is_allowed(&self) -> bool {
+        self.allowed
+    }
+}
+
 /// Why a request was allowed or denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {

@@ -52,6 +52,8 @@ struct Ledger {
     waiting: BTreeMap<u64, Prepared>,
     /// The newest head that could not be compared yet.
     head: Option<RevocationHead>,
+    /// Whether qonsent's digest was once another than ours.
+    has_diverged: bool,
     revoked: HashSet<TokenCid>,
     /// Where a delegation is used, so that a revocation finds it.
     uses: HashMap<TokenCid, Vec<Key>>,
@@ -261,18 +263,20 @@ impl Pdp {
             ledger.waiting.insert(epoch, Prepared { change, allowances });
         }
         self.drain(&mut ledger);
-        if self.epoch() >= epoch {
-            Applied::Next
-        } else {
-            self.0.has_gap.store(true, Ordering::Release);
-            Applied::Waiting
-        }
+        self.note_gap(&ledger);
+        if self.epoch() >= epoch { Applied::Next } else { Applied::Waiting }
     }
 
     /// Compares with qonsent's own head. Agreement proves the projection current as of the head's instant.
     pub fn observe(&self, head: &RevocationHead) {
         let mut ledger = self.0.ledger.lock();
         self.compare(&mut ledger, head.clone());
+        self.note_gap(&ledger);
+    }
+
+    fn note_gap(&self, ledger: &Ledger) {
+        let has_gap = !ledger.waiting.is_empty() || ledger.head.is_some() || ledger.has_diverged;
+        self.0.has_gap.store(has_gap, Ordering::Release);
     }
 
     fn compare(&self, ledger: &mut Ledger, head: RevocationHead) {
@@ -283,7 +287,6 @@ impl Pdp {
                 ledger.past.iter().find(|(past, _)| *past == epoch).map(|(_, digest)| *digest)
             }
             _ => {
-                self.0.has_gap.store(true, Ordering::Release);
                 ledger.head = Some(head);
                 return;
             }
@@ -291,13 +294,11 @@ impl Pdp {
         match digest {
             Some(digest) if digest == head.digest => {
                 self.0.proved_at.fetch_max(head.at.micros(), Ordering::AcqRel);
-                if head.epoch == own {
-                    self.0.has_gap.store(false, Ordering::Release);
-                }
+                ledger.has_diverged = false;
             }
             Some(_) => {
                 tracing::error!(epoch = head.epoch, "the projection of permissions differs from qonsent's");
-                self.0.has_gap.store(true, Ordering::Release);
+                ledger.has_diverged = true;
             }
             // Too long ago to compare: neither a proof nor a contradiction.
             None => {}

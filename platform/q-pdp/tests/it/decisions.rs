@@ -28,7 +28,7 @@ fn owners_may_and_others_need_a_grant_with_a_proof() {
     assert_eq!(reason(&pdp, &bob.did, "read", &wallet, &alice.did), Reason::NoGrant);
 
     let link = delegate(&alice, &bob.did, &alice.did, &wallet, "read", 1);
-    let issued = grant(1, &alice.did, &bob.did, &wallet, &["read"], &[link.clone()]);
+    let issued = grant(1, &alice.did, &bob.did, &wallet, &["read"], std::slice::from_ref(&link));
     assert_eq!(pdp.apply(Change::Issued(issued), &DidKeyOnly), Applied::Next);
     assert_eq!(reason(&pdp, &bob.did, "read", &wallet, &alice.did), Reason::Grant);
     assert_eq!(reason(&pdp, &bob.did, "write", &wallet, &alice.did), Reason::NoGrant);
@@ -147,7 +147,7 @@ fn changes_may_come_twice_and_in_any_order() {
     let file = resource("qdrive:file:a");
     let first = delegate(&alice, &bob.did, &alice.did, &file, "read", 1);
     let second = delegate(&alice, &bob.did, &alice.did, &file, "write", 2);
-    let one = Change::Issued(grant(1, &alice.did, &bob.did, &file, &["read"], &[first.clone()]));
+    let one = Change::Issued(grant(1, &alice.did, &bob.did, &file, &["read"], std::slice::from_ref(&first)));
     let two = Change::Issued(grant(2, &alice.did, &bob.did, &file, &["write"], &[second]));
     let three = revoke(3, &alice.did, &[first.cid()]);
 

@@ -42,7 +42,7 @@ fn a_chain_holds_and_each_fault_has_its_name() {
     assert_eq!(judge(&backwards, "/qdrive/file/read", &a), Err(Refusal::InvalidSubject));
     let gap = [first.clone(), link(&dave, &carol, &alice, "/qdrive/file/read")];
     assert_eq!(judge(&gap, "/qdrive/file/read", &a), Err(Refusal::InvalidAudience));
-    assert_eq!(judge(&[first.clone()], "/qdrive/file/read", &a), Err(Refusal::InvalidAudience));
+    assert_eq!(judge(std::slice::from_ref(&first), "/qdrive/file/read", &a), Err(Refusal::InvalidAudience));
     let other_subject = [first.clone(), link(&bob, &carol, &dave, "/qdrive/file/read")];
     assert_eq!(judge(&other_subject, "/qdrive/file/read", &a), Err(Refusal::InvalidSubject));
 
