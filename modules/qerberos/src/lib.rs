@@ -1,1 +1,158 @@
-//! qerberos
+//! qerberos: the audit trail of an instance as a transparency log.
+//!
+//! Events come from the other modules, written in the commit they describe, or over HTTP. Each becomes a leaf that
+//! commits to its salted sections ([`domain::commitment`]); the sections are sealed beside it ([`domain::record`]).
+//! The head of the tree is signed within a second, and anybody can check with programs that are not ours that an
+//! event is in the trail, that nothing before it was changed, and that no producer's event is missing.
+//!
+//! **Invariant:** leaves and tiles only ever grow; nothing that was signed is signed differently.
+
+pub mod domain;
+mod error;
+mod http;
+mod service;
+mod store;
+mod verify;
+
+use std::{path::PathBuf, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use q_bus::{ReactError, Subscription};
+use q_core::Span;
+use q_db::{Db, DbError};
+use q_http::{Api, Check, shell::IsOperator};
+use q_runtime::{Finding, Ground, Job, Module, Setting};
+use q_seal::Sealer;
+
+pub use error::Error;
+pub use service::{
+    Recorded, Trail,
+    trail::{OpenError, TrailOptions},
+};
+pub use store::MIGRATIONS;
+
+/// The settings of this module.
+pub const SETTINGS: &[Setting] = &[Setting {
+    key: "checkpoint_file",
+    default: "",
+    about: "where the newest published checkpoint is kept outside the store, so that an old backup is recognised; \
+            beside the instance's secrets when not said",
+}];
+
+/// How often it is looked whether leaves wait for a signature: checkpoints follow new leaves within a second.
+const PUBLISH_EVERY: Span = Span::millis(500);
+
+/// What the module is handed besides its ground.
+pub struct Handles {
+    /// Seals records and the log's keys, with a data key of qlock.
+    pub sealer: Sealer,
+    /// Knows the operators of the instance.
+    pub is_operator: IsOperator,
+    /// Where the newest published checkpoint is kept, unless the settings say otherwise. Not inside the data folder:
+    /// a backup of that folder must not bring back an old checkpoint.
+    pub checkpoint_file: Option<PathBuf>,
+}
+
+/// The module.
+pub struct Qerberos {
+    trail: Arc<Trail>,
+    desk: Arc<http::Desk>,
+}
+
+/// Opens the trail on its ground.
+pub async fn open(ground: Ground, handles: Handles) -> Result<Arc<Qerberos>, OpenError> {
+    let origin = ground.instance.origin.trim_end_matches('/').to_owned();
+    let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host).to_owned();
+    let configured = ground.settings.optional("checkpoint_file").map(PathBuf::from);
+    let options = TrailOptions {
+        host,
+        sealer: handles.sealer,
+        checkpoint_file: configured.or(handles.checkpoint_file),
+    };
+    let trail = Trail::open(ground.db, ground.env, options).await?;
+    let log_url = format!("{origin}/qerberos/log");
+    let desk = Arc::new(http::Desk { trail: trail.clone(), is_operator: handles.is_operator, log_url });
+    Ok(Arc::new(Qerberos { trail, desk }))
+}
+
+impl Qerberos {
+    /// The trail itself, for code of the same process.
+    pub fn trail(&self) -> &Arc<Trail> {
+        &self.trail
+    }
+}
+
+impl Module for Qerberos {
+    fn name(&self) -> &'static str {
+        "qerberos"
+    }
+
+    fn api(&self) -> Api {
+        http::api(self.desk.clone())
+    }
+
+    fn db(&self) -> &Db {
+        self.trail.db()
+    }
+
+    fn subscriptions(&self) -> Vec<Subscription> {
+        let trail = self.trail.clone();
+        vec![Subscription::audit(move |batch| {
+            let trail = trail.clone();
+            async move {
+                match trail.ingest(batch).await {
+                    Ok(()) => Ok(()),
+                    Err(Error::Db(error)) => Err(ReactError::from(error)),
+                    Err(other) => Err(ReactError::retry(other)),
+                }
+            }
+        })]
+    }
+
+    fn jobs(&self) -> Vec<Job> {
+        let trail = self.trail.clone();
+        vec![Job::every("publish-checkpoint", PUBLISH_EVERY, move || {
+            let trail = trail.clone();
+            async move {
+                match trail.publish().await {
+                    // Said once when the store was opened, and shown by health; not twice a second.
+                    Ok(_) | Err(Error::RollbackDetected) => Ok(()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        })]
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let trail = self.trail.clone();
+        vec![Check::optional("log", move || {
+            let trail = trail.clone();
+            async move {
+                if trail.is_rolled_back() {
+                    return Err(
+                        "rollback_detected: the store is older than the newest published checkpoint".into()
+                    );
+                }
+                match trail.gaps().await {
+                    Ok(report) => missing(&report),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        })]
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
+        Box::pin(self.trail.verify())
+    }
+}
+
+/// What is missing, as one line.
+fn missing(report: &qerberos_api::GapReport) -> Result<(), String> {
+    let of = |producer: &qerberos_api::ProducerState| {
+        let count: u64 = producer.missing.iter().map(|gap| gap.to - gap.from + 1).sum();
+        (count + producer.conflicts > 0)
+            .then(|| format!("{}: {count} missing, {} in conflict", producer.producer, producer.conflicts))
+    };
+    let lines: Vec<String> = report.producers.iter().filter_map(of).collect();
+    if lines.is_empty() { Ok(()) } else { Err(lines.join("; ")) }
+}
