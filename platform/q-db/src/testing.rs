@@ -142,19 +142,20 @@ pub fn run<F: Future<Output = ()>>(test: F) {
 #[macro_export]
 macro_rules! on_each_engine {
     ($(#[$meta:meta])* $name:ident, async |$stores:ident| $body:block) => {
-        $(#[$meta])*
         mod $name {
             #[allow(unused_imports, reason = "a body may use nothing from around it")]
             use super::*;
 
             async fn body($stores: &$crate::testing::TestStores) $body
 
+            $(#[$meta])*
             #[test]
             fn sqlite() {
                 let stores = $crate::testing::TestStores::sqlite();
                 $crate::testing::run(body(&stores));
             }
 
+            $(#[$meta])*
             #[test]
             fn postgres() {
                 if let Some(stores) = $crate::testing::TestStores::postgres() {

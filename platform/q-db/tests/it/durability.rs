@@ -156,3 +156,78 @@ fn a_damaged_page_is_found() {
         assert!(!db.check().await.unwrap().is_empty());
     });
 }
+
+/// Names the store that [`a_victim_writes_until_it_is_killed`] writes to.
+const VICTIM: &str = "Q_DB_VICTIM";
+
+/// Not a test of its own: the process that the next test kills.
+#[test]
+#[ignore = "run by the test that kills it"]
+fn a_victim_writes_until_it_is_killed() {
+    let Ok(path) = std::env::var(VICTIM) else { return };
+    q_db::testing::run(async {
+        let db = q_db::Db::open(&q_db::DbConfig::sqlite(path), &LEDGER, &Env::system()).await.unwrap();
+        let write = async |task: i64| {
+            for number in 0.. {
+                let name = format!("{task}/{number}");
+                let row = name.clone();
+                db.write(move |tx| {
+                    tx.execute("INSERT INTO counters VALUES ($1, 1)", params![&row])?;
+                    tx.emit(&crate::platform::Opened { number })
+                })
+                .await
+                .unwrap();
+                // One write call per line, so that a kill leaves no half line that looks whole.
+                std::io::Write::write_all(&mut std::io::stderr(), format!("done {name}\n").as_bytes())
+                    .unwrap();
+            }
+        };
+        tokio::join!(write(0), write(1), write(2), write(3));
+    });
+}
+
+#[test]
+fn nothing_answered_is_lost_by_a_kill() {
+    use std::io::BufRead;
+    sqlite_test(async |stores| {
+        let q_db::DbConfig::Sqlite { path } = stores.config("ledger") else { unreachable!() };
+        for round in 0..3 {
+            let mut victim = std::process::Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "durability::a_victim_writes_until_it_is_killed",
+                    "--ignored",
+                    "--nocapture",
+                ])
+                .env(VICTIM, &path)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = std::io::BufReader::new(victim.stderr.take().unwrap()).lines();
+            let mut answered = Vec::new();
+            while answered.len() < 100 + 37 * round {
+                let line = lines.next().expect("the victim lives until it is killed").unwrap();
+                answered.extend(line.strip_prefix("done ").map(str::to_owned));
+            }
+            victim.kill().unwrap(); // SIGKILL
+            victim.wait().unwrap();
+            answered.extend(lines.filter_map(|line| line.ok()?.strip_prefix("done ").map(str::to_owned)));
+
+            let db = open(stores).await;
+            let rows = db.read(|reader| reader.query("SELECT name FROM counters", &[])).await.unwrap();
+            let kept: std::collections::HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
+            let lost: Vec<_> = answered.iter().filter(|name| !kept.contains(*name)).collect();
+            assert!(lost.is_empty(), "answered and lost: {lost:?}");
+            assert_eq!(db.outbox_head().await.unwrap(), kept.len() as i64, "each row has its event");
+            assert_eq!(db.check().await.unwrap(), Vec::<String>::new());
+            db.write(|tx| {
+                tx.execute("DELETE FROM counters", &[])?;
+                tx.execute("DELETE FROM q_outbox", &[])
+            })
+            .await
+            .unwrap();
+            db.close().await;
+        }
+    });
+}

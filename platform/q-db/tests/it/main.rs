@@ -5,6 +5,8 @@ mod durability;
 mod idempotency;
 mod migrations;
 mod platform;
+mod server;
+mod speed;
 mod writes;
 
 use q_core::Env;
