@@ -43,10 +43,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Makes payers on the instance at this origin.
-    pub fn on(origin: &str, plan: LoadPlan) -> Result<Self> {
+    /// Makes payers on the instance whose front door is at `url` and which calls itself `origin`.
+    pub fn on(url: &str, origin: &str, plan: LoadPlan) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut house = House::at(origin)?;
+        let mut house = House::at(url, origin)?;
         let orders = Arc::new(runtime.block_on(house.orders(plan.shape, plan.clients, plan.payers))?);
         let guess = match plan.shape {
             Shape::Single => FIRST_GUESS_PER_SECOND,

@@ -55,7 +55,10 @@ enum What {
 
 #[derive(Parser)]
 struct LoadArgs {
-    /// The front door of the instance
+    /// Where the front door of the instance listens
+    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// What the instance calls itself
     #[arg(long, default_value = "http://qnode.localhost:8080")]
     origin: String,
     /// Connections, each with one request in flight
@@ -92,7 +95,7 @@ fn main() -> Result<()> {
 fn on_instance(load: &LoadArgs, shape: Shape, pace: Pace, common: &Common) -> Result<()> {
     let span = Duration::from_secs(common.seconds);
     let plan = LoadPlan { shape, clients: load.clients, payers: load.payers, span, pace };
-    report(&mut Load::on(&load.origin, plan)?, common)
+    report(&mut Load::on(&load.url, &load.origin, plan)?, common)
 }
 
 fn report(subject: &mut dyn Subject, common: &Common) -> Result<()> {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request};
 use http_body_util::Full;
+use q_auth::prove;
 use q_core::{Did, Env, hash};
 use q_did::Keyring;
 use q_jose::ed25519::SecretKey;
-use q_jose::jws::{self, Header};
 use serde_json::{Value, json};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -24,7 +24,10 @@ const WALLETS: &str = "/qwallet";
 pub struct House {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Host and port of that, for the `Host` header.
     authority: String,
+    /// The origin under which the instance knows itself: issuer of tokens and home of identities.
+    origin: String,
     connection: Connection,
     env: Env,
 }
@@ -38,18 +41,19 @@ struct Person {
 }
 
 impl House {
-    /// The instance behind this origin, `http://host:port`.
-    pub fn at(origin: &str) -> Result<Self> {
-        let authority = authority(origin)?;
+    /// The instance whose front door is at `url`, and which calls itself `origin`.
+    pub fn at(url: &str, origin: &str) -> Result<Self> {
+        let authority = authority(url)?;
         // Names below localhost need no name server: they are loopback by definition (RFC 6761).
-        let port = authority.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-        let address = match port {
-            Some(port) if authority.contains("localhost:") => SocketAddr::from(([127, 0, 0, 1], port)),
-            _ => {
+        let loopback = authority.split_once("localhost:").and_then(|(_, port)| port.parse::<u16>().ok());
+        let address = match loopback {
+            Some(port) => SocketAddr::from(([127, 0, 0, 1], port)),
+            None => {
                 authority.to_socket_addrs()?.next().with_context(|| format!("no address for {authority}"))?
             }
         };
-        Ok(Self { address, authority, connection: Connection::new(address), env: Env::system() })
+        let (connection, origin) = (Connection::new(address), origin.trim_end_matches('/').to_owned());
+        Ok(Self { address, authority, origin, connection, env: Env::system() })
     }
 
     /// Makes `count` payers with money and the orders of a run.
@@ -75,28 +79,21 @@ impl House {
 
     /// An identity in its owner's own custody, logged in with its own key.
     async fn person(&mut self) -> Result<Person> {
-        let (keyring, log, _phrase) =
-            Keyring::create(&self.authority, &self.env).context("making an identity")?;
-        let entry = log.entries().first().context("a fresh log has an entry")?.to_line();
-        let body = json!({ "logEntry": entry, "name": "payer of a load run" });
+        let host = self.origin.split_once("://").map_or(self.origin.as_str(), |(_, host)| host);
+        let (keyring, log, _phrase) = Keyring::create(host, &self.env).context("making an identity")?;
+        let entry: Value = serde_json::from_str(log.to_text().trim_end())?;
+        let body = json!({ "logEntry": entry, "profile": { "name": "payer of a load run" } });
         self.ask(Method::POST, &format!("{IDENTITIES}/identity"), None, &body).await?;
         let key_id = keyring.key_id();
-        let token = self.token(&keyring.did, &key_id, &keyring.current).await?;
+        let token = self.token(&keyring.did, &keyring.current).await?;
         Ok(Person { did: keyring.did, key_id, key: keyring.current, token })
     }
 
     /// Logs in with one self-signed assertion (RFC 7523).
-    async fn token(&mut self, did: &Did, key_id: &str, key: &SecretKey) -> Result<String> {
-        let now = self.env.now().seconds();
-        let claims = json!({
-            "iss": did, "sub": did, "aud": format!("http://{}", self.authority),
-            "iat": now, "exp": now + 60, "jti": hash::hex(&self.env.random::<16>()),
-        });
-        let assertion = jws::sign_json(&Header::typ("JWT").kid(key_id), &claims, key);
-        let form = format!(
-            "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}\
-             &scope=wallet%3Aread%20wallet%3Awrite"
-        );
+    async fn token(&mut self, did: &Did, key: &SecretKey) -> Result<String> {
+        let assertion = prove::login_assertion(did, key, &self.origin, &self.env);
+        let form =
+            format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
         let request = Request::post(format!("{IDENTITIES}/oauth2/token"))
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
@@ -147,7 +144,7 @@ impl House {
         let probe =
             Orders::new(&self.env, target.clone(), vec![copy(first), copy(second)], Shape::Single, 1)?;
         let paid = read(&self.connection.send(crate::generator::Workload::request(&probe, 0)).await?)?;
-        let token = self.token(&first.did, &first.key_id, &first.key).await?;
+        let token = self.token(&first.did, &first.key).await?;
         let path = format!("{WALLETS}/tx/{}", text(&paid, "transactionId")?);
         let transaction = self.ask(Method::GET, &path, Some(&token), &Value::Null).await?;
         let legs = transaction["legs"].as_array().map_or(0, Vec::len);

@@ -26,6 +26,7 @@ pub struct House {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Note {
+    origin: String,
     front_door: Option<String>,
 }
 
@@ -46,9 +47,14 @@ impl House {
         Ok(Self { q: q.to_owned(), note, _process: process, folder })
     }
 
-    /// The base URL of the front door.
-    pub fn origin(&self) -> Result<&str> {
+    /// Where its front door listens.
+    pub fn url(&self) -> Result<&str> {
         self.note.front_door.as_deref().context("the instance has no front door")
+    }
+
+    /// What it calls itself.
+    pub fn origin(&self) -> &str {
+        &self.note.origin
     }
 
     /// A verb of `q` on this instance.

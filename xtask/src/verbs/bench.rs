@@ -157,7 +157,7 @@ impl Programs {
     fn load(&self, house: &House, what: &str, common: &Common) -> Result<Command> {
         let mut command = Command::new(&self.bench);
         command.args([what, "--rounds-by-line", "--seconds", &common.seconds.to_string()]);
-        command.args(["--origin", house.origin()?]);
+        command.args(["--url", house.url()?, "--origin", house.origin()]);
         Ok(command)
     }
 

@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
     let q = machine::build_q(!args.debug)?;
     let folder = tempfile::tempdir()?;
     let house = House::start(&q, &[])?;
-    println!("q runs at {}", house.origin()?);
+    println!("q runs at {}", house.url()?);
 
     let currency = currency(&house)?;
     let code = text(&currency, "isoAlias").context("the first currency has no code for payout files")?;
