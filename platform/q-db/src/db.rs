@@ -14,7 +14,7 @@ use crate::{
     postgres,
     shared::Shared,
     sqlite, trace,
-    tx::{Reader, Tx},
+    tx::{Reader, Recorded, Tx},
 };
 
 /// How many reads, and how many writes, may wait in line; further callers wait for a place.
@@ -36,6 +36,9 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+pub(crate) type AnyWrite = Box<dyn WriteJob>;
+pub(crate) type AnyRead = Box<dyn ReadJob>;
+
 /// The ways into the threads.
 #[derive(Clone)]
 pub(crate) struct Queues {
@@ -52,7 +55,7 @@ pub(crate) struct Engine {
 }
 
 impl Queues {
-    pub fn new() -> (Self, Receiver<Box<dyn WriteJob>>, Receiver<Box<dyn ReadJob>>) {
+    pub fn new() -> (Self, Receiver<AnyWrite>, Receiver<AnyRead>) {
         let (writes, write_jobs) = crossbeam_channel::bounded(QUEUE_JOBS_MAX);
         let (reads, read_jobs) = crossbeam_channel::bounded(QUEUE_JOBS_MAX);
         (Self { writes, reads }, write_jobs, read_jobs)
@@ -158,10 +161,14 @@ impl Db {
         let key = key.cloned();
         self.write(move |tx| {
             let Some(key) = &key else { return Ok(Answer { value: body(tx)?, replayed: false }) };
-            if let Some(stored) = tx.recorded(key)? {
-                let text = stored.ok_or(DbError::IdempotencyKeyReused)?;
-                let value = serde_json::from_str(&text).map_err(DbError::from)?;
-                return Ok(Answer { value, replayed: true });
+            match tx.recorded(key)? {
+                Recorded::No => {}
+                // Claimed by a request whose answer may not be kept: there is nothing to replay.
+                Recorded::Claimed => return Err(DbError::IdempotencyKeyReused.into()),
+                Recorded::Answered(text) => {
+                    let value = serde_json::from_str(&text).map_err(DbError::from)?;
+                    return Ok(Answer { value, replayed: true });
+                }
             }
             let value = body(tx)?;
             let text = serde_json::to_string(&value).map_err(DbError::from)?;

@@ -142,6 +142,7 @@ pub fn run<F: Future<Output = ()>>(test: F) {
 #[macro_export]
 macro_rules! on_each_engine {
     ($(#[$meta:meta])* $name:ident, async |$stores:ident| $body:block) => {
+        #[allow(clippy::unwrap_used, clippy::print_stdout, reason = "this is a test")]
         mod $name {
             #[allow(unused_imports, reason = "a body may use nothing from around it")]
             use super::*;

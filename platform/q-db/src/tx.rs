@@ -22,6 +22,16 @@ pub struct Tx<'a> {
     has_news: bool,
 }
 
+/// What is known of a request.
+pub(crate) enum Recorded {
+    /// It has not come before.
+    No,
+    /// It was carried out, and its answer may not be kept.
+    Claimed,
+    /// It was carried out with this answer, as JSON.
+    Answered(String),
+}
+
 impl<'a> Reader<'a> {
     pub(crate) fn new(connection: Connection<'a>, module: &'a str) -> Self {
         Self { connection, module, failure: None }
@@ -219,24 +229,24 @@ impl<'a> Tx<'a> {
     /// Notes that the request behind `key` was carried out, without keeping an answer (for answers
     /// that may not be stored: keys, tokens, plaintexts). `true` when it was carried out before.
     pub fn claim(&mut self, key: &RequestKey) -> Result<bool, DbError> {
-        if self.recorded(key)?.is_some() {
-            return Ok(true);
+        if let Recorded::No = self.recorded(key)? {
+            self.record(key, None)?;
+            return Ok(false);
         }
-        self.record(key, None)?;
-        Ok(false)
+        Ok(true)
     }
 
-    /// The stored answer of `key`: `Some(None)` if it was carried out and no answer is kept.
-    pub(crate) fn recorded(&mut self, key: &RequestKey) -> Result<Option<Option<String>>, DbError> {
+    /// What became of the request behind `key`, if it came before.
+    pub(crate) fn recorded(&mut self, key: &RequestKey) -> Result<Recorded, DbError> {
         let row = self.query_opt(
             "SELECT fingerprint, answer FROM q_idempotency WHERE scope = $1 AND key = $2",
             params![&key.scope, &key.key],
         )?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else { return Ok(Recorded::No) };
         if row.try_get::<Vec<u8>>(0)? != key.fingerprint {
             return Err(DbError::IdempotencyKeyReused);
         }
-        Ok(Some(row.try_get(1)?))
+        Ok(row.try_get::<Option<String>>(1)?.map_or(Recorded::Claimed, Recorded::Answered))
     }
 
     pub(crate) fn record(&mut self, key: &RequestKey, answer: Option<String>) -> Result<(), DbError> {

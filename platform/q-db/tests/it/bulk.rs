@@ -45,7 +45,8 @@ on_each_engine!(bulk_rows_equal_single_rows, async |stores| {
 on_each_engine!(a_row_that_does_not_fit_is_refused, async |stores| {
     let db = open(stores).await;
     for row in [vec![Value::Null], vec![Value::from("text"), Value::from("o"), Value::from(1), Value::Null]] {
-        let refused = db.write(move |tx| tx.insert_many("accounts", &COLUMNS, &[row.clone()])).await;
+        let refused =
+            db.write(move |tx| tx.insert_many("accounts", &COLUMNS, std::slice::from_ref(&row))).await;
         assert!(matches!(refused, Err(DbError::Statement(_))), "{refused:?}");
     }
 });

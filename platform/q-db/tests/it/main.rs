@@ -1,5 +1,13 @@
 //! What a module author relies on, on each engine.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::needless_pass_by_value,
+    reason = "tests count small numbers and take closures"
+)]
+
 mod bulk;
 mod durability;
 mod idempotency;
