@@ -1,1 +1,7 @@
-//! q-tests
+//! Journeys across modules, with the real program on a throw-away folder.
+//!
+//! **Invariant:** sees what a user sees: the command line, HTTP, and the files left behind.
+
+mod instance;
+
+pub use instance::{Instance, Outcome};
