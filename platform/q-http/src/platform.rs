@@ -47,7 +47,7 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
         move |request: Request<Body>| async move { verify(&mounted, request).await }
     };
     Router::new()
-        .route("/verify", post(verify))
+        .route("/health/verify", post(verify))
         .route("/health", get(health))
         .route("/health/detailed", get(detailed))
         .route("/health/ready", get(ready))
