@@ -3,5 +3,7 @@
 //! **Invariant:** sees what a user sees: the command line, HTTP, and the files left behind.
 
 mod instance;
+mod payer;
 
 pub use instance::{Instance, Outcome};
+pub use payer::Payer;

@@ -1,4 +1,6 @@
 //! Journeys with the real program.
 
+mod coverage;
 mod first_day;
+mod kill;
 mod start_and_stop;
