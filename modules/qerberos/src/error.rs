@@ -42,6 +42,9 @@ pub enum Error {
     /// A stored record cannot be read.
     #[error("a stored record cannot be read")]
     Record(#[from] RecordError),
+    /// Head and tiles are of two trees: nothing is appended to, and nothing signed of, a damaged log.
+    #[error("the head of the log is not that of its tiles")]
+    HeadDamaged,
     /// The tiles are damaged.
     #[error("the tree is damaged: {0}")]
     Tree(Arc<ReadError<DbError>>),
@@ -82,6 +85,7 @@ impl From<Error> for Problem {
             Error::Invalid(detail) => Self::new(&codes::INVALID_REQUEST).detail(detail),
             Error::Db(error) => q_http::storage_problem(&error),
             internal @ (Error::RollbackDetected
+            | Error::HeadDamaged
             | Error::Record(_)
             | Error::Tree(_)
             | Error::Checkpoint(_)

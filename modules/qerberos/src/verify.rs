@@ -122,7 +122,7 @@ impl<'a> Check<'a> {
             for (place, row) in rows {
                 for missing in next..place {
                     self.find("event_missing", format!("events {missing}"), "the row is gone");
-                    self.leaf(reader, None)?;
+                    self.leaf(reader, None);
                 }
                 match row {
                     Ok(event) => {
@@ -135,11 +135,11 @@ impl<'a> Check<'a> {
                         .hash();
                         self.sequence(&event);
                         self.record(&event);
-                        self.leaf(reader, Some(hash))?;
+                        self.leaf(reader, Some(hash));
                     }
                     Err(error) => {
                         self.find("event_unreadable", format!("events {place}"), &error.to_string());
-                        self.leaf(reader, None)?;
+                        self.leaf(reader, None);
                     }
                 }
                 next = place + 1;
@@ -147,7 +147,7 @@ impl<'a> Check<'a> {
             next = last + 1;
         }
         if !self.leaves.is_empty() {
-            self.tile(reader)?;
+            self.tile(reader);
         }
         Ok(())
     }
@@ -215,18 +215,20 @@ impl<'a> Check<'a> {
         (actor_token != terms.actor_token).then_some("actor_token")
     }
 
-    fn leaf(&mut self, reader: &mut Reader<'_>, hash: Option<Hash>) -> Result<(), DbError> {
+    fn leaf(&mut self, reader: &mut Reader<'_>, hash: Option<Hash>) {
         self.leaves.push(hash);
-        if self.leaves.len() == usize::from(TILE_WIDTH) { self.tile(reader) } else { Ok(()) }
+        if self.leaves.len() == usize::from(TILE_WIDTH) {
+            self.tile(reader);
+        }
     }
 
     /// Compares the leaves of one tile with its stored hashes, and goes on with those that are vouched for.
-    fn tile(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+    fn tile(&mut self, reader: &mut Reader<'_>) {
         let index = self.tree.size() / u64::from(TILE_WIDTH);
         let first = index * u64::from(TILE_WIDTH);
         let stored = self.stored(reader, 0, index);
         let computed = std::mem::take(&mut self.leaves);
-        let is_vouched = self.is_vouched(reader, index, &stored)?;
+        let is_vouched = self.is_vouched(reader, index, &stored);
         let mut is_tile_wrong = stored.len() != computed.len();
         for (number, computed) in computed.iter().enumerate() {
             let kept = stored.get(number);
@@ -244,18 +246,18 @@ impl<'a> Check<'a> {
             let detail = "the stored hashes are not those of the entries";
             self.find("tile_mismatch", format!("tiles 0 {index}"), detail);
         }
-        self.higher_tiles(reader)
+        self.higher_tiles(reader);
     }
 
     /// Whether the tree above a level-0 tile, or the head for the last one, agrees with its stored hashes.
-    fn is_vouched(&mut self, reader: &mut Reader<'_>, index: u64, stored: &[Hash]) -> Result<bool, DbError> {
+    fn is_vouched(&self, reader: &mut Reader<'_>, index: u64, stored: &[Hash]) -> bool {
         if stored.len() < usize::from(TILE_WIDTH) {
-            return Ok(self.is_edge_vouched);
+            return self.is_edge_vouched;
         }
         let width = u64::from(TILE_WIDTH);
         let parents = tiles::find(reader, 1, index / width).unwrap_or_default();
         let number = usize::try_from(index % width).expect("below 256");
-        Ok(parents.get(number) == Some(&merkle_root_of_hashes(stored.iter().copied())))
+        parents.get(number) == Some(&merkle_root_of_hashes(stored.iter().copied()))
     }
 
     fn append(&mut self, hash: Hash) {
@@ -274,7 +276,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn higher_tiles(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+    fn higher_tiles(&mut self, reader: &mut Reader<'_>) {
         for Tile { id: TileId { level, index, .. }, hashes } in self.tree.take_grown_tiles() {
             if level == 0 {
                 continue; // compared with the entries already
@@ -287,7 +289,6 @@ impl<'a> Check<'a> {
                 self.find("tile_mismatch", format!("tiles {level} {index}"), &detail);
             }
         }
-        Ok(())
     }
 
     fn stored(&mut self, reader: &mut Reader<'_>, level: u8, index: u64) -> Vec<Hash> {

@@ -54,13 +54,13 @@ pub(super) async fn record_batch(
     let mut results = Vec::with_capacity(lines.len());
     let (mut events, mut waiting) = (Vec::new(), Vec::new());
     for (number, line) in lines {
-        let read = read_line(line).and_then(|event| {
-            may_record(&desk, &context.caller, &event).map_err(Problem::from)?;
-            Ok(event)
+        let read = read_line(line).and_then(|event| match may_record(&desk, &context.caller, &event) {
+            Ok(()) => Ok(event),
+            Err(error) => Err(Box::new(error.into())),
         });
         let mut result = LineResult { line: number, status: 201, recorded: None, code: None, detail: None };
         match read {
-            Err(problem) => refuse(&mut result, problem),
+            Err(problem) => refuse(&mut result, *problem),
             Ok(event) => {
                 waiting.push((results.len(), event.id));
                 events.push(event);
@@ -148,16 +148,14 @@ fn answer(id: AuditId, recorded: Recorded) -> RecordedEvent {
     RecordedEvent { id, timestamp: received_at, log_index, leaf_hash: hex(&leaf_hash), proof: None }
 }
 
-fn read_line(line: &str) -> Result<RecordEventRequest, Problem> {
+fn read_line(line: &str) -> Result<RecordEventRequest, Box<Problem>> {
+    let refused = |detail: &str| Box::new(Problem::new(&errors::INVALID_EVENT).detail(detail));
     if line.len() > LINE_BYTES_MAX {
-        return Err(
-            Problem::new(&errors::INVALID_EVENT).detail(format!("a line has at most {LINE_BYTES_MAX} bytes"))
-        );
+        return Err(refused("the line is longer than 256 KiB"));
     }
     serde_json::from_str(line).map_err(|error| {
         let message = error.to_string();
-        let detail = message.strip_prefix("INVALID_EVENT: ").unwrap_or(&message);
-        Problem::new(&errors::INVALID_EVENT).detail(detail)
+        refused(message.strip_prefix("INVALID_EVENT: ").unwrap_or(&message))
     })
 }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use q_bus::AuditBatch;
 use q_core::{Span, Timestamp, audit::AuditId, hash::hex};
 use q_db::{DbError, Tx};
-use q_tlog::{Hash, ReadError, Tree};
+use q_tlog::{Hash, Tree};
 use qerberos_api::{RecordEventRequest, Severity, events::AuditLogged};
 use tokio::sync::oneshot;
 
@@ -21,7 +21,6 @@ use crate::{
         self,
         events::{Appendable, Known, NewRow, Terms},
         producers::Producer,
-        tiles::StoredTiles,
     },
 };
 
@@ -233,10 +232,7 @@ fn append_in(
     let kept = kept_tree.lock().take().filter(|tree| tree.size() == head.size && tree.root() == head.root);
     let tree = match kept {
         Some(tree) => tree,
-        None => Tree::open(head.size, &mut StoredTiles(tx)).map_err(|error| match error {
-            ReadError::Store(error) => Error::Db(error),
-            damaged => Error::Tree(Arc::new(damaged)),
-        })?,
+        None => store::tiles::tree(tx, &head)?,
     };
     let mut appending =
         Appending { tree, now: tx.now(), rows: Vec::new(), fresh: HashMap::new(), news: Vec::new() };

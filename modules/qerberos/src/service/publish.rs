@@ -41,6 +41,7 @@ impl Trail {
                 if head.size == head.signed_size {
                     return Ok(None);
                 }
+                store::tiles::tree(tx, &head)?; // never signs a root that the tiles do not have
                 let Head { origin, size, root, .. } = &head;
                 let note = Checkpoint { origin: origin.clone(), size: *size, root: *root }.sign(&signer)?;
                 if !store::head::mark_signed(tx, &head)? {

@@ -219,12 +219,11 @@ pub fn entries(reader: &mut Reader<'_>, first: u64, count: u16) -> Result<Vec<St
     rows.iter().map(entry).collect()
 }
 
-/// At most `limit` rows from place `first` on, in the order of the log; a row that cannot be read as its place and why.
-pub fn chunk(
-    reader: &mut Reader<'_>,
-    first: u64,
-    limit: u32,
-) -> Result<Vec<(u64, Result<StoredEvent, DbError>)>, DbError> {
+/// A row with its place, or why it cannot be read.
+pub type Placed = (u64, Result<StoredEvent, DbError>);
+
+/// At most `limit` rows from place `first` on, in the order of the log.
+pub fn chunk(reader: &mut Reader<'_>, first: u64, limit: u32) -> Result<Vec<Placed>, DbError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM events e LEFT JOIN producers p ON p.number = e.producer \
          WHERE e.log_index >= $1 ORDER BY e.log_index LIMIT $2"

@@ -1,9 +1,10 @@
 //! Hashes of the tree.
 
 use q_db::{DbError, Reader, Tx, params};
-use q_tlog::{Hash, Tile, TileId, TileReader};
+use q_tlog::{Hash, Tile, TileId, TileReader, Tree};
 
-use super::integer;
+use super::{head::Head, integer};
+use crate::error::Error;
 
 /// The tiles of a store, for proofs.
 pub struct StoredTiles<'a, 'b>(pub &'a mut Reader<'b>);
@@ -13,6 +14,12 @@ impl TileReader for StoredTiles<'_, '_> {
     fn tile(&mut self, id: TileId) -> Result<Vec<Hash>, DbError> {
         find(self.0, id.level, id.index)
     }
+}
+
+/// The tree of `head`, from its tiles.
+pub fn tree(reader: &mut Reader<'_>, head: &Head) -> Result<Tree, Error> {
+    let tree = Tree::open(head.size, &mut StoredTiles(reader))?;
+    if tree.root() == head.root { Ok(tree) } else { Err(Error::HeadDamaged) }
 }
 
 /// The hashes of a tile; none when there is no such tile.
