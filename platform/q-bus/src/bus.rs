@@ -73,7 +73,8 @@ impl Bus {
     }
 
     /// Starts delivering what was subscribed to so far. The task ends after `shutdown` turns `true`
-    /// (or its sender goes), when every reaction at hand has ended and the cursors are kept.
+    /// (or its sender goes), when every reaction at hand has ended (or five seconds have passed) and the
+    /// cursors are kept.
     #[expect(clippy::needless_pass_by_value, reason = "the bus keeps listening to it")]
     pub fn start(&self, shutdown: watch::Receiver<bool>) -> JoinHandle<()> {
         let started: Vec<_> = std::mem::take(&mut *self.0.wishes.lock())

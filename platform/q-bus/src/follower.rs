@@ -28,6 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first and the longest pause after a failed reaction.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long a reaction at hand may keep a house from stopping.
+const STOP_MAX: Duration = Duration::from_secs(5);
 /// Events of other topics may be passed over this far before the cursor is kept.
 const UNKEPT_MAX: i64 = 1_024;
 
@@ -232,7 +234,8 @@ impl Follower {
             let mut failures = 0;
             loop {
                 let (react, event) = (react.clone(), row.event.clone());
-                match shielded(row.trace.clone(), async move { react(event).await }).await {
+                let reaction = async move { react(event).await };
+                match shielded(row.trace.clone(), reaction, shutdown).await? {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason)) => {
                         self.pause_after(&mut failures, &reason, shutdown).await?;
@@ -288,7 +291,7 @@ impl Follower {
             let mut failures = 0;
             loop {
                 let (react, batch) = (react.clone(), batch.clone());
-                match shielded(None, async move { react(batch).await }).await {
+                match shielded(None, async move { react(batch).await }, shutdown).await? {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason) | ReactError::Fail(reason)) => {
                         self.pause_after(&mut failures, &reason, shutdown).await?;
@@ -363,15 +366,24 @@ impl Follower {
 async fn shielded(
     trace: Option<String>,
     reaction: impl Future<Output = Result<(), ReactError>> + Send + 'static,
-) -> Result<(), ReactError> {
+    shutdown: &mut watch::Receiver<bool>,
+) -> Result<Result<(), ReactError>, Stop> {
     let mut task = JoinSet::new(); // which, unlike a bare handle, ends the task when it is dropped
     match trace {
         Some(trace) => task.spawn(q_db::trace::scope(trace, reaction)),
         None => task.spawn(reaction),
     };
-    match task.join_next().await {
-        Some(Ok(outcome)) => outcome,
-        _ => Err(ReactError::fail("the reaction panicked")),
+    let too_late = async {
+        let _ = shutdown.wait_for(|is_stopping| *is_stopping).await;
+        tokio::time::sleep(STOP_MAX).await;
+    };
+    tokio::select! {
+        ended = task.join_next() => match ended {
+            Some(Ok(outcome)) => Ok(outcome),
+            _ => Ok(Err(ReactError::fail("the reaction panicked"))),
+        },
+        // The event is delivered again at the next start.
+        () = too_late => Err(Stop),
     }
 }
 

@@ -161,3 +161,22 @@ on_each_engine!(a_missing_producer_is_told, async |stores| {
     assert!(!line.bus.lags()[0].is_connected);
     line.stop().await;
 });
+
+#[test]
+fn a_reaction_that_hangs_does_not_keep_the_house_from_stopping() {
+    let stores = q_db::testing::TestStores::sqlite();
+    q_db::testing::run(async {
+        let mut line = Line::new(&stores).await;
+        let (entered, mut is_inside) = tokio::sync::mpsc::unbounded_channel();
+        let subscription = Subscription::durable("producer", TOPICS, move |_| {
+            let _ = entered.send(());
+            std::future::pending()
+        });
+        line.bus.subscribe("listener", line.listener.clone(), subscription);
+        line.start();
+        line.count("a", 1).await;
+        is_inside.recv().await.unwrap();
+        tokio::time::timeout(std::time::Duration::from_secs(20), line.stop()).await.expect("it stops");
+        assert_eq!(line.listener.cursor("events of producer: q.producer.thing.").await.unwrap(), 0);
+    });
+}

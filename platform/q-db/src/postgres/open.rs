@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use postgres::{NoTls, error::SqlState};
+use postgres::{NoTls, config::SslMode, error::SqlState};
 use q_core::{Env, Timestamp};
 
 use crate::{
@@ -26,6 +26,11 @@ const MIGRATION_LOCK: i64 = 0x71_6d69_6772; // "qmigr"
 pub(crate) fn open(url: &str, migrations: &Migrations, env: &Env) -> Result<Engine, OpenError> {
     let mut config: postgres::Config =
         url.parse().map_err(|_| OpenError::BadConfig("the PostgreSQL URL cannot be read".into()))?;
+    if config.get_ssl_mode() == SslMode::Require {
+        let why =
+            "this program is built without TLS to PostgreSQL: use a socket, a private network or a tunnel";
+        return Err(OpenError::BadConfig(why.into()));
+    }
     config.application_name(&format!("q {}", migrations.module)).connect_timeout(Duration::from_secs(5));
     let mut connection = reach(&config)?;
     connection.run(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})"))?;

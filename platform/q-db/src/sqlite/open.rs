@@ -23,6 +23,9 @@ use crate::{
 /// How long to wait for a process that is just stopping.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(3);
 
+/// So that an export and a verification do not hold up everybody else's reads.
+const READERS_MIN: usize = 4;
+
 /// Opens or makes the store at `path` and starts its threads.
 pub(crate) fn open(path: &Path, migrations: &Migrations, env: &Env) -> Result<Engine, OpenError> {
     prepare_folder(path)?;
@@ -189,7 +192,8 @@ fn start(
     let writer = Writer { path: path.to_owned(), shared: shared.clone(), connection: Some(connection), lock };
     let module = shared.module.clone();
     let mut threads = vec![spawn(format!("{module}-write"), Box::new(move || writer.run(&writes)))?];
-    let readers = thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8);
+    let readers =
+        thread::available_parallelism().map_or(READERS_MIN, std::num::NonZero::get).clamp(READERS_MIN, 8);
     for number in 0..readers {
         let (path, shared, reads) = (path.to_owned(), shared.clone(), reads.clone());
         threads.push(spawn(

@@ -12,6 +12,7 @@ mod bulk;
 mod durability;
 mod idempotency;
 mod migrations;
+mod model;
 mod platform;
 mod server;
 mod speed;
