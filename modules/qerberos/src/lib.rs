@@ -44,7 +44,7 @@ const PUBLISH_EVERY: Span = Span::millis(500);
 
 /// What the module is handed besides its ground.
 pub struct Handles {
-    /// Seals records and the log's keys, with a data key of qlock.
+    /// Seals records and the log's keys: `qlock_api::sealer::open` on this module's store.
     pub sealer: Sealer,
     /// Knows the operators of the instance.
     pub is_operator: IsOperator,

@@ -14,8 +14,14 @@ use q_db::Migrations;
 /// How the store gets its shape.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "qerberos",
-    &[(1, "trail", include_str!("../../migrations/sqlite/0001_trail.sql"))],
-    &[(1, "trail", include_str!("../../migrations/postgres/0001_trail.sql"))],
+    &[
+        (1, "trail", include_str!("../../migrations/sqlite/0001_trail.sql")),
+        (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
+    ],
+    &[
+        (1, "trail", include_str!("../../migrations/postgres/0001_trail.sql")),
+        (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
+    ],
 );
 
 /// A count as the columns keep it.
