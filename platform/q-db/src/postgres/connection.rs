@@ -30,7 +30,7 @@ impl PgConnection {
         let mut client = config.connect(NoTls).map_err(classified)?;
         client
             .batch_execute(
-                "SET synchronous_commit = on; SET statement_timeout = '60s'; SET lock_timeout = '20s'; \
+                "SET synchronous_commit = on; SET statement_timeout = '5min'; SET lock_timeout = '20s'; \
                  SET idle_in_transaction_session_timeout = '60s'; SET client_min_messages = warning; \
                  SET TIME ZONE 'UTC'",
             )
