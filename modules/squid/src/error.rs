@@ -1,0 +1,135 @@
+//! What can go wrong here, and the one place that says what a caller hears.
+
+use q_contract::{Problem, codes};
+use q_core::Timestamp;
+use q_db::DbError;
+use q_did::Refused;
+use squid_api::errors as api;
+
+use crate::domain::profile;
+
+/// A refusal or a failure.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log breaks a rule.
+    #[error(transparent)]
+    Log(Refused),
+    /// The entry does not follow the newest one.
+    #[error("the newest entry is {0}")]
+    LogConflict(String),
+    /// Registered already.
+    #[error("the identity is registered already")]
+    Exists,
+    /// Not known, or not for this caller to know.
+    #[error("there is no such identity")]
+    NotFound,
+    /// It has ended.
+    #[error("the identity has ended")]
+    Gone,
+    /// Only the identity itself may.
+    #[error("only the identity itself may do this")]
+    NotItself,
+    /// Changed meanwhile.
+    #[error("the profile is at revision {0}")]
+    Precondition(u64),
+    /// The status does not allow it.
+    #[error("the identity is {0}")]
+    StatusConflict(squid_api::Status),
+    /// The profile is not acceptable.
+    #[error(transparent)]
+    Profile(#[from] profile::Refusal),
+    /// The reason is missing or too long.
+    #[error("a reason has 1 to 500 characters")]
+    Reason,
+    /// No such session.
+    #[error("there is no such session")]
+    SessionNotFound,
+    /// The login does not hold. Why is not said: it would help to guess.
+    #[error("the login does not hold")]
+    Grant,
+    /// The grant type is not offered.
+    #[error("the grant type is not offered")]
+    UnsupportedGrant,
+    /// The scope is malformed.
+    #[error("the scope is malformed")]
+    Scope,
+    /// The proof of possession does not hold.
+    #[error("the proof of possession does not hold")]
+    Proof,
+    /// The caller's clock is wrong.
+    #[error("the clocks disagree")]
+    ClockSkew(Timestamp),
+    /// Not an identifier.
+    #[error("not an identifier")]
+    InvalidDid,
+    /// An identifier nobody knows here.
+    #[error("the identifier is not known here")]
+    DidNotFound,
+    /// Too many from one address.
+    #[error("too many requests")]
+    RateLimited {
+        /// Seconds to wait.
+        retry_after: i64,
+    },
+    /// A sealed field does not open: damage, or the wrong key.
+    #[error("a sealed field does not open")]
+    Sealed(#[from] q_seal::OpenError),
+    /// The store failed.
+    #[error("the store failed")]
+    Db(#[from] DbError),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Log(refused) => Self::new(&api::SQUID_LOG_INVALID)
+                .detail(refused.to_string())
+                .hint("the rules are those of did:webvh 1.0 and, with the prefix house-, of this instance")
+                .with("rule", refused.rule.name())
+                .with("version", refused.version),
+            Error::LogConflict(head) => Self::new(&api::SQUID_LOG_CONFLICT)
+                .hint("make the entry again on top of the newest one")
+                .with("versionId", head),
+            Error::Exists => Self::new(&api::SQUID_IDENTITY_EXISTS),
+            Error::NotFound => Self::new(&api::SQUID_IDENTITY_NOT_FOUND),
+            Error::Gone => {
+                Self::new(&api::SQUID_IDENTITY_GONE).hint("older versions stay readable by versionId")
+            }
+            Error::NotItself => Self::new(&api::SQUID_INSUFFICIENT_PERMISSIONS),
+            Error::Precondition(revision) => Self::new(&api::PRECONDITION_FAILED)
+                .hint("read the identity again and repeat the change")
+                .with("revision", revision),
+            Error::StatusConflict(status) => {
+                Self::new(&api::SQUID_STATUS_CONFLICT).with("status", status.as_str())
+            }
+            Error::Profile(refusal) => Self::new(&api::SQUID_PROFILE_INVALID).detail(refusal.to_string()),
+            Error::Reason => Self::new(&codes::INVALID_REQUEST).detail(error.to_string()),
+            Error::SessionNotFound => Self::new(&api::SQUID_SESSION_NOT_FOUND),
+            Error::Grant => oauth(&api::INVALID_GRANT).hint("make a fresh assertion with the current key"),
+            Error::UnsupportedGrant => oauth(&api::UNSUPPORTED_GRANT_TYPE)
+                .hint("offered: urn:ietf:params:oauth:grant-type:jwt-bearer"),
+            Error::Scope => oauth(&api::INVALID_SCOPE),
+            Error::Proof => oauth(&api::INVALID_DPOP_PROOF)
+                .hint("make a fresh proof for POST and the token endpoint's URL, without ath"),
+            Error::ClockSkew(now) => {
+                oauth(&api::SQUID_CLOCK_SKEW).hint("set the clock right").with("serverTime", now.to_string())
+            }
+            Error::InvalidDid => Self::new(&api::INVALID_DID),
+            Error::DidNotFound => Self::new(&api::DID_NOT_FOUND),
+            Error::RateLimited { retry_after } => {
+                Self::new(&codes::RATE_LIMITED).with("retryAfter", retry_after)
+            }
+            Error::Sealed(error) => {
+                tracing::error!(%error, "a sealed field does not open");
+                Self::new(&codes::INTERNAL)
+            }
+            Error::Db(error) => q_http::storage_problem(&error),
+        }
+    }
+}
+
+/// A problem that OAuth clients understand too: RFC 6749 section 5.2 has the code in `error`.
+fn oauth(code: &q_contract::ErrorCode) -> Problem {
+    let error = if code.code.starts_with("SQUID_") { "invalid_grant" } else { code.code };
+    Problem::new(code).with("error", error).with("error_description", code.title)
+}

@@ -1,0 +1,279 @@
+//! Registering, reading and changing identities.
+
+use std::net::IpAddr;
+
+use q_core::{AuditEntry, Caller, Did, Timestamp};
+use q_db::Tx;
+use q_did::{Head, Policy, Refused, entry::Entry, scid_of};
+use q_seal::Place;
+use serde_json::Value;
+use squid_api::{
+    Custody, Identity, IdentityType, PrivacyLevel, Profile, Status, VerificationLevel,
+    events::{IdentityCreated, IdentityReactivated, IdentitySuspended, SessionRevoked},
+};
+
+use crate::{
+    Squid,
+    domain::{
+        identity::{Held, Viewer, change_status, check_place},
+        profile,
+    },
+    error::Error,
+    store::{self, identities::Stored},
+};
+
+/// The longest reason of an operator, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+/// What is registered.
+#[derive(Debug)]
+pub struct Registration {
+    /// The first entry of the log.
+    pub log_entry: Value,
+    /// What the identity says about itself.
+    pub profile: Profile,
+    /// Who may see that.
+    pub privacy_level: PrivacyLevel,
+}
+
+/// A change of a profile.
+#[derive(Debug)]
+pub struct ProfileChange {
+    /// The whole new profile.
+    pub profile: Profile,
+    /// Who may see it; unchanged when `None`.
+    pub privacy_level: Option<PrivacyLevel>,
+    /// The revision the change was made from.
+    pub revision: Option<u64>,
+}
+
+impl Squid {
+    /// Registers an identity for somebody at `address`.
+    pub async fn register(&self, new: Registration, address: Option<IpAddr>) -> Result<Identity, Error> {
+        self.registrations.count(address, self.env.now())?;
+        self.add(new, IdentityType::Root, None).await
+    }
+
+    /// Registers the service identity of `module`: for `q init`, in process; there is no endpoint for it.
+    ///
+    /// Registering the same entry again is answered like the first time.
+    pub async fn register_service(&self, module: &str, log_entry: Value) -> Result<Identity, Error> {
+        let profile = Profile { name: module.to_owned(), ..Profile::default() };
+        let new = Registration { log_entry: log_entry.clone(), profile, privacy_level: PrivacyLevel::Public };
+        match self.add(new, IdentityType::Service, Some(module.to_owned())).await {
+            Err(Error::Exists) => {
+                let head = self.genesis(&log_entry)?.1;
+                let held = self.held(&did_of(&head)).await?;
+                let same = held.service.as_deref() == Some(module);
+                if same { held.seen_by(Viewer::Itself).ok_or(Error::NotFound) } else { Err(Error::Exists) }
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn add(
+        &self,
+        new: Registration,
+        kind: IdentityType,
+        service: Option<String>,
+    ) -> Result<Identity, Error> {
+        let (entry, head) = self.genesis(&new.log_entry)?;
+        check_place(&head, &self.host).map_err(Error::Log)?;
+        profile::check(&new.profile)?;
+        let did = did_of(&head);
+        let sealed = self.seal_profile(&did, &new.profile)?;
+        let (privacy_level, line) = (new.privacy_level, entry.to_line());
+        let add = move |tx: &mut Tx<'_>| -> Result<Stored, Error> {
+            let stored = Stored {
+                did: did.clone(),
+                kind,
+                service: service.clone(),
+                status: Status::Active,
+                privacy_level,
+                profile: Some(sealed.clone()),
+                revision: 1,
+                head: head.clone(),
+                not_before: None,
+                created_at: tx.now(),
+                updated_at: tx.now(),
+            };
+            if !store::identities::insert(tx, &stored)? {
+                return Err(Error::Exists);
+            }
+            store::log_entries::insert(tx, &did, 1, &line)?;
+            tx.emit(&IdentityCreated {
+                did: did.clone(),
+                kind,
+                custody: Custody::Own,
+                verification_level: VerificationLevel::Unverified,
+                privacy_level,
+                version_id: head.version_id.clone(),
+            })?;
+            tx.audit(AuditEntry::change("IDENTITY_CREATED", Some(&did), &did))?;
+            Ok(stored)
+        };
+        let stored = self.db.write(add).await?;
+        self.opened(stored)?.seen_by(Viewer::Itself).ok_or(Error::NotFound)
+    }
+
+    fn genesis(&self, log_entry: &Value) -> Result<(Entry, Head), Error> {
+        let refused = |rule| Error::Log(Refused { version: 1, rule });
+        let entry = Entry::parse(&log_entry.to_string()).map_err(refused)?;
+        let head = Head::genesis(&entry, self.env.now(), Policy::House).map_err(refused)?;
+        Ok((entry, head))
+    }
+
+    /// The identity as `caller` may see it.
+    pub async fn identity(&self, caller: &Caller, did: &Did) -> Result<Identity, Error> {
+        let held = self.held(&here(did)?).await?;
+        held.seen_by(viewer(caller, &held.did)).ok_or(Error::NotFound)
+    }
+
+    /// Replaces the caller's own profile.
+    pub async fn change_profile(
+        &self,
+        caller: &Caller,
+        did: &Did,
+        change: ProfileChange,
+    ) -> Result<Identity, Error> {
+        let did = here(did)?;
+        let held = self.held(&did).await?;
+        let viewer = viewer(caller, &did);
+        if held.seen_by(viewer).is_none() {
+            return Err(Error::NotFound);
+        }
+        if viewer != Viewer::Itself {
+            return Err(Error::NotItself);
+        }
+        profile::check(&change.profile)?;
+        if change.revision.is_some_and(|revision| revision != held.revision) {
+            return Err(Error::Precondition(held.revision));
+        }
+        let sealed = self.seal_profile(&did, &change.profile)?;
+        let privacy_level = change.privacy_level.unwrap_or(held.privacy_level);
+        let revision = i64::try_from(held.revision).unwrap_or(i64::MAX);
+        let change = move |tx: &mut Tx<'_>| -> Result<Stored, Error> {
+            if !store::identities::set_profile(tx, &did, revision, &sealed, privacy_level)? {
+                let now = store::identities::find(tx, &did)?.ok_or(Error::NotFound)?;
+                return Err(Error::Precondition(unsigned(now.revision)));
+            }
+            tx.audit(AuditEntry::change("IDENTITY_UPDATED", Some(&did), &did))?;
+            store::identities::find(tx, &did)?.ok_or(Error::NotFound)
+        };
+        let stored = self.db.write(change).await?;
+        self.opened(stored)?.seen_by(Viewer::Itself).ok_or(Error::NotFound)
+    }
+
+    /// Suspends an identity, or lets it act again. Asking for what is already so changes nothing.
+    pub async fn set_status(
+        &self,
+        by: Option<&Did>,
+        did: &Did,
+        to: Status,
+        reason: &str,
+    ) -> Result<Identity, Error> {
+        let did = here(did)?;
+        if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
+            return Err(Error::Reason);
+        }
+        let (by, reason) = (by.cloned(), reason.to_owned());
+        let set = move |tx: &mut Tx<'_>| -> Result<Stored, Error> {
+            let stored = store::identities::find(tx, &did)?.ok_or(Error::NotFound)?;
+            if stored.status == to {
+                return Ok(stored);
+            }
+            change_status(stored.status, to).ok_or(Error::StatusConflict(stored.status))?;
+            store::identities::set_status(tx, &did, to)?;
+            let (did, reason, by) = (did.clone(), reason.clone(), by.clone());
+            let entry = AuditEntry::change("IDENTITY_UPDATED", by.as_ref(), &did)
+                .details(serde_json::json!({"status": to.as_str(), "reason": reason}));
+            tx.audit(entry)?;
+            if to == Status::Suspended {
+                end_sessions(tx, &did)?;
+                tx.emit(&IdentitySuspended { did: did.clone(), reason, by })?;
+            } else {
+                tx.emit(&IdentityReactivated { did: did.clone(), reason, by })?;
+            }
+            store::identities::find(tx, &did)?.ok_or(Error::NotFound)
+        };
+        let stored = self.db.write(set).await?;
+        // The profile is none of an operator's business.
+        self.opened(stored)?.seen_by(Viewer::Module).ok_or(Error::NotFound)
+    }
+
+    /// The identity with its profile opened.
+    pub(crate) async fn held(&self, did: &Did) -> Result<Held, Error> {
+        let did = did.clone();
+        let stored = self.db.read(move |reader| store::identities::find(reader, &did)).await?;
+        self.opened(stored.ok_or(Error::NotFound)?)
+    }
+
+    /// Opens the profile of a stored identity.
+    pub(crate) fn opened(&self, stored: Stored) -> Result<Held, Error> {
+        let profile = match &stored.profile {
+            Some(sealed) => {
+                let json = self.sealer.open(profile_place(stored.did.as_str()), sealed)?;
+                Some(serde_json::from_slice(&json).map_err(|_| q_seal::OpenError::Malformed)?)
+            }
+            None => None,
+        };
+        Ok(Held {
+            did: stored.did,
+            kind: stored.kind,
+            service: stored.service,
+            status: stored.status,
+            privacy_level: stored.privacy_level,
+            profile,
+            revision: unsigned(stored.revision),
+            head: stored.head,
+            not_before: stored.not_before,
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+        })
+    }
+
+    fn seal_profile(&self, did: &Did, profile: &Profile) -> Result<Vec<u8>, Error> {
+        let json = serde_json::to_vec(profile).map_err(|error| Error::Db(error.into()))?;
+        Ok(self.sealer.seal(profile_place(did.as_str()), &json, &self.env))
+    }
+}
+
+/// Declares every token of the identity made so far dead, for everybody to hear.
+pub(crate) fn end_sessions(tx: &mut Tx<'_>, did: &Did) -> Result<(), Error> {
+    store::identities::set_not_before(tx, did)?;
+    store::sessions::delete_all(tx, did)?;
+    let (epoch, not_before): (u64, Timestamp) = (store::epoch::next(tx)?, tx.now());
+    let (sub, not_before) = (Some(did.clone()), Some(not_before));
+    tx.emit(&SessionRevoked { sub, not_before, epoch, ..SessionRevoked::default() })?;
+    tx.audit(AuditEntry::change("SESSION_REVOKED", Some(did), did).family("authentication"))?;
+    Ok(())
+}
+
+/// The location-free name behind any name of an identity of this instance.
+pub(crate) fn here(did: &Did) -> Result<Did, Error> {
+    let scid = scid_of(did).map_err(|_| Error::NotFound)?;
+    Did::squid(&scid).map_err(|_| Error::NotFound)
+}
+
+pub(crate) fn did_of(head: &Head) -> Did {
+    Did::squid(&head.scid).expect("a SCID is base58btc, which a DID may hold")
+}
+
+fn viewer(caller: &Caller, did: &Did) -> Viewer {
+    match caller {
+        Caller::Identity(principal) if here(&principal.did).is_ok_and(|caller| caller == *did) => {
+            Viewer::Itself
+        }
+        Caller::Service(principal, _) if principal.did == *did => Viewer::Itself,
+        Caller::Service(..) => Viewer::Module,
+        Caller::Identity(_) | Caller::Anonymous => Viewer::Other,
+    }
+}
+
+fn profile_place(did: &str) -> Place<'_> {
+    Place { module: "squid", table: "identities", column: "profile", row: did }
+}
+
+fn unsigned(count: i64) -> u64 {
+    u64::try_from(count).unwrap_or_default()
+}

@@ -1,0 +1,9 @@
+//! SQL: one file per noun, one function per question.
+//!
+//! **Invariant:** decides nothing; what is sealed passes through as bytes.
+
+pub mod epoch;
+pub mod identities;
+pub mod log_entries;
+pub mod sessions;
+pub mod signing_keys;
