@@ -64,7 +64,9 @@ async fn measured(
     mounted.metrics.in_flight.inc();
     let trace_id = trace_id(mounted, request.headers());
     let mut allowance = None;
-    let mut response = match answered(mounted, route, path, request, &trace_id, &mut allowance).await {
+    let answering = answered(mounted, route, path, request, &trace_id, &mut allowance);
+    // The trace id travels into every event and audit row that this request causes.
+    let mut response = match q_db::trace::scope(trace_id.clone(), answering).await {
         Ok(encoded) => encoded.into_response(),
         Err(mut problem) => {
             problem.trace_id = Some(trace_id.clone());

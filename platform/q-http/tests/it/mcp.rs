@@ -1,0 +1,46 @@
+//! Tools over the Model Context Protocol.
+
+use serde_json::{Value, json};
+
+use crate::echo::{quiet_wall, request, send};
+
+const ALICE: (&str, &str) = ("authorization", "Name did:x:alice");
+
+async fn ask(message: &Value) -> Value {
+    let (head, body) = send(&quiet_wall(), request("POST", "/mcp", &[ALICE], &message.to_string())).await;
+    assert_eq!(head.status(), 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+fn call(id: u32, method: &str, parameters: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": parameters})
+}
+
+#[tokio::test]
+async fn lists_tools_with_their_schema() {
+    let answer = ask(&call(1, "tools/list", &json!({}))).await;
+    let tools = answer["result"]["tools"].as_array().unwrap();
+    assert_eq!(tools.len(), 1);
+    assert_eq!(tools[0]["name"], "wall.shout");
+    assert_eq!(tools[0]["inputSchema"]["properties"]["text"]["type"], "string");
+}
+
+#[tokio::test]
+async fn calls_a_tool_and_hands_refusals_to_the_model() {
+    let said =
+        ask(&call(2, "tools/call", &json!({"name": "wall.shout", "arguments": {"text": "hello"}}))).await;
+    assert_eq!(said["result"]["structuredContent"]["text"], "hello");
+    let refused =
+        ask(&call(3, "tools/call", &json!({"name": "wall.shout", "arguments": {"text": "no!"}}))).await;
+    assert_eq!(refused["result"]["isError"], true);
+    assert!(refused["result"]["content"][0]["text"].as_str().unwrap().contains("TOO_LOUD"));
+    let unknown = ask(&call(4, "tools/call", &json!({"name": "wall.fall"}))).await;
+    assert_eq!(unknown["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn nobody_gets_no_tools() {
+    let message = call(1, "tools/list", &json!({})).to_string();
+    let (head, _) = send(&quiet_wall(), request("POST", "/mcp", &[], &message)).await;
+    assert_eq!(head.status(), 401);
+}
