@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use q_core::{Did, Event, Span, Timestamp};
+use q_core::{Did, Event, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::claims::{Claims, LIFETIME_MAX, SKEW_MAX};
@@ -118,7 +118,7 @@ impl Revocations {
         }
         match (&revocation.sub, revocation.not_before) {
             (Some(sub), Some(instant)) => {
-                later(sets.not_before.entry(sub.clone()).or_insert(instant), instant)
+                later(sets.not_before.entry(sub.clone()).or_insert(instant), instant);
             }
             (None, Some(instant)) => later(sets.everybody_not_before.get_or_insert(instant), instant),
             (Some(_) | None, None) => {}
@@ -134,7 +134,7 @@ impl Revocations {
     pub fn block(&self, did: &Did, at: Timestamp) {
         let mut sets = self.sets.write();
         sets.blocked.insert(did.clone(), at);
-        let after = at + Span::seconds(1);
+        let after = Timestamp::from_micros(at.micros() + 1);
         later(sets.not_before.entry(did.clone()).or_insert(after), after);
     }
 

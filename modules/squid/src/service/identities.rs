@@ -240,13 +240,30 @@ impl Squid {
 
 /// Declares every token of the identity made so far dead, for everybody to hear.
 pub(crate) fn end_sessions(tx: &mut Tx<'_>, did: &Did) -> Result<(), Error> {
-    store::identities::set_not_before(tx, did)?;
+    let before = store::identities::find(tx, did)?.ok_or(Error::NotFound)?.not_before;
+    let not_before = dead_before(tx.now(), before);
+    store::identities::set_not_before(tx, did, not_before)?;
     store::sessions::delete_all(tx, did)?;
-    let (epoch, not_before): (u64, Timestamp) = (store::epoch::next(tx)?, tx.now());
+    let epoch = store::epoch::next(tx)?;
     let (sub, not_before) = (Some(did.clone()), Some(not_before));
     tx.emit(&SessionRevoked { sub, not_before, epoch, ..SessionRevoked::default() })?;
     tx.audit(AuditEntry::change("SESSION_REVOKED", Some(did), did).family("authentication"))?;
     Ok(())
+}
+
+/// The instant before which every token made so far was made.
+///
+/// Tokens say the second they were made in: that of now at the latest, or the one after the last such
+/// instant (see [`first_second`]).
+fn dead_before(now: Timestamp, last: Option<Timestamp>) -> Timestamp {
+    let newest = last.map_or(now, |last| now.max(Timestamp::from_seconds(first_second(last))));
+    Timestamp::from_micros(newest.micros() + 1)
+}
+
+/// The first whole second that is not before `instant`.
+pub(crate) const fn first_second(instant: Timestamp) -> i64 {
+    let seconds = instant.seconds();
+    if Timestamp::from_seconds(seconds).micros() < instant.micros() { seconds + 1 } else { seconds }
 }
 
 /// The location-free name behind any name of an identity of this instance.
@@ -276,4 +293,21 @@ fn profile_place(did: &str) -> Place<'_> {
 
 fn unsigned(count: i64) -> u64 {
     u64::try_from(count).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_revocations_and_logins_within_one_second_each_kills_what_came_before() {
+        let now = Timestamp::from_micros(1_780_272_000_400_000);
+        let first = dead_before(now, None);
+        assert!(Timestamp::from_seconds(now.seconds()) < first, "a token of before");
+        let token = Timestamp::from_seconds(first_second(first));
+        assert!(token >= first, "a login after it");
+        let second = dead_before(now, Some(first));
+        assert!(token < second, "is killed by the next");
+        assert!(Timestamp::from_seconds(first_second(second)) >= second);
+    }
 }

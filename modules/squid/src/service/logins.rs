@@ -18,7 +18,7 @@ use crate::{
     Squid,
     domain::scope,
     error::Error,
-    service::sessions::end_one,
+    service::{identities::first_second, sessions::end_one},
     store::{self, identities::Stored},
 };
 
@@ -175,12 +175,9 @@ impl Squid {
 
 /// The second a token says it was made in.
 ///
-/// Never before the identity's `not_before`, or a login right after a revocation would be dead at birth:
-/// then it is the next full second.
+/// Never before the identity's `not_before`, or a login right after a revocation would be dead at birth.
 fn made_at(now: Timestamp, not_before: Option<Timestamp>) -> i64 {
-    let seconds = now.seconds();
-    let is_too_early = not_before.is_some_and(|instant| Timestamp::from_seconds(seconds) < instant);
-    if is_too_early { seconds + 1 } else { seconds }
+    not_before.map_or(now.seconds(), |instant| now.seconds().max(first_second(instant)))
 }
 
 /// What became of a login.

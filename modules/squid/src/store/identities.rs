@@ -113,10 +113,9 @@ pub fn erase_profile(tx: &mut Tx<'_>, did: &Did) -> Result<(), DbError> {
     Ok(())
 }
 
-/// Declares every token made before now dead.
-pub fn set_not_before(tx: &mut Tx<'_>, did: &Did) -> Result<(), DbError> {
-    let now = tx.now();
-    tx.execute("UPDATE identities SET not_before = $1 WHERE did = $2", params![now, did])?;
+/// Declares every token made before `instant` dead.
+pub fn set_not_before(tx: &mut Tx<'_>, did: &Did, instant: Timestamp) -> Result<(), DbError> {
+    tx.execute("UPDATE identities SET not_before = $1 WHERE did = $2", params![instant, did])?;
     Ok(())
 }
 

@@ -193,7 +193,7 @@ async fn nothing_personal_and_no_key_is_readable_in_a_stolen_store() {
                 for row in reader.query(&format!("SELECT * FROM {table}"), &[])? {
                     for value in row.values() {
                         match value {
-                            q_db::Value::Blob(bytes) => dump.push_str(&String::from_utf8_lossy(bytes)),
+                            q_db::Value::Bytes(bytes) => dump.push_str(&String::from_utf8_lossy(bytes)),
                             other => dump.push_str(&format!("{other:?}")),
                         }
                     }
