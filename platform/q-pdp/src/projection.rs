@@ -136,6 +136,11 @@ impl Pdp {
         }))
     }
 
+    /// The identity whose links are standing links: qonsent's own.
+    pub fn authority(&self) -> &Did {
+        &self.0.authority
+    }
+
     /// May `principal` do `action` to `resource` at `now`? The owner is the one the projection knows.
     pub fn check(&self, principal: &Did, action: &str, resource: &str, now: Timestamp) -> Decision {
         self.decide(&Request { principal, action, resource, owner: None, now })

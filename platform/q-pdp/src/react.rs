@@ -69,15 +69,14 @@ impl Keys for ResolvedKeys {
     }
 }
 
-/// Looks up the keys of all issuers of `delegations`, as of `at`.
+/// Looks up the keys of `issuers`, as of `at`.
 pub async fn resolve_keys(
-    delegations: impl IntoIterator<Item = &Delegation>,
+    issuers: &[Issuer],
     source: &dyn KeySource,
     at: Timestamp,
 ) -> Result<ResolvedKeys, KeysUnavailable> {
     let mut resolved = ResolvedKeys::default();
-    for delegation in delegations {
-        let issuer = delegation.issuer();
+    for issuer in issuers {
         let name = issuer.to_string();
         if issuer.did.method() != "key" && !resolved.0.contains_key(&name) {
             let keys = source.keys(issuer, at).await?;
@@ -137,9 +136,9 @@ impl Projector {
         let keys = match &change {
             Change::Issued(grant) => {
                 let tokens = container::decode(grant.ucan.as_bytes()).unwrap_or_default();
-                let delegations: Vec<_> =
-                    tokens.iter().filter_map(|token| Delegation::decode(token).ok()).collect();
-                resolve_keys(&delegations, &*self.keys, grant.granted_at).await?
+                let delegations = tokens.iter().filter_map(|token| Delegation::decode(token).ok());
+                let issuers: Vec<_> = delegations.map(|delegation| delegation.issuer().clone()).collect();
+                resolve_keys(&issuers, &*self.keys, grant.granted_at).await?
             }
             Change::Revoked(_) | Change::Registered(_) => ResolvedKeys::default(),
         };

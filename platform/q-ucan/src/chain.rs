@@ -97,11 +97,25 @@ pub struct Verifier<'a> {
 impl Verifier<'_> {
     /// Judges one delegation by itself: times, signature, withdrawal.
     pub fn delegation(&self, delegation: &Delegation) -> Result<(), Refusal> {
+        self.delegation_times(delegation)?;
+        check_signature(delegation, self.keys)?;
+        self.withdrawal(delegation)
+    }
+
+    /// Judges what may have changed since the signature was checked: times and withdrawal.
+    pub fn still_holds(&self, delegation: &Delegation) -> Result<(), Refusal> {
+        self.delegation_times(delegation)?;
+        self.withdrawal(delegation)
+    }
+
+    fn delegation_times(&self, delegation: &Delegation) -> Result<(), Refusal> {
         if delegation.expires_at().is_none() && !self.rules.allows_endless_delegations {
             return Err(Refusal::InvalidClaim("a delegation has an end"));
         }
-        self.times(delegation.not_before(), delegation.expires_at())?;
-        check_signature(delegation, self.keys)?;
+        self.times(delegation.not_before(), delegation.expires_at())
+    }
+
+    fn withdrawal(&self, delegation: &Delegation) -> Result<(), Refusal> {
         if self.revocations.is_revoked(delegation) { Err(Refusal::Revoked(delegation.cid())) } else { Ok(()) }
     }
 
@@ -165,12 +179,12 @@ impl Verifier<'_> {
     }
 }
 
-/// Checks that one of the issuer's keys signed the delegation, and nothing else: not whether it is in time.
-pub fn check_signature(delegation: &Delegation, keys: &dyn Keys) -> Result<(), Refusal> {
+/// Checks that one of the issuer's keys signed the delegation, and tells which. Not whether it is in time.
+pub fn check_signature(delegation: &Delegation, keys: &dyn Keys) -> Result<VerifyingKey, Refusal> {
     check_signed(keys, delegation.issuer(), delegation.signed())
 }
 
-fn check_signed(keys: &dyn Keys, issuer: &Issuer, signed: &Signed) -> Result<(), Refusal> {
+fn check_signed(keys: &dyn Keys, issuer: &Issuer, signed: &Signed) -> Result<VerifyingKey, Refusal> {
     let keys = if issuer.did.method() == "key" {
         if issuer.key.as_deref().is_some_and(|key| key != issuer.did.specific_id()) {
             return Err(Refusal::UnknownIssuer);
@@ -179,8 +193,9 @@ fn check_signed(keys: &dyn Keys, issuer: &Issuer, signed: &Signed) -> Result<(),
     } else {
         keys.find(issuer, &signed.cid)?
     };
-    let holds = keys.iter().any(|key| key.verifies(signed.algorithm, signed.message(), signed.signature()));
-    if holds { Ok(()) } else { Err(Refusal::InvalidSignature) }
+    keys.into_iter()
+        .find(|key| key.verifies(signed.algorithm, signed.message(), signed.signature()))
+        .ok_or(Refusal::InvalidSignature)
 }
 
 /// How many delegations a search for a chain looks at.

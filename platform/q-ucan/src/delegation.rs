@@ -7,7 +7,7 @@ use q_core::{Did, Timestamp};
 use q_jose::ed25519::SecretKey;
 
 use crate::{
-    Algorithm, Command, Issuer, Policy, Refusal, TokenCid, Version,
+    Algorithm, Command, Issuer, Policy, Refusal, TokenCid, VerifyingKey, Version,
     claims::Claims,
     envelope::{Kind, Signed},
 };
@@ -171,6 +171,11 @@ impl Delegation {
     /// The version of its tag.
     pub fn version(&self) -> Version {
         self.signed.version
+    }
+
+    /// Whether `key` signed it.
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        key.verifies(self.signed.algorithm, self.signed.message(), self.signed.signature())
     }
 
     pub(crate) fn signed(&self) -> &Signed {

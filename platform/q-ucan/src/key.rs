@@ -93,6 +93,16 @@ impl VerifyingKey {
         }
     }
 
+    /// The Multikey text.
+    pub fn to_multikey(&self) -> String {
+        let (prefix, point) = match self {
+            Self::Ed25519(key) => return key.to_multikey(),
+            Self::P256(point) => ([0x80, 0x24], point),
+            Self::Secp256k1(point) => ([0xe7, 0x01], point),
+        };
+        format!("z{}", bs58::encode([prefix.as_slice(), point].concat()).into_string())
+    }
+
     /// The algorithm this key signs with.
     pub const fn algorithm(&self) -> Algorithm {
         match self {

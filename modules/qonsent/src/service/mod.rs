@@ -1,0 +1,125 @@
+//! The use cases: open the transaction, ask the domain, tell the store, and tell the decision point of this process
+//! right after the commit.
+
+mod check;
+mod grant;
+mod proofs;
+mod read;
+mod register;
+mod revoke;
+mod told;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use q_core::{Caller, Env};
+use q_db::{Db, DbError};
+use q_pdp::{Change, KeySource, Pdp, Projector, Resource, RevocationHead};
+use q_runtime::Ground;
+
+use crate::store::changes;
+use told::Told;
+
+/// How many changes are read at a time when the decision point is brought up to date.
+const PRIME_ROWS: u32 = 500;
+
+/// What answers the endpoints.
+pub(crate) struct Service {
+    pub(crate) db: Db,
+    env: Env,
+    /// The resource whose `admin` makes an operator.
+    house: Resource,
+    pdp: Pdp,
+    projector: Projector,
+    keys: Arc<dyn KeySource>,
+    /// The last epoch whose head was told as an event.
+    told_epoch: AtomicU64,
+}
+
+impl Service {
+    pub(crate) async fn open(ground: Ground, pdp: Pdp, keys: Arc<dyn KeySource>) -> Result<Self, DbError> {
+        let service = Self {
+            house: Resource::instance(&ground.instance.did),
+            projector: Projector::new(pdp.clone(), keys.clone()),
+            db: ground.db,
+            env: ground.env,
+            pdp,
+            keys,
+            told_epoch: AtomicU64::new(0),
+        };
+        service.prime().await?;
+        Ok(service)
+    }
+
+    /// Brings the decision point up to date from the store, so that a restart denies nobody for a while.
+    async fn prime(&self) -> Result<(), DbError> {
+        loop {
+            let after = self.pdp.epoch();
+            let page = self.db.read(move |reader| changes::after(reader, after, PRIME_ROWS)).await?;
+            for stored in &page {
+                let Some(change) = Change::read(&stored.topic, &stored.payload) else {
+                    tracing::error!(epoch = stored.epoch, "a change cannot be read; run q verify qonsent");
+                    return Ok(());
+                };
+                // The keys of an issuer cannot be had yet: the subscription will bring this change again.
+                if let Err(error) = self.projector.take_in(change).await {
+                    tracing::info!(%error, "permissions will be complete when squid answers");
+                    return Ok(());
+                }
+            }
+            if page.is_empty() || self.pdp.epoch() == after {
+                break;
+            }
+        }
+        self.told_epoch.store(self.pdp.epoch(), Ordering::Relaxed);
+        self.observe().await.map(|_| ())
+    }
+
+    /// Compares the decision point of this process with the store: its proof of being current.
+    async fn observe(&self) -> Result<RevocationHead, DbError> {
+        let at = self.env.now();
+        let head = self.db.read(|reader| changes::head(reader)).await?;
+        let head = RevocationHead { epoch: head.epoch, digest: head.digest, at };
+        self.pdp.observe(&head);
+        Ok(head)
+    }
+
+    /// The heartbeat. The decision point of this process hears it each time, modules elsewhere when they ask for
+    /// changes; an event is written only when there is news, because an outbox keeps what is written to it and a day
+    /// has 17,280 heartbeats.
+    pub(crate) async fn heartbeat(&self) -> Result<(), DbError> {
+        let head = self.observe().await?;
+        if self.told_epoch.swap(head.epoch, Ordering::Relaxed) != head.epoch {
+            self.db.write(move |tx| tx.emit(&head)).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the decision point of this process take in what was just committed.
+    async fn tell(&self, told: &Told) {
+        for change in told.take() {
+            // Failing is no loss: the event brings the change again.
+            if let Err(error) = self.projector.take_in(change).await {
+                tracing::warn!(%error, "a change will count when its event is delivered");
+            }
+        }
+        if let Err(error) = self.observe().await {
+            tracing::warn!(%error, "the decision point could not be compared with the store");
+        }
+    }
+
+    /// Whether the caller administers the instance.
+    fn is_operator(&self, caller: &Caller) -> bool {
+        caller
+            .did()
+            .is_some_and(|did| self.pdp.check(did, "admin", self.house.as_str(), self.env.now()).is_allowed())
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("pdp", &self.pdp).finish_non_exhaustive()
+    }
+}
