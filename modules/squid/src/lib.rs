@@ -48,8 +48,14 @@ pub const SETTINGS: &[Setting] = &[Setting {
 /// The tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "squid",
-    &[(1, "identities", include_str!("../migrations/sqlite/0001_identities.sql"))],
-    &[(1, "identities", include_str!("../migrations/postgres/0001_identities.sql"))],
+    &[
+        (1, "identities", include_str!("../migrations/sqlite/0001_identities.sql")),
+        (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
+    ],
+    &[
+        (1, "identities", include_str!("../migrations/postgres/0001_identities.sql")),
+        (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
+    ],
 );
 
 /// How often sessions that ended are forgotten and signing keys of other replicas are looked for.
@@ -94,7 +100,9 @@ pub async fn open(ground: Ground, sealer: Sealer, bases: Vec<String>) -> Result<
     let sample = q_did::entry::key_hash(&q_jose::SecretKey::from_seed(&[0; 32]).public());
     q_did::WebName::at_host(&sample, &host).map_err(|_| OpenError::Origin(origin.clone()))?;
     let per_hour = ground.settings.parse("registrations_per_hour", "a number of identities")?;
-    let bases = std::iter::once(origin.clone()).chain(bases.into_iter().map(trimmed)).collect();
+    let bases = std::iter::once(origin.clone())
+        .chain(bases.iter().map(|base| base.trim_end_matches('/').to_owned()))
+        .collect();
     let directory = KeyDirectory::new(
         ground.env.clone(),
         Arc::new(OwnLogs(ground.db.clone())),
@@ -114,10 +122,6 @@ pub async fn open(ground: Ground, sealer: Sealer, bases: Vec<String>) -> Result<
         replays: ReplaySet::default(),
         registrations: Registrations::new(per_hour),
     }))
-}
-
-fn trimmed(base: String) -> String {
-    base.trim_end_matches('/').to_owned()
 }
 
 /// squid as the runtime sees it.

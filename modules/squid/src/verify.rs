@@ -19,7 +19,7 @@ impl Squid {
     /// Everything that is not as it must be.
     pub(crate) async fn findings(&self) -> Result<Vec<Finding>, DbError> {
         let mut findings = self.check_signing_keys().await?;
-        let all = self.db.read(|reader| store::identities::all(reader)).await?;
+        let all = self.db.read(store::identities::all).await?;
         for did in all {
             let lookup = did.clone();
             let read = move |reader: &mut Reader<'_>| -> Result<_, DbError> {
@@ -84,7 +84,7 @@ impl Squid {
     }
 
     async fn check_signing_keys(&self) -> Result<Vec<Finding>, DbError> {
-        let keys = self.db.read(|reader| store::signing_keys::all(reader)).await?;
+        let keys = self.db.read(store::signing_keys::all).await?;
         let mut findings = Vec::new();
         for key in &keys {
             let place = format!("signing_keys {}", key.kid);

@@ -78,12 +78,13 @@ impl IdentityKeys {
     }
 }
 
-/// Resolves identities to their keys.
+/// Resolves identities to their keys. Cheap to clone; the copies remember together.
+#[derive(Clone)]
 pub struct KeyDirectory {
     env: Env,
     loader: Arc<dyn LogLoader>,
     revocations: Arc<Revocations>,
-    cache: RwLock<Generations<Did, Arc<IdentityKeys>>>,
+    cache: Arc<RwLock<Generations<Did, Arc<IdentityKeys>>>>,
 }
 
 #[derive(Deserialize)]
@@ -94,7 +95,7 @@ struct About {
 impl KeyDirectory {
     /// A directory that remembers nothing yet.
     pub fn new(env: Env, loader: Arc<dyn LogLoader>, revocations: Arc<Revocations>) -> Self {
-        Self { env, loader, revocations, cache: RwLock::new(Generations::new(CACHE_HALF_MAX)) }
+        Self { env, loader, revocations, cache: Arc::new(RwLock::new(Generations::new(CACHE_HALF_MAX))) }
     }
 
     /// Takes an event of squid into account: a changed identity is looked up again when next needed.

@@ -63,6 +63,8 @@ pub fn check(profile: &Profile) -> Result<(), Refusal> {
 mod tests {
     use super::*;
 
+    type Mend = fn(&mut Profile);
+
     /// Each row mends the fault of the row before, so that the order of refusals shows.
     #[test]
     fn refusals_in_their_order() {
@@ -73,7 +75,6 @@ mod tests {
             tags: vec![String::new()],
             metadata: [("k".to_owned(), "v".repeat(METADATA_BYTES_MAX).into())].into_iter().collect(),
         };
-        type Mend = fn(&mut Profile);
         let rows: [(Refusal, Mend); 5] = [
             (Refusal::Name, |profile| profile.name = "é".repeat(100)),
             (Refusal::Description, |profile| profile.description = Some("d".repeat(500))),

@@ -100,7 +100,7 @@ pub(crate) async fn ready(db: &Db, sealer: &Sealer, env: &Env) -> Result<Signers
 }
 
 async fn read(db: &Db, sealer: &Sealer, now: Timestamp) -> Result<Signers, Error> {
-    let keys = db.read(|reader| store::all(reader)).await?;
+    let keys = db.read(store::all).await?;
     // A retired key is published as long as a token it signed may live.
     let is_published = |key: &&Stored| match key.state {
         State::Active | State::Next => true,

@@ -1,5 +1,7 @@
 //! Registering, reading, changing, suspending.
 
+use std::fmt::Write as _;
+
 use q_core::{Did, Span};
 use q_did::Keyring;
 use q_runtime::Module as _;
@@ -74,8 +76,7 @@ on_each_world!(a_registration_is_refused_by_rule_and_leaves_nothing, async |worl
     nameless.profile.name = String::new();
     assert_eq!(problem(client.call::<CreateIdentity>(&nameless).await).code, "SQUID_PROFILE_INVALID");
 
-    let (did, _) = (log.head().scid.clone(), ());
-    let did = Did::squid(&did).unwrap();
+    let did = Did::squid(&log.head().scid).unwrap();
     let (alice, _) = q_testkit::identity("alice");
     let absent = problem(house.client(&alice).call::<GetIdentity>(&read(&did)).await);
     assert_eq!(absent.code, "SQUID_IDENTITY_NOT_FOUND");
@@ -194,7 +195,7 @@ async fn nothing_personal_and_no_key_is_readable_in_a_stolen_store() {
                     for value in row.values() {
                         match value {
                             q_db::Value::Bytes(bytes) => dump.push_str(&String::from_utf8_lossy(bytes)),
-                            other => dump.push_str(&format!("{other:?}")),
+                            other => write!(dump, "{other:?}").unwrap(),
                         }
                     }
                 }

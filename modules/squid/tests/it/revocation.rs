@@ -1,13 +1,21 @@
 //! Ending sessions: told by event, in force at a module's next request.
 
-use q_core::Span;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use q_auth::{Authenticator, revocations::TOPICS};
+use q_bus::Subscription;
+use q_core::{Event, Span};
+use q_db::{Db, DbError, Migrations};
+use q_http::Api;
+use q_runtime::{Finding, Module};
 use q_testkit::{World, on_each_world};
 use squid_api::{
     EndAllSessions, EndSession, GetKeySet, ListSessions, NoFields, RevokeRequest, RevokeToken,
     RotateSigningKey, RotateSigningKeyRequest, SessionRequest,
 };
 
-use crate::support::{house, problem};
+use crate::support::{house, house_with, problem, sealed_module};
 
 on_each_world!(a_session_that_is_ended_dies_at_the_modules_next_look, async |world: World| {
     let house = house(world).await;
@@ -110,5 +118,57 @@ on_each_world!(the_fifty_first_session_ends_the_oldest, async |world: World| {
     assert!(tokens[1..].iter().all(|token| module.check_token(token).is_ok()));
     let sessions = house.client(&alice.keyring.did).call::<ListSessions>(&NoFields {}).await.unwrap();
     assert_eq!(sessions.items.len(), 50);
+    house.world.close().await;
+});
+
+/// A module that checks tokens and hears squid over the bus, as every module does.
+struct Listener {
+    db: Db,
+    auth: Arc<Authenticator>,
+}
+
+impl Module for Listener {
+    fn name(&self) -> &'static str {
+        "listener"
+    }
+
+    fn api(&self) -> Api {
+        Api::build("listener", "hears", Arc::new(())).done()
+    }
+
+    fn db(&self) -> &Db {
+        &self.db
+    }
+
+    fn subscriptions(&self) -> Vec<Subscription> {
+        let auth = self.auth.clone();
+        let hear = move |event: Event| {
+            let auth = auth.clone();
+            async move {
+                auth.revocations().hear(&event);
+                Ok(())
+            }
+        };
+        vec![Subscription::replayed("squid", TOPICS, hear)]
+    }
+
+    fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+on_each_world!(a_revocation_crosses_the_bus, async |mut world: World| {
+    let migrations = Migrations::new("listener", &[], &[]);
+    let db = world.db("listener", &migrations).await;
+    let squid = sealed_module(&world).await;
+    let auth = Arc::new(crate::support::checker(&world, &squid));
+    world.raise(Arc::new(Listener { db, auth: auth.clone() })).await;
+    let house = house_with(world, squid).await;
+    let alice = house.owner("Alice").await;
+    let token = house.token(&alice.keyring).await.unwrap();
+    assert!(auth.check_token(&token).is_ok());
+    house.client(&alice.keyring.did).call::<EndAllSessions>(&NoFields {}).await.unwrap();
+    house.world.settle().await;
+    assert!(auth.check_token(&token).is_err());
     house.world.close().await;
 });

@@ -35,12 +35,31 @@ pub(crate) fn sealer() -> Sealer {
     Sealer::new(DataKey::new(DataKeyId([1; 16]), &[7; 32]), vec![])
 }
 
-pub(crate) async fn house(mut world: World) -> House {
+/// squid alone.
+pub(crate) async fn house(world: World) -> House {
+    let squid = sealed_module(&world).await;
+    house_with(world, squid).await
+}
+
+/// squid opened on the world's ground.
+pub(crate) async fn sealed_module(world: &World) -> Arc<Squid> {
     let ground = world.ground("squid", &squid::MIGRATIONS, squid::SETTINGS).await;
-    let squid = squid::open(ground, sealer(), vec!["http://squid.test".into()]).await.unwrap();
+    squid::open(ground, sealer(), vec!["http://squid.test".into()]).await.unwrap()
+}
+
+/// The world with squid up and everything started.
+pub(crate) async fn house_with(mut world: World, squid: Arc<Squid>) -> House {
     world.raise(Arc::new(SquidModule(squid.clone()))).await;
     world.start();
     House { world, squid }
+}
+
+/// What a module checks tokens with: squid's keys, and no revocation heard yet.
+pub(crate) fn checker(world: &World, squid: &Squid) -> Authenticator {
+    let expected = Expected { issuer: ORIGIN.into(), audience: ORIGIN.into() };
+    let module = Authenticator::new(world.env.clone(), expected, Arc::new(Revocations::new()));
+    module.set_keys(&squid.key_set());
+    module
 }
 
 pub(crate) fn profile(name: &str) -> Profile {
@@ -73,11 +92,9 @@ impl House {
         Ok(self.anonymous().call::<IssueToken>(&request).await?.access_token)
     }
 
-    /// What a module checks tokens with: squid's keys, and the revocations told so far.
+    /// A module's check that has heard every revocation so far.
     pub(crate) async fn module(&self) -> Authenticator {
-        let expected = Expected { issuer: ORIGIN.into(), audience: ORIGIN.into() };
-        let module = Authenticator::new(self.world.env.clone(), expected, Arc::new(Revocations::new()));
-        module.set_keys(&self.squid.key_set());
+        let module = checker(&self.world, &self.squid);
         self.tell(&module).await;
         module
     }

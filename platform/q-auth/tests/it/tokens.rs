@@ -164,7 +164,7 @@ fn a_service_acts_for_itself_or_for_an_identity_and_nobody_else_may() {
     };
     match with_proof(&service_token, None).unwrap() {
         Caller::Service(principal, name) => {
-            assert_eq!((principal.did, name.as_str()), (service.clone(), "qwallet"))
+            assert_eq!((principal.did, name.as_str()), (service.clone(), "qwallet"));
         }
         other => panic!("{other:?}"),
     }
