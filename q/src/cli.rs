@@ -234,9 +234,6 @@ pub enum WalletVerb {
     Import {
         /// The file.
         file: PathBuf,
-        /// The currency the file's ISO code stands for.
-        #[arg(long, default_value = "QToken")]
-        currency: String,
         /// Sign and execute.
         #[arg(long)]
         execute: bool,

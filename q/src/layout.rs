@@ -51,14 +51,24 @@ impl Layout {
         self.data.join(format!("{module}.sqlite"))
     }
 
-    /// The file that holds the process id while the instance runs.
-    pub fn pid(&self) -> PathBuf {
-        self.data.join("q.pid")
+    /// The note of the running process.
+    pub fn running(&self) -> PathBuf {
+        self.data.join("running.json")
     }
 
     /// The file that says what instance this is; its presence means `q init` has finished.
     pub fn instance(&self) -> PathBuf {
         self.data.join("instance.json")
+    }
+
+    /// Present while `q init` has begun and not finished.
+    pub fn unfinished(&self) -> PathBuf {
+        self.data.join("init.unfinished")
+    }
+
+    /// The first entry of the log of the identity called `name`, kept until and after it is registered.
+    pub fn genesis(&self, name: &str) -> PathBuf {
+        self.keys.join("keyring").join(format!("{name}.jsonl"))
     }
 
     /// The key file that unseals qlock.

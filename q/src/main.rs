@@ -3,8 +3,10 @@
 mod cli;
 mod commands;
 mod compose;
+mod knowledge;
 mod layout;
 mod output;
+mod running;
 mod session;
 
 use std::process::ExitCode;

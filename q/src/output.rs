@@ -1,6 +1,10 @@
 //! What `q` says: text for people on standard output, JSON where asked, errors with the next step on standard error.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place of the program that talks to the terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the one place of the program that talks to the terminal"
+)]
 
 use std::process::ExitCode;
 

@@ -1,0 +1,40 @@
+//! `q call`: any endpoint by method and path.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+
+use crate::{
+    cli::{CallArgs, Cli},
+    output::{self, exit},
+    session::Session,
+};
+
+pub async fn run(cli: &Cli, arguments: &CallArgs) -> anyhow::Result<ExitCode> {
+    let session = Session::open(&cli.data, &arguments.acting.name)?;
+    let client = if arguments.anonymous {
+        session.anonymous(&arguments.module)?
+    } else {
+        session.client(&arguments.module)?
+    };
+    let method = arguments.method.to_uppercase();
+    let client = if method == "GET" {
+        client
+    } else {
+        client.with_key(arguments.idempotency_key.clone().unwrap_or_else(|| session.fresh_key()))
+    };
+    anyhow::ensure!(arguments.path.starts_with('/'), "the path begins with /, as in /health");
+    let body = Bytes::from(arguments.body.clone().unwrap_or_default());
+    let answer = client.send(&method, &arguments.path, body, "application/json").await?;
+    let text = std::str::from_utf8(answer.body()).context("the answer is not text")?;
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) => output::line(serde_json::to_string_pretty(&value)?),
+        Err(_) => output::line(text.trim_end()),
+    }
+    if answer.status().is_success() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::progress(format!("status {}", answer.status()));
+    Ok(ExitCode::from(exit::REFUSED))
+}

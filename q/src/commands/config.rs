@@ -1,0 +1,43 @@
+//! `q config`: every setting, its value and where it comes from.
+
+use std::{collections::BTreeMap, process::ExitCode};
+
+use serde_json::json;
+
+use crate::{
+    cli::{Cli, ReadArgs},
+    compose,
+    layout::Layout,
+    output,
+};
+
+pub fn run(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
+    let config = compose::config(&Layout::of(&cli.data))?;
+    let settings: BTreeMap<String, _> = config
+        .all()
+        .map(|(name, setting)| {
+            (
+                name,
+                json!({"value": redacted(&setting.value), "origin": setting.origin, "about": setting.about}),
+            )
+        })
+        .collect();
+    output::show(arguments.json, &settings, |settings| {
+        for (name, setting) in settings {
+            let text = |key: &str| setting[key].as_str().unwrap_or_default().to_owned();
+            output::line(format!("{name} = {:?}   ({})", text("value"), text("origin")));
+            output::line(format!("    {}", text("about")));
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A database URL without its password.
+fn redacted(value: &str) -> String {
+    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
+        Some((scheme, (user, host))) => {
+            format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default())
+        }
+        None => value.to_owned(),
+    }
+}

@@ -1,0 +1,114 @@
+//! `q id`: identities whose keys are in this keyring.
+
+use std::process::ExitCode;
+
+use q_did::{Keyring, Log, Policy, RecoveryPhrase};
+use serde_json::json;
+use squid_api::{
+    AppendLog, AppendLogRequest, CreateIdentity, CreateIdentityRequest, GetIdentity, GetLog, Identity,
+    IdentityRequest, LogRequest, Profile,
+};
+
+use crate::{
+    cli::{Cli, IdVerb, ReadArgs},
+    layout::Layout,
+    output,
+    running::Running,
+    session::{Session, require_running},
+};
+
+pub async fn run(cli: &Cli, verb: &IdVerb) -> anyhow::Result<ExitCode> {
+    let layout = Layout::of(&cli.data);
+    match verb {
+        IdVerb::New { name, json } => {
+            let running = require_running(&layout)?;
+            let (keyring, phrase) = create(&layout, &running, name).await?;
+            let made = json!({"name": name, "did": keyring.did, "recoveryPhrase": phrase.words().as_str()});
+            output::show(*json, &made, |_| {
+                output::line(format!("{name} is {}", keyring.did));
+                output::line(format!("keys    {}", layout.keyring(name).display()));
+                output::line(
+                    "recovery phrase, shown only now; it takes the identity back when the keys are lost:",
+                );
+                output::line(format!("\n  {}\n", phrase.words().as_str()));
+            });
+        }
+        IdVerb::List(ReadArgs { json }) => list(&layout, *json)?,
+        IdVerb::Show { who, acting } => {
+            let session = Session::open(&cli.data, &acting.name)?;
+            let request = IdentityRequest { did: session.identity(who)? };
+            let identity = session.client("squid")?.call::<GetIdentity>(&request).await?;
+            output::show(acting.json, &identity, show);
+        }
+        IdVerb::Rotate { name } => rotate(cli, name).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes an identity, keeps its keys under `name` and registers it.
+pub async fn create(
+    layout: &Layout,
+    running: &Running,
+    name: &str,
+) -> anyhow::Result<(Keyring, RecoveryPhrase)> {
+    anyhow::ensure!(!layout.keyring(name).exists(), "{name} is already in the keyring; choose another name");
+    let env = q_core::Env::system();
+    let host = running.origin.split_once("://").map_or(running.origin.as_str(), |(_, host)| host);
+    let (keyring, log, phrase) = Keyring::create(host, &env)?;
+    // Keys first: an identity that is registered and whose keys are lost would be nobody's.
+    layout.write_keyring(name, &keyring)?;
+    let profile = Profile { name: name.to_owned(), ..Profile::default() };
+    let entry = serde_json::from_str(log.to_text().trim_end())?;
+    let request = CreateIdentityRequest { log_entry: entry, profile, privacy_level: None };
+    let session = Session::with(layout.clone(), running.clone(), keyring.clone())?;
+    let registered =
+        session.anonymous("squid")?.with_key(session.fresh_key()).call::<CreateIdentity>(&request).await;
+    if registered.is_err() {
+        let _ = std::fs::remove_file(layout.keyring(name));
+    }
+    registered?;
+    Ok((keyring, phrase))
+}
+
+fn list(layout: &Layout, as_json: bool) -> anyhow::Result<()> {
+    let mut identities = Vec::new();
+    for name in layout.names()? {
+        let did = layout.read_keyring(&name)?.did;
+        identities.push(json!({"name": name, "did": did}));
+    }
+    output::show(as_json, &identities, |identities| {
+        for identity in identities {
+            let text = |key: &str| identity[key].as_str().unwrap_or_default();
+            output::line(format!("{:<20} {}", text("name"), text("did")));
+        }
+    });
+    Ok(())
+}
+
+async fn rotate(cli: &Cli, name: &str) -> anyhow::Result<()> {
+    let session = Session::open(&cli.data, name)?;
+    let client = session.anonymous("squid")?;
+    let request = LogRequest { scid: session.did().specific_id().to_owned() };
+    let text = client.call::<GetLog>(&request).await?.0;
+    let log = Log::verify(&text, session.env.now(), Policy::House)?;
+    let (keyring, entry) = session.keyring.rotate(&log, None, &session.env)?;
+    // The new keys are kept beside the old ones until the instance has accepted the entry.
+    let pending = format!("{name}-rotating");
+    session.layout.write_keyring(&pending, &keyring)?;
+    let entry = serde_json::to_value(&entry)?;
+    let request = AppendLogRequest { did: keyring.did.clone(), entry, compromised: false };
+    let head = client.call::<AppendLog>(&request).await?;
+    session.layout.write_keyring(name, &keyring)?;
+    std::fs::remove_file(session.layout.keyring(&pending))?;
+    output::line(format!("{name} now signs with {}; log at {}", keyring.key_id(), head.version_id));
+    Ok(())
+}
+
+fn show(identity: &Identity) {
+    output::line(format!("did      {}\nwebvh    {}", identity.did, identity.webvh));
+    output::line(format!("status   {}\ntype     {}", identity.status, identity.kind));
+    if let Some(profile) = &identity.profile {
+        output::line(format!("name     {}", profile.name));
+    }
+    output::line(format!("log      {}", identity.version_id));
+}

@@ -1,0 +1,38 @@
+//! One file per verb.
+
+mod auth;
+mod call;
+mod config;
+mod demo;
+mod doctor;
+mod grant;
+mod id;
+mod init;
+mod openapi;
+mod serve;
+mod stop;
+mod verify;
+mod wallet;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Verb};
+
+/// Does what the command line asks.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match &cli.verb {
+        Verb::Init(arguments) => init::run(&cli, arguments).await,
+        Verb::Up(arguments) => serve::up(&cli, arguments).await,
+        Verb::Serve(arguments) => serve::some(&cli, arguments).await,
+        Verb::Stop => stop::run(&cli).await,
+        Verb::Doctor(arguments) => doctor::run(&cli, arguments),
+        Verb::Config(arguments) => config::run(&cli, arguments),
+        Verb::Verify(arguments) => verify::run(&cli, arguments).await,
+        Verb::Id(verb) => id::run(&cli, verb).await,
+        Verb::Auth(verb) => auth::run(&cli, verb).await,
+        Verb::Wallet(verb) => wallet::run(&cli, verb).await,
+        Verb::Grant(verb) => grant::run(&cli, verb).await,
+        Verb::Call(arguments) => call::run(&cli, arguments).await,
+        Verb::Openapi(arguments) => openapi::run(&cli, arguments).await,
+    }
+}

@@ -1,0 +1,296 @@
+//! `q wallet`: balances, payments, payout files, journals.
+
+use std::{fs, process::ExitCode};
+
+use anyhow::Context as _;
+use q_contract::CallError;
+use q_core::{Did, PageLimit, Span};
+use q_jose::jws;
+use qwallet_api::{
+    BalanceReport, BatchResult, CreateImport, CreatePayment, CreateWallet, CreateWalletRequest,
+    ExecuteImport, ExecuteImportRequest, ExportLedger, ExportRequest, Faucet, FaucetRequest, GetBalance,
+    GetBalanceRequest, GetQuote, GetTransaction, GetTrialBalance, GetWallet, Import, ImportRequest,
+    ListTransactions, ListTransactionsRequest, PaymentRequest, QuoteRequest, Transaction, TransactionPath,
+    TrialBalanceRequest, Wallet, WalletPath,
+    signing::{PAYMENT_TYP, PaymentOrder, signing_input},
+};
+
+use crate::{
+    cli::{AsArgs, Cli, WalletVerb},
+    output,
+    session::Session,
+};
+
+/// How long a signed order may wait to be executed.
+const ORDER_LIFETIME: Span = Span::seconds(600);
+
+pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
+    let open = |acting: &AsArgs| Session::open(&cli.data, &acting.name);
+    match verb {
+        WalletVerb::Open { acting } => {
+            let wallet = open_wallet(&open(acting)?).await?;
+            output::show(acting.json, &wallet, show_wallet);
+        }
+        WalletVerb::Balance { who, acting } => {
+            let session = open(acting)?;
+            let report = balance(&session, who.as_deref()).await?;
+            output::show(acting.json, &report, show_balance);
+        }
+        WalletVerb::Pay { recipient, amount, currency, purpose, idempotency_key, acting } => {
+            let session = open(acting)?;
+            let payment = Payment {
+                recipient: session.identity_or_text(recipient),
+                amount: amount.clone(),
+                currency: currency.clone(),
+                purpose: purpose.clone(),
+            };
+            let key = idempotency_key.clone().unwrap_or_else(|| session.fresh_key());
+            let transaction = pay(&session, &payment, &key).await?;
+            output::show(acting.json, &transaction, show_transaction);
+        }
+        WalletVerb::History { who, acting } => history(&open(acting)?, who.as_deref(), acting.json).await?,
+        WalletVerb::Show { transaction, acting } => {
+            let path = TransactionPath { transaction_id: transaction.parse()? };
+            let transaction = open(acting)?.client("qwallet")?.call::<GetTransaction>(&path).await?;
+            output::show(acting.json, &transaction, show_transaction);
+        }
+        WalletVerb::Faucet { amount, currency, acting } => {
+            let transaction = faucet(&open(acting)?, amount, currency).await?;
+            output::show(acting.json, &transaction, show_transaction);
+        }
+        WalletVerb::Import { file, execute, acting } => {
+            let document =
+                fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            import(&open(acting)?, document, *execute, acting.json).await?;
+        }
+        WalletVerb::Export { format, acting } => {
+            let request = ExportRequest { format: format.clone() };
+            let journal = open(acting)?.client("qwallet")?.call::<ExportLedger>(&request).await?;
+            output::line(journal.0.trim_end());
+        }
+        WalletVerb::TrialBalance { acting } => {
+            let books =
+                open(acting)?.client("qwallet")?.call::<GetTrialBalance>(&TrialBalanceRequest {}).await?;
+            output::show(acting.json, &books, |books| {
+                for row in &books.items {
+                    output::line(format!(
+                        "{}  debits {}  credits {}  difference {}  in circulation {}",
+                        row.currency,
+                        row.debits.as_str(),
+                        row.credits.as_str(),
+                        row.difference.as_str(),
+                        row.in_circulation.as_str()
+                    ));
+                }
+            });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is to be paid to whom.
+pub struct Payment {
+    /// DID, wallet id or reference.
+    pub recipient: String,
+    /// Decimal text.
+    pub amount: String,
+    /// The currency's code.
+    pub currency: String,
+    /// What it is for.
+    pub purpose: Option<String>,
+}
+
+/// Opens the session's wallet.
+pub async fn open_wallet(session: &Session) -> anyhow::Result<Wallet> {
+    let request = CreateWalletRequest { owner: None, label: None };
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    Ok(client.call::<CreateWallet>(&request).await?)
+}
+
+/// Gives the session's wallet test money.
+pub async fn faucet(session: &Session, amount: &str, currency: &str) -> anyhow::Result<Transaction> {
+    let request = FaucetRequest { amount: amount.into(), currency: currency.to_owned(), wallet: None };
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    Ok(client.call::<Faucet>(&request).await?)
+}
+
+/// What a wallet holds; the session's own when nobody is named.
+pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<BalanceReport> {
+    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let request = GetBalanceRequest { squid_id, currency: None, at: None };
+    Ok(session.client("qwallet")?.call::<GetBalance>(&request).await?)
+}
+
+/// Signs the order and has it executed; under the same `key` it happens once.
+pub async fn pay(session: &Session, payment: &Payment, key: &str) -> anyhow::Result<Transaction> {
+    let client = session.client("qwallet")?;
+    let own = WalletPath { squid_id: session.did().to_string() };
+    let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+    let quote = QuoteRequest { amount: payment.amount.as_str().into(), currency: payment.currency.clone() };
+    let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
+    // The nonce follows from the key, so that a repetition signs the same order and is recognised even where
+    // only the order's own uniqueness could stop a second payment.
+    let nonce = q_core::hash::hex(&q_core::hash::sha256_of(&[b"q wallet pay", key.as_bytes()])[..16]);
+    let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
+    let (aud, payer) = (session.layout.read_instance()?.did.to_string(), session.did().to_string());
+    let order = PaymentOrder {
+        amount: &payment.amount,
+        aud: &aud,
+        client_ref: Some(&nonce),
+        currency: &payment.currency,
+        expires_at: &expires_at,
+        intent_id: None,
+        max_fees: max_fees.as_str(),
+        nonce: &nonce,
+        payer: &payer,
+        rail: "internal",
+        recipient: &payment.recipient,
+        v: 1,
+        wallet: &wallet.wallet_ref,
+    };
+    let request = PaymentRequest {
+        signature: sign(session, &signing_input(&order)),
+        amount: payment.amount.as_str().into(),
+        client_ref: nonce.clone(),
+        currency: payment.currency.clone(),
+        expires_at: expires_at.clone(),
+        max_fees,
+        nonce: nonce.clone(),
+        payer: payer.parse::<Did>()?,
+        purpose: payment.purpose.clone(),
+        rail: None,
+        recipient: payment.recipient.clone(),
+        wallet: wallet.wallet_ref.clone(),
+    };
+    Ok(client.with_key(key).call::<CreatePayment>(&request).await?)
+}
+
+fn sign(session: &Session, order: &[u8]) -> String {
+    let header = jws::Header::typ(PAYMENT_TYP).kid(session.keyring.key_id());
+    jws::sign(&header, order, &session.keyring.current)
+}
+
+fn hint_to_open(error: CallError) -> anyhow::Error {
+    let has_none = error.problem().is_some_and(|problem| problem.status == 404);
+    let error = anyhow::Error::from(error);
+    if has_none { error.context("this identity has no wallet yet; `q wallet open` makes one") } else { error }
+}
+
+async fn history(session: &Session, who: Option<&str>, as_json: bool) -> anyhow::Result<()> {
+    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let request = ListTransactionsRequest {
+        squid_id,
+        currency: None,
+        from: None,
+        to: None,
+        cursor: None,
+        limit: PageLimit::default(),
+    };
+    let page = session.client("qwallet")?.call::<ListTransactions>(&request).await?;
+    output::show(as_json, &page, |page| {
+        for entry in &page.items {
+            output::line(format!(
+                "{}  {:>24} {}  balance {:>24}  {:<12} {}",
+                entry.at,
+                entry.amount.as_str(),
+                entry.currency,
+                entry.balance_after.as_str(),
+                entry.leg,
+                entry.counterparty
+            ));
+        }
+    });
+    Ok(())
+}
+
+async fn import(session: &Session, document: String, executes: bool, as_json: bool) -> anyhow::Result<()> {
+    let client = session.client("qwallet")?;
+    let wallet = client
+        .call::<GetWallet>(&WalletPath { squid_id: session.did().to_string() })
+        .await
+        .map_err(hint_to_open)?;
+    let request = ImportRequest { wallet: Some(wallet.wallet_ref), document };
+    let report = client.clone().with_key(session.fresh_key()).call::<CreateImport>(&request).await?;
+    if !executes {
+        output::show(as_json, &report, show_import);
+        return Ok(());
+    }
+    output::progress(format!(
+        "{} payments read, {} would be refused; executing",
+        report.count, report.refused
+    ));
+    let signature = sign(session, report.signing_input.as_bytes());
+    let request = ExecuteImportRequest { import_id: report.import_id, signature };
+    let result = client.with_key(session.fresh_key()).call::<ExecuteImport>(&request).await?;
+    output::show(as_json, &result, show_batch);
+    Ok(())
+}
+
+fn show_wallet(wallet: &Wallet) {
+    output::line(format!(
+        "wallet   {}\nid       {}\nowner    {}",
+        wallet.wallet_ref, wallet.wallet_id, wallet.owner
+    ));
+}
+
+fn show_balance(report: &BalanceReport) {
+    output::line(format!("wallet {}", report.wallet_ref));
+    for (currency, balance) in &report.balances {
+        output::line(format!("  {} {currency} available", balance.available.as_str()));
+        if balance.pending_out.as_str() != "0" {
+            output::line(format!("  {} {currency} held for signed payments", balance.pending_out.as_str()));
+        }
+    }
+    if report.balances.is_empty() {
+        output::line("  nothing yet");
+    }
+}
+
+fn show_transaction(transaction: &Transaction) {
+    output::line(format!(
+        "{} {}\n  {} {} from {} to {}\n  fees {} platform, {} network",
+        transaction.transaction_id,
+        transaction.status,
+        transaction.amount.as_str(),
+        transaction.currency,
+        transaction.from.wallet_ref,
+        transaction.to.wallet_ref,
+        transaction.fees.platform.as_str(),
+        transaction.fees.network.as_str(),
+    ));
+    for leg in &transaction.legs {
+        output::line(format!("  {} {} -> {}  {}", leg.leg, leg.debit, leg.credit, leg.amount.as_str()));
+    }
+}
+
+fn show_import(report: &Import) {
+    output::line(format!(
+        "{} {}: {} payments, {} {} and {} fees; {} would be refused",
+        report.import_id,
+        report.format,
+        report.count,
+        report.total.as_str(),
+        report.currency,
+        report.fees.as_str(),
+        report.refused
+    ));
+    for line in report.lines.iter().filter(|line| line.problem.is_some()) {
+        let problem = line.problem.as_ref().map(ToString::to_string).unwrap_or_default();
+        output::line(format!("  line {} {}: {problem}", line.line, line.xpath));
+    }
+    output::line("nothing is paid yet; repeat with --execute to sign once and pay");
+}
+
+fn show_batch(result: &BatchResult) {
+    output::line(format!(
+        "{}: {} of {} payments settled",
+        result.batch_id,
+        result.committed,
+        result.results.len()
+    ));
+    for (at, item) in result.results.iter().enumerate() {
+        if let Some(problem) = &item.problem {
+            output::line(format!("  payment {}: {problem}", at + 1));
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! The composition root: the only file that names every module.
+//!
+//! One visible order: settings, sockets, stores, the shared knowledge of keys and permissions, modules in
+//! the order they need each other, the front door. Stopping runs the other way (`House::stop`).
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use anyhow::Context as _;
+use q_auth::{Authenticator, DpopCredential};
+use q_contract::{Client, Credential};
+use q_core::{Caller, Did, Env, caller::Principal};
+use q_db::{Db, DbConfig, Migrations};
+use q_did::Keyring;
+use q_http::{FrontDoor, RateLimits, Upstream, shell::IsOperator};
+use q_pdp::Resource;
+use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Module, Peers, Setting};
+use q_seal::Sealer;
+use squid::{Squid, SquidModule};
+use tokio::net::TcpListener;
+
+use crate::{
+    knowledge::Knowledge,
+    layout::{InstanceFile, Layout},
+    output::{exit, with_code},
+    running::Running,
+    session::Login,
+};
+
+/// The modules in the order they are raised: each needs only those before it to open.
+pub const MODULES: [ModuleEntry; 4] = [
+    ModuleEntry { name: "qlock", port: 3020, settings: qlock::SETTINGS, migrations: &qlock::MIGRATIONS },
+    ModuleEntry { name: "squid", port: 3010, settings: squid::SETTINGS, migrations: &squid::MIGRATIONS },
+    ModuleEntry {
+        name: "qonsent",
+        port: 3030,
+        settings: qonsent::SETTINGS,
+        migrations: &qonsent::MIGRATIONS,
+    },
+    ModuleEntry {
+        name: "qerberos",
+        port: 3050,
+        settings: qerberos::SETTINGS,
+        migrations: &qerberos::MIGRATIONS,
+    },
+];
+
+/// Paths that standards fix at the origin, and the module that owns them.
+const FIXED_PATHS: [(&str, &str); 5] = [
+    ("/.well-known", "squid"),
+    ("/oauth2", "squid"),
+    ("/id", "squid"),
+    ("/1.0", "squid"),
+    ("/login", "squid"),
+];
+
+/// What the composition knows of a module before it is opened.
+pub struct ModuleEntry {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default port.
+    pub port: u16,
+    settings: &'static [Setting],
+    migrations: &'static Migrations,
+}
+
+const PLATFORM_SETTINGS: [(&str, &[Setting]); 3] = [
+    (
+        "instance",
+        &[Setting {
+            key: "origin",
+            default: "http://qnode.localhost:8080",
+            about: "The origin under which people reach the front door; issuer and audience of every token.",
+        }],
+    ),
+    (
+        "front_door",
+        &[Setting { key: "listen", default: "127.0.0.1:8080", about: "Address and port of the front door." }],
+    ),
+    (
+        "limits",
+        &[
+            Setting {
+                key: "per_address_per_minute",
+                default: "6000",
+                about: "Requests a minute allowed to one network address, per module; 0 switches the limit off.",
+            },
+            Setting {
+                key: "per_identity_per_minute",
+                default: "600",
+                about: "Requests a minute allowed to one identity, per module; 0 switches the limit off.",
+            },
+        ],
+    ),
+];
+
+/// What to put together.
+pub struct Options {
+    /// The modules of this process; all when empty.
+    pub modules: Vec<&'static str>,
+    /// Whether to listen, deliver events and run jobs; without it the modules only answer calls from inside.
+    pub is_online: bool,
+}
+
+impl Options {
+    /// All modules, answering calls from inside only.
+    pub fn offline() -> Self {
+        Self { modules: Vec::new(), is_online: false }
+    }
+
+    fn includes(&self, module: &str) -> bool {
+        self.modules.is_empty() || self.modules.contains(&module)
+    }
+}
+
+/// A house with everything raised.
+pub struct Assembled {
+    /// The modules.
+    pub house: House,
+    /// Where they listen, when they do.
+    pub running: Running,
+    /// How to reach them from inside.
+    pub directory: Directory,
+    /// squid itself, where the root of trust is made.
+    pub squid: Option<Arc<Squid>>,
+}
+
+/// The entry of `module`, or an error that lists those there are.
+pub fn entry(module: &str) -> anyhow::Result<&'static ModuleEntry> {
+    static ENTRIES: [ModuleEntry; 4] = MODULES;
+    ENTRIES.iter().find(|entry| entry.name == module).with_context(|| {
+        let names: Vec<_> = ENTRIES.iter().map(|entry| entry.name).collect();
+        format!("there is no module {module}; the modules are {}", names.join(", "))
+    })
+}
+
+/// The effective settings of the instance in `layout`.
+pub fn config(layout: &Layout) -> anyhow::Result<Config> {
+    let mut declared: Vec<(&'static str, Vec<Setting>)> =
+        PLATFORM_SETTINGS.iter().map(|(section, settings)| (*section, settings.to_vec())).collect();
+    for entry in MODULES {
+        let mut settings = entry.common_settings();
+        settings.extend_from_slice(entry.settings);
+        declared.push((entry.name, settings));
+    }
+    let config = Config::load(&declared, &layout.config(), |name| std::env::var(name).ok());
+    config.map_err(|error| with_code(exit::CANNOT_START, error))
+}
+
+/// The sections that listen, with their addresses.
+pub fn listen_addresses(config: &Config) -> Vec<(&'static str, String)> {
+    let sections = std::iter::once("front_door").chain(MODULES.iter().map(|entry| entry.name));
+    sections.map(|section| (section, config.section(section).text("listen").to_owned())).collect()
+}
+
+impl ModuleEntry {
+    /// The settings every module has. Their texts live as long as the program, like those of a declaration.
+    fn common_settings(&self) -> Vec<Setting> {
+        let listen: &'static str = Box::leak(format!("127.0.0.1:{}", self.port).into_boxed_str());
+        vec![
+            Setting { key: "listen", default: listen, about: "Address and port of this module." },
+            Setting {
+                key: "database_url",
+                default: "",
+                about: "Where its rows live: empty for a file in the data folder, or postgres://user@host/database.",
+            },
+            Setting {
+                key: "url",
+                default: "",
+                about: "Its base URL when it runs in another process; empty when it runs in this one.",
+            },
+        ]
+    }
+}
+
+/// Sockets taken before anything is opened, so that a taken port is refused before work begins.
+struct Sockets {
+    front_door: Option<TcpListener>,
+    modules: BTreeMap<&'static str, TcpListener>,
+}
+
+impl Sockets {
+    async fn take(config: &Config, options: &Options) -> anyhow::Result<Self> {
+        let mut sockets = Self { front_door: None, modules: BTreeMap::new() };
+        if !options.is_online {
+            return Ok(sockets);
+        }
+        for entry in MODULES.iter().filter(|entry| options.includes(entry.name)) {
+            sockets.modules.insert(entry.name, bind(config, entry.name).await?);
+        }
+        if options.modules.is_empty() {
+            sockets.front_door = Some(bind(config, "front_door").await?);
+        }
+        Ok(sockets)
+    }
+}
+
+async fn bind(config: &Config, section: &str) -> anyhow::Result<TcpListener> {
+    let settings = config.section(section);
+    let address: SocketAddr = settings
+        .parse("listen", "an address with a port, such as 127.0.0.1:3000")
+        .map_err(|error| with_code(exit::CANNOT_START, error))?;
+    TcpListener::bind(address).await.map_err(|error| {
+        let variable = q_runtime::config::variable_name(section, "listen");
+        with_code(
+            exit::CANNOT_START,
+            format!(
+                "{section} cannot listen on {address}: {error}; stop what uses the port, or set {variable}"
+            ),
+        )
+    })
+}
+
+/// Puts the modules of `options` together on the instance in `layout`.
+pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Assembled> {
+    let instance = layout.read_instance()?;
+    let config = config(layout)?;
+    let sockets = Sockets::take(&config, options).await?;
+    let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
+    let running = Running::at(&origin, &sockets.front_door, &sockets.modules, &remote_urls(&config));
+    let site = Site {
+        env: Env::system(),
+        layout: layout.clone(),
+        directory: Directory::new(remote_urls(&config)),
+        identity: Instance { did: instance.did.clone(), origin, is_demo: instance.is_demo },
+        config,
+        instance,
+        squid: OnceLock::new(),
+    };
+    let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
+    let mut house = site.house(&knowledge);
+    for entry in MODULES.iter().filter(|entry| options.includes(entry.name)) {
+        let module = site.open(entry, &knowledge, &running).await?;
+        house.raise(module, site.limits()?, site.bases(entry.name, &running));
+    }
+    knowledge.prime().await;
+    if options.is_online {
+        knowledge.follow(&house);
+        house.start();
+        listen(&mut house, sockets, &site);
+    }
+    Ok(Assembled { house, running, directory: site.directory, squid: site.squid.get().cloned() })
+}
+
+/// Modules whose settings name a URL are elsewhere.
+fn remote_urls(config: &Config) -> BTreeMap<String, String> {
+    let url = |name: &str| config.section(name).optional("url").map(str::to_owned);
+    MODULES.iter().filter_map(|entry| Some((entry.name.to_owned(), url(entry.name)?))).collect()
+}
+
+fn listen(house: &mut House, sockets: Sockets, site: &Site) {
+    let routers: BTreeMap<&'static str, _> =
+        house.beams().iter().map(|beam| (beam.module.name(), beam.router.clone())).collect();
+    for (name, listener) in sockets.modules {
+        house.listen(listener, routers[name].clone());
+    }
+    if let Some(listener) = sockets.front_door {
+        let local = routers.into_iter().map(|(name, router)| (name.to_owned(), Upstream::Local(router)));
+        let remote = remote_urls(&site.config).into_iter().map(|(name, url)| (name, Upstream::Remote(url)));
+        let fixed = FIXED_PATHS.iter().map(|(path, module)| (*path, (*module).to_owned())).collect();
+        house.listen(listener, FrontDoor::new(local.chain(remote).collect(), fixed).router());
+    }
+}
+
+/// Where modules are opened: what is the same for all of them.
+struct Site {
+    env: Env,
+    layout: Layout,
+    config: Config,
+    directory: Directory,
+    identity: Instance,
+    instance: InstanceFile,
+    squid: OnceLock<Arc<Squid>>,
+}
+
+impl Site {
+    fn house(&self, knowledge: &Knowledge) -> House {
+        let auth: Arc<Authenticator> = knowledge.authenticator.clone();
+        House::new(self.env.clone(), auth, self.is_operator(knowledge), self.directory.clone())
+    }
+
+    /// An operator is whom the instance lets administer it.
+    fn is_operator(&self, knowledge: &Knowledge) -> IsOperator {
+        let (pdp, env) = (knowledge.pdp.clone(), self.env.clone());
+        let resource = Resource::instance(&self.instance.did);
+        Arc::new(move |caller: &Caller| {
+            let may = |did| pdp.check(did, "admin", resource.as_str(), env.now()).allowed;
+            caller.did().is_some_and(may)
+        })
+    }
+
+    async fn open(
+        &self,
+        entry: &ModuleEntry,
+        knowledge: &Knowledge,
+        running: &Running,
+    ) -> anyhow::Result<Arc<dyn Module>> {
+        let ground = self.ground(entry, running).await?;
+        let opened = self.open_on(entry, ground, knowledge, running).await;
+        opened
+            .with_context(|| format!("{} does not open", entry.name))
+            .map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))
+    }
+
+    async fn open_on(
+        &self,
+        entry: &ModuleEntry,
+        ground: Ground,
+        knowledge: &Knowledge,
+        running: &Running,
+    ) -> anyhow::Result<Arc<dyn Module>> {
+        let (pdp, keys) = (knowledge.pdp.clone(), knowledge.keys.clone());
+        Ok(match entry.name {
+            "qlock" => qlock::open(ground, pdp, &self.layout.unseal_key()).await?,
+            "squid" => {
+                let sealer = sealer(&ground).await?;
+                let squid = squid::open(ground, sealer, self.bases(entry.name, running)).await?;
+                let _ = self.squid.set(squid.clone());
+                Arc::new(SquidModule(squid))
+            }
+            "qonsent" => qonsent::open(ground, pdp, keys).await?,
+            "qerberos" => {
+                let handles = qerberos::Handles {
+                    sealer: sealer(&ground).await?,
+                    is_operator: self.is_operator(knowledge),
+                    checkpoint_file: Some(self.layout.keys.join("qerberos.checkpoint")),
+                };
+                qerberos::open(ground, handles).await?
+            }
+
+            other => anyhow::bail!("{other} is not composed"),
+        })
+    }
+
+    async fn ground(&self, entry: &ModuleEntry, running: &Running) -> anyhow::Result<Ground> {
+        let settings = self.config.section(entry.name);
+        let store = match settings.optional("database_url") {
+            Some(url) => url.parse::<DbConfig>(),
+            None => Ok(DbConfig::sqlite(self.layout.store(entry.name))),
+        };
+        let store = store.map_err(|error| with_code(exit::CANNOT_START, error))?;
+        let db = Db::open(&store, entry.migrations, &self.env).await;
+        let db =
+            db.map_err(|error| with_code(exit::CANNOT_START, format!("{} at {store}: {error}", entry.name)))?;
+        Ok(Ground {
+            env: self.env.clone(),
+            db,
+            instance: self.identity.clone(),
+            peers: self.peers(entry.name, running)?,
+            settings,
+        })
+    }
+
+    /// The other modules as seen by `module`, which proves itself to remote ones with its service key.
+    fn peers(&self, module: &str, running: &Running) -> anyhow::Result<Peers> {
+        let keyring = self.layout.read_keyring(&service_name(module))?;
+        let squid = running.modules.get("squid").cloned().unwrap_or_default();
+        let origin = self.identity.origin.clone();
+        let (key, env) = (keyring.current, self.env.clone());
+        let login = Arc::new(Login::new(squid, origin, keyring.did.clone(), key.clone(), env.clone()));
+        let credential_for: CredentialFor = Arc::new(move |base| {
+            let credential = DpopCredential::new(key.clone(), base, login.clone(), env.clone());
+            Arc::new(credential) as Arc<dyn Credential>
+        });
+        Ok(Peers::new(module, keyring.did, self.env.now(), self.directory.clone(), Some(credential_for)))
+    }
+
+    fn qonsent_did(&self) -> anyhow::Result<q_core::Did> {
+        Ok(self.layout.read_keyring(&service_name("qonsent"))?.did)
+    }
+
+    fn limits(&self) -> anyhow::Result<RateLimits> {
+        let limits = self.config.section("limits");
+        let number = |key| limits.parse(key, "a number of requests, or 0");
+        let read = || -> Result<RateLimits, q_runtime::ConfigError> {
+            Ok(RateLimits {
+                per_address_per_minute: number("per_address_per_minute")?,
+                per_identity_per_minute: number("per_identity_per_minute")?,
+            })
+        };
+        read().map_err(|error| with_code(exit::CANNOT_START, error))
+    }
+
+    /// The URLs under which clients may know `module`: its own port, and its place behind the front door.
+    fn bases(&self, module: &str, running: &Running) -> Vec<String> {
+        let origin = &self.identity.origin;
+        let mut bases = vec![format!("{origin}/{module}")];
+        let mut doors = vec![origin.clone()];
+        for door in &running.front_door {
+            bases.push(format!("{door}/{module}"));
+            bases.push(format!("{}/{module}", door.replace("127.0.0.1", "localhost")));
+            doors.push(door.clone());
+        }
+        if FIXED_PATHS.iter().any(|(_, owner)| *owner == module) {
+            bases.extend(doors);
+        }
+        for own in running.modules.get(module) {
+            bases.push(own.clone());
+            bases.push(own.replace("127.0.0.1", "localhost"));
+        }
+        bases
+    }
+}
+
+/// The sealer of a module's fields: its data key, released by qlock.
+async fn sealer(ground: &Ground) -> anyhow::Result<Sealer> {
+    Ok(qlock_api::sealer::open(&ground.db, &ground.peers.client("qlock")).await?)
+}
+
+/// Has the instance delegate its administration to `operator`.
+pub async fn appoint(
+    assembled: &Assembled,
+    instance: &Keyring,
+    operator: &Did,
+    env: &Env,
+) -> anyhow::Result<()> {
+    let container = qonsent_api::operator_delegation(env, &instance.did, &instance.current, operator)?;
+    let principal = Principal {
+        did: instance.did.clone(),
+        scopes: Vec::new(),
+        client: None,
+        actor: None,
+        is_sender_bound: true,
+        authenticated_at: env.now(),
+    };
+    let client = Client::new(assembled.directory.transport("qonsent")).as_caller(Caller::Identity(principal));
+    let request = qonsent_api::RegisterRequest { container };
+    client.with_key("init-appoint").call::<qonsent_api::RegisterDelegations>(&request).await?;
+    Ok(())
+}
+
+/// The keyring name of a module's service identity.
+pub fn service_name(module: &str) -> String {
+    format!("service-{module}")
+}

@@ -1,0 +1,118 @@
+//! What every module of a process knows without asking: signing keys, identities' keys, revocations, permissions.
+//!
+//! Kept in memory, fed by squid's and qonsent's events from the first one at each start, so that a check
+//! needs no call.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use q_auth::{
+    Authenticator, Expected, KeyDirectory, KeyLoader, LoadFailed, LogLoader, Revocations,
+    directory::DirectoryError,
+};
+use q_bus::{ReactError, Subscription};
+use q_contract::Client;
+use q_core::{Did, Env};
+use q_jose::jwk::JwkSet;
+use q_pdp::{Pdp, Projector};
+use q_runtime::{Directory, House, Instance};
+use squid_api::{GetKeySet, GetLog, LogRequest, NoFields};
+
+/// How often the signing keys are fetched when no token asked for a new one.
+const KEYS_EVERY: Duration = Duration::from_secs(300);
+/// The shortest pause between two fetches, so that bad tokens cannot make a storm.
+const KEYS_PAUSE: Duration = Duration::from_secs(1);
+
+/// The shared knowledge of one process.
+pub struct Knowledge {
+    /// Checks credentials.
+    pub authenticator: Arc<Authenticator>,
+    /// Knows the keys of identities.
+    pub keys: KeyDirectory,
+    /// Decides permissions.
+    pub pdp: Pdp,
+    squid: Arc<Squid>,
+}
+
+impl Knowledge {
+    /// Nothing known yet; `qonsent` is the identity of the permissions' authority.
+    pub fn new(env: &Env, instance: &Instance, directory: &Directory, qonsent: &Did) -> Self {
+        let revocations = Arc::new(Revocations::new());
+        let expected = Expected { issuer: instance.origin.clone(), audience: instance.origin.clone() };
+        let squid = Arc::new(Squid(Client::new(directory.transport("squid"))));
+        Self {
+            authenticator: Arc::new(Authenticator::new(env.clone(), expected, revocations.clone())),
+            keys: KeyDirectory::new(env.clone(), squid.clone(), revocations),
+            pdp: Pdp::new(qonsent.clone(), env.now()),
+            squid,
+        }
+    }
+
+    /// Fetches the signing keys once, so that the first token is not refused; later fetches follow.
+    pub async fn prime(&self) {
+        if let Err(error) = self.authenticator.refresh(&*self.squid).await {
+            tracing::warn!(%error, "no signing keys yet");
+        }
+    }
+
+    /// Keeps the knowledge current while `house` runs.
+    pub fn follow(&self, house: &House) {
+        let Some(store) = house.beams().first().map(|beam| beam.module.db().clone()) else { return };
+        let projector = Projector::new(self.pdp.clone(), Arc::new(self.keys.clone()));
+        let (revocations, keys) = (self.authenticator.revocations().clone(), self.keys.clone());
+        let of_squid = {
+            let projector = projector.clone();
+            Subscription::replayed("squid", &["q.squid."], move |event| {
+                revocations.hear(&event);
+                keys.hear(&event);
+                let projector = projector.clone();
+                async move { projector.react(&event).await.map_err(ReactError::retry) }
+            })
+        };
+        let (producer, topics) = Projector::QONSENT;
+        let of_qonsent = Subscription::replayed(producer, topics, move |event| {
+            let projector = projector.clone();
+            async move { projector.react(&event).await.map_err(ReactError::retry) }
+        });
+        // A replayed subscription keeps no cursor; the store only names where one would be.
+        house.bus().subscribe("process", store.clone(), of_squid);
+        house.bus().subscribe("process", store, of_qonsent);
+        let (authenticator, squid) = (self.authenticator.clone(), self.squid.clone());
+        tokio::spawn(async move {
+            loop {
+                let _ = tokio::time::timeout(KEYS_EVERY, authenticator.keys_wanted()).await;
+                if let Err(error) = authenticator.refresh(&*squid).await {
+                    tracing::warn!(%error, "the signing keys could not be fetched");
+                }
+                tokio::time::sleep(KEYS_PAUSE).await;
+            }
+        });
+    }
+}
+
+/// squid, asked for what is public there.
+struct Squid(Client);
+
+impl KeyLoader for Squid {
+    fn load(&self) -> BoxFuture<'_, Result<JwkSet, LoadFailed>> {
+        Box::pin(async move {
+            let failed = |error: String| LoadFailed(error);
+            let set =
+                self.0.call::<GetKeySet>(&NoFields {}).await.map_err(|error| failed(error.to_string()))?;
+            let keys = serde_json::json!({"keys": set.keys});
+            serde_json::from_value(keys).map_err(|error| failed(error.to_string()))
+        })
+    }
+}
+
+impl LogLoader for Squid {
+    fn load<'a>(&'a self, scid: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
+        Box::pin(async move {
+            match self.0.call::<GetLog>(&LogRequest { scid: scid.to_owned() }).await {
+                Ok(log) => Ok(Some(log.0)),
+                Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => Ok(None),
+                Err(error) => Err(DirectoryError::Unavailable(error.to_string())),
+            }
+        })
+    }
+}

@@ -1,0 +1,197 @@
+//! One identity of the keyring talking to the running instance.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request};
+use q_auth::{DpopCredential, TokenSource, prove};
+use q_contract::{CallError, Client, Credential, HttpTransport};
+use q_core::{Did, Env, Timestamp};
+use q_did::Keyring;
+use q_jose::SecretKey;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use crate::{
+    layout::Layout,
+    output::{exit, with_code},
+    running::{self, Running},
+};
+
+/// How long a command waits for an answer; verifying or exporting a large store takes a while.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// A token is renewed when it has less than this left.
+const RENEW_BEFORE_SECONDS: i64 = 30;
+
+/// A running instance and an identity that acts there.
+pub struct Session {
+    /// Clock and entropy.
+    pub env: Env,
+    /// The folders.
+    pub layout: Layout,
+    /// The identity's keys.
+    pub keyring: Keyring,
+    running: Running,
+    tokens: Arc<Login>,
+}
+
+impl Session {
+    /// The identity `name` at the instance that runs on `data`.
+    pub fn open(data: &Path, name: &str) -> anyhow::Result<Self> {
+        let layout = Layout::of(data);
+        let running = require_running(&layout)?;
+        Self::with(layout.clone(), running, layout.read_keyring(name)?)
+    }
+
+    /// An identity whose keys are at hand, at `running`.
+    pub fn with(layout: Layout, running: Running, keyring: Keyring) -> anyhow::Result<Self> {
+        let env = Env::system();
+        let squid = running.modules.get("squid").context("the instance runs without squid")?.clone();
+        let tokens = Login::new(
+            squid,
+            running.origin.clone(),
+            keyring.did.clone(),
+            keyring.current.clone(),
+            env.clone(),
+        );
+        Ok(Self { env, layout, keyring, running, tokens: Arc::new(tokens) })
+    }
+
+    /// Who acts.
+    pub fn did(&self) -> &Did {
+        &self.keyring.did
+    }
+
+    /// A client of `module` that proves each request with the identity's key.
+    pub fn client(&self, module: &str) -> anyhow::Result<Client> {
+        let base = self.base(module)?;
+        let credential =
+            DpopCredential::new(self.keyring.current.clone(), base, self.tokens.clone(), self.env.clone());
+        Ok(Client::new(Arc::new(HttpTransport::new(base)))
+            .with_credential(Arc::new(credential))
+            .within(PATIENCE))
+    }
+
+    /// A client of `module` without credentials.
+    pub fn anonymous(&self, module: &str) -> anyhow::Result<Client> {
+        Ok(Client::new(Arc::new(HttpTransport::new(self.base(module)?))).within(PATIENCE))
+    }
+
+    /// A fresh idempotency key.
+    pub fn fresh_key(&self) -> String {
+        q_core::hash::hex(&self.env.random::<16>())
+    }
+
+    /// A token; bound to the identity's key, or a plain bearer token.
+    pub async fn token(&self, is_bound: bool) -> Result<String, CallError> {
+        if is_bound { self.tokens.token().await } else { Ok(self.tokens.log_in(false).await?.access_token) }
+    }
+
+    /// The DID behind `who`: a keyring name or a DID itself.
+    pub fn identity(&self, who: &str) -> anyhow::Result<Did> {
+        if let Ok(did) = who.parse() {
+            return Ok(did);
+        }
+        Ok(self.layout.read_keyring(who)?.did)
+    }
+
+    /// Like [`Session::identity`], but leaves what is neither as it is: wallet ids and references.
+    pub fn identity_or_text(&self, who: &str) -> String {
+        self.identity(who).map_or_else(|_| who.to_owned(), |did| did.to_string())
+    }
+
+    fn base(&self, module: &str) -> anyhow::Result<&str> {
+        let known = || self.running.modules.keys().cloned().collect::<Vec<_>>().join(", ");
+        let base = self.running.modules.get(module);
+        base.map(String::as_str)
+            .with_context(|| format!("no module {module} runs here; there are {}", known()))
+    }
+}
+
+/// The instance that runs on this layout, or an error that says how to start it.
+pub fn require_running(layout: &Layout) -> anyhow::Result<Running> {
+    running::find(layout)?.ok_or_else(|| {
+        let data = layout.data.display();
+        with_code(exit::UNREACHABLE, format!("no instance runs on {data}; `q up --data {data}` starts it"))
+    })
+}
+
+/// Logs in with one self-signed assertion (RFC 7523) and keeps the token while it lives.
+pub struct Login {
+    squid: String,
+    issuer: String,
+    did: Did,
+    key: SecretKey,
+    env: Env,
+    current: Mutex<Option<(String, Timestamp)>>,
+}
+
+/// The answer of the token endpoint (RFC 6749 section 5.1).
+#[derive(Debug, Deserialize)]
+struct TokenAnswer {
+    access_token: String,
+    expires_in: i64,
+}
+
+impl Login {
+    /// Logs `did` in with its current `key` at the squid at base URL `squid`, which issues as `issuer`.
+    pub fn new(squid: String, issuer: String, did: Did, key: SecretKey, env: Env) -> Self {
+        Self { squid, issuer, did, key, env, current: Mutex::default() }
+    }
+
+    async fn log_in(&self, is_bound: bool) -> Result<TokenAnswer, CallError> {
+        let endpoint = format!("{}/oauth2/token", self.squid);
+        let assertion = prove::login_assertion(&self.did, &self.key, &self.issuer, &self.env);
+        let body =
+            format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
+        let client = Client::new(Arc::new(HttpTransport::new(self.squid.clone())));
+        let client = if is_bound {
+            let proof = prove::dpop_proof(&self.key, "POST", &endpoint, None, &self.env);
+            client.with_credential(Arc::new(Proof(proof)))
+        } else {
+            client
+        };
+        let answer =
+            client.send("POST", "/oauth2/token", body.into(), "application/x-www-form-urlencoded").await?;
+        if answer.status().is_success() {
+            serde_json::from_slice(answer.body()).map_err(|error| CallError::NotReadable(error.to_string()))
+        } else {
+            let problem = serde_json::from_slice(answer.body());
+            Err(problem.map_or_else(|error| CallError::NotReadable(error.to_string()), CallError::Problem))
+        }
+    }
+}
+
+impl TokenSource for Login {
+    fn token(&self) -> BoxFuture<'_, Result<String, CallError>> {
+        Box::pin(async move {
+            let mut current = self.current.lock().await;
+            let now = self.env.now();
+            if let Some((token, until)) = current.as_ref()
+                && until.since(now).as_seconds() > RENEW_BEFORE_SECONDS
+            {
+                return Ok(token.clone());
+            }
+            let answer = self.log_in(true).await?;
+            let until = now + q_core::Span::seconds(answer.expires_in);
+            *current = Some((answer.access_token.clone(), until));
+            Ok(answer.access_token)
+        })
+    }
+}
+
+/// A DPoP proof made beforehand, for the one request that has no token yet.
+struct Proof(String);
+
+impl Credential for Proof {
+    fn attach<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), CallError>> {
+        Box::pin(async move {
+            let value =
+                HeaderValue::from_str(&self.0).map_err(|error| CallError::NotReadable(error.to_string()))?;
+            request.headers_mut().insert("dpop", value);
+            Ok(())
+        })
+    }
+}
