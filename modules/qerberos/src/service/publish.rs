@@ -103,10 +103,18 @@ pub(crate) async fn compare(db: &Db, key: &VerifierKey, file: Option<&Path>) -> 
         Err(error) => return Err(Error::File(Arc::new(error))),
     };
     if let Some(note) = note {
-        let beside = Checkpoint::open(&note, key);
-        let Ok(beside) = beside else {
-            // Another key or origin signed it: this store is not the one that published it.
-            return Ok(Compared { published_size, is_rolled_back: true });
+        let Ok(beside) = Checkpoint::open(&note, key) else {
+            if published_size > 0 {
+                return Ok(Compared { published_size, is_rolled_back: true });
+            }
+            // A log that has signed nothing yet has a key nobody knows: it is a new one, and cannot be taken for the
+            // one whose checkpoint lies here. That one's is kept for whoever still holds proofs of it.
+            tracing::warn!(
+                "the checkpoint beside the store is of another log; it is kept under another name"
+            );
+            let other = path.with_extension(format!("of-{}", key.key_id()));
+            fs::rename(path, other).map_err(|error| Error::File(Arc::new(error)))?;
+            return Ok(Compared { published_size, is_rolled_back: false });
         };
         if !contains(db, beside).await? {
             return Ok(Compared { published_size, is_rolled_back: true });

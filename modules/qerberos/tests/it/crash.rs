@@ -267,3 +267,69 @@ fn a_head_that_its_tiles_do_not_have_is_neither_signed_nor_continued() {
         outside.trail.db().close().await;
     });
 }
+
+#[test]
+fn a_new_log_beside_an_old_checkpoint_begins_and_keeps_it() {
+    run(async {
+        let mut outside = Outside::new(TestStores::sqlite()).await;
+        outside.take(Step::Record(10)).await;
+        outside.take(Step::Publish).await;
+        outside.trail.db().close().await;
+        let fresh_stores = TestStores::sqlite();
+        let (env, _) = frozen_env(12);
+        let begun = open(&fresh_stores, &env, file(&outside.folder)).await;
+        assert!(!begun.is_rolled_back());
+        begun.record(vec![fresh(&env)]).await.unwrap();
+        assert_eq!(begun.publish().await.unwrap(), 1);
+        let files = std::fs::read_dir(outside.folder.path()).unwrap().count();
+        assert_eq!(files, 2, "the old log's checkpoint is still there");
+        begun.db().close().await;
+    });
+}
+
+#[test]
+fn two_replicas_on_one_database_never_fork_the_log() {
+    let Some(stores) = TestStores::postgres() else { return };
+    run(async move {
+        let (env, other_env) = (frozen_env(1).0, frozen_env(2).0);
+        let folder = tempfile::tempdir().unwrap();
+        let one = open(&stores, &env, folder.path().join("one")).await;
+        let two = open(&stores, &other_env, folder.path().join("two")).await;
+        let work = |trail: Arc<Trail>, env: Env| {
+            tokio::spawn(async move {
+                let (mut recorded, mut notes) = (Vec::new(), Vec::new());
+                for _ in 0..20 {
+                    let events: Vec<_> = (0..7).map(|_| fresh(&env)).collect();
+                    // A replica that loses every retry says so, and its caller sends the same events again.
+                    let mut answer = trail.record(events.clone()).await;
+                    while matches!(&answer, Err(Error::Db(error)) if error.is_transient()) {
+                        answer = trail.record(events.clone()).await;
+                    }
+                    recorded.extend(answer.unwrap().into_iter().map(|one| one.unwrap().log_index));
+                    let _ = trail.publish().await;
+                    notes.extend(trail.checkpoint().await.ok());
+                }
+                (recorded, notes)
+            })
+        };
+        let (first, second) = (work(one.clone(), env), work(two.clone(), other_env));
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        let mut places = [first.0, second.0].concat();
+        places.sort_unstable();
+        assert_eq!(places, (0..280).collect::<Vec<_>>(), "every place once");
+        let mut roots = BTreeMap::new();
+        for note in first.1.iter().chain(&second.1) {
+            let seen = Checkpoint::open(note, one.verifier()).unwrap();
+            assert_eq!(
+                *roots.entry(seen.size).or_insert(seen.root),
+                seen.root,
+                "two roots for {}",
+                seen.size
+            );
+        }
+        assert_eq!(one.verifier(), two.verifier());
+        assert_eq!(one.verify().await.unwrap(), []);
+        one.db().close().await;
+        two.db().close().await;
+    });
+}

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use q_core::hash::hex;
 use q_testkit::{Engine, Way, World, oracle};
 use q_tlog::{Checkpoint, VerifierKey};
 use qerberos_api::{
@@ -34,16 +35,30 @@ async fn grow(world: &World, trail: &std::sync::Arc<qerberos::Trail>, from: u64,
     assert_eq!(trail.publish().await.unwrap(), to);
 }
 
+/// Checks signature, root and consistency with every earlier checkpoint, from what the router serves.
+async fn audit(log: &str, key: &VerifierKey, earlier: &[Checkpoint]) -> Option<String> {
+    let mut command = oracle::python("tlog-scales")?;
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../platform/q-tlog/tests/oracles/tlog_audit.py"));
+    command.arg(log).arg(key.to_string());
+    command.args(earlier.iter().map(|one| format!("{}:{}", one.size, hex(&one.root))));
+    Some(tokio::task::spawn_blocking(move || answer(command)).await.unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_program_verifies_leaves_of_a_running_router_at_every_edge() {
+async fn a_foreign_program_verifies_a_running_router_at_every_edge() {
     let mut world = World::new(Engine::Sqlite, Way::Http).await.unwrap();
     let qerberos = raise(&mut world).await;
     let log = format!("{}/log", world.url("qerberos").unwrap());
-    let mut size = 0;
-    for next in [1, 255, 256, 257, 600] {
+    let key = qerberos.trail().verifier();
+    let mut published: Vec<Checkpoint> = Vec::new();
+    for next in [1, 255, 256, 257, 65_535, 65_536, 65_537] {
+        let size = published.last().map_or(0, |last| last.size);
         grow(&world, qerberos.trail(), size, next).await;
-        size = next;
-        for index in [0, size / 2, size - 1] {
+        let newest = Checkpoint::open(&qerberos.trail().checkpoint().await.unwrap(), key).unwrap();
+        let Some(seen) = audit(&log, key, &published).await else { return };
+        assert_eq!(seen.trim(), format!("{next} {}", hex(&newest.root)));
+        published.push(newest);
+        for index in [0, next / 2, next - 1] {
             let index = index.to_string();
             let Some(leaf) = tlog_tiles(&["get-leaf", "-c", &log, &index]).await else { return };
             let leaf: serde_json::Value = serde_json::from_str(&leaf).unwrap();

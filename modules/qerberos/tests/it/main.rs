@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "a test that cannot go on says so by stopping"
 )]
@@ -12,6 +13,7 @@ mod audit;
 mod crash;
 mod log;
 mod producers;
+mod rate;
 mod verify;
 
 use std::sync::Arc;
