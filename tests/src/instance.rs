@@ -58,7 +58,8 @@ impl Instance {
             oracle::skip("the program q, named by Q_BIN");
             return None;
         };
-        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let settings =
+            settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = tempfile::tempdir().expect("a temporary folder");
         Some(Self { program, folder, settings, process: None, greeting: String::new() })
     }

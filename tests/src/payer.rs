@@ -33,7 +33,8 @@ impl Payer {
     /// When the instance has no such identity or it has no wallet.
     pub fn of(instance: &Instance, name: &str) -> Self {
         let keys = instance.scratch().join("q-data.keys/keyring").join(format!("{name}.json"));
-        let keyring = serde_json::from_slice(&std::fs::read(keys).expect("a keyring file")).expect("a keyring");
+        let keyring =
+            serde_json::from_slice(&std::fs::read(keys).expect("a keyring file")).expect("a keyring");
         let about = std::fs::read(instance.data().join("instance.json")).expect("an instance");
         let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
         let balance = instance.q(&["wallet", "balance", "--as", name, "--json"]).json();

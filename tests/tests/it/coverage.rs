@@ -95,7 +95,11 @@ async fn operations(client: &Client, module: &str) -> Vec<Operation> {
     operations
 }
 
-async fn try_out(operation: &Operation, nobody: &Client, stranger: &Client) -> Result<Vec<String>, CallError> {
+async fn try_out(
+    operation: &Operation,
+    nobody: &Client,
+    stranger: &Client,
+) -> Result<Vec<String>, CallError> {
     let mut complaints = Vec::new();
     let mut expect = |what: &str, status: u16, is_right: bool| {
         if !is_right {

@@ -105,7 +105,8 @@ async fn killed_in_a_batch_pays_all_of_it_once() {
         house.kill();
         let first = sending.await.expect("the client ends");
         house.start(&["up", "--demo"]);
-        let again = Payer::of(&house, "alice").pay_batch(&batch, &key).await.expect("a repeated batch succeeds");
+        let again =
+            Payer::of(&house, "alice").pay_batch(&batch, &key).await.expect("a repeated batch succeeds");
         assert_eq!(again.committed, 1_000);
         if let Ok(first) = first {
             assert_eq!(first.batch_id, again.batch_id);

@@ -1,5 +1,6 @@
 //! Journeys with the real program.
 
+mod contracts;
 mod coverage;
 mod first_day;
 mod kill;

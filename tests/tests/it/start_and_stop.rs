@@ -28,7 +28,9 @@ fn a_taken_port_is_refused_by_name() {
     assert_eq!(house.q(&["init"]).code, Some(0));
     let refused = house.q(&["up"]);
     assert_eq!(refused.code, Some(4));
-    assert!(refused.complained.contains("qwallet cannot listen") && refused.complained.contains("QWALLET_LISTEN"));
+    assert!(
+        refused.complained.contains("qwallet cannot listen") && refused.complained.contains("QWALLET_LISTEN")
+    );
     let doctor = house.q(&["doctor"]);
     assert_eq!(doctor.code, Some(3));
     assert!(doctor.said.contains("BAD port of qwallet"), "{}", doctor.said);
