@@ -127,6 +127,7 @@ endpoint! {
         codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RAIL_UNSUPPORTED,
         FEES_EXCEED_MAXIMUM, QUEUE_FULL,
     ];
+    body_max 8 << 20;
 }
 endpoint! {
     /// Puts money into circulation, or takes it out, under the signatures of two approvers.
@@ -156,6 +157,7 @@ endpoint! {
     access Access::Identity("wallet:write");
     errors [IMPORT_INVALID, BATCH_TOO_LARGE, WALLET_NOT_FOUND];
     consumes "application/xml" document;
+    body_max 10 << 20;
 }
 endpoint! {
     /// Shows the report on a payout file.

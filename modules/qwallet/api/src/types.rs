@@ -236,9 +236,6 @@ wire! {
         /// The intent it fulfils.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub intent_id: Option<IntentId>,
-        /// The batch it was part of.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub batch_id: Option<BatchId>,
         /// When it was accepted.
         pub created_at: Timestamp,
         /// When it was settled.

@@ -165,7 +165,7 @@ impl Books {
     }
 
     /// Every loaded account.
-    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+    pub fn accounts(&self) -> impl ExactSizeIterator<Item = &Account> {
         self.accounts.values()
     }
 
@@ -243,7 +243,7 @@ impl Books {
         let mark = self.mark();
         let first_seq = self.next_seq;
         let outcome = match command {
-            Command::Transfer(group) => self.transfer(group),
+            Command::Transfer(group) => return self.transfer_legs(group.id, &group.legs),
             Command::Hold(group, expires_at) => self.take_hold(group, *expires_at, now),
             Command::Settle(id) => self.end_hold(*id, HoldEnd::Settled, now),
             Command::Void(id) => self.end_hold(*id, HoldEnd::Voided, now),
@@ -258,16 +258,27 @@ impl Books {
         }
     }
 
-    fn transfer(&mut self, group: &Group) -> Result<(), Refusal> {
-        self.check_group(group)?;
-        group.legs.iter().try_for_each(|leg| self.give(group.id, leg, Phase::Posted))
+    /// [`Command::Transfer`] for legs that are borrowed: the command of the hot path.
+    pub fn transfer_legs(&mut self, id: TransactionId, legs: &[Leg]) -> Result<Applied, Refusal> {
+        let mark = self.mark();
+        let first_seq = self.next_seq;
+        let outcome = self
+            .check_group(legs)
+            .and_then(|()| legs.iter().try_for_each(|leg| self.give(id, leg, Phase::Posted)));
+        match outcome {
+            Ok(()) => Ok(Applied { first_seq, count: legs.len() }),
+            Err(refusal) => {
+                self.go_back(mark);
+                Err(refusal)
+            }
+        }
     }
 
     fn take_hold(&mut self, group: &Group, expires_at: Timestamp, now: Timestamp) -> Result<(), Refusal> {
         if expires_at <= now || self.holds.contains_key(&group.id) {
             return Err(Refusal::GroupMalformed);
         }
-        self.check_group(group)?;
+        self.check_group(&group.legs)?;
         let first_seq = self.next_seq;
         group.legs.iter().try_for_each(|leg| self.give(group.id, leg, Phase::Held))?;
         self.undo.push(Undo::Hold(group.id, None));
@@ -298,11 +309,11 @@ impl Books {
     }
 
     /// The checks that need no balance, for all legs before any leg moves.
-    fn check_group(&self, group: &Group) -> Result<(), Refusal> {
-        if group.legs.is_empty() || group.legs.len() > GROUP_LEGS_MAX {
+    fn check_group(&self, legs: &[Leg]) -> Result<(), Refusal> {
+        if legs.is_empty() || legs.len() > GROUP_LEGS_MAX {
             return Err(Refusal::GroupMalformed);
         }
-        let refusals = group.legs.iter().filter_map(|leg| self.check_leg(leg).err());
+        let refusals = legs.iter().filter_map(|leg| self.check_leg(leg).err());
         refusals.min().map_or(Ok(()), Err)
     }
 

@@ -42,8 +42,10 @@ pub struct Unverified {
     pub signer: Did,
     /// The whole DID URL of the key.
     pub kid: String,
-    message: Vec<u8>,
-    signature: Vec<u8>,
+    /// The bytes that were signed: header and payload of the JWS.
+    pub message: Vec<u8>,
+    /// The signature.
+    pub signature: Vec<u8>,
 }
 
 impl Unverified {

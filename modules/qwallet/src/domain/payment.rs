@@ -132,7 +132,8 @@ pub struct WalletAccounts {
 }
 
 impl WalletAccounts {
-    fn account(&self, currency: CurrencyId) -> Option<AccountId> {
+    /// Its account of a currency.
+    pub fn account(&self, currency: CurrencyId) -> Option<AccountId> {
         self.accounts.iter().find(|(of, _)| *of == currency).map(|(_, account)| *account)
     }
 }
@@ -313,12 +314,24 @@ fn plan(
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let fees = facts.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange)?;
+    let legs = legs(debit, credit, house, amount, fees);
+    Ok(Plan { currency, amount, fees, legs })
+}
+
+/// The transfers of a payment: the principal, then each fee that is not nothing.
+pub fn legs(
+    debit: AccountId,
+    credit: AccountId,
+    house: &HouseAccounts,
+    amount: Amount,
+    fees: FeeAmounts,
+) -> Vec<Leg> {
     let legs = [
         Leg { debit, credit, amount, purpose: Purpose::Principal },
         Leg { debit, credit: house.platform_fees, amount: fees.platform, purpose: Purpose::PlatformFee },
         Leg { debit, credit: house.network_fees, amount: fees.network, purpose: Purpose::NetworkFee },
     ];
-    Ok(Plan { currency, amount, fees, legs: legs.into_iter().filter(|leg| !leg.amount.is_zero()).collect() })
+    legs.into_iter().filter(|leg| !leg.amount.is_zero()).collect()
 }
 
 /// The instance's first currency, for questions that name none.

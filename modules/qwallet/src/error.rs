@@ -1,0 +1,162 @@
+//! The failures of qwallet and their one mapping to codes.
+
+use q_auth::directory::DirectoryError;
+use q_contract::{ErrorCode, Problem, codes};
+use q_core::AmountError;
+use q_db::DbError;
+use qwallet_api::errors as api;
+
+use crate::{
+    domain::{pain001, payment::Refusal},
+    service::executor::Fault,
+};
+
+/// Why a request has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The payment is refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The payout file is refused.
+    #[error(transparent)]
+    Import(#[from] pain001::Refused),
+    /// The payout file is refused for what is known of it here.
+    #[error("{0}")]
+    ImportFacts(String),
+    /// The identity has a wallet already.
+    #[error("the identity has a wallet already")]
+    WalletExists,
+    /// Only operators open wallets for others.
+    #[error("only an operator opens a wallet for somebody else")]
+    NotForOthers,
+    /// The transaction is not there, or not the caller's to see.
+    #[error("the transaction does not exist")]
+    TransactionNotFound,
+    /// The import is not there, or not the caller's to see.
+    #[error("the import does not exist")]
+    ImportNotFound,
+    /// The intent is settled, lapsed or cancelled.
+    #[error("the intent is {0}")]
+    NotCancellable(&'static str),
+    /// Somebody signed who may not approve.
+    #[error("{0} may not approve this")]
+    NotAnApprover(String),
+    /// Fewer than two different approvers.
+    #[error("two different approvers must sign the same order")]
+    ApprovalRequired,
+    /// The books cannot be written in this form.
+    #[error("the format {0} is not one of hledger, ledger and ndjson")]
+    FormatUnknown(String),
+    /// The executor has no outcome.
+    #[error(transparent)]
+    Executor(#[from] Fault),
+    /// The store.
+    #[error(transparent)]
+    Storage(#[from] DbError),
+    /// The identity directory does not answer.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A sealed field does not open: another key, or damage.
+    #[error("a sealed field does not open")]
+    Sealed(#[from] q_seal::OpenError),
+    /// A row that must be there is not, or cannot be read.
+    #[error("the store lacks {0}")]
+    Inconsistent(&'static str),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::Refused(refusal) => refusal.into(),
+            Error::Import(refused) => Self::new(&api::IMPORT_INVALID)
+                .detail(detail)
+                .with("line", refused.place.line)
+                .with("xpath", refused.place.xpath),
+            Error::ImportFacts(_) => Self::new(&api::IMPORT_INVALID).detail(detail),
+            Error::WalletExists => Self::new(&api::WALLET_EXISTS).hint("see GET /wallets"),
+            Error::NotForOthers => Self::new(&codes::FORBIDDEN).detail(detail).hint("leave `owner` out"),
+            Error::TransactionNotFound => Self::new(&api::TRANSACTION_NOT_FOUND),
+            Error::ImportNotFound => Self::new(&api::IMPORT_NOT_FOUND),
+            Error::NotCancellable(_) => Self::new(&api::INTENT_NOT_CANCELLABLE).detail(detail),
+            Error::NotAnApprover(_) => Self::new(&api::NOT_AN_APPROVER)
+                .detail(detail)
+                .hint("an approver is allowed `admin` on the instance"),
+            Error::ApprovalRequired => Self::new(&api::APPROVAL_REQUIRED).detail(detail),
+            Error::FormatUnknown(_) => Self::new(&api::EXPORT_NOT_REPRESENTABLE).detail(detail),
+            Error::Executor(Fault::QueueFull) => Self::new(&api::QUEUE_FULL)
+                .hint("try again with the same Idempotency-Key; nothing is done twice")
+                .with("retryAfter", 1),
+            Error::Executor(Fault::Storage(error)) | Error::Storage(error) => q_http::storage_problem(&error),
+            Error::Directory(_) => {
+                Self::new(&codes::DEPENDENCY_UNAVAILABLE).detail(detail).with("retryAfter", 1)
+            }
+            Error::Sealed(error) => internal(&error),
+            Error::Inconsistent(_) => internal(&error),
+        }
+    }
+}
+
+/// A fault of ours: the log has the chain, the caller gets the code and the trace id.
+fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error, "a request met an inconsistent store");
+    Problem::new(&codes::INTERNAL)
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let problem = Self::new(code_of(&refusal));
+        match refusal {
+            Refusal::Signature(fault) => problem
+                .detail(fault.to_string())
+                .hint("sign the exact signing input of the request with a current key of the payer"),
+            Refusal::Malformed(_) | Refusal::InvalidState(_) | Refusal::BatchSize => {
+                problem.detail(refusal.to_string())
+            }
+            Refusal::KeyReused => {
+                problem.hint("use a new key for a new request, or repeat the first one unchanged")
+            }
+            Refusal::Expired => problem.hint("make and sign a new order"),
+            Refusal::FeesExceedMaximum => problem.hint("see GET /quote for the present fees"),
+            Refusal::AmountForm(_)
+            | Refusal::WalletNotFound
+            | Refusal::IntentNotFound
+            | Refusal::RecipientUnknown
+            | Refusal::SelfPayment
+            | Refusal::RailUnsupported
+            | Refusal::CurrencyUnsupported
+            | Refusal::AmountPrecision
+            | Refusal::AmountOutOfRange
+            | Refusal::WalletFrozen
+            | Refusal::InsufficientFunds
+            | Refusal::RolledBack => problem,
+        }
+    }
+}
+
+const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
+    match refusal {
+        Refusal::Malformed(_) => &codes::INVALID_REQUEST,
+        Refusal::AmountForm(AmountError::NotAString) => &api::AMOUNT_MUST_BE_STRING,
+        Refusal::AmountForm(AmountError::Malformed | AmountError::Precision | AmountError::OutOfRange) => {
+            &api::AMOUNT_MALFORMED
+        }
+        Refusal::BatchSize => &api::BATCH_TOO_LARGE,
+        Refusal::KeyReused => &codes::IDEMPOTENCY_KEY_REUSED,
+        Refusal::WalletNotFound => &api::WALLET_NOT_FOUND,
+        Refusal::IntentNotFound => &api::INTENT_NOT_FOUND,
+        Refusal::InvalidState(_) => &api::INVALID_STATE,
+        Refusal::Expired => &api::INTENT_EXPIRED,
+        Refusal::Signature(_) => &api::SIGNATURE_INVALID,
+        Refusal::RecipientUnknown => &api::RECIPIENT_UNKNOWN,
+        Refusal::SelfPayment => &api::SELF_PAYMENT,
+        Refusal::RailUnsupported => &api::RAIL_UNSUPPORTED,
+        Refusal::CurrencyUnsupported => &api::CURRENCY_UNSUPPORTED,
+        Refusal::AmountPrecision => &api::AMOUNT_PRECISION,
+        Refusal::AmountOutOfRange => &api::AMOUNT_OUT_OF_RANGE,
+        Refusal::WalletFrozen => &api::WALLET_FROZEN,
+        Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
+        Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
+        Refusal::RolledBack => &api::BATCH_ROLLED_BACK,
+    }
+}

@@ -1,0 +1,95 @@
+//! The endpoints and who answers them. Each handler decodes nothing and decides nothing.
+//!
+//! **Invariant:** no SQL and no rule.
+
+use std::sync::Arc;
+
+use q_contract::Text;
+use q_http::Api;
+use qwallet_api::{
+    CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
+    ExportLedger, Faucet, GetBalance, GetImport, GetIntent, GetQuote, GetTransaction, GetTrialBalance,
+    GetWallet, IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay,
+    SignIntent, WalletList,
+};
+
+use crate::{error::Error, service::Service};
+
+/// What heads the OpenAPI document.
+const ABOUT: &str =
+    "Wallets and payments: balances that are exact, payments that are signed, books that balance.";
+
+/// The table of contents. The faucet exists only on a demonstration.
+pub fn api(service: &Arc<Service>) -> Api {
+    let api = Api::build("qwallet", ABOUT, service.clone())
+        .on::<CreateWallet, _, _, _>(|service, context, request| async move {
+            service.create_wallet(&context.caller, context.request_key.as_ref(), request).await
+        })
+        .on::<ListWallets, _, _, _>(|service, context, _| async move {
+            service.wallets(&context.caller).await.map(|items| WalletList { items })
+        })
+        .on::<GetWallet, _, _, _>(|service, context, request| async move {
+            service.wallet(&context.caller, &request.squid_id).await
+        })
+        .on::<GetBalance, _, _, _>(|service, context, request| async move {
+            service.balance(&context.caller, request).await
+        })
+        .on::<ListTransactions, _, _, _>(|service, context, request| async move {
+            service.transactions(&context.caller, request).await
+        })
+        .on::<GetTransaction, _, _, _>(|service, context, request| async move {
+            service.transaction_for(&context.caller, request.transaction_id).await
+        })
+        .on::<ListCurrencies, _, _, _>(|service, _, _| async move { Ok::<_, Error>(service.currencies()) })
+        .on::<GetQuote, _, _, _>(|service, _, request| async move { service.quote(&request) })
+        .on::<CreateIntent, _, _, _>(|service, context, request| async move {
+            service.create_intent(&context.caller, context.request_key.as_ref(), request).await
+        })
+        .on::<ListIntents, _, _, _>(|service, context, request| async move {
+            let page =
+                service.intents(&context.caller, request.status, request.cursor, request.limit).await?;
+            Ok::<_, Error>(IntentPage { items: page.items, next_cursor: page.next_cursor })
+        })
+        .on::<GetIntent, _, _, _>(|service, context, request| async move {
+            service.intent(&context.caller, request.intent_id).await
+        })
+        .on::<CancelIntent, _, _, _>(|service, context, request| async move {
+            service.cancel_intent(&context.caller, context.request_key.as_ref(), request.intent_id).await
+        })
+        .on::<SignIntent, _, _, _>(|service, context, request| async move {
+            service.sign(context.request_key.as_ref(), request).await
+        })
+        .on::<Pay, _, _, _>(|service, context, request| async move {
+            service.pay(&context.caller, context.request_key.as_ref(), request.transaction_id).await
+        })
+        .on::<CreatePayment, _, _, _>(|service, context, request| async move {
+            service.pay_once(context.request_key.as_ref(), request).await
+        })
+        .on::<CreateBatch, _, _, _>(|service, context, request| async move {
+            service.pay_batch(context.request_key.as_ref(), request).await
+        })
+        .on::<Issue, _, _, _>(|service, context, request| async move {
+            service.issue(context.request_key.as_ref(), request).await
+        })
+        .on::<CreateImport, _, _, _>(|service, context, request| async move {
+            service.create_import(&context.caller, context.request_key.as_ref(), request).await
+        })
+        .on::<GetImport, _, _, _>(|service, context, request| async move {
+            service.import(&context.caller, request.import_id).await
+        })
+        .on::<ExecuteImport, _, _, _>(|service, context, request| async move {
+            service.execute_import(context.request_key.as_ref(), request).await
+        })
+        .on::<GetTrialBalance, _, _, _>(|service, _, _| async move { service.trial_balance().await })
+        .on::<ExportLedger, _, _, _>(|service, _, request| async move {
+            service.export(request.format).await.map(Text)
+        });
+    if service.instance.is_demo {
+        return api
+            .on::<Faucet, _, _, _>(|service, context, request| async move {
+                service.faucet(&context.caller, context.request_key.as_ref(), request).await
+            })
+            .done();
+    }
+    api.done()
+}

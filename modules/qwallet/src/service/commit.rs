@@ -1,0 +1,582 @@
+//! One commit of the executor: many commands, decided one after the other, written together.
+//!
+//! Everything read is read at the start in few questions, everything written is written at the end in few
+//! statements; in between the books decide in memory. A refused command leaves no trace; the others stand.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use q_contract::Problem;
+use q_core::{AuditEntry, Timestamp, hash::Sha256};
+use q_db::{DbError, Tx};
+use qwallet_api::{BatchId, ImportId, IntentId, TransactionId, WalletId, events};
+
+use crate::{
+    domain::{
+        account::AccountId,
+        books::{Applied, Books, Command, Group, HoldEnd},
+        chain::{self, Commit},
+        order::SignatureFault,
+        payment::Refusal,
+        transfer::Leg,
+    },
+    store::{
+        self,
+        intents::IntentStatus,
+        ledger::{ChainEnd, HoldRow, NO_ORDER, OrderRow, TransactionKind, TransactionRow},
+        requests::{Nonce, Request},
+    },
+};
+
+/// The most accounts kept in memory between commits: about 60 MB.
+const CACHED_ACCOUNTS_MAX: usize = 300_000;
+
+/// One command for the executor, decided but for what only the books know.
+#[derive(Debug)]
+pub struct Work {
+    /// What makes a repetition recognisable.
+    pub request: Option<Request>,
+    /// What makes the order executable once.
+    pub nonce: Option<Nonce>,
+    /// Until when it may be executed.
+    pub expires_at: Option<Timestamp>,
+    /// The permission to keep as evidence.
+    pub order: Option<OrderRow>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Moves money at once.
+    Pay(Item),
+    /// Moves money for many at once.
+    Batch(Batch),
+    /// Holds the money of an intent.
+    Sign {
+        /// The intent.
+        intent: IntentId,
+        /// The paying wallet.
+        wallet: WalletId,
+        /// What to hold.
+        item: Item,
+        /// Until when.
+        hold_until: Timestamp,
+    },
+    /// Ends the hold of a signed intent.
+    End {
+        /// What is held.
+        transaction: TransactionId,
+        /// The intent it fulfils.
+        intent: IntentId,
+        /// How it ends.
+        end: HoldEnd,
+    },
+}
+
+/// Many payments of one payer.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// In order: a payment, or why it was refused already.
+    pub items: Vec<Result<Item, Refusal>>,
+    /// Whether one refusal undoes all.
+    pub is_atomic: bool,
+    /// The payout file it comes from.
+    pub import: Option<ImportId>,
+}
+
+/// One transaction to be.
+#[derive(Debug)]
+pub struct Item {
+    /// Its id.
+    pub id: TransactionId,
+    /// What it is for.
+    pub kind: TransactionKind,
+    /// Its transfers, the principal first.
+    pub legs: Vec<Leg>,
+    /// The intent it fulfils.
+    pub intent: Option<IntentId>,
+    /// The payer's reference.
+    pub client_ref: Option<String>,
+    /// The purpose, sealed.
+    pub purpose: Option<Vec<u8>>,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It was done.
+    Done(Done),
+    /// It had been done before: the id of what came of it.
+    Replayed([u8; 16]),
+    /// It changed nothing.
+    Refused(Refusal),
+}
+
+/// What was done.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// When.
+    pub at: Timestamp,
+    /// In which commit.
+    pub commit: i64,
+    /// The leaf hash of the first transfer.
+    pub settlement: Option<Sha256>,
+    /// The refused items of a batch.
+    pub refusals: Arc<Vec<(u32, Problem)>>,
+}
+
+/// What the executor remembers between commits.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    books: Books,
+    chain: Option<ChainEnd>,
+    next_chain: Option<ChainEnd>,
+    /// Whether others write to the same store, so that nothing remembered can be trusted.
+    pub is_shared: bool,
+    /// Whose chain this is.
+    pub writer: i64,
+}
+
+impl Ledger {
+    /// A ledger that remembers nothing yet.
+    pub fn new(writer: i64, is_shared: bool) -> Self {
+        Self { writer, is_shared, ..Self::default() }
+    }
+
+    /// Makes the last run final: its commit is on disk.
+    pub fn keep(&mut self) {
+        self.books.keep();
+        self.chain = self.next_chain.take().or(self.chain);
+        if self.is_shared || self.books.accounts().len() > CACHED_ACCOUNTS_MAX {
+            self.books = Books::new(self.books.next_seq());
+        }
+    }
+
+    /// Forgets everything: the last run's commit failed, and the store is what counts.
+    pub fn forget(&mut self) {
+        self.books = Books::default();
+        self.chain = None;
+        self.next_chain = None;
+    }
+
+    /// The end of the chain that the last run wanted to write.
+    pub const fn wanted(&self) -> Option<ChainEnd> {
+        self.next_chain
+    }
+
+    /// Carries out `works` in this transaction. May run twice: nothing is final before [`Self::keep`].
+    pub fn run(&mut self, tx: &mut Tx<'_>, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
+        self.books.go_back_wholly();
+        self.next_chain = None;
+        let chain = match self.chain {
+            Some(chain) if !self.is_shared => chain,
+            _ => {
+                let chain = store::ledger::chain_end(tx, self.writer)?;
+                self.books = Books::new(chain.next_seq);
+                chain
+            }
+        };
+        let mut run = Run::begin(tx, self, chain, works)?;
+        let outcomes = works.iter().map(|work| run.decide(work)).collect();
+        let rows = run.rows;
+        if rows.is_empty() {
+            self.next_chain = Some(chain);
+            return Ok(outcomes);
+        }
+        let (end, outcomes) = rows.write(tx, &self.books, self.writer, chain, outcomes)?;
+        self.chain = Some(chain);
+        self.next_chain = Some(end);
+        Ok(outcomes)
+    }
+}
+
+/// What is known while deciding.
+struct Run<'a> {
+    books: &'a mut Books,
+    now: Timestamp,
+    commit: i64,
+    requests: HashMap<[u8; 16], ([u8; 32], [u8; 16])>,
+    nonces: HashSet<Nonce>,
+    intents: HashMap<IntentId, IntentStatus>,
+    last_order: i64,
+    rows: Rows,
+}
+
+/// What is to be written.
+struct Rows {
+    at: Timestamp,
+    transactions: Vec<TransactionRow>,
+    digests: Vec<Sha256>,
+    orders: Vec<OrderRow>,
+    requests: Vec<(Request, [u8; 16])>,
+    nonces: Vec<Nonce>,
+    holds: Vec<(HoldRow, WalletId)>,
+    ends: Vec<(TransactionId, IntentId, HoldEnd, i64)>,
+    batches: Vec<(BatchId, u32, Arc<Vec<(u32, Problem)>>, Option<ImportId>)>,
+    payment_count: usize,
+    refusal_count: usize,
+}
+
+impl Rows {
+    fn is_empty(&self) -> bool {
+        self.transactions.is_empty() && self.ends.is_empty() && self.batches.is_empty()
+    }
+
+    fn write(
+        self,
+        tx: &mut Tx<'_>,
+        books: &Books,
+        writer: i64,
+        chain: ChainEnd,
+        mut outcomes: Vec<Outcome>,
+    ) -> Result<(ChainEnd, Vec<Outcome>), DbError> {
+        let number = chain.number + 1;
+        let commit_id = store::ledger::commit_id(writer, number);
+        let journal = books.journal();
+        let mut leaves: Vec<Sha256> = journal.iter().map(chain::transfer_leaf).collect();
+        let first_seq = chain.next_seq;
+        store::ledger::insert_transfers(tx, journal, &leaves, commit_id)?;
+        settle_hashes(&mut outcomes, first_seq, &leaves);
+        let transaction_leaves: Vec<Sha256> =
+            self.transactions.iter().zip(&self.digests).map(|(row, digest)| row.leaf(digest)).collect();
+        store::ledger::insert_transactions(tx, &self.transactions, &transaction_leaves)?;
+        leaves.extend(transaction_leaves);
+        store::ledger::insert_orders(tx, &self.orders)?;
+        store::ledger::update_accounts(tx, &books.changed_accounts())?;
+        store::requests::insert(tx, &self.requests)?;
+        store::requests::insert_nonces(tx, &self.nonces)?;
+        self.write_states(tx, commit_id)?;
+        let commit = Commit {
+            writer,
+            number,
+            first_seq,
+            transfer_count: count(journal.len()),
+            transaction_count: count(self.transactions.len()),
+            at: self.at,
+            root: chain::root(&leaves),
+        };
+        let head = commit.head(&chain.head);
+        let last_order = self.orders.last().map_or(chain.last_order, |order| order.id);
+        store::ledger::insert_commit(tx, &commit, last_order, &head)?;
+        let facts = serde_json::json!({
+            "transfers": commit.transfer_count,
+            "payments": self.payment_count,
+            "refused": self.refusal_count,
+            "head": q_core::hash::hex(&head),
+        });
+        // One row per commit and not per payment: the payments are in the journal under this head.
+        tx.audit(AuditEntry::change("ledger.commit", None, format!("commit {commit_id}")).details(facts))?;
+        let end = ChainEnd { number, next_seq: books.next_seq(), last_order, head, at: self.at };
+        Ok((end, outcomes))
+    }
+
+    /// The states of intents, holds, batches and imports that follow from the transfers.
+    fn write_states(&self, tx: &mut Tx<'_>, commit_id: i64) -> Result<(), DbError> {
+        for (hold, wallet) in &self.holds {
+            store::ledger::insert_hold(tx, hold)?;
+            let (pending, signed) = (IntentStatus::Pending, IntentStatus::Signed);
+            store::intents::advance(tx, hold.intent, pending, signed, Some(hold.transaction))?;
+            tx.emit(&events::TransactionSigned {
+                transaction_id: hold.transaction,
+                intent_id: hold.intent,
+                wallet_id: *wallet,
+                hold_expires_at: hold.expires_at,
+            })?;
+        }
+        for (transaction, intent, end, seq) in &self.ends {
+            store::ledger::end_hold(tx, *transaction, *end, *seq, commit_id)?;
+            let to = match end {
+                HoldEnd::Settled => IntentStatus::Settled,
+                HoldEnd::Voided => IntentStatus::Cancelled,
+                HoldEnd::Expired => IntentStatus::Expired,
+            };
+            store::intents::advance(tx, *intent, IntentStatus::Signed, to, None)?;
+        }
+        for (batch, item_count, refusals, import) in &self.batches {
+            let refusals = serde_json::to_string(refusals.as_ref())?;
+            store::requests::insert_batch(tx, batch.bytes(), *item_count, &refusals, commit_id)?;
+            if let Some(import) = import {
+                store::imports::execute(tx, *import, *batch)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Reads everything the commands need, in few questions.
+    fn begin(
+        tx: &mut Tx<'_>,
+        ledger: &'a mut Ledger,
+        chain: ChainEnd,
+        works: &[Work],
+    ) -> Result<Self, DbError> {
+        // The time of a writer never goes back, whatever the host's clock does.
+        let now = tx.now().max(chain.at);
+        let books = &mut ledger.books;
+        let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
+        let known = store::requests::find(tx, &keys)?;
+        let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
+        let spent = store::requests::spent(tx, &nonces)?;
+        let intents = lock_intents(tx, works)?;
+        load_holds(tx, books, works)?;
+        load_accounts(tx, books, works)?;
+        Ok(Self {
+            books,
+            now,
+            commit: store::ledger::commit_id(ledger.writer, chain.number + 1),
+            requests: known
+                .into_iter()
+                .map(|(request, answer)| (request.key, (request.fingerprint, answer)))
+                .collect(),
+            nonces: spent.into_iter().collect(),
+            intents,
+            last_order: chain.last_order,
+            rows: Rows {
+                at: now,
+                transactions: Vec::new(),
+                digests: Vec::new(),
+                orders: Vec::new(),
+                requests: Vec::new(),
+                nonces: Vec::new(),
+                holds: Vec::new(),
+                ends: Vec::new(),
+                batches: Vec::new(),
+                payment_count: 0,
+                refusal_count: 0,
+            },
+        })
+    }
+
+    fn decide(&mut self, work: &Work) -> Outcome {
+        if let Some(request) = &work.request
+            && let Some((fingerprint, answer)) = self.requests.get(&request.key)
+        {
+            return if *fingerprint == request.fingerprint {
+                Outcome::Replayed(*answer)
+            } else {
+                Outcome::Refused(Refusal::KeyReused)
+            };
+        }
+        match self.decide_new(work) {
+            Ok((done, answer)) => {
+                if let Some(request) = work.request {
+                    self.requests.insert(request.key, (request.fingerprint, answer));
+                    self.rows.requests.push((request, answer));
+                }
+                if let Some(nonce) = work.nonce {
+                    self.nonces.insert(nonce);
+                    self.rows.nonces.push(nonce);
+                }
+                Outcome::Done(done)
+            }
+            Err(refusal) => {
+                self.rows.refusal_count += 1;
+                Outcome::Refused(refusal)
+            }
+        }
+    }
+
+    fn decide_new(&mut self, work: &Work) -> Result<(Done, [u8; 16]), Refusal> {
+        if work.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
+            return Err(Refusal::Expired);
+        }
+        if work.nonce.is_some_and(|nonce| self.nonces.contains(&nonce)) {
+            return Err(Refusal::Signature(SignatureFault::NonceSpent));
+        }
+        let first_seq = self.books.next_seq();
+        let mut refusals = Vec::new();
+        let answer = match &work.action {
+            Action::Pay(item) => {
+                let applied = self.apply(item)?;
+                let order = self.order(work);
+                self.note(item, applied, &order);
+                item.id.bytes()
+            }
+            Action::Batch(batch) => {
+                refusals = self.pay_all(batch, work)?;
+                batch.id.bytes()
+            }
+            Action::Sign { intent, wallet, item, hold_until } => {
+                match self.intents.get(intent) {
+                    Some(IntentStatus::Pending) => {}
+                    Some(status) => return Err(Refusal::InvalidState(status.name())),
+                    None => return Err(Refusal::IntentNotFound),
+                }
+                let group = Group { id: item.id, legs: item.legs.clone() };
+                let applied = self.books.apply(&Command::Hold(group, *hold_until), self.now)?;
+                self.intents.insert(*intent, IntentStatus::Signed);
+                let order = self.order(work);
+                self.note(item, applied, &order);
+                let hold = HoldRow {
+                    transaction: item.id,
+                    intent: *intent,
+                    expires_at: *hold_until,
+                    end: None,
+                    end_seq: None,
+                    end_commit: None,
+                };
+                self.rows.holds.push((hold, *wallet));
+                item.id.bytes()
+            }
+            Action::End { transaction, intent, end } => {
+                let command = match end {
+                    HoldEnd::Settled => Command::Settle(*transaction),
+                    HoldEnd::Voided => Command::Void(*transaction),
+                    HoldEnd::Expired => Command::Expire(*transaction),
+                };
+                let applied = self.books.apply(&command, self.now)?;
+                self.rows.ends.push((*transaction, *intent, *end, applied.first_seq));
+                transaction.bytes()
+            }
+        };
+        // The place of the first transfer stands in for its leaf hash, which is known when all are written.
+        let settlement = (self.books.next_seq() > first_seq).then(|| placeholder(first_seq));
+        let done = Done { at: self.now, commit: self.commit, settlement, refusals: Arc::new(refusals) };
+        if let (Action::Batch(batch), refusals) = (&work.action, &done.refusals) {
+            let item_count = u32::try_from(batch.items.len()).expect("a batch has few items");
+            self.rows.batches.push((batch.id, item_count, refusals.clone(), batch.import));
+        }
+        Ok((done, answer))
+    }
+
+    fn pay_all(&mut self, batch: &Batch, work: &Work) -> Result<Vec<(u32, Problem)>, Refusal> {
+        let mark = self.books.mark();
+        let mut applied = Vec::with_capacity(batch.items.len());
+        let mut refusals: Vec<(u32, Refusal)> = Vec::new();
+        for (index, item) in (0u32..).zip(&batch.items) {
+            let outcome = match item {
+                Ok(item) => self.apply(item).map(|applied| (item, applied)),
+                Err(refusal) => Err(*refusal),
+            };
+            match outcome {
+                Ok(pair) => applied.push(pair),
+                Err(refusal) => refusals.push((index, refusal)),
+            }
+        }
+        if batch.is_atomic && !refusals.is_empty() {
+            self.books.go_back(mark);
+            applied.clear();
+            let own: HashMap<u32, Refusal> = refusals.into_iter().collect();
+            let all = 0..u32::try_from(batch.items.len()).expect("a batch has few items");
+            refusals = all.map(|at| (at, own.get(&at).copied().unwrap_or(Refusal::RolledBack))).collect();
+        }
+        if !applied.is_empty() {
+            let order = self.order(work);
+            for (item, applied) in applied {
+                self.note(item, applied, &order);
+            }
+        }
+        self.rows.refusal_count += refusals.len();
+        Ok(refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect())
+    }
+
+    fn apply(&mut self, item: &Item) -> Result<Applied, Refusal> {
+        Ok(self.books.transfer_legs(item.id, &item.legs)?)
+    }
+
+    /// Gives the order behind a work its number; (0, nothing) where nobody signed.
+    fn order(&mut self, work: &Work) -> (i64, Sha256) {
+        let Some(order) = &work.order else { return (0, NO_ORDER) };
+        self.last_order += 1;
+        let order = OrderRow { id: self.last_order, ..order.clone() };
+        let digest = order.digest();
+        self.rows.orders.push(order);
+        (self.last_order, digest)
+    }
+
+    fn note(&mut self, item: &Item, applied: Applied, order: &(i64, Sha256)) {
+        self.rows.payment_count += 1;
+        self.rows.digests.push(order.1);
+        self.rows.transactions.push(TransactionRow {
+            id: item.id,
+            kind: item.kind,
+            first_seq: applied.first_seq,
+            transfer_count: count(applied.count),
+            order: order.0,
+            intent: item.intent,
+            client_ref: item.client_ref.clone(),
+            purpose: item.purpose.clone(),
+            commit: self.commit,
+        });
+    }
+}
+
+fn count(length: usize) -> i64 {
+    i64::try_from(length).expect("a commit has few rows")
+}
+
+fn placeholder(seq: i64) -> Sha256 {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seq.to_be_bytes());
+    bytes
+}
+
+/// Puts the leaf hashes where the places of the transfers stood.
+fn settle_hashes(outcomes: &mut [Outcome], first_seq: i64, leaves: &[Sha256]) {
+    for outcome in outcomes {
+        if let Outcome::Done(Done { settlement: Some(settlement), .. }) = outcome {
+            let seq = i64::from_be_bytes(*settlement.first_chunk().expect("a digest has 32 bytes"));
+            let at = usize::try_from(seq - first_seq).expect("the transfer is of this commit");
+            *settlement = leaves[at];
+        }
+    }
+}
+
+/// Where the intents to be signed are, locked against other writers until the commit.
+fn lock_intents(tx: &mut Tx<'_>, works: &[Work]) -> Result<HashMap<IntentId, IntentStatus>, DbError> {
+    let mut intents = HashMap::new();
+    for work in works {
+        if let Action::Sign { intent, .. } = &work.action
+            && let Some(status) = store::intents::lock_status(tx, *intent)?
+        {
+            intents.insert(*intent, status);
+        }
+    }
+    Ok(intents)
+}
+
+fn load_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
+    for work in works {
+        if let Action::End { transaction, .. } = &work.action
+            && let Some(hold) = store::ledger::load_hold(tx, *transaction)?
+        {
+            books.load_hold(*transaction, hold);
+        }
+    }
+    Ok(())
+}
+
+fn load_accounts(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
+    let mut missing: Vec<AccountId> = Vec::new();
+    let mut need = |books: &Books, leg: &Leg| {
+        missing.extend([leg.debit, leg.credit].into_iter().filter(|id| books.account(*id).is_none()));
+    };
+    for work in works {
+        match &work.action {
+            Action::Pay(item) | Action::Sign { item, .. } => {
+                item.legs.iter().for_each(|leg| need(books, leg));
+            }
+            Action::Batch(batch) => {
+                let items = batch.items.iter().flatten();
+                items.flat_map(|item| &item.legs).for_each(|leg| need(books, leg));
+            }
+            Action::End { transaction, .. } => {
+                let legs = books.hold(*transaction).map(|hold| hold.legs.clone()).unwrap_or_default();
+                legs.iter().for_each(|(_, leg)| need(books, leg));
+            }
+        }
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    for account in store::ledger::lock_accounts(tx, &missing)? {
+        books.load_account(account);
+    }
+    Ok(())
+}

@@ -1,0 +1,342 @@
+//! Payments in steps: decided, signed (which holds the money), then paid, cancelled or lapsed.
+
+use q_core::{Caller, Page, PageLimit, RequestKey, Span, hash};
+use qwallet_api::{
+    CreateIntentRequest, Intent, IntentId, SignRequest, SignedIntent, Transaction, TransactionId, events,
+    signing::{self, PAYMENT_TYP, PaymentOrder},
+};
+
+use super::{
+    Service,
+    commit::{Action, Item, Outcome, Work},
+    payments::{PAYMENT_ORDER, fees, text},
+    request_of, unexpected,
+};
+use crate::{
+    domain::{
+        books::HoldEnd,
+        currency::Currency,
+        payment::{self, Facts, INTERNAL_RAIL, Refusal, Terms},
+    },
+    error::Error,
+    store::{
+        self,
+        intents::{IntentRow, IntentStatus},
+        ledger::{OrderRow, TransactionKind},
+    },
+};
+
+/// How long an intent waits when its maker does not say, in seconds.
+const EXPIRES_IN_DEFAULT: u32 = 3_600;
+
+impl Service {
+    /// Decides a payment of the caller, to be signed.
+    pub async fn create_intent(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        request: CreateIntentRequest,
+    ) -> Result<Intent, Error> {
+        let payer_did = caller.did().ok_or(Refusal::WalletNotFound)?.clone();
+        request.amount.check_form().map_err(Refusal::AmountForm)?;
+        let expires_in = request.expires_in.unwrap_or(EXPIRES_IN_DEFAULT);
+        if !(60..=86_400).contains(&expires_in) {
+            return Err(Refusal::Malformed("expiresIn").into());
+        }
+        if request.purpose.as_deref().is_some_and(|purpose| !payment::is_purpose(purpose)) {
+            return Err(Refusal::Malformed("purpose").into());
+        }
+        let wallet = request.wallet.clone().unwrap_or_else(|| payer_did.to_string());
+        let names = [wallet.as_str(), request.recipient.as_str()];
+        let mut found = self.directory.find_all(names.into_iter()).await?;
+        let recipient = found.pop().flatten();
+        let payer = found.pop().flatten().filter(|entry| entry.row.owner == payer_did);
+        let now = self.env.now();
+        let expires_at = now + Span::seconds(i64::from(expires_in));
+        let terms = Terms {
+            amount: &request.amount,
+            currency: &request.currency,
+            max_fees: None,
+            rail: INTERNAL_RAIL,
+            expires_at,
+        };
+        // Whether the signature holds is asked when it comes.
+        let plan = payment::decide(&terms, &self.facts(payer.as_deref(), recipient.as_deref(), Ok(())))?;
+        let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
+        let id = IntentId::new(&self.env);
+        let purpose = request.purpose.as_deref();
+        let row = IntentRow {
+            id,
+            wallet: payer.row.id,
+            payer: payer_did,
+            recipient: request.recipient,
+            recipient_wallet: recipient.row.id,
+            amount: request.amount,
+            currency: plan.currency.id,
+            fees: plan.fees,
+            purpose: purpose.map(|purpose| self.seal("intents", "purpose", &id.to_string(), purpose)),
+            nonce: hash::hex(&self.env.random::<16>()),
+            status: IntentStatus::Pending,
+            transaction: None,
+            created_at: now,
+            expires_at,
+        };
+        let made = self.db.write_once(key, move |tx| {
+            store::intents::insert(tx, &row)?;
+            tx.emit(&events::IntentCreated { intent_id: id, wallet_id: row.wallet, expires_at })?;
+            Ok::<_, Error>(id)
+        });
+        let id = made.await?.value;
+        self.intent(caller, id).await
+    }
+
+    /// An intent of the caller.
+    pub async fn intent(&self, caller: &Caller, id: IntentId) -> Result<Intent, Error> {
+        let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
+        let row = row.ok_or(Refusal::IntentNotFound)?;
+        let wallet = self.directory.find(&row.wallet.to_string()).await?;
+        let wallet = wallet.ok_or(Error::Inconsistent("a wallet"))?;
+        if !self.may_read(caller, &wallet) {
+            return Err(Refusal::IntentNotFound.into());
+        }
+        self.intent_of(&row, &wallet.row.reference)
+    }
+
+    /// The caller's intents, newest first.
+    pub async fn intents(
+        &self,
+        caller: &Caller,
+        status: Option<String>,
+        cursor: Option<String>,
+        limit: PageLimit,
+    ) -> Result<Page<Intent>, Error> {
+        let owner = caller.did().ok_or(Refusal::WalletNotFound)?;
+        let status = status
+            .map(|name| IntentStatus::from_name(&name).ok_or(Refusal::Malformed("status")))
+            .transpose()?;
+        let before = match cursor {
+            Some(cursor) => cursor.parse().map_err(|_| Refusal::Malformed("cursor"))?,
+            None => IntentId::from_bytes([0xff; 16]),
+        };
+        let Some(wallet) = self.directory.find(owner.as_str()).await? else {
+            return Ok(Page { items: Vec::new(), next_cursor: None });
+        };
+        let (id, rows) = (wallet.row.id, limit.rows());
+        let list = self.db.read(move |reader| store::intents::list(reader, id, status, before, rows)).await?;
+        let is_full = list.len() == usize::try_from(rows).unwrap_or(usize::MAX);
+        let next_cursor = list.last().filter(|_| is_full).map(|row| row.id.to_string());
+        let items = list.iter().map(|row| self.intent_of(row, &wallet.row.reference));
+        Ok(Page { items: items.collect::<Result<_, _>>()?, next_cursor })
+    }
+
+    /// Takes the payer's signature and holds the money.
+    pub async fn sign(&self, key: Option<&RequestKey>, request: SignRequest) -> Result<SignedIntent, Error> {
+        let id = request.intent_id;
+        let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
+        let row = row.ok_or(Refusal::IntentNotFound)?;
+        let stored = request_of(row.payer.as_str(), key);
+        let wallets = [row.wallet.to_string(), row.recipient_wallet.to_string()];
+        let mut found = self.directory.find_all(wallets.iter().map(String::as_str)).await?;
+        let (recipient, payer) = (found.pop().flatten(), found.pop().flatten());
+        let payer = payer.ok_or(Error::Inconsistent("a wallet"))?;
+        let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let input = self.intent_input(&row, &payer.row.reference, currency);
+        let signature = self.check_signature(&request.signature, PAYMENT_TYP, &input, &row.payer).await?;
+        let facts = self.facts(Some(&payer), recipient.as_deref(), signature);
+        let plan = match decide_signing(&row, &facts, currency) {
+            Ok(plan) => plan,
+            Err(refusal) => {
+                let answer = self.refusal_or_replay(stored, refusal).await?;
+                return Ok(signed(&row, TransactionId::from_bytes(answer), request.signature));
+            }
+        };
+        let transaction = TransactionId::new(&self.env);
+        let purpose = self.unseal("intents", "purpose", &id.to_string(), row.purpose.as_deref())?;
+        let work = Work {
+            request: stored,
+            nonce: None,
+            expires_at: Some(row.expires_at),
+            order: Some(OrderRow {
+                id: 0,
+                kind: PAYMENT_ORDER,
+                signer: row.payer.to_string(),
+                input: text(input),
+                signatures: request.signature.clone(),
+            }),
+            action: Action::Sign {
+                intent: id,
+                wallet: row.wallet,
+                item: Item {
+                    id: transaction,
+                    kind: TransactionKind::Payment,
+                    legs: plan,
+                    intent: Some(id),
+                    client_ref: None,
+                    purpose: purpose.map(|purpose| {
+                        self.seal("transactions", "purpose", &transaction.to_string(), &purpose)
+                    }),
+                },
+                hold_until: row.expires_at,
+            },
+        };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) => Ok(signed(&row, transaction, request.signature)),
+            Outcome::Replayed(answer) => {
+                Ok(signed(&row, TransactionId::from_bytes(answer), request.signature))
+            }
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Settles a signed payment of the caller.
+    pub async fn pay(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        transaction: TransactionId,
+    ) -> Result<Transaction, Error> {
+        let did = caller.did().ok_or(Error::TransactionNotFound)?;
+        let stored = self.stored_transaction(transaction).await?.ok_or(Error::TransactionNotFound)?;
+        let account = stored.transfers.first().map(|(transfer, _)| transfer.leg.debit);
+        let account = account.ok_or(Error::Inconsistent("a transfer"))?;
+        let wallets = self.directory.of_accounts(&[account]).await?;
+        if wallets.get(&account).is_none_or(|wallet| wallet.row.owner != *did) {
+            return Err(Error::TransactionNotFound);
+        }
+        let request = request_of(did.as_str(), key);
+        let Some(intent) = stored.row.intent else {
+            self.refusal_or_replay(request, Refusal::InvalidState("SETTLED")).await?;
+            return self.replayed_payment(transaction.bytes()).await;
+        };
+        let action = Action::End { transaction, intent, end: HoldEnd::Settled };
+        let work = Work { request, nonce: None, expires_at: None, order: None, action };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) | Outcome::Replayed(_) => self.replayed_payment(transaction.bytes()).await,
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Cancels an intent of the caller; what it held is free again.
+    pub async fn cancel_intent(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        id: IntentId,
+    ) -> Result<Intent, Error> {
+        let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
+        let did = caller.did().ok_or(Refusal::IntentNotFound)?;
+        let row = row.filter(|row| row.payer == *did).ok_or(Refusal::IntentNotFound)?;
+        let request = request_of(did.as_str(), key);
+        match (row.status, row.transaction) {
+            (IntentStatus::Pending, _) => {
+                let cancelled = self.db.write_once(key, move |tx| {
+                    let (from, to) = (IntentStatus::Pending, IntentStatus::Cancelled);
+                    if store::intents::advance(tx, id, from, to, None)? {
+                        Ok(())
+                    } else {
+                        Err(Error::NotCancellable("no longer pending"))
+                    }
+                });
+                cancelled.await?;
+            }
+            (IntentStatus::Signed, Some(transaction)) => {
+                let action = Action::End { transaction, intent: id, end: HoldEnd::Voided };
+                let work = Work { request, nonce: None, expires_at: None, order: None, action };
+                match self.executor.submit(work).await? {
+                    Outcome::Done(_) | Outcome::Replayed(_) => {}
+                    Outcome::Refused(Refusal::KeyReused) => return Err(Refusal::KeyReused.into()),
+                    Outcome::Refused(_) => return Err(Error::NotCancellable("no longer held")),
+                }
+            }
+            (status, _) if self.earlier(request).await?.is_none() => {
+                // Carried out under this key before, or refused.
+                let refused =
+                    self.db.write_once(key, move |_| Err::<(), _>(Error::NotCancellable(status.name())));
+                refused.await?;
+            }
+            _ => {}
+        }
+        self.intent(caller, id).await
+    }
+
+    fn intent_of(&self, row: &IntentRow, wallet_ref: &str) -> Result<Intent, Error> {
+        let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let next_action = match row.status {
+            IntentStatus::Pending => "sign",
+            IntentStatus::Signed => "pay",
+            IntentStatus::Settled | IntentStatus::Cancelled | IntentStatus::Expired => "none",
+        };
+        Ok(Intent {
+            intent_id: row.id,
+            status: row.status.name().to_owned(),
+            amount: row.amount.clone(),
+            currency: currency.code.to_owned(),
+            recipient: row.recipient.clone(),
+            wallet: wallet_ref.to_owned(),
+            purpose: self.unseal("intents", "purpose", &row.id.to_string(), row.purpose.as_deref())?,
+            fees: fees(currency, row.fees),
+            signing_input: text(self.intent_input(row, wallet_ref, currency)),
+            next_action: next_action.to_owned(),
+            transaction_id: row.transaction,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+        })
+    }
+
+    /// What the payer signs: rebuilt from the row, so that nothing else can be signed.
+    fn intent_input(&self, row: &IntentRow, wallet_ref: &str, currency: &Currency) -> Vec<u8> {
+        let max_fees = currency.text(row.fees.total().unwrap_or(q_core::Amount::MAX));
+        signing::signing_input(&PaymentOrder {
+            amount: row.amount.as_str(),
+            aud: self.instance.did.as_str(),
+            client_ref: None,
+            currency: currency.code,
+            expires_at: &row.expires_at.to_string(),
+            intent_id: Some(&row.id.to_string()),
+            max_fees: max_fees.as_str(),
+            nonce: &row.nonce,
+            payer: row.payer.as_str(),
+            rail: INTERNAL_RAIL,
+            recipient: &row.recipient,
+            v: 1,
+            wallet: wallet_ref,
+        })
+    }
+}
+
+/// The transfers an intent means, if it may be signed now.
+fn decide_signing(
+    row: &IntentRow,
+    facts: &Facts<'_>,
+    currency: &Currency,
+) -> Result<Vec<crate::domain::transfer::Leg>, Refusal> {
+    match row.status {
+        IntentStatus::Pending => {}
+        IntentStatus::Expired => return Err(Refusal::Expired),
+        IntentStatus::Signed | IntentStatus::Settled | IntentStatus::Cancelled => {
+            return Err(Refusal::InvalidState(row.status.name()));
+        }
+    }
+    let payer = payment::decide_order(facts, INTERNAL_RAIL, row.expires_at)?;
+    let recipient = facts.recipient.ok_or(Refusal::RecipientUnknown)?;
+    let amount = currency.read(&row.amount)?;
+    if payer.is_frozen || recipient.is_frozen {
+        return Err(Refusal::WalletFrozen);
+    }
+    let house = facts.house.iter().find(|house| house.currency == currency.id);
+    let house = house.ok_or(Refusal::CurrencyUnsupported)?;
+    let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+    let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+    // The fees of the intent and not today's: they are what was shown and signed.
+    Ok(payment::legs(debit, credit, house, amount, row.fees))
+}
+
+fn signed(row: &IntentRow, transaction: TransactionId, signature: String) -> SignedIntent {
+    SignedIntent {
+        transaction_id: transaction,
+        intent_id: row.id,
+        signature,
+        hold_expires_at: row.expires_at,
+        gas_estimate: None,
+    }
+}

@@ -1,0 +1,216 @@
+//! One payment in one step.
+
+use std::sync::Arc;
+
+use q_core::{RequestKey, Timestamp};
+use qwallet_api::{
+    Fees, Party, PaymentRequest, Transaction, TransactionId,
+    signing::{self, PAYMENT_TYP, PaymentOrder},
+};
+
+use super::{
+    Service,
+    commit::{Action, Done, Item, Outcome, Work},
+    directory::WalletEntry,
+    request_of, unexpected,
+};
+use crate::{
+    domain::{
+        currency::Currency,
+        fees::FeeAmounts,
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, Terms},
+    },
+    error::Error,
+    store::{
+        ledger::{OrderRow, TransactionKind},
+        requests::Nonce,
+    },
+};
+
+/// The number of a payment's order in the store.
+pub(super) const PAYMENT_ORDER: i64 = 0;
+
+impl Service {
+    /// Decides, holds against the books and settles one signed payment.
+    pub async fn pay_once(
+        &self,
+        key: Option<&RequestKey>,
+        payment: PaymentRequest,
+    ) -> Result<Transaction, Error> {
+        let expires_at = check_form(&payment)?;
+        let request = request_of(payment.payer.as_str(), key);
+        let (payer, recipient) = self.parties(&payment).await?;
+        let rail = payment.rail.as_deref().unwrap_or(INTERNAL_RAIL);
+        let input = signing::signing_input(&PaymentOrder {
+            amount: payment.amount.as_str(),
+            aud: self.instance.did.as_str(),
+            client_ref: Some(&payment.client_ref),
+            currency: &payment.currency,
+            expires_at: &payment.expires_at,
+            intent_id: None,
+            max_fees: payment.max_fees.as_str(),
+            nonce: &payment.nonce,
+            payer: payment.payer.as_str(),
+            rail,
+            recipient: &payment.recipient,
+            v: 1,
+            wallet: &payment.wallet,
+        });
+        let signature = self.check_signature(&payment.signature, PAYMENT_TYP, &input, &payment.payer).await?;
+        let terms = Terms {
+            amount: &payment.amount,
+            currency: &payment.currency,
+            max_fees: Some(&payment.max_fees),
+            rail,
+            expires_at,
+        };
+        let facts = self.facts(payer.as_deref(), recipient.as_deref(), signature);
+        let plan = match payment::decide(&terms, &facts) {
+            Ok(plan) => plan,
+            Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
+            Err(refusal) => {
+                return self.replayed_payment(self.refusal_or_replay(request, refusal).await?).await;
+            }
+        };
+        let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
+        let id = TransactionId::new(&self.env);
+        let purpose = payment
+            .purpose
+            .as_deref()
+            .map(|purpose| self.seal("transactions", "purpose", &id.to_string(), purpose));
+        let work = Work {
+            request,
+            nonce: Some(Nonce::of(payment.payer.as_str(), &payment.nonce, expires_at)),
+            expires_at: Some(expires_at),
+            order: Some(OrderRow {
+                id: 0,
+                kind: PAYMENT_ORDER,
+                signer: payment.payer.to_string(),
+                input: text(input),
+                signatures: payment.signature,
+            }),
+            action: Action::Pay(Item {
+                id,
+                kind: TransactionKind::Payment,
+                legs: plan.legs.clone(),
+                intent: None,
+                client_ref: Some(payment.client_ref.clone()),
+                purpose,
+            }),
+        };
+        match self.executor.submit(work).await? {
+            Outcome::Done(done) => Ok(Transaction {
+                purpose: payment.purpose,
+                client_ref: Some(payment.client_ref),
+                ..settled(id, TransactionKind::Payment, &plan, party(&payer), party(&recipient), &done)
+            }),
+            Outcome::Replayed(answer) => self.replayed_payment(answer).await,
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// The first answer of a payment that was carried out before.
+    pub(super) async fn replayed_payment(&self, answer: [u8; 16]) -> Result<Transaction, Error> {
+        self.transaction(TransactionId::from_bytes(answer), false).await?.ok_or(Error::TransactionNotFound)
+    }
+
+    /// What is known about a payment.
+    pub(super) fn facts<'a>(
+        &'a self,
+        payer: Option<&'a WalletEntry>,
+        recipient: Option<&'a WalletEntry>,
+        signature: Result<(), crate::domain::order::SignatureFault>,
+    ) -> Facts<'a> {
+        Facts {
+            now: self.env.now(),
+            payer: payer.map(|entry| &entry.accounts),
+            signature,
+            recipient: recipient.map(|entry| &entry.accounts),
+            house: self.directory.house(),
+            schedule: &self.schedule,
+        }
+    }
+
+    /// The paying wallet, if it is the payer's, and the recipient's.
+    async fn parties(
+        &self,
+        payment: &PaymentRequest,
+    ) -> Result<(Option<Arc<WalletEntry>>, Option<Arc<WalletEntry>>), Error> {
+        let names = [payment.wallet.as_str(), payment.recipient.as_str()];
+        let mut found = self.directory.find_all(names.into_iter()).await?;
+        let recipient = found.pop().flatten();
+        let payer = found.pop().flatten().filter(|entry| entry.row.owner == payment.payer);
+        Ok((payer, recipient))
+    }
+}
+
+/// Checks the form of what the domain does not look at, and reads the expiry.
+fn check_form(payment: &PaymentRequest) -> Result<Timestamp, Refusal> {
+    payment.amount.check_form().map_err(Refusal::AmountForm)?;
+    payment.max_fees.check_form().map_err(Refusal::AmountForm)?;
+    check_fields(&payment.client_ref, &payment.nonce, payment.purpose.as_deref())?;
+    payment.expires_at.parse().map_err(|_| Refusal::Malformed("expiresAt"))
+}
+
+/// Checks the texts every order has.
+pub(super) fn check_fields(client_ref: &str, nonce: &str, purpose: Option<&str>) -> Result<(), Refusal> {
+    if !payment::is_client_ref(client_ref) {
+        return Err(Refusal::Malformed("clientRef"));
+    }
+    if !payment::is_nonce(nonce) {
+        return Err(Refusal::Malformed("nonce"));
+    }
+    if purpose.is_some_and(|purpose| !payment::is_purpose(purpose)) {
+        return Err(Refusal::Malformed("purpose"));
+    }
+    Ok(())
+}
+
+/// The answer to a payment that was settled just now.
+pub(super) fn settled(
+    id: TransactionId,
+    kind: TransactionKind,
+    plan: &Plan,
+    from: Party,
+    to: Party,
+    done: &Done,
+) -> Transaction {
+    Transaction {
+        transaction_id: id,
+        r#type: kind.name().to_owned(),
+        status: "SETTLED".to_owned(),
+        amount: plan.currency.text(plan.amount),
+        currency: plan.currency.code.to_owned(),
+        fees: fees(plan.currency, plan.fees),
+        from,
+        to,
+        purpose: None,
+        client_ref: None,
+        intent_id: None,
+        created_at: done.at,
+        settled_at: Some(done.at),
+        settlement_hash: done.settlement.map(|hash| q_core::hash::hex(&hash)),
+        commit: done.commit,
+        legs: Vec::new(),
+    }
+}
+
+/// Fees on the wire.
+pub(super) fn fees(currency: &Currency, fees: FeeAmounts) -> Fees {
+    let total = fees.total().unwrap_or(q_core::Amount::MAX);
+    Fees {
+        network: currency.text(fees.network),
+        platform: currency.text(fees.platform),
+        total: currency.text(total),
+    }
+}
+
+/// A wallet as one end of a transaction.
+pub(super) fn party(entry: &WalletEntry) -> Party {
+    Party { wallet_ref: entry.row.reference.clone(), owner: Some(entry.row.owner.clone()) }
+}
+
+/// A signing input as text.
+pub(super) fn text(input: Vec<u8>) -> String {
+    String::from_utf8(input).expect("canonical JSON is UTF-8")
+}

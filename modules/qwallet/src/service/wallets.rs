@@ -1,0 +1,238 @@
+//! Opening wallets and showing them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use q_core::{Caller, Did, RequestKey, Timestamp};
+use q_db::{DbError, Tx};
+use q_pdp::{Request, Resource};
+use qwallet_api::{
+    AsOf, Balance, BalanceReport, CreateWalletRequest, Currency as WireCurrency, CurrencyList,
+    GetBalanceRequest, Quote, QuoteRequest, Wallet, WalletId, events,
+};
+
+use super::{Service, directory::WalletEntry, issuance, payments::fees};
+use crate::{
+    domain::{
+        account::{Account, AccountId, AccountKind},
+        currency::{self, Currency},
+        payment::{self, INTERNAL_RAIL, Refusal},
+        wallet_ref::WalletRef,
+    },
+    error::Error,
+    store::{self, wallets::WalletRow},
+};
+
+/// The longest label, in characters.
+const LABEL_CHARACTERS_MAX: usize = 100;
+
+/// How long a quote holds, in seconds.
+const QUOTE_TTL_SECONDS: i64 = 300;
+
+impl Service {
+    /// Opens a wallet with an account of each currency.
+    pub async fn create_wallet(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        request: CreateWalletRequest,
+    ) -> Result<Wallet, Error> {
+        let did = caller.did().ok_or(Error::NotForOthers)?;
+        let owner = request.owner.unwrap_or_else(|| did.clone());
+        if owner != *did && !self.is_operator(caller) {
+            return Err(Error::NotForOthers);
+        }
+        if request.label.as_deref().is_some_and(|label| label.chars().count() > LABEL_CHARACTERS_MAX) {
+            return Err(Refusal::Malformed("label").into());
+        }
+        let id = WalletId::new(&self.env);
+        let label = request.label.map(|label| self.seal("wallets", "label", &id.to_string(), &label));
+        let row = WalletRow {
+            id,
+            reference: WalletRef::of(id).to_string(),
+            owner,
+            label,
+            is_frozen: false,
+            created_at: self.env.now(),
+        };
+        let made = self.db.write_once(key, move |tx| open(tx, &row)).await?;
+        let entry = self.directory.find(&made.value.to_string()).await?;
+        let entry = entry.ok_or(Error::Inconsistent("a wallet"))?;
+        self.wallet_of(&entry).await
+    }
+
+    /// A wallet the caller may read.
+    pub async fn wallet(&self, caller: &Caller, name: &str) -> Result<Wallet, Error> {
+        let entry = self.readable(caller, name).await?;
+        self.wallet_of(&entry).await
+    }
+
+    /// The caller's wallets.
+    pub async fn wallets(&self, caller: &Caller) -> Result<Vec<Wallet>, Error> {
+        let Some(did) = caller.did() else { return Ok(Vec::new()) };
+        match self.directory.find(did.as_str()).await? {
+            Some(entry) => Ok(vec![self.wallet_of(&entry).await?]),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What a wallet holds, now or as it was settled at a past instant.
+    pub async fn balance(&self, caller: &Caller, request: GetBalanceRequest) -> Result<BalanceReport, Error> {
+        let entry = self.readable(caller, &request.squid_id).await?;
+        let only = request.currency.as_deref().map(issuance::currency).transpose()?;
+        let (balances, as_of) = match request.at {
+            None => self.balances_now(&entry).await?,
+            Some(at) => self.balances_at(&entry, at).await?,
+        };
+        let balances = balances
+            .into_iter()
+            .filter(|(code, _)| only.is_none_or(|currency| currency.code == code))
+            .collect();
+        let wallet_ref = entry.row.reference.clone();
+        Ok(BalanceReport { wallet_id: entry.row.id, wallet_ref, balances, as_of })
+    }
+
+    /// The currencies.
+    pub fn currencies(&self) -> CurrencyList {
+        let largest = |currency: &Currency| currency.text(q_core::Amount::MAX);
+        let items = currency::ALL.iter().zip(0..).map(|(currency, place)| WireCurrency {
+            code: currency.code.to_owned(),
+            scale: currency.scale.decimals(),
+            min: currency.text(q_core::Amount::from_units(1)),
+            // What a payment may be, not what anybody has: the largest text that the grammar reads.
+            max: if currency.scale.decimals() == 18 { largest(currency) } else { largest_text(currency) },
+            rails: vec![INTERNAL_RAIL.to_owned()],
+            iso_alias: self.iso_alias.clone().filter(|_| place == 0),
+        });
+        CurrencyList { items: items.collect() }
+    }
+
+    /// What a payment would cost.
+    pub fn quote(&self, request: &QuoteRequest) -> Result<Quote, Error> {
+        request.amount.check_form().map_err(Refusal::AmountForm)?;
+        let (currency, amount) = payment::read_amount(&request.currency, &request.amount)?;
+        let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange)?;
+        Ok(Quote {
+            amount: request.amount.clone(),
+            currency: currency.code.to_owned(),
+            fees: fees(currency, costs),
+            schedule_version: self.schedule.version,
+            estimated_time: 1,
+            valid_until: self.env.now() + q_core::Span::seconds(QUOTE_TTL_SECONDS),
+        })
+    }
+
+    /// The wallet with this name, if the caller may read it.
+    pub(super) async fn readable(&self, caller: &Caller, name: &str) -> Result<Arc<WalletEntry>, Error> {
+        let entry = self.directory.find(name).await?.filter(|entry| self.may_read(caller, entry));
+        entry.ok_or(Error::Refused(Refusal::WalletNotFound))
+    }
+
+    async fn wallet_of(&self, entry: &WalletEntry) -> Result<Wallet, Error> {
+        let (balances, _) = self.balances_now(entry).await?;
+        let row = &entry.row;
+        Ok(Wallet {
+            wallet_id: row.id,
+            wallet_ref: row.reference.clone(),
+            owner: row.owner.clone(),
+            label: self.unseal("wallets", "label", &row.id.to_string(), row.label.as_deref())?,
+            status: if row.is_frozen { "FROZEN" } else { "ACTIVE" }.to_owned(),
+            balances,
+            rails: vec![INTERNAL_RAIL.to_owned()],
+            created_at: row.created_at,
+        })
+    }
+
+    async fn balances_now(&self, entry: &WalletEntry) -> Result<(BTreeMap<String, Balance>, AsOf), Error> {
+        let id = entry.row.id;
+        let read = self.db.read(move |reader| {
+            let accounts = store::ledger::accounts_of(reader, id)?;
+            Ok::<_, DbError>((accounts, store::ledger::last_commit(reader)?))
+        });
+        let (accounts, (commit, time)) = read.await?;
+        let balances = accounts.iter().filter_map(|account| {
+            let currency = Currency::by_id(account.currency)?;
+            Some((currency.code.to_owned(), balance(account, currency)))
+        });
+        Ok((balances.collect(), AsOf { commit, time }))
+    }
+
+    async fn balances_at(
+        &self,
+        entry: &WalletEntry,
+        at: Timestamp,
+    ) -> Result<(BTreeMap<String, Balance>, AsOf), Error> {
+        self.catch_up().await?;
+        let id = entry.row.id;
+        let read = self.db.read(move |reader| {
+            let accounts = store::ledger::accounts_of(reader, id)?;
+            let mut past = Vec::new();
+            for account in accounts {
+                past.push((account.currency, store::history::balance_at(reader, &account, at)?));
+            }
+            Ok::<_, DbError>((past, store::ledger::last_commit_at(reader, at)?))
+        });
+        let (past, (commit, time)) = read.await?;
+        let balances = past.into_iter().filter_map(|(currency, posted)| {
+            let currency = Currency::by_id(currency)?;
+            let posted = posted.display(currency.scale);
+            let nothing = currency.text(q_core::Amount::ZERO);
+            let balance = Balance {
+                available: posted.clone().into(),
+                posted: posted.into(),
+                pending_out: nothing.clone(),
+                pending_in: nothing.clone(),
+                credit_limit: nothing,
+            };
+            Some((currency.code.to_owned(), balance))
+        });
+        Ok((balances.collect(), AsOf { commit, time }))
+    }
+
+    fn is_operator(&self, caller: &Caller) -> bool {
+        let Some(did) = caller.did() else { return false };
+        let resource = Resource::instance(&self.instance.did).to_string();
+        let request = Request {
+            principal: did,
+            action: "admin",
+            resource: &resource,
+            owner: Some(&self.instance.did),
+            now: self.env.now(),
+        };
+        self.pdp.decide(&request).allowed
+    }
+}
+
+fn balance(account: &Account, currency: &Currency) -> Balance {
+    let pending = |total: q_core::Total| currency.text(q_core::Amount::from_units(total.units()));
+    Balance {
+        available: account.available().display(currency.scale).into(),
+        posted: account.posted().display(currency.scale).into(),
+        pending_out: pending(account.debits_pending),
+        pending_in: pending(account.credits_pending),
+        credit_limit: currency.text(account.credit_limit),
+    }
+}
+
+/// The largest amount of a currency with few decimals: 21 digits before the point.
+fn largest_text(currency: &Currency) -> q_core::AmountText {
+    let units = 10u128.pow(21) * currency.scale.units_per_whole() - 1;
+    currency.text(q_core::Amount::from_units(units))
+}
+
+/// Adds the wallet and its accounts.
+fn open(tx: &mut Tx<'_>, row: &WalletRow) -> Result<WalletId, Error> {
+    let owner: &Did = &row.owner;
+    if store::wallets::find_by_owner(tx, owner)?.is_some() {
+        return Err(Error::WalletExists);
+    }
+    store::wallets::insert(tx, row)?;
+    let mut last = store::ledger::last_account(tx)?;
+    for currency in &currency::ALL {
+        last += 1;
+        let account = Account::new(AccountId(last), currency.id, AccountKind::Wallet);
+        store::ledger::insert_account(tx, &account, Some(row.id))?;
+    }
+    tx.emit(&events::WalletCreated { wallet_id: row.id, wallet_ref: row.reference.clone() })?;
+    tx.audit(q_core::AuditEntry::change("wallet.create", Some(owner), row.id))?;
+    Ok(row.id)
+}

@@ -1,0 +1,194 @@
+//! Intents: payments that were decided and perhaps not yet signed.
+
+use q_core::{Amount, AmountText, Did, Timestamp};
+use q_db::{DbError, Reader, Row, Tx, params};
+use qwallet_api::{IntentId, TransactionId, WalletId};
+
+use crate::domain::{currency::CurrencyId, fees::FeeAmounts};
+
+/// Where an intent is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntentStatus {
+    /// Waits for a signature.
+    Pending,
+    /// Signed; its amount is held.
+    Signed,
+    /// Paid.
+    Settled,
+    /// Cancelled by the payer.
+    Cancelled,
+    /// Lapsed.
+    Expired,
+}
+
+impl IntentStatus {
+    const ALL: [Self; 5] = [Self::Pending, Self::Signed, Self::Settled, Self::Cancelled, Self::Expired];
+
+    /// The number in the store.
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Pending => 0,
+            Self::Signed => 1,
+            Self::Settled => 2,
+            Self::Cancelled => 3,
+            Self::Expired => 4,
+        }
+    }
+
+    /// The status with this number.
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.code() == code)
+    }
+
+    /// The status with this name on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.name() == name)
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Signed => "SIGNED",
+            Self::Settled => "SETTLED",
+            Self::Cancelled => "CANCELLED",
+            Self::Expired => "EXPIRED",
+        }
+    }
+}
+
+/// A row of `intents`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntentRow {
+    /// Its id.
+    pub id: IntentId,
+    /// The paying wallet.
+    pub wallet: WalletId,
+    /// Its owner.
+    pub payer: Did,
+    /// The recipient as it was named, which is what is signed.
+    pub recipient: String,
+    /// The recipient's wallet.
+    pub recipient_wallet: WalletId,
+    /// What the recipient is to get, as it was written.
+    pub amount: AmountText,
+    /// The currency.
+    pub currency: CurrencyId,
+    /// What it costs on top.
+    pub fees: FeeAmounts,
+    /// What it is for, sealed.
+    pub purpose: Option<Vec<u8>>,
+    /// The nonce of its signing input.
+    pub nonce: String,
+    /// Where it is.
+    pub status: IntentStatus,
+    /// The transaction, once signed.
+    pub transaction: Option<TransactionId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+}
+
+const COLUMNS: &str = "id, wallet, payer, recipient, recipient_wallet, amount, currency, platform_fee, network_fee, \
+     purpose, nonce, status, transaction_id, created_at, expires_at";
+
+fn intent(row: &Row) -> Result<IntentRow, DbError> {
+    let status = IntentStatus::from_code(row.try_get(11)?);
+    Ok(IntentRow {
+        id: IntentId::from_bytes(row.try_get(0)?),
+        wallet: WalletId::from_bytes(row.try_get(1)?),
+        payer: row.try_get(2)?,
+        recipient: row.try_get(3)?,
+        recipient_wallet: WalletId::from_bytes(row.try_get(4)?),
+        amount: AmountText::Text(row.try_get(5)?),
+        currency: CurrencyId(row.try_get(6)?),
+        fees: FeeAmounts {
+            platform: Amount::from_bytes(row.try_get(7)?),
+            network: Amount::from_bytes(row.try_get(8)?),
+        },
+        purpose: row.try_get(9)?,
+        nonce: row.try_get(10)?,
+        status: status.ok_or(DbError::BadRow { column: 11, expected: "a status of an intent" })?,
+        transaction: row.try_get::<Option<[u8; 16]>>(12)?.map(TransactionId::from_bytes),
+        created_at: row.try_get(13)?,
+        expires_at: row.try_get(14)?,
+    })
+}
+
+/// Adds an intent.
+pub fn insert(tx: &mut Tx<'_>, intent: &IntentRow) -> Result<(), DbError> {
+    let row = params![
+        intent.id.bytes(),
+        intent.wallet.bytes(),
+        &intent.payer,
+        &intent.recipient,
+        intent.recipient_wallet.bytes(),
+        intent.amount.as_str(),
+        intent.currency.0,
+        intent.fees.platform.to_bytes(),
+        intent.fees.network.to_bytes(),
+        intent.purpose.as_deref(),
+        &intent.nonce,
+        intent.status.code(),
+        intent.transaction.map(TransactionId::bytes),
+        intent.created_at,
+        intent.expires_at,
+    ];
+    let sql = format!(
+        "INSERT INTO intents ({COLUMNS}) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+    );
+    tx.execute(&sql, row)?;
+    Ok(())
+}
+
+/// The intent, if it exists.
+pub fn find(reader: &mut Reader<'_>, id: IntentId) -> Result<Option<IntentRow>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM intents WHERE id = $1");
+    reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(intent).transpose()
+}
+
+/// Where an intent is, locked against other writers until the commit.
+pub fn lock_status(tx: &mut Tx<'_>, id: IntentId) -> Result<Option<IntentStatus>, DbError> {
+    let rows = tx.query_for_update("SELECT status FROM intents WHERE id = $1", params![id.bytes()])?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let status = IntentStatus::from_code(row.try_get(0)?);
+    Ok(Some(status.ok_or(DbError::BadRow { column: 0, expected: "a status of an intent" })?))
+}
+
+/// The intents of a payer made before `before`, newest first.
+pub fn list(
+    reader: &mut Reader<'_>,
+    wallet: WalletId,
+    status: Option<IntentStatus>,
+    before: IntentId,
+    count: u32,
+) -> Result<Vec<IntentRow>, DbError> {
+    let status = status.map_or(-1, IntentStatus::code);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM intents WHERE wallet = $1 AND id < $2 AND (CAST($3 AS BIGINT) = -1 OR status = $3) \
+         ORDER BY id DESC LIMIT $4"
+    );
+    let rows = reader.query(&sql, params![wallet.bytes(), before.bytes(), status, count])?;
+    rows.iter().map(intent).collect()
+}
+
+/// Changes where an intent is, if it is still `from`; answers whether it was.
+pub fn advance(
+    tx: &mut Tx<'_>,
+    id: IntentId,
+    from: IntentStatus,
+    to: IntentStatus,
+    transaction: Option<TransactionId>,
+) -> Result<bool, DbError> {
+    let row = params![to.code(), transaction.map(TransactionId::bytes), id.bytes(), from.code()];
+    let sql = "UPDATE intents SET status = $1, transaction_id = COALESCE($2, transaction_id) \
+               WHERE id = $3 AND status = $4";
+    Ok(tx.execute(sql, row)? == 1)
+}
+
+/// Lets pending intents lapse whose time is over; answers how many.
+pub fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
+    tx.execute("UPDATE intents SET status = 4 WHERE status = 0 AND expires_at <= $1", params![now])
+}

@@ -1,0 +1,749 @@
+//! Accounts, the journal, transactions, orders, holds and commits.
+
+use q_core::{Amount, SignedAmount, Timestamp, Total, hash::Sha256};
+use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
+use qwallet_api::{IntentId, TransactionId, WalletId};
+
+use super::in_lists;
+use crate::domain::{
+    account::{Account, AccountId, AccountKind},
+    books::{Hold, HoldEnd},
+    chain::Commit,
+    currency::CurrencyId,
+    transfer::{Leg, Phase, Purpose, Transfer},
+};
+
+/// How far apart the journals of two writers begin: each has its own places and commits.
+pub const WRITER_SPAN: i64 = 1 << 44;
+
+/// What a transaction was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionKind {
+    /// One wallet paid another.
+    Payment,
+    /// Money was issued or withdrawn under two signatures.
+    Issuance,
+    /// The faucet of a demonstration gave test money.
+    Faucet,
+}
+
+impl TransactionKind {
+    /// The number in the store.
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Payment => 0,
+            Self::Issuance => 1,
+            Self::Faucet => 2,
+        }
+    }
+
+    /// The kind with this number.
+    pub const fn from_code(code: i64) -> Option<Self> {
+        match code {
+            0 => Some(Self::Payment),
+            1 => Some(Self::Issuance),
+            2 => Some(Self::Faucet),
+            _ => None,
+        }
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Payment => "payment",
+            Self::Issuance => "issuance",
+            Self::Faucet => "faucet",
+        }
+    }
+}
+
+/// A row of `transactions`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionRow {
+    /// Its id.
+    pub id: TransactionId,
+    /// What it was for.
+    pub kind: TransactionKind,
+    /// Its first transfer; the others follow.
+    pub first_seq: i64,
+    /// How many transfers it began with.
+    pub transfer_count: i64,
+    /// The order behind it; 0 where nobody signed (the faucet).
+    pub order: i64,
+    /// The intent it fulfils.
+    pub intent: Option<IntentId>,
+    /// The payer's reference.
+    pub client_ref: Option<String>,
+    /// What it is for, sealed.
+    pub purpose: Option<Vec<u8>>,
+    /// The commit that wrote it.
+    pub commit: i64,
+}
+
+impl TransactionRow {
+    /// The leaf hash under its commit's root; it covers the digest of the order behind it.
+    pub fn leaf(&self, order_digest: &Sha256) -> Sha256 {
+        let text = |text: Option<&[u8]>| {
+            // The length first, so that no two rows share one spelling; none is not empty.
+            let length = text.map_or(0, |text| i64::try_from(text.len()).unwrap_or(i64::MAX) + 1);
+            (length.to_be_bytes(), text.unwrap_or_default().to_vec())
+        };
+        let (client_ref_length, client_ref) = text(self.client_ref.as_deref().map(str::as_bytes));
+        let (purpose_length, purpose) = text(self.purpose.as_deref());
+        q_core::hash::sha256_of(&[
+            b"\0q-transaction/1",
+            &self.id.bytes(),
+            &self.kind.code().to_be_bytes(),
+            &self.first_seq.to_be_bytes(),
+            &self.transfer_count.to_be_bytes(),
+            order_digest,
+            &self.intent.map_or([0; 16], IntentId::bytes),
+            &client_ref_length,
+            &client_ref,
+            &purpose_length,
+            &purpose,
+        ])
+    }
+}
+
+/// A row of `orders`: the permission behind transactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderRow {
+    /// Its number; 0 until it is given one.
+    pub id: i64,
+    /// `payment`, `batch`, `import` or `issuance`, as a number.
+    pub kind: i64,
+    /// Who signed; several are separated by spaces.
+    pub signer: String,
+    /// The signing input.
+    pub input: String,
+    /// The compact JWS, several separated by spaces.
+    pub signatures: String,
+}
+
+impl OrderRow {
+    /// The hash that a transaction's leaf covers.
+    pub fn digest(&self) -> Sha256 {
+        let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
+        q_core::hash::sha256_of(&[
+            b"q-order/1",
+            &self.kind.to_be_bytes(),
+            &length(&self.signer),
+            self.signer.as_bytes(),
+            &length(&self.input),
+            self.input.as_bytes(),
+            self.signatures.as_bytes(),
+        ])
+    }
+}
+
+/// The digest that stands for "nobody signed".
+pub const NO_ORDER: Sha256 = [0; 32];
+
+/// A row of `holds`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HoldRow {
+    /// The held transaction.
+    pub transaction: TransactionId,
+    /// The intent it fulfils.
+    pub intent: IntentId,
+    /// When it lapses.
+    pub expires_at: Timestamp,
+    /// How it ended.
+    pub end: Option<HoldEnd>,
+    /// The first transfer that ended it.
+    pub end_seq: Option<i64>,
+    /// The commit that ended it.
+    pub end_commit: Option<i64>,
+}
+
+/// The end of a writer's chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainEnd {
+    /// The number of its last commit; 0 before the first.
+    pub number: i64,
+    /// The place of the next transfer.
+    pub next_seq: i64,
+    /// The number of its last order.
+    pub last_order: i64,
+    /// Its head.
+    pub head: Sha256,
+    /// When.
+    pub at: Timestamp,
+}
+
+const ACCOUNT_COLUMNS: &str = "id, currency, kind, is_frozen, credits_posted, debits_posted, credits_pending, \
+     debits_pending, credit_limit, version";
+
+const TRANSFER_COLUMNS: &str = "seq, transaction_id, debit, credit, amount, purpose, phase, pending_of, \
+     debit_version, debit_balance, credit_version, credit_balance";
+
+const TRANSACTION_COLUMNS: &str =
+    "id, kind, first_seq, transfer_count, order_id, intent, client_ref, purpose, commit_id";
+
+const fn bad(column: usize, expected: &'static str) -> DbError {
+    DbError::BadRow { column, expected }
+}
+
+fn total(row: &Row, column: usize) -> Result<Total, DbError> {
+    Ok(Total::from_bytes(row.try_get(column)?))
+}
+
+fn account(row: &Row) -> Result<Account, DbError> {
+    Ok(Account {
+        id: AccountId(row.try_get(0)?),
+        currency: CurrencyId(row.try_get(1)?),
+        kind: AccountKind::from_code(row.try_get(2)?).ok_or(bad(2, "a kind of account"))?,
+        is_frozen: row.try_get(3)?,
+        credits_posted: total(row, 4)?,
+        debits_posted: total(row, 5)?,
+        credits_pending: total(row, 6)?,
+        debits_pending: total(row, 7)?,
+        credit_limit: Amount::from_bytes(row.try_get(8)?),
+        version: row.try_get(9)?,
+    })
+}
+
+fn transfer(row: &Row) -> Result<Transfer, DbError> {
+    let balance = |column| {
+        let bytes: Vec<u8> = row.try_get(column)?;
+        SignedAmount::from_bytes(&bytes).ok_or(bad(column, "a balance"))
+    };
+    Ok(Transfer {
+        seq: row.try_get(0)?,
+        transaction: TransactionId::from_bytes(row.try_get(1)?),
+        leg: Leg {
+            debit: AccountId(row.try_get(2)?),
+            credit: AccountId(row.try_get(3)?),
+            amount: Amount::from_bytes(row.try_get(4)?),
+            purpose: Purpose::from_code(row.try_get(5)?).ok_or(bad(5, "a purpose"))?,
+        },
+        phase: Phase::from_code(row.try_get(6)?).ok_or(bad(6, "a phase"))?,
+        pending_of: row.try_get(7)?,
+        debit_version: row.try_get(8)?,
+        debit_balance: balance(9)?,
+        credit_version: row.try_get(10)?,
+        credit_balance: balance(11)?,
+    })
+}
+
+fn transaction(row: &Row) -> Result<TransactionRow, DbError> {
+    Ok(TransactionRow {
+        id: TransactionId::from_bytes(row.try_get(0)?),
+        kind: TransactionKind::from_code(row.try_get(1)?).ok_or(bad(1, "a kind of transaction"))?,
+        first_seq: row.try_get(2)?,
+        transfer_count: row.try_get(3)?,
+        order: row.try_get(4)?,
+        intent: row.try_get::<Option<[u8; 16]>>(5)?.map(IntentId::from_bytes),
+        client_ref: row.try_get(6)?,
+        purpose: row.try_get(7)?,
+        commit: row.try_get(8)?,
+    })
+}
+
+const fn hold_end_code(end: HoldEnd) -> i64 {
+    match end {
+        HoldEnd::Settled => 0,
+        HoldEnd::Voided => 1,
+        HoldEnd::Expired => 2,
+    }
+}
+
+const fn hold_end(code: i64) -> Option<HoldEnd> {
+    match code {
+        0 => Some(HoldEnd::Settled),
+        1 => Some(HoldEnd::Voided),
+        2 => Some(HoldEnd::Expired),
+        _ => None,
+    }
+}
+
+fn hold(row: &Row) -> Result<HoldRow, DbError> {
+    let end: Option<i64> = row.try_get(3)?;
+    Ok(HoldRow {
+        transaction: TransactionId::from_bytes(row.try_get(0)?),
+        intent: IntentId::from_bytes(row.try_get(1)?),
+        expires_at: row.try_get(2)?,
+        end: end.map(|code| hold_end(code).ok_or(bad(3, "how a hold ended"))).transpose()?,
+        end_seq: row.try_get(4)?,
+        end_commit: row.try_get(5)?,
+    })
+}
+
+/// Adds an account.
+pub fn insert_account(tx: &mut Tx<'_>, account: &Account, wallet: Option<WalletId>) -> Result<(), DbError> {
+    let row = params![
+        account.id.0,
+        account.currency.0,
+        account.kind.code(),
+        account.is_frozen,
+        account.credits_posted.to_bytes(),
+        account.debits_posted.to_bytes(),
+        account.credits_pending.to_bytes(),
+        account.debits_pending.to_bytes(),
+        account.credit_limit.to_bytes(),
+        account.version,
+        wallet.map(WalletId::bytes),
+    ];
+    let sql = format!(
+        "INSERT INTO accounts ({ACCOUNT_COLUMNS}, wallet) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    );
+    tx.execute(&sql, row)?;
+    Ok(())
+}
+
+/// The largest account number in use.
+pub fn last_account(reader: &mut Reader<'_>) -> Result<i64, DbError> {
+    reader.query_one("SELECT COALESCE(MAX(id), 0) FROM accounts", params![])?.try_get(0)
+}
+
+/// The accounts with these numbers, locked against other writers until the commit.
+pub fn lock_accounts(tx: &mut Tx<'_>, ids: &[AccountId]) -> Result<Vec<Account>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| Value::Integer(id.0)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE id IN ({places}) ORDER BY id");
+        tx.query_for_update(&sql, keys)
+    })?;
+    rows.iter().map(account).collect()
+}
+
+/// The accounts of a wallet, by number.
+pub fn accounts_of(reader: &mut Reader<'_>, wallet: WalletId) -> Result<Vec<Account>, DbError> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE wallet = $1 ORDER BY id");
+    reader.query(&sql, params![wallet.bytes()])?.iter().map(account).collect()
+}
+
+/// The accounts that are not a wallet's, by number.
+pub fn house_accounts(reader: &mut Reader<'_>) -> Result<Vec<Account>, DbError> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE wallet IS NULL ORDER BY id");
+    reader.query(&sql, params![])?.iter().map(account).collect()
+}
+
+/// Calls `each` with every account and its wallet, by number.
+pub fn for_each_account(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(Result<(Account, Option<WalletId>), DbError>) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts ORDER BY id");
+    reader.for_each(&sql, params![], |row| {
+        let wallet = row.try_get::<Option<[u8; 16]>>(10);
+        each(account(&row).and_then(|account| Ok((account, wallet?.map(WalletId::from_bytes)))))
+    })
+}
+
+/// Writes the sums of changed accounts, each once.
+pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account]) -> Result<(), DbError> {
+    const KEYS: [Column; 1] = [Column::integer("id")];
+    const SETS: [Column; 5] = [
+        Column::bytes("credits_posted"),
+        Column::bytes("debits_posted"),
+        Column::bytes("credits_pending"),
+        Column::bytes("debits_pending"),
+        Column::integer("version"),
+    ];
+    let rows: Vec<[Value; 6]> = accounts
+        .iter()
+        .map(|account| {
+            [
+                account.id.0.into(),
+                account.credits_posted.to_bytes().into(),
+                account.debits_posted.to_bytes().into(),
+                account.credits_pending.to_bytes().into(),
+                account.debits_pending.to_bytes().into(),
+                account.version.into(),
+            ]
+        })
+        .collect();
+    tx.update_many("accounts", &KEYS, &SETS, &rows)?;
+    Ok(())
+}
+
+/// Appends transfers with their leaf hashes.
+pub fn insert_transfers(
+    tx: &mut Tx<'_>,
+    transfers: &[Transfer],
+    leaves: &[Sha256],
+    commit: i64,
+) -> Result<(), DbError> {
+    const COLUMNS: [Column; 14] = [
+        Column::integer("seq"),
+        Column::bytes("transaction_id"),
+        Column::integer("debit"),
+        Column::integer("credit"),
+        Column::bytes("amount"),
+        Column::integer("purpose"),
+        Column::integer("phase"),
+        Column::integer("pending_of"),
+        Column::integer("debit_version"),
+        Column::bytes("debit_balance"),
+        Column::integer("credit_version"),
+        Column::bytes("credit_balance"),
+        Column::integer("commit_id"),
+        Column::bytes("leaf"),
+    ];
+    let rows: Vec<[Value; 14]> = transfers
+        .iter()
+        .zip(leaves)
+        .map(|(transfer, leaf)| {
+            [
+                transfer.seq.into(),
+                transfer.transaction.bytes().into(),
+                transfer.leg.debit.0.into(),
+                transfer.leg.credit.0.into(),
+                transfer.leg.amount.to_bytes().into(),
+                transfer.leg.purpose.code().into(),
+                transfer.phase.code().into(),
+                transfer.pending_of.into(),
+                transfer.debit_version.into(),
+                transfer.debit_balance.to_bytes().into(),
+                transfer.credit_version.into(),
+                transfer.credit_balance.to_bytes().into(),
+                commit.into(),
+                leaf.into(),
+            ]
+        })
+        .collect();
+    tx.insert_many("transfers", &COLUMNS, &rows)?;
+    Ok(())
+}
+
+/// The transfers from `first` on, at most `count`, in order.
+pub fn transfers_from(reader: &mut Reader<'_>, first: i64, count: i64) -> Result<Vec<Transfer>, DbError> {
+    let sql = format!("SELECT {TRANSFER_COLUMNS} FROM transfers WHERE seq >= $1 AND seq < $2 ORDER BY seq");
+    reader.query(&sql, params![first, first.saturating_add(count)])?.iter().map(transfer).collect()
+}
+
+/// The leaf hashes of the transfers from `first` on.
+pub fn leaves_from(reader: &mut Reader<'_>, first: i64, count: i64) -> Result<Vec<Sha256>, DbError> {
+    let sql = "SELECT leaf FROM transfers WHERE seq >= $1 AND seq < $2 ORDER BY seq";
+    let rows = reader.query(sql, params![first, first.saturating_add(count)])?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// The transfers from `first` up to and without `end`, each with its commit and stored leaf hash.
+///
+/// A row that cannot be read is handed over as its place and the error.
+#[expect(clippy::type_complexity, reason = "a row or what is wrong with it, beside its place")]
+pub fn stored_transfers(
+    reader: &mut Reader<'_>,
+    first: i64,
+    end: i64,
+) -> Result<Vec<(i64, Result<(Transfer, i64, Sha256), DbError>)>, DbError> {
+    let sql = format!(
+        "SELECT {TRANSFER_COLUMNS}, commit_id, leaf FROM transfers WHERE seq >= $1 AND seq < $2 ORDER BY seq"
+    );
+    let rows = reader.query(&sql, params![first, end])?;
+    rows.iter()
+        .map(|row| {
+            let whole = transfer(row).and_then(|transfer| Ok((transfer, row.try_get(12)?, row.try_get(13)?)));
+            Ok((row.try_get(0)?, whole))
+        })
+        .collect()
+}
+
+/// How many transfers there are.
+pub fn transfer_count(reader: &mut Reader<'_>) -> Result<i64, DbError> {
+    reader.query_one("SELECT COUNT(*) FROM transfers", params![])?.try_get(0)
+}
+
+/// Appends transactions with their leaf hashes.
+pub fn insert_transactions(
+    tx: &mut Tx<'_>,
+    transactions: &[TransactionRow],
+    leaves: &[Sha256],
+) -> Result<(), DbError> {
+    const COLUMNS: [Column; 10] = [
+        Column::bytes("id"),
+        Column::integer("kind"),
+        Column::integer("first_seq"),
+        Column::integer("transfer_count"),
+        Column::integer("order_id"),
+        Column::bytes("intent"),
+        Column::text("client_ref"),
+        Column::bytes("purpose"),
+        Column::integer("commit_id"),
+        Column::bytes("leaf"),
+    ];
+    let rows: Vec<[Value; 10]> = transactions
+        .iter()
+        .zip(leaves)
+        .map(|(row, leaf)| {
+            [
+                row.id.bytes().into(),
+                row.kind.code().into(),
+                row.first_seq.into(),
+                row.transfer_count.into(),
+                row.order.into(),
+                row.intent.map(IntentId::bytes).into(),
+                row.client_ref.as_deref().into(),
+                row.purpose.as_deref().into(),
+                row.commit.into(),
+                leaf.into(),
+            ]
+        })
+        .collect();
+    tx.insert_many("transactions", &COLUMNS, &rows)?;
+    Ok(())
+}
+
+/// The transaction, if it exists.
+pub fn find_transaction(
+    reader: &mut Reader<'_>,
+    id: TransactionId,
+) -> Result<Option<TransactionRow>, DbError> {
+    let sql = format!("SELECT {TRANSACTION_COLUMNS} FROM transactions WHERE id = $1");
+    reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(transaction).transpose()
+}
+
+/// The transactions with these ids and their stored leaf hashes, in no particular order.
+pub fn transactions(
+    reader: &mut Reader<'_>,
+    ids: &[TransactionId],
+) -> Result<Vec<(TransactionRow, Sha256)>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| id.bytes().into()).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!("SELECT {TRANSACTION_COLUMNS}, leaf FROM transactions WHERE id IN ({places})");
+        reader.query(&sql, keys)
+    })?;
+    rows.iter().map(|row| Ok((transaction(row)?, row.try_get(9)?))).collect()
+}
+
+/// How many transactions there are.
+pub fn transaction_count(reader: &mut Reader<'_>) -> Result<i64, DbError> {
+    reader.query_one("SELECT COUNT(*) FROM transactions", params![])?.try_get(0)
+}
+
+/// Appends an order.
+pub fn insert_orders(tx: &mut Tx<'_>, orders: &[OrderRow]) -> Result<(), DbError> {
+    const COLUMNS: [Column; 6] = [
+        Column::integer("id"),
+        Column::integer("kind"),
+        Column::text("signer"),
+        Column::text("input"),
+        Column::text("signatures"),
+        Column::bytes("digest"),
+    ];
+    let rows: Vec<[Value; 6]> = orders
+        .iter()
+        .map(|order| {
+            [
+                order.id.into(),
+                order.kind.into(),
+                order.signer.as_str().into(),
+                order.input.as_str().into(),
+                order.signatures.as_str().into(),
+                order.digest().into(),
+            ]
+        })
+        .collect();
+    tx.insert_many("orders", &COLUMNS, &rows)?;
+    Ok(())
+}
+
+/// The stored digests of these orders.
+pub fn order_digests(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, Sha256)>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| Value::Integer(*id)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        reader.query(&format!("SELECT id, digest FROM orders WHERE id IN ({places})"), keys)
+    })?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// Calls `each` with every order and its stored digest, by number.
+pub fn for_each_order(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(OrderRow, Sha256) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let sql = "SELECT id, kind, signer, input, signatures, digest FROM orders ORDER BY id";
+    reader.for_each(sql, params![], |row| {
+        let order = OrderRow {
+            id: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            signer: row.try_get(2)?,
+            input: row.try_get(3)?,
+            signatures: row.try_get(4)?,
+        };
+        each(order, row.try_get(5)?)
+    })
+}
+
+/// The end of the writer's chain.
+pub fn chain_end(reader: &mut Reader<'_>, writer: i64) -> Result<ChainEnd, DbError> {
+    let base = (writer - 1) * WRITER_SPAN;
+    let sql = "SELECT number, first_seq + transfer_count, last_order, head, at FROM commits \
+               WHERE id > $1 AND id <= $2 ORDER BY id DESC LIMIT 1";
+    let Some(row) = reader.query_opt(sql, params![base, base + WRITER_SPAN])? else {
+        let head = crate::domain::chain::GENESIS;
+        return Ok(ChainEnd {
+            number: 0,
+            next_seq: base + 1,
+            last_order: base,
+            head,
+            at: Timestamp::default(),
+        });
+    };
+    Ok(ChainEnd {
+        number: row.try_get(0)?,
+        next_seq: row.try_get(1)?,
+        last_order: row.try_get(2)?,
+        head: row.try_get(3)?,
+        at: row.try_get(4)?,
+    })
+}
+
+/// The number under which a writer's commit is stored.
+pub const fn commit_id(writer: i64, number: i64) -> i64 {
+    (writer - 1) * WRITER_SPAN + number
+}
+
+/// Appends a commit.
+pub fn insert_commit(
+    tx: &mut Tx<'_>,
+    commit: &Commit,
+    last_order: i64,
+    head: &Sha256,
+) -> Result<(), DbError> {
+    let row = params![
+        commit_id(commit.writer, commit.number),
+        commit.writer,
+        commit.number,
+        commit.first_seq,
+        commit.transfer_count,
+        commit.transaction_count,
+        last_order,
+        commit.at,
+        commit.root,
+        head,
+    ];
+    tx.execute(
+        "INSERT INTO commits (id, writer, number, first_seq, transfer_count, transaction_count, last_order, at, \
+         root, head) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        row,
+    )?;
+    Ok(())
+}
+
+/// Calls `each` with every commit and its stored head, in the order of each chain.
+pub fn for_each_commit(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(i64, Commit, Sha256) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let sql = "SELECT id, writer, number, first_seq, transfer_count, transaction_count, at, root, head \
+               FROM commits ORDER BY id";
+    reader.for_each(sql, params![], |row| {
+        let commit = Commit {
+            writer: row.try_get(1)?,
+            number: row.try_get(2)?,
+            first_seq: row.try_get(3)?,
+            transfer_count: row.try_get(4)?,
+            transaction_count: row.try_get(5)?,
+            at: row.try_get(6)?,
+            root: row.try_get(7)?,
+        };
+        each(row.try_get(0)?, commit, row.try_get(8)?)
+    })
+}
+
+/// The instants of these commits.
+pub fn commit_times(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, Timestamp)>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| Value::Integer(*id)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        reader.query(&format!("SELECT id, at FROM commits WHERE id IN ({places})"), keys)
+    })?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// The newest commit of any writer, and its instant.
+pub fn last_commit(reader: &mut Reader<'_>) -> Result<(i64, Timestamp), DbError> {
+    let row = reader.query_opt("SELECT id, at FROM commits ORDER BY id DESC LIMIT 1", params![])?;
+    row.map_or(Ok((0, Timestamp::default())), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+}
+
+/// Adds holds.
+pub fn insert_hold(tx: &mut Tx<'_>, hold: &HoldRow) -> Result<(), DbError> {
+    let row = params![hold.transaction.bytes(), hold.intent.bytes(), hold.expires_at];
+    tx.execute("INSERT INTO holds (transaction_id, intent, expires_at) VALUES ($1, $2, $3)", row)?;
+    Ok(())
+}
+
+/// Notes how a hold ended.
+pub fn end_hold(
+    tx: &mut Tx<'_>,
+    transaction: TransactionId,
+    end: HoldEnd,
+    seq: i64,
+    commit: i64,
+) -> Result<(), DbError> {
+    let row = params![hold_end_code(end), seq, commit, transaction.bytes()];
+    tx.execute(
+        "UPDATE holds SET end_kind = $1, end_seq = $2, end_commit = $3 WHERE transaction_id = $4",
+        row,
+    )?;
+    Ok(())
+}
+
+const HOLD_COLUMNS: &str = "transaction_id, intent, expires_at, end_kind, end_seq, end_commit";
+
+/// The hold of a transaction, if it ever had one.
+pub fn find_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<HoldRow>, DbError> {
+    let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id = $1");
+    reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(hold).transpose()
+}
+
+/// Calls `each` with every hold.
+pub fn for_each_hold(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(HoldRow) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let sql = format!("SELECT {HOLD_COLUMNS} FROM holds ORDER BY transaction_id");
+    reader.for_each(&sql, params![], |row| each(hold(&row)?))
+}
+
+/// Open holds that lapsed by `now`, oldest first.
+pub fn lapsed_holds(reader: &mut Reader<'_>, now: Timestamp, count: u32) -> Result<Vec<HoldRow>, DbError> {
+    let sql = format!(
+        "SELECT {HOLD_COLUMNS} FROM holds WHERE end_kind IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
+    );
+    reader.query(&sql, params![now, count])?.iter().map(hold).collect()
+}
+
+/// The hold as the books need it: its legs and their places.
+pub fn load_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<Hold>, DbError> {
+    let Some(row) = find_hold(reader, id)? else { return Ok(None) };
+    let Some(transaction) = find_transaction(reader, id)? else { return Ok(None) };
+    let transfers = transfers_from(reader, transaction.first_seq, transaction.transfer_count)?;
+    let legs = transfers.into_iter().map(|transfer| (transfer.seq, transfer.leg)).collect();
+    Ok(Some(Hold { legs, expires_at: row.expires_at, end: row.end }))
+}
+
+/// The currency of an account.
+pub fn currency_of(reader: &mut Reader<'_>, account: AccountId) -> Result<CurrencyId, DbError> {
+    let row = reader.query_one("SELECT currency FROM accounts WHERE id = $1", params![account.0])?;
+    Ok(CurrencyId(row.try_get(0)?))
+}
+
+/// The newest commit not after `at`, and its instant.
+pub fn last_commit_at(reader: &mut Reader<'_>, at: Timestamp) -> Result<(i64, Timestamp), DbError> {
+    // Times never go back along a chain, so the first hit from the end is the answer.
+    let sql = "SELECT id, at FROM commits WHERE at <= $1 ORDER BY id DESC LIMIT 1";
+    let row = reader.query_opt(sql, params![at])?;
+    row.map_or(Ok((0, Timestamp::default())), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+}
+
+/// The commit that a transfer is of.
+pub fn commit_of(reader: &mut Reader<'_>, seq: i64) -> Result<i64, DbError> {
+    reader.query_one("SELECT commit_id FROM transfers WHERE seq = $1", params![seq])?.try_get(0)
+}
+
+/// The transfers after `seq`, at most `count`, in order, with commit and leaf hash.
+pub fn transfers_after(
+    reader: &mut Reader<'_>,
+    seq: i64,
+    count: i64,
+) -> Result<Vec<(Transfer, i64, Sha256)>, DbError> {
+    let sql = format!(
+        "SELECT {TRANSFER_COLUMNS}, commit_id, leaf FROM transfers WHERE seq > $1 ORDER BY seq LIMIT $2"
+    );
+    let rows = reader.query(&sql, params![seq, count])?;
+    rows.iter().map(|row| Ok((transfer(row)?, row.try_get(12)?, row.try_get(13)?))).collect()
+}

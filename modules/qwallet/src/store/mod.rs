@@ -1,0 +1,42 @@
+//! SQL of qwallet: one file per noun, one function per question. Both engines run the same texts.
+//!
+//! **Invariant:** no decisions. What is right was decided before a row gets here.
+
+pub mod history;
+pub mod imports;
+pub mod intents;
+pub mod ledger;
+pub mod requests;
+pub mod wallets;
+
+use q_db::{Migrations, Row, Value};
+
+/// The tables of this module.
+pub const MIGRATIONS: Migrations = Migrations::new(
+    "qwallet",
+    &[(1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql"))],
+    &[(1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql"))],
+);
+
+/// How many values one `IN` list holds; few lengths, so that few statements are prepared.
+const LIST_LENGTHS: [usize; 4] = [1, 8, 64, 512];
+
+/// Asks the same question about many keys: `ask` gets the text `$1, $2, …` and the keys of one list.
+pub(crate) fn in_lists<E>(
+    keys: &[Value],
+    mut ask: impl FnMut(&str, &[Value]) -> Result<Vec<Row>, E>,
+) -> Result<Vec<Row>, E> {
+    let mut rows = Vec::new();
+    let mut rest = keys;
+    while let Some(last) = rest.last() {
+        let length = LIST_LENGTHS.into_iter().find(|length| *length >= rest.len()).unwrap_or(512);
+        let (list, after) = rest.split_at(length.min(rest.len()));
+        let mut list = list.to_vec();
+        // Asking for the last key again changes nothing and keeps the text the same.
+        list.resize(length, last.clone());
+        let places: Vec<String> = (1..=length).map(|place| format!("${place}")).collect();
+        rows.extend(ask(&places.join(", "), &list)?);
+        rest = after;
+    }
+    Ok(rows)
+}

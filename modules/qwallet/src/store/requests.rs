@@ -1,0 +1,144 @@
+//! Requests that were carried out and nonces that were used: what makes a repetition recognisable.
+
+use q_core::{RequestKey, Timestamp, hash};
+use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
+
+use super::in_lists;
+
+/// Micros in an hour.
+const HOUR: i64 = 3_600_000_000;
+
+/// A request's key and content, as they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// The hash of caller, operation and key.
+    pub key: [u8; 16],
+    /// The hash of the content.
+    pub fingerprint: [u8; 32],
+}
+
+/// A nonce of an order, as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Nonce {
+    /// The hour in which the order expires.
+    pub hour: i64,
+    /// The hash of signer and nonce.
+    pub nonce: [u8; 16],
+}
+
+fn short(parts: &[&[u8]]) -> [u8; 16] {
+    *hash::sha256_of(parts).first_chunk().expect("a digest has 32 bytes")
+}
+
+impl Request {
+    /// The request `key` of `caller`; two callers' keys never meet.
+    pub fn of(caller: &str, key: &RequestKey) -> Self {
+        let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
+        let hashed = short(&[
+            b"q-request/1",
+            &length(caller),
+            caller.as_bytes(),
+            &length(&key.scope),
+            key.scope.as_bytes(),
+            key.key.as_bytes(),
+        ]);
+        Self { key: hashed, fingerprint: key.fingerprint }
+    }
+}
+
+impl Nonce {
+    /// The nonce `text` of `signer` in an order that expires at that instant.
+    ///
+    /// The hour is part of what was signed, so an order cannot be moved to another one.
+    pub fn of(signer: &str, text: &str, expires_at: Timestamp) -> Self {
+        Self {
+            hour: expires_at.micros().div_euclid(HOUR),
+            nonce: short(&[b"q-nonce/1", signer.as_bytes(), b"\0", text.as_bytes()]),
+        }
+    }
+}
+
+/// What is stored for these keys: key, fingerprint, answer.
+pub fn find(reader: &mut Reader<'_>, keys: &[[u8; 16]]) -> Result<Vec<(Request, [u8; 16])>, DbError> {
+    let keys: Vec<Value> = keys.iter().map(Value::from).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!("SELECT key, fingerprint, answer FROM requests WHERE key IN ({places})");
+        reader.query(&sql, keys)
+    })?;
+    let read =
+        |row: &Row| Ok((Request { key: row.try_get(0)?, fingerprint: row.try_get(1)? }, row.try_get(2)?));
+    rows.iter().map(read).collect()
+}
+
+/// Which of these nonces were used.
+pub fn spent(reader: &mut Reader<'_>, nonces: &[Nonce]) -> Result<Vec<Nonce>, DbError> {
+    let mut hours: Vec<i64> = nonces.iter().map(|nonce| nonce.hour).collect();
+    hours.sort_unstable();
+    hours.dedup();
+    let mut found = Vec::new();
+    for hour in hours {
+        let keys: Vec<Value> =
+            nonces.iter().filter(|nonce| nonce.hour == hour).map(|nonce| nonce.nonce.into()).collect();
+        let rows = in_lists(&keys, |places, keys| {
+            let sql =
+                format!("SELECT nonce FROM nonces WHERE nonce IN ({places}) AND hour = ${}", keys.len() + 1);
+            let mut params = keys.to_vec();
+            params.push(hour.into());
+            reader.query(&sql, &params)
+        })?;
+        for row in rows {
+            found.push(Nonce { hour, nonce: row.try_get(0)? });
+        }
+    }
+    Ok(found)
+}
+
+/// Keeps what came of requests.
+pub fn insert(tx: &mut Tx<'_>, requests: &[(Request, [u8; 16])]) -> Result<(), DbError> {
+    const COLUMNS: [Column; 3] =
+        [Column::bytes("key"), Column::bytes("fingerprint"), Column::bytes("answer")];
+    // In order, so that neighbouring keys share pages.
+    let mut sorted: Vec<&(Request, [u8; 16])> = requests.iter().collect();
+    sorted.sort_unstable_by_key(|(request, _)| request.key);
+    let rows: Vec<[Value; 3]> = sorted
+        .iter()
+        .map(|(request, answer)| [request.key.into(), request.fingerprint.into(), answer.into()])
+        .collect();
+    tx.insert_many("requests", &COLUMNS, &rows)?;
+    Ok(())
+}
+
+/// Keeps used nonces.
+pub fn insert_nonces(tx: &mut Tx<'_>, nonces: &[Nonce]) -> Result<(), DbError> {
+    const COLUMNS: [Column; 2] = [Column::integer("hour"), Column::bytes("nonce")];
+    let mut sorted: Vec<&Nonce> = nonces.iter().collect();
+    sorted.sort_unstable_by_key(|nonce| (nonce.hour, nonce.nonce));
+    let rows: Vec<[Value; 2]> = sorted.iter().map(|nonce| [nonce.hour.into(), nonce.nonce.into()]).collect();
+    tx.insert_many("nonces", &COLUMNS, &rows)?;
+    Ok(())
+}
+
+/// Forgets the nonces of orders that expired more than an hour before `now`: their time refuses them.
+pub fn forget_nonces(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
+    tx.execute("DELETE FROM nonces WHERE hour < $1", params![now.micros().div_euclid(HOUR) - 1])
+}
+
+/// A batch that was carried out: how many items, the refusals as JSON, the commit.
+pub fn find_batch(reader: &mut Reader<'_>, id: [u8; 16]) -> Result<Option<(u32, String, i64)>, DbError> {
+    let row =
+        reader.query_opt("SELECT item_count, refusals, commit_id FROM batches WHERE id = $1", params![id])?;
+    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).transpose()
+}
+
+/// Keeps a batch.
+pub fn insert_batch(
+    tx: &mut Tx<'_>,
+    id: [u8; 16],
+    item_count: u32,
+    refusals: &str,
+    commit: i64,
+) -> Result<(), DbError> {
+    let row = params![id, item_count, refusals, commit];
+    tx.execute("INSERT INTO batches (id, item_count, refusals, commit_id) VALUES ($1, $2, $3, $4)", row)?;
+    Ok(())
+}

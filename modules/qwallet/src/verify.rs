@@ -1,0 +1,452 @@
+//! Proves the books from the journal: every hash, every chain, every balance, every hold.
+//!
+//! Reads commit by commit and keeps only the running state of each account, so a large store needs little
+//! memory. Nothing stops it: each finding names the row, the account and the commit, and the next row is
+//! read.
+
+use std::collections::{HashMap, HashSet};
+
+use q_core::{Amount, SignedAmount, Total, hash::Sha256};
+use q_db::{Db, DbError, Reader};
+use q_runtime::Finding;
+use qwallet_api::TransactionId;
+
+use crate::{
+    domain::{
+        account::{Account, AccountId, AccountKind},
+        books::HoldEnd,
+        chain::{self, Commit, GENESIS},
+        currency::{Currency, CurrencyId},
+        transfer::{Phase, Transfer},
+        wallet_ref::WalletRef,
+    },
+    store::{
+        self,
+        ledger::{HoldRow, NO_ORDER, TransactionRow},
+    },
+};
+
+/// Checks the whole store.
+pub async fn verify(db: &Db) -> Result<Vec<Finding>, DbError> {
+    db.read(|reader| {
+        let mut check = Check::default();
+        check.orders(reader)?;
+        check.commits(reader)?;
+        check.counts(reader)?;
+        check.accounts(reader)?;
+        check.holds(reader)?;
+        check.wallets(reader)?;
+        check.history(reader)?;
+        Ok(check.findings)
+    })
+    .await
+}
+
+/// An account as its transfers say it is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Replayed {
+    credits_posted: Total,
+    debits_posted: Total,
+    credits_pending: Total,
+    debits_pending: Total,
+    version: i64,
+}
+
+/// How a held transfer ended, so far.
+struct Open {
+    amount: Amount,
+    transaction: TransactionId,
+}
+
+#[derive(Default)]
+struct Check {
+    findings: Vec<Finding>,
+    accounts: HashMap<AccountId, Replayed>,
+    open: HashMap<i64, Open>,
+    ended: HashMap<TransactionId, HoldEnd>,
+    held: HashSet<TransactionId>,
+    heads: HashMap<i64, (i64, Sha256, q_core::Timestamp, i64)>,
+    transfer_count: i64,
+    transaction_count: i64,
+    order_count: i64,
+}
+
+impl Check {
+    fn find(&mut self, code: &str, place: String, detail: String) {
+        self.findings.push(Finding::new(code, place, detail));
+    }
+
+    /// Each order has the digest that transactions refer to.
+    fn orders(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let (findings, count) = (&mut self.findings, &mut self.order_count);
+        store::ledger::for_each_order(reader, |order, digest| {
+            *count += 1;
+            if order.digest() != digest {
+                findings.push(Finding::new(
+                    "order_changed",
+                    format!("orders {}", order.id),
+                    "the order or its signature is not what was stored",
+                ));
+            }
+            Ok(())
+        })
+    }
+
+    fn commits(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let mut commits = Vec::new();
+        store::ledger::for_each_commit(reader, |id, commit, head| {
+            commits.push((id, commit, head));
+            Ok(())
+        })?;
+        for (id, commit, head) in commits {
+            self.chain(id, &commit, &head);
+            self.commit(reader, id, &commit)?;
+        }
+        Ok(())
+    }
+
+    /// A commit follows the one before it: number, places, time, head.
+    fn chain(&mut self, id: i64, commit: &Commit, head: &Sha256) {
+        let place = format!("commits {id}");
+        let start =
+            (0, GENESIS, q_core::Timestamp::default(), store::ledger::commit_id(commit.writer, 0) + 1);
+        let (number, before, at, next_seq) = *self.heads.get(&commit.writer).unwrap_or(&start);
+        if commit.number != number + 1 {
+            let detail = format!("number {} follows {number}", commit.number);
+            self.find("commit_missing", place.clone(), detail);
+        }
+        if commit.first_seq != next_seq {
+            let detail = format!("begins at transfer {}, expected {next_seq}", commit.first_seq);
+            self.find("commit_gap", place.clone(), detail);
+        }
+        if commit.at < at {
+            self.find("time_went_back", place.clone(), format!("{} after {at}", commit.at));
+        }
+        if commit.head(&before) != *head {
+            let detail = "the head does not follow from the commit and the head before it".to_owned();
+            self.find("head_mismatch", place, detail);
+        }
+        let next = (commit.number, *head, commit.at, commit.first_seq + commit.transfer_count);
+        self.heads.insert(commit.writer, next);
+    }
+
+    /// The rows of a commit are those under its root, and change accounts as they say.
+    fn commit(&mut self, reader: &mut Reader<'_>, id: i64, commit: &Commit) -> Result<(), DbError> {
+        let end = commit.first_seq + commit.transfer_count;
+        let rows = store::ledger::stored_transfers(reader, commit.first_seq, end)?;
+        let mut leaves = Vec::with_capacity(rows.len());
+        let mut begun: Vec<(TransactionId, i64)> = Vec::new();
+        let mut expected = commit.first_seq;
+        for (seq, row) in rows {
+            while expected < seq {
+                self.find("transfer_missing", format!("transfers {expected}"), format!("commit {id}"));
+                expected += 1;
+            }
+            expected = seq + 1;
+            self.transfer_count += 1;
+            let (transfer, of, leaf) = match row {
+                Ok(row) => row,
+                Err(error) => {
+                    self.find(
+                        "transfer_unreadable",
+                        format!("transfers {seq}"),
+                        format!("commit {id}: {error}"),
+                    );
+                    continue;
+                }
+            };
+            self.transfer(&transfer, of, &leaf, id);
+            leaves.push(leaf);
+            let is_beginning = matches!(transfer.phase, Phase::Posted | Phase::Held);
+            if is_beginning && begun.last().is_none_or(|(last, _)| *last != transfer.transaction) {
+                begun.push((transfer.transaction, seq));
+            }
+        }
+        while expected < end {
+            self.find("transfer_missing", format!("transfers {expected}"), format!("commit {id}"));
+            expected += 1;
+        }
+        self.transactions(reader, id, &begun, &mut leaves)?;
+        if chain::root(&leaves) != commit.root {
+            let detail = "the rows are not those under the commit's root".to_owned();
+            self.find("root_mismatch", format!("commits {id}"), detail);
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, transfer: &Transfer, of: i64, leaf: &Sha256, commit: i64) {
+        let place = format!(
+            "transfers {} (accounts {} and {}, commit {commit})",
+            transfer.seq, transfer.leg.debit.0, transfer.leg.credit.0
+        );
+        if chain::transfer_leaf(transfer) != *leaf {
+            self.find("transfer_changed", place.clone(), "the row does not have its leaf hash".to_owned());
+        }
+        if of != commit {
+            self.find("transfer_elsewhere", place.clone(), format!("says it is of commit {of}"));
+        }
+        self.hold_of(transfer, &place);
+        let sides = [
+            (transfer.leg.debit, true, transfer.debit_version, transfer.debit_balance),
+            (transfer.leg.credit, false, transfer.credit_version, transfer.credit_balance),
+        ];
+        for (account, is_debit, version, balance) in sides {
+            self.side(transfer, account, is_debit, (version, balance), &place);
+        }
+    }
+
+    /// Replays one side of a transfer.
+    fn side(
+        &mut self,
+        transfer: &Transfer,
+        account: AccountId,
+        is_debit: bool,
+        (version, balance): (i64, SignedAmount),
+        place: &str,
+    ) {
+        let replayed = self.accounts.entry(account).or_default();
+        let (posted, pending) = if is_debit {
+            (&mut replayed.debits_posted, &mut replayed.debits_pending)
+        } else {
+            (&mut replayed.credits_posted, &mut replayed.credits_pending)
+        };
+        let amount = transfer.leg.amount;
+        let is_possible = match transfer.phase {
+            Phase::Posted => add(posted, amount),
+            Phase::Held => add(pending, amount),
+            Phase::Settled => subtract(pending, amount) && add(posted, amount),
+            Phase::Voided => subtract(pending, amount),
+        };
+        replayed.version += 1;
+        let found = (replayed.version, replayed.credits_posted.less(replayed.debits_posted));
+        // Taken over, so that one damaged row is one finding and not one per later row.
+        replayed.version = version;
+        if !is_possible {
+            self.find("sum_impossible", format!("{place}, account {}", account.0), format!("{amount:?}"));
+        }
+        if found.0 != version {
+            let detail = format!("account {}: version {version}, expected {}", account.0, found.0);
+            self.find("version_gap", place.to_owned(), detail);
+        }
+        if found.1 != balance {
+            let detail =
+                format!("account {}: balance {balance:?}, the transfers say {:?}", account.0, found.1);
+            self.find("balance_mismatch", place.to_owned(), detail);
+        }
+    }
+
+    /// What is held ends at most once, and as a whole.
+    fn hold_of(&mut self, transfer: &Transfer, place: &str) {
+        match (transfer.phase, transfer.pending_of) {
+            (Phase::Posted, None) => {}
+            (Phase::Held, None) => {
+                let open = Open { amount: transfer.leg.amount, transaction: transfer.transaction };
+                self.open.insert(transfer.seq, open);
+                self.held.insert(transfer.transaction);
+            }
+            (Phase::Settled | Phase::Voided, Some(held)) => match self.open.remove(&held) {
+                Some(open)
+                    if open.amount >= transfer.leg.amount && open.transaction == transfer.transaction =>
+                {
+                    let is_settled = transfer.phase == Phase::Settled;
+                    let end = if is_settled { HoldEnd::Settled } else { HoldEnd::Voided };
+                    self.ended.insert(transfer.transaction, end);
+                }
+                _ => self.find("hold_ended_twice", place.to_owned(), format!("ends transfer {held}")),
+            },
+            (_, pending_of) => {
+                self.find(
+                    "phase_impossible",
+                    place.to_owned(),
+                    format!("{:?} of {pending_of:?}", transfer.phase),
+                );
+            }
+        }
+    }
+
+    /// The transactions a commit begins, whose leaves stand behind those of the transfers.
+    fn transactions(
+        &mut self,
+        reader: &mut Reader<'_>,
+        commit: i64,
+        begun: &[(TransactionId, i64)],
+        leaves: &mut Vec<Sha256>,
+    ) -> Result<(), DbError> {
+        let ids: Vec<TransactionId> = begun.iter().map(|(id, _)| *id).collect();
+        let mut rows: HashMap<TransactionId, (TransactionRow, Sha256)> =
+            store::ledger::transactions(reader, &ids)?.into_iter().map(|pair| (pair.0.id, pair)).collect();
+        let mut orders: Vec<i64> =
+            rows.values().map(|(row, _)| row.order).filter(|order| *order != 0).collect();
+        orders.sort_unstable();
+        orders.dedup();
+        let digests: HashMap<i64, Sha256> =
+            store::ledger::order_digests(reader, &orders)?.into_iter().collect();
+        for (id, first_seq) in begun {
+            let place = format!("transactions {id}");
+            let Some((row, leaf)) = rows.remove(id) else {
+                self.find("transaction_missing", place, format!("commit {commit}"));
+                continue;
+            };
+            self.transaction_count += 1;
+            leaves.push(leaf);
+            let digest = if row.order == 0 { Some(&NO_ORDER) } else { digests.get(&row.order) };
+            match digest {
+                None => self.find("order_missing", place.clone(), format!("orders {}", row.order)),
+                Some(digest) if row.leaf(digest) != leaf => {
+                    let detail = format!("commit {commit}: the row does not have its leaf hash");
+                    self.find("transaction_changed", place.clone(), detail);
+                }
+                Some(_) => {}
+            }
+            if row.first_seq != *first_seq || row.commit != commit {
+                let detail = format!("says transfer {} of commit {}", row.first_seq, row.commit);
+                self.find("transaction_elsewhere", place, detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing stands in the tables that no commit accounts for.
+    fn counts(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let transfers = store::ledger::transfer_count(reader)?;
+        if transfers != self.transfer_count {
+            let detail = format!("{transfers} rows, the commits account for {}", self.transfer_count);
+            self.find("transfers_uncommitted", "transfers".to_owned(), detail);
+        }
+        let transactions = store::ledger::transaction_count(reader)?;
+        if transactions != self.transaction_count {
+            let detail = format!("{transactions} rows, the commits account for {}", self.transaction_count);
+            self.find("transactions_uncommitted", "transactions".to_owned(), detail);
+        }
+        Ok(())
+    }
+
+    /// Each stored account is the replay of its transfers, no wallet is below its limit, and the sides balance.
+    fn accounts(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let mut sums: HashMap<CurrencyId, (Replayed, bool)> = HashMap::new();
+        let mut stored = Vec::new();
+        store::ledger::for_each_account(reader, |account| {
+            stored.push(account);
+            Ok(())
+        })?;
+        for account in stored {
+            let account = match account {
+                Ok((account, _)) => account,
+                Err(error) => {
+                    self.find("account_unreadable", "accounts".to_owned(), error.to_string());
+                    continue;
+                }
+            };
+            self.account(&account);
+            let (sum, fits) = sums.entry(account.currency).or_insert((Replayed::default(), true));
+            let amount = |total: Total| Amount::from_units(total.units());
+            *fits &= add(&mut sum.credits_posted, amount(account.credits_posted))
+                && add(&mut sum.debits_posted, amount(account.debits_posted))
+                && add(&mut sum.credits_pending, amount(account.credits_pending))
+                && add(&mut sum.debits_pending, amount(account.debits_pending));
+        }
+        let unknown: Vec<AccountId> = self.accounts.keys().copied().collect();
+        for id in unknown {
+            self.find("account_missing", format!("accounts {}", id.0), "transfers name it".to_owned());
+        }
+        for (currency, (sum, fits)) in sums {
+            let code = Currency::by_id(currency).map_or("unknown", |currency| currency.code);
+            let is_balanced =
+                sum.credits_posted == sum.debits_posted && sum.credits_pending == sum.debits_pending;
+            if !fits || !is_balanced {
+                let detail = format!("{sum:?}");
+                self.find("trial_balance", format!("currency {code}"), detail);
+            }
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, account: &Account) {
+        let place = format!("accounts {}", account.id.0);
+        let replayed = self.accounts.remove(&account.id).unwrap_or_default();
+        let is_equal = replayed.credits_posted == account.credits_posted
+            && replayed.debits_posted == account.debits_posted
+            && replayed.credits_pending == account.credits_pending
+            && replayed.debits_pending == account.debits_pending
+            && replayed.version == account.version;
+        if !is_equal {
+            self.find(
+                "account_mismatch",
+                place.clone(),
+                format!("{account:?}, its transfers say {replayed:?}"),
+            );
+        }
+        let floor = SignedAmount::minus(account.credit_limit);
+        let is_below = account.posted().to_bytes() < floor.to_bytes();
+        if account.kind != AccountKind::Issuance && is_below {
+            self.find("below_limit", place, format!("{:?}", account.posted()));
+        }
+    }
+
+    /// The rows of holds say what the journal says.
+    fn holds(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let mut rows: Vec<HoldRow> = Vec::new();
+        store::ledger::for_each_hold(reader, |hold| {
+            rows.push(hold);
+            Ok(())
+        })?;
+        for hold in rows {
+            let place = format!("holds {}", hold.transaction);
+            if !self.held.remove(&hold.transaction) {
+                self.find("hold_unknown", place.clone(), "no transfer holds anything for it".to_owned());
+            }
+            let in_journal = self.ended.get(&hold.transaction).copied();
+            let is_equal = match (hold.end, in_journal) {
+                (None, None) | (Some(HoldEnd::Settled), Some(HoldEnd::Settled)) => true,
+                (Some(HoldEnd::Voided | HoldEnd::Expired), Some(HoldEnd::Voided)) => true,
+                _ => false,
+            };
+            if !is_equal {
+                let detail = format!("says {:?}, the journal says {in_journal:?}", hold.end);
+                self.find("hold_mismatch", place, detail);
+            }
+        }
+        let missing: Vec<TransactionId> = self.held.iter().copied().collect();
+        for id in missing {
+            self.find("hold_missing", format!("holds {id}"), "the journal holds money for it".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Wallets are as they were stored, and have the reference of their id.
+    fn wallets(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let findings = &mut self.findings;
+        store::wallets::for_each(reader, |id, row| {
+            let place = format!("wallets {id}");
+            match row {
+                Err(error) => findings.push(Finding::new("wallet_unreadable", place, error.to_string())),
+                Ok((row, checksum)) => {
+                    if row.checksum() != checksum {
+                        findings.push(Finding::new("wallet_changed", place.clone(), "not what was stored"));
+                    }
+                    if row.reference != WalletRef::of(id).as_str() {
+                        findings.push(Finding::new("reference_mismatch", place, row.reference));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The merged histories name the transfers they should.
+    fn history(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        for (account, version, seq) in store::history::mismatches(reader)? {
+            let place = format!("history of account {account}, version {version}");
+            self.find("history_mismatch", place, format!("names transfer {seq}"));
+        }
+        Ok(())
+    }
+}
+
+fn add(total: &mut Total, amount: Amount) -> bool {
+    total.checked_add(amount).map(|sum| *total = sum).is_some()
+}
+
+fn subtract(total: &mut Total, amount: Amount) -> bool {
+    total.checked_sub(amount).map(|sum| *total = sum).is_some()
+}
