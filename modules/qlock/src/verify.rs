@@ -32,7 +32,8 @@ impl Service {
             match row {
                 Ok(key) => verify_key(reader, &key, &keks, &mut findings)?,
                 Err(error) => {
-                    findings.push(Finding::new("unreadable_row", format!("keys {name}"), error.to_string()))
+                    let place = format!("keys {name}");
+                    findings.push(Finding::new("unreadable_row", place, error.to_string()));
                 }
             }
         }

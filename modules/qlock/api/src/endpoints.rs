@@ -5,7 +5,18 @@
 
 use q_contract::{Access, endpoint};
 
-use crate::{errors::*, types::*};
+use crate::{
+    errors::{
+        ALGORITHM_UNSUPPORTED, AUDIT_UNAVAILABLE, BAD_ENCODING, DECRYPT_FAILED, IDENTITY_MISMATCH,
+        KEY_NOT_FOUND, KEY_USAGE_MISMATCH, PAYLOAD_TOO_LARGE, VALIDATION_FAILED,
+    },
+    types::{
+        Algorithms, AlgorithmsRequest, CreateDataKeysRequest, CreateKeyRequest, DataKey, DataKeys,
+        DecryptRequest, Decrypted, EncryptRequest, Encrypted, Jwks, JwksRequest, Key, KeyPage, KeyRequest,
+        ListKeysRequest, RandomBytes, RandomRequest, SignRequest, Signed, UnwrapDataKeyRequest, Verification,
+        VerifyRequest,
+    },
+};
 
 /// May list and look at the caller's keys.
 pub const SCOPE_READ: &str = "lock:read";

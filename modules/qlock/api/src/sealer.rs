@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 pub enum SealerError {
     /// qlock refused or did not answer.
     #[error("qlock did not release the data key of this store")]
-    Qlock(#[source] CallError),
+    Qlock(#[source] Box<CallError>),
     /// qlock answered something that is not a data key, or another one than was asked for.
     #[error("qlock answered with something that is not the data key {0}")]
     NotADataKey(String),
@@ -132,7 +132,7 @@ where
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(error) => return Err(SealerError::Qlock(error)),
+            Err(error) => return Err(SealerError::Qlock(Box::new(error))),
         }
     }
     unreachable!("the loop returns at its last attempt")

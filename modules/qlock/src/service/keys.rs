@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use q_core::{AuditEntry, Did, PageLimit, RequestKey};
+use q_core::{AuditEntry, Did, RequestKey};
 use q_db::{Reader, Tx};
 use qlock_api::{
     CreateKeyRequest, Jwks, Key, KeyId, KeyPage, KeyState, KeyType, KeyVersion, ListKeysRequest,
@@ -72,7 +72,7 @@ impl Service {
     pub async fn list_keys(&self, caller: &Did, request: ListKeysRequest) -> Result<KeyPage, Error> {
         let after = request.cursor.map(|cursor| cursor.parse::<KeyId>()).transpose();
         let after = after.map_err(|_| Error::ValidationFailed("the cursor is not from this list"))?;
-        let rows_max = request.limit.unwrap_or_else(PageLimit::default).rows();
+        let rows_max = request.limit.unwrap_or_default().rows();
         let owner = caller.clone();
         self.db
             .read(move |reader| {

@@ -59,7 +59,7 @@ impl Service {
     /// Opens the root keyring with the key in `key_file`; makes the first root key of an empty store.
     pub(crate) async fn open(db: Db, env: Env, pdp: Pdp, key_file: &KeyFile) -> Result<Self, OpenError> {
         let unseal = key_file.unseal_key();
-        let stored = db.read(|reader| roots::list_roots(reader)).await?;
+        let stored = db.read(roots::list_roots).await?;
         let mut root = BTreeMap::new();
         for one in stored {
             if one.unseal_key_id != unseal.id() {

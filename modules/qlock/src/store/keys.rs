@@ -4,6 +4,7 @@ use q_core::{Did, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 use qlock_api::{KeyId, KeyState, KeyType};
 
+use super::NamedRows;
 use crate::domain::hierarchy::{KekId, VersionFacts};
 
 /// A key as stored.
@@ -101,7 +102,7 @@ pub fn list_of_type(
 }
 
 /// Every key with its row's name; a row that cannot be read is an error in its place.
-pub fn list_all(reader: &mut Reader<'_>) -> Result<Vec<(String, Result<StoredKey, DbError>)>, DbError> {
+pub fn list_all(reader: &mut Reader<'_>) -> Result<NamedRows<String, StoredKey>, DbError> {
     let rows = reader.query(&format!("{KEY} ORDER BY key_id"), params![])?;
     Ok(rows.iter().map(|row| (row.get(0), key(row))).collect())
 }
@@ -127,7 +128,7 @@ pub fn list_versions(reader: &mut Reader<'_>, key_id: KeyId) -> Result<Vec<Store
 pub fn list_version_rows(
     reader: &mut Reader<'_>,
     key_id: KeyId,
-) -> Result<Vec<(i64, Result<StoredVersion, DbError>)>, DbError> {
+) -> Result<NamedRows<i64, StoredVersion>, DbError> {
     let sql = format!("{VERSION} WHERE key_id = $1 ORDER BY version");
     let rows = reader.query(&sql, params![key_id.to_string()])?;
     Ok(rows.iter().map(|row| (row.get(0), version(row))).collect())

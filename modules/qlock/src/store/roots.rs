@@ -3,6 +3,7 @@
 use q_core::{Did, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 
+use super::NamedRows;
 use crate::domain::hierarchy::{KekFacts, KekId};
 
 /// A root key as stored.
@@ -71,7 +72,7 @@ pub fn get_kek(reader: &mut Reader<'_>, kek_id: KekId) -> Result<Option<StoredKe
 }
 
 /// Every key-encryption key with its row's name; a row that cannot be read is an error in its place.
-pub fn list_keks(reader: &mut Reader<'_>) -> Result<Vec<(String, Result<StoredKek, DbError>)>, DbError> {
+pub fn list_keks(reader: &mut Reader<'_>) -> Result<NamedRows<String, StoredKek>, DbError> {
     let rows = reader.query(&format!("{KEK} ORDER BY kek_id"), params![])?;
     Ok(rows.iter().map(|row| (row.get(0), kek(row))).collect())
 }
