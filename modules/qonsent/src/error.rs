@@ -12,7 +12,7 @@ use qonsent_api::errors::{
 };
 
 /// A failure of this module.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The resource cannot be read.
     #[error("the resource is not module:type:id")]

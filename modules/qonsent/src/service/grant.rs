@@ -37,6 +37,22 @@ impl Service {
         request: GrantRequest,
         key: Option<&RequestKey>,
     ) -> Result<Grant, Error> {
+        let proved = self.prove_request(caller, request).await;
+        let told = Told::default();
+        let noting = told.clone();
+        let written = self.db.write_once(key, move |tx| {
+            noting.begin();
+            // Here and not before: a repeated request gets its first answer, even if by now it would be refused.
+            let (new, pool) = proved.as_ref().map_err(Clone::clone)?;
+            issue(tx, new, pool, &noting)
+        });
+        let answer = written.await?;
+        self.tell(&told).await;
+        Ok(answer.value)
+    }
+
+    /// Everything about a request that needs no transaction: its form, its signatures, its chains.
+    async fn prove_request(&self, caller: &Caller, request: GrantRequest) -> Result<(NewGrant, Pool), Error> {
         let resource = ask::resource(&request.resource)?;
         let identity = ask::identity(&request.identity)?;
         let permissions = ask::permissions(&request.permissions)?;
@@ -51,15 +67,7 @@ impl Service {
         let new =
             NewGrant { resource, owner, identity, granted_by, permissions, proven, end: request.expires_at };
         self.refuse_standing(&new)?;
-        let told = Told::default();
-        let noting = told.clone();
-        let written = self.db.write_once(key, move |tx| {
-            noting.begin();
-            issue(tx, &new, &pool, &noting)
-        });
-        let answer = written.await?;
-        self.tell(&told).await;
-        Ok(answer.value)
+        Ok((new, pool))
     }
 
     /// Some resources nobody shares on an owner's behalf, not even with the owner's standing word.

@@ -34,22 +34,13 @@ impl Service {
         request: RegisterRequest,
         key: Option<&RequestKey>,
     ) -> Result<Registered, Error> {
-        let presented = unpack(&request.container)?;
-        let is_party = |link: &Arc<Delegation>| {
-            caller.did().is_some_and(|did| link.issuer().did == *did || link.audience() == did)
-        };
-        if !caller.is_service() && !presented.iter().any(is_party) {
-            return Err(Error::Forbidden("whoever signed or received a delegation hands it in"));
-        }
-        let pool = self.pool(presented.clone()).await?;
-        let grants = self.grants_in(&presented, &pool);
-        let registration = Registration { presented, pool, grants };
+        let registration = self.judge_registration(caller, request).await;
         let told = Told::default();
         let noting = told.clone();
         let actor = caller.did().cloned();
         let written = self.db.write_once(key, move |tx| {
             noting.begin();
-            let registered = keep(tx, &registration, &noting)?;
+            let registered = keep(tx, registration.as_ref().map_err(Clone::clone)?, &noting)?;
             let entry = AuditEntry::change("DELEGATION_REGISTERED", actor.as_ref(), "delegations")
                 .family("authorization")
                 .details(serde_json::json!({"cids": registered.cids, "epoch": registered.registered_epoch}));
@@ -59,6 +50,23 @@ impl Service {
         let answer = written.await?;
         self.tell(&told).await;
         Ok(answer.value)
+    }
+
+    async fn judge_registration(
+        &self,
+        caller: &Caller,
+        request: RegisterRequest,
+    ) -> Result<Registration, Error> {
+        let presented = unpack(&request.container)?;
+        let is_party = |link: &Arc<Delegation>| {
+            caller.did().is_some_and(|did| link.issuer().did == *did || link.audience() == did)
+        };
+        if !caller.is_service() && !presented.iter().any(is_party) {
+            return Err(Error::Forbidden("whoever signed or received a delegation hands it in"));
+        }
+        let pool = self.pool(presented.clone()).await?;
+        let grants = self.grants_in(&presented, &pool);
+        Ok(Registration { presented, pool, grants })
     }
 
     /// The grants that the presented delegations are. A delegation without a chain above it is none yet.

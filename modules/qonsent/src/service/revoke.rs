@@ -78,8 +78,10 @@ fn revoke_delegation(
     let stored = delegations::find(tx, cid)?.ok_or(Error::DelegationNotFound)?;
     let delegation = Delegation::decode(&stored.token)?;
     // A chain on record is the witness that the caller stands above the delegation.
-    if !may_revoke(&delegation, caller) && !grants::is_on_a_path_of(tx, caller, cid)? {
-        return Err(Error::Forbidden("the owner and whoever signed a delegation of the chain may revoke it"));
+    if !may_revoke(&delegation, caller) && !grants::is_above(tx, caller, cid)? {
+        return Err(Error::Forbidden(
+            "the owner and whoever signed it or a delegation above it may revoke it",
+        ));
     }
     if let Some(earlier) = revocations::find(tx, cid)? {
         return Ok(Revocation {

@@ -170,10 +170,10 @@ pub fn revoke_through(tx: &mut Tx<'_>, cid: &TokenCid, in_epoch: u64) -> Result<
     tx.execute(sql, params![column(in_epoch), cid.digest()])
 }
 
-/// Whether `issuer` signed any link of a chain that goes through `cid`.
-pub fn is_on_a_path_of(reader: &mut Reader<'_>, issuer: &Did, cid: &TokenCid) -> Result<bool, DbError> {
+/// Whether `issuer` signed a link at or above `cid` in a chain on record. Those below it hold nothing over it.
+pub fn is_above(reader: &mut Reader<'_>, issuer: &Did, cid: &TokenCid) -> Result<bool, DbError> {
     let sql = "SELECT 1 FROM grant_links target JOIN grant_links other ON other.grant_id = target.grant_id \
-               AND other.permission = target.permission JOIN delegations d ON d.cid = other.cid \
+               AND other.permission = target.permission AND other.position <= target.position JOIN delegations d ON d.cid = other.cid \
                WHERE target.cid = $1 AND d.issuer = $2 LIMIT 1";
     Ok(reader.query_opt(sql, params![cid.digest(), issuer])?.is_some())
 }

@@ -1,0 +1,13 @@
+//! qonsent as its callers see it: over the real router, on both engines.
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
+
+mod bootstrap;
+mod changes;
+mod check;
+mod delegations;
+mod grant;
+mod permissions;
+mod revoke;
+mod support;
+mod verify;
+mod walk;
