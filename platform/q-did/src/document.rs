@@ -55,13 +55,13 @@ impl<'a> Document<'a> {
     /// Other methods are skipped: what a fragment does not spell out, a key id cannot name safely.
     pub fn verification_methods(&self) -> Vec<VerificationMethod> {
         let Some(name) = self.name() else { return Vec::new() };
+        let (did, squid) = (name.to_string(), name.squid());
         let read = |method: &Value| {
-            let key = own_key(method, &name)?;
-            let fragment = key.to_multikey();
+            let (key, fragment) = own_key(method, &did)?;
             Some(VerificationMethod {
-                id: format!("{}#{fragment}", name.squid()),
-                is_authentication: self.relates("authentication", &fragment),
-                is_assertion: self.relates("assertionMethod", &fragment),
+                id: format!("{squid}#{fragment}"),
+                is_authentication: self.relates("authentication", &did, fragment),
+                is_assertion: self.relates("assertionMethod", &did, fragment),
                 key,
             })
         };
@@ -112,15 +112,18 @@ impl<'a> Document<'a> {
         if self.list("verificationMethod").len() > METHODS_MAX || self.list("service").len() > SERVICES_MAX {
             return Err(Rule::HouseDocument);
         }
-        let name = self.name().ok_or(Rule::StateId)?;
-        let keys: Option<Vec<PublicKey>> =
-            self.list("verificationMethod").iter().map(|method| own_key(method, &name)).collect();
-        let keys = keys.ok_or(Rule::HouseVerificationMethod)?;
-        let are_distinct = keys.iter().enumerate().all(|(at, key)| !keys[..at].contains(key));
+        // The caller read this name as one of the log.
+        let did = members.get("id").and_then(Value::as_str).ok_or(Rule::StateId)?;
+        let methods = self.list("verificationMethod").iter();
+        let fragments: Option<Vec<&str>> =
+            methods.map(|method| own_key(method, did).map(|(_, text)| text)).collect();
+        let fragments = fragments.ok_or(Rule::HouseVerificationMethod)?;
+        let are_distinct =
+            fragments.iter().enumerate().all(|(at, fragment)| !fragments[..at].contains(fragment));
         // A relation names a listed key; an embedded method would escape the check above.
         let names_listed = |reference: &Value| {
-            let fragment = reference.as_str().and_then(|text| own_fragment(text, &name));
-            fragment.is_some_and(|fragment| keys.iter().any(|key| key.to_multikey() == fragment))
+            let fragment = reference.as_str().and_then(|text| own_fragment(text, did));
+            fragment.is_some_and(|fragment| fragments.contains(&fragment))
         };
         let are_listed = RELATIONS.iter().all(|relation| self.list(relation).iter().all(names_listed));
         if are_distinct && are_listed { Ok(()) } else { Err(Rule::HouseVerificationMethod) }
@@ -130,27 +133,24 @@ impl<'a> Document<'a> {
         self.0.get(member).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     }
 
-    fn relates(&self, relation: &str, fragment: &str) -> bool {
-        let Some(name) = self.name() else { return false };
-        self.list(relation)
-            .iter()
-            .filter_map(Value::as_str)
-            .any(|id| own_fragment(id, &name) == Some(fragment))
+    fn relates(&self, relation: &str, did: &str, fragment: &str) -> bool {
+        self.list(relation).iter().filter_map(Value::as_str).any(|id| own_fragment(id, did) == Some(fragment))
     }
 }
 
-/// The key of a method that belongs to the document and is named by its own Multikey.
-fn own_key(method: &Value, name: &WebName) -> Option<PublicKey> {
+/// The key of a method that belongs to the document `did` and is named by its own Multikey, and that text.
+fn own_key<'m>(method: &'m Value, did: &str) -> Option<(PublicKey, &'m str)> {
     let text = |member: &str| method.get(member).and_then(Value::as_str);
-    let key = PublicKey::from_multikey(text("publicKeyMultibase")?).ok()?;
+    let multikey = text("publicKeyMultibase")?;
     let is_own = text("type") == Some("Multikey")
-        && text("controller") == Some(name.to_string().as_str())
-        && own_fragment(text("id")?, name) == Some(key.to_multikey().as_str());
-    is_own.then_some(key)
+        && text("controller") == Some(did)
+        && own_fragment(text("id")?, did) == Some(multikey);
+    // Base58 has one spelling per key, so equal texts are equal keys.
+    is_own.then(|| PublicKey::from_multikey(multikey).ok()).flatten().map(|key| (key, multikey))
 }
 
 /// The fragment of an id of this document, relative or absolute.
-fn own_fragment<'t>(id: &'t str, name: &WebName) -> Option<&'t str> {
-    let (did, fragment) = id.split_once('#')?;
-    (did.is_empty() || did == name.to_string()).then_some(fragment)
+fn own_fragment<'t>(id: &'t str, did: &str) -> Option<&'t str> {
+    let (name, fragment) = id.split_once('#')?;
+    (name.is_empty() || name == did).then_some(fragment)
 }

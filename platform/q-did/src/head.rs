@@ -1,6 +1,6 @@
 //! What the newest entry of a verified log leaves behind, and the rules the next one must keep.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use q_core::{Span, Timestamp};
 use q_jose::PublicKey;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     document::Document,
-    entry::{Canonical, Entry, METHOD, PROOFS_MAX, is_multihash, key_hash},
+    entry::{Canonical, Entry, METHOD, PROOFS_MAX, is_multihash, text_hash},
     name::WebName,
     rule::Rule,
 };
@@ -54,9 +54,16 @@ pub struct Head {
     pub deactivated: bool,
 }
 
+/// A key with its text, which is what commitments hash.
+#[derive(Debug, Clone)]
+struct UpdateKey {
+    text: String,
+    key: PublicKey,
+}
+
 /// The parameters of one entry, each checked for its type.
 struct Parameters {
-    update_keys: Option<Vec<PublicKey>>,
+    update_keys: Option<Vec<UpdateKey>>,
     next_key_hashes: Option<Vec<String>>,
     portable: Option<bool>,
     deactivated: bool,
@@ -87,7 +94,7 @@ impl Head {
             version_id: entry.version_id.clone(),
             version_time,
             id: id.to_string(),
-            update_keys: update_keys.iter().map(PublicKey::to_multikey).collect(),
+            update_keys: update_keys.into_iter().map(|update_key| update_key.text).collect(),
             next_key_hashes: parameters.next_key_hashes.unwrap_or_default(),
             portable: parameters.portable.unwrap_or(false),
             deactivated: parameters.deactivated,
@@ -117,8 +124,10 @@ impl Head {
             return Err(Rule::PortableLate);
         }
         let portable = parameters.portable.unwrap_or(self.portable);
-        let id = check_id(entry, &self.scid)?.to_string();
-        if id != self.id && !portable {
+        // A name that was checked in the entry before need not be read again.
+        let stays = entry.state.get("id").is_some_and(|id| id == self.id.as_str());
+        let id = if stays { self.id.clone() } else { check_id(entry, &self.scid)?.to_string() };
+        if !stays && !portable {
             return Err(Rule::NotPortable);
         }
         let canonical = entry.canonical()?;
@@ -130,8 +139,8 @@ impl Head {
             version_id: entry.version_id.clone(),
             version_time,
             id,
-            update_keys: match &parameters.update_keys {
-                Some(keys) => keys.iter().map(PublicKey::to_multikey).collect(),
+            update_keys: match parameters.update_keys {
+                Some(keys) => keys.into_iter().map(|update_key| update_key.text).collect(),
                 None => self.update_keys.clone(),
             },
             next_key_hashes: parameters.next_key_hashes.unwrap_or_else(|| self.next_key_hashes.clone()),
@@ -146,20 +155,27 @@ impl Head {
     ///
     /// With pre-rotation the entry reveals its own keys, each of which must have been committed to; a
     /// key that is merely current may sign nothing. Without it, the keys of the entry before sign.
-    fn signers(&self, parameters: &Parameters) -> Result<Vec<PublicKey>, Rule> {
+    fn signers<'p>(&self, parameters: &'p Parameters) -> Result<Cow<'p, [UpdateKey]>, Rule> {
         if self.next_key_hashes.is_empty() {
-            let keys = self.update_keys.iter().map(|key| PublicKey::from_multikey(key));
-            return keys.collect::<Result<_, _>>().map_err(|_| Rule::UpdateKeyMalformed);
+            let read = |text: &String| {
+                PublicKey::from_multikey(text).map(|key| UpdateKey { text: text.clone(), key })
+            };
+            let keys = self.update_keys.iter().map(read);
+            return keys.collect::<Result<_, _>>().map(Cow::Owned).map_err(|_| Rule::UpdateKeyMalformed);
         }
-        let keys =
-            parameters.update_keys.clone().filter(|keys| !keys.is_empty()).ok_or(Rule::UpdateKeysMissing)?;
-        if !keys.iter().all(|key| self.next_key_hashes.contains(&key_hash(key))) {
+        let keys = parameters.update_keys.as_deref().unwrap_or_default();
+        if keys.is_empty() {
+            return Err(Rule::UpdateKeysMissing);
+        }
+        let is_committed =
+            |update_key: &UpdateKey| self.next_key_hashes.contains(&text_hash(&update_key.text));
+        if !keys.iter().all(is_committed) {
             return Err(Rule::KeyNotCommitted);
         }
         if parameters.next_key_hashes.is_none() {
             return Err(Rule::NextKeyHashesMissing);
         }
-        Ok(keys)
+        Ok(Cow::Borrowed(keys))
     }
 
     fn check_policy(&self, entry: &Entry, policy: Policy) -> Result<(), Rule> {
@@ -221,16 +237,17 @@ fn check_hash(entry: &Entry, canonical: &Canonical, previous: &str) -> Result<()
 }
 
 /// Every proof must hold and be by a key that may sign: a stray proof would mean something to someone.
-fn check_proofs(entry: &Entry, canonical: &Canonical, signers: &[PublicKey]) -> Result<(), Rule> {
+fn check_proofs(entry: &Entry, canonical: &Canonical, signers: &[UpdateKey]) -> Result<(), Rule> {
     if entry.proof.is_empty() || entry.proof.len() > PROOFS_MAX {
         return Err(Rule::ProofCount);
     }
     for proof in &entry.proof {
-        let key = proof.key()?;
-        if !signers.contains(&key) {
-            return Err(Rule::ProofUnauthorised);
-        }
-        proof.verify(&key, canonical, &entry.version_id)?;
+        let multikey = proof.multikey()?;
+        let Some(signer) = signers.iter().find(|signer| signer.text == multikey) else {
+            let is_key = PublicKey::from_multikey(multikey).is_ok();
+            return Err(if is_key { Rule::ProofUnauthorised } else { Rule::ProofKey });
+        };
+        proof.verify(&signer.key, canonical, &entry.version_id)?;
     }
     Ok(())
 }
@@ -240,14 +257,14 @@ fn texts(value: &Value, rule: Rule) -> Result<Vec<&str>, Rule> {
     items.iter().map(|item| item.as_str().ok_or(rule)).collect()
 }
 
-fn update_keys(value: &Value) -> Result<Vec<PublicKey>, Rule> {
-    let mut keys = Vec::new();
+fn update_keys(value: &Value) -> Result<Vec<UpdateKey>, Rule> {
+    let mut keys: Vec<UpdateKey> = Vec::new();
     for text in texts(value, Rule::UpdateKeyMalformed)? {
         let key = PublicKey::from_multikey(text).map_err(|_| Rule::UpdateKeyMalformed)?;
-        if keys.contains(&key) {
+        if keys.iter().any(|earlier| earlier.key == key) {
             return Err(Rule::UpdateKeyMalformed);
         }
-        keys.push(key);
+        keys.push(UpdateKey { text: text.to_owned(), key });
     }
     Ok(keys)
 }
