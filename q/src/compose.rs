@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// The modules in the order they are raised: each needs only those before it to open.
-pub const MODULES: [ModuleEntry; 4] = [
+pub const MODULES: [ModuleEntry; 5] = [
     ModuleEntry { name: "qlock", port: 3020, settings: qlock::SETTINGS, migrations: &qlock::MIGRATIONS },
     ModuleEntry { name: "squid", port: 3010, settings: squid::SETTINGS, migrations: &squid::MIGRATIONS },
     ModuleEntry {
@@ -45,6 +45,12 @@ pub const MODULES: [ModuleEntry; 4] = [
         port: 3050,
         settings: qerberos::SETTINGS,
         migrations: &qerberos::MIGRATIONS,
+    },
+    ModuleEntry {
+        name: "qwallet",
+        port: 3000,
+        settings: qwallet::SETTINGS,
+        migrations: &qwallet::MIGRATIONS,
     },
 ];
 
@@ -130,7 +136,7 @@ pub struct Assembled {
 
 /// The entry of `module`, or an error that lists those there are.
 pub fn entry(module: &str) -> anyhow::Result<&'static ModuleEntry> {
-    static ENTRIES: [ModuleEntry; 4] = MODULES;
+    static ENTRIES: [ModuleEntry; 5] = MODULES;
     ENTRIES.iter().find(|entry| entry.name == module).with_context(|| {
         let names: Vec<_> = ENTRIES.iter().map(|entry| entry.name).collect();
         format!("there is no module {module}; the modules are {}", names.join(", "))
@@ -330,7 +336,10 @@ impl Site {
                 };
                 qerberos::open(ground, handles).await?
             }
-
+            "qwallet" => {
+                let sealer = sealer(&ground).await?;
+                qwallet::open(ground, pdp, Arc::new(keys), sealer).await?
+            }
             other => anyhow::bail!("{other} is not composed"),
         })
     }

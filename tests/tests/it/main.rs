@@ -2,6 +2,8 @@
 
 mod contracts;
 mod coverage;
+mod damage;
 mod first_day;
 mod kill;
+mod payout;
 mod start_and_stop;

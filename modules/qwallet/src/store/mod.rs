@@ -14,8 +14,14 @@ use q_db::{Migrations, Row, Value};
 /// The tables of this module.
 pub const MIGRATIONS: Migrations = Migrations::new(
     "qwallet",
-    &[(1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql"))],
-    &[(1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql"))],
+    &[
+        (1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
+        (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
+    ],
+    &[
+        (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
+        (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
+    ],
 );
 
 /// How many values one `IN` list holds; few lengths, so that few statements are prepared.

@@ -1,0 +1,69 @@
+//! A payout file by an independent program, signed once; the books confirmed by two others.
+
+use std::{
+    fs,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use q_testkit::oracle;
+use q_tests::{Instance, Payer};
+use serde_json::json;
+
+const PAYMENTS: usize = 1_000;
+
+#[test]
+fn a_thousand_payments_of_a_foreign_file_balance_in_foreign_books() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    let Some(mut writer) = oracle::python("sepaxml") else { return };
+    let (Some(hledger), Some(ledger)) = (oracle::program("hledger"), oracle::program("ledger")) else {
+        return;
+    };
+    let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob"));
+    let file = house.scratch().join("payout.xml");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/oracles/write_payout.py");
+    let currencies = house.q(&["call", "qwallet", "GET", "/currencies", "--as", "alice"]).json();
+    let order = json!({
+        "payer": {"name": "Alice", "account": alice.wallet()},
+        "recipients": [{"name": "Bob", "account": bob.wallet()}],
+        "count": PAYMENTS, "date": "2030-01-02", "schema": "pain.001.001.09",
+        "currency": currencies["items"][0]["isoAlias"],
+    });
+    let mut writing = writer.arg(script).arg(&file).stdin(Stdio::piped()).spawn().unwrap();
+    writing.stdin.take().unwrap().write_all(order.to_string().as_bytes()).unwrap();
+    assert!(writing.wait().unwrap().success());
+    let file = file.to_str().unwrap();
+    let looked = house.q(&["wallet", "import", file, "--as", "alice", "--json"]).json();
+    assert_eq!((looked["count"].as_u64(), looked["refused"].as_u64()), (Some(PAYMENTS as u64), Some(0)));
+    let paid = house.q(&["wallet", "import", file, "--execute", "--as", "alice", "--json"]).json();
+    assert_eq!(paid["committed"], PAYMENTS);
+    let again = house.q(&["wallet", "import", file, "--execute", "--as", "alice"]);
+    assert_eq!(again.code, Some(5), "a payout file is executed once: {}", again.said);
+
+    let journal = house.scratch().join("books.journal");
+    let export = |format: &str| {
+        let journal_text = house.q(&["wallet", "export", format]);
+        assert_eq!(journal_text.code, Some(0), "{}", journal_text.complained);
+        fs::write(&journal, journal_text.said).unwrap();
+    };
+    let bob_holds = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
+    let bob_holds = bob_holds["balances"]["QToken"]["posted"].as_str().unwrap().to_owned();
+    export("hledger");
+    run(hledger, &["-f", journal.to_str().unwrap(), "check", "-s"]);
+    let balances = run(
+        oracle::program("hledger").unwrap(),
+        &["-f", journal.to_str().unwrap(), "bal", "-N", "-O", "csv"],
+    );
+    assert!(balances.contains(&bob_holds), "hledger does not see bob's {bob_holds}:\n{balances}");
+    export("ledger");
+    let balances = run(ledger, &["-f", journal.to_str().unwrap(), "--permissive", "balance", "--flat"]);
+    assert!(balances.contains(&bob_holds), "ledger does not see bob's {bob_holds}:\n{balances}");
+    assert_eq!(house.q(&["verify", "qwallet"]).code, Some(0));
+}
+
+fn run(mut program: Command, arguments: &[&str]) -> String {
+    let output = program.args(arguments).env("LC_ALL", "C.UTF-8").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
