@@ -47,6 +47,8 @@ endpoint! {
     /// Searches the audit trail, newest first.
     ///
     /// Operators see every event; anybody sees the events in which they acted, by naming themselves as `actor`.
+    /// A page may hold fewer events than asked for, even none, and still have a `nextCursor`: filters other than
+    /// `actor` and `ref` look at 100,000 events at a time. What operators read is recorded in turn.
     pub SearchEvents = GET "/audit" (SearchEventsRequest) -> EventPage;
     access Access::Identity("audit:read");
     errors [FORBIDDEN];

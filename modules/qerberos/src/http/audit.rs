@@ -84,11 +84,16 @@ pub(super) async fn search(
     request: SearchEventsRequest,
 ) -> Result<EventPage, Error> {
     let is_own = request.actor.is_some() && request.actor.as_ref() == context.caller.did();
-    if is_own || desk.is_trusted(&context.caller) {
-        desk.trail.search(request).await
-    } else {
-        Err(Error::Forbidden)
+    if !is_own {
+        if !desk.is_trusted(&context.caller) {
+            return Err(Error::Forbidden);
+        }
+        let asked = SearchEventsRequest { actor: None, ..request.clone() };
+        let asked = serde_json::to_value(asked).unwrap_or_default();
+        let target = request.actor.as_ref().map_or_else(|| "trail".to_owned(), ToString::to_string);
+        desk.looked(&context.caller, "audit.search", target, asked).await;
     }
+    desk.trail.search(request).await
 }
 
 pub(super) async fn gaps(desk: Arc<Desk>, context: Context, _: GapsRequest) -> Result<GapReport, Error> {
@@ -100,8 +105,7 @@ pub(super) async fn event(
     context: Context,
     request: GetEventRequest,
 ) -> Result<AuditEvent, Error> {
-    let event = desk.trail.event(request.id).await?;
-    if may_read(&desk, &context.caller, &event) { Ok(event) } else { Err(Error::EventNotFound) }
+    read(&desk, &context, request.id, "audit.read").await
 }
 
 pub(super) async fn proof(
@@ -109,10 +113,7 @@ pub(super) async fn proof(
     context: Context,
     request: GetProofRequest,
 ) -> Result<Proof, Error> {
-    let event = desk.trail.event(request.id).await?;
-    if !may_read(&desk, &context.caller, &event) {
-        return Err(Error::EventNotFound);
-    }
+    read(&desk, &context, request.id, "audit.prove").await?;
     desk.trail.prove(request.id, request.size).await
 }
 
@@ -121,11 +122,26 @@ pub(super) async fn proof_file(
     context: Context,
     request: GetProofRequest,
 ) -> Result<Text, Error> {
-    let event = desk.trail.event(request.id).await?;
-    if !may_read(&desk, &context.caller, &event) {
+    read(&desk, &context, request.id, "audit.prove").await?;
+    desk.trail.prove_file(request.id, request.size).await.map(Text)
+}
+
+/// One event, if the caller may read it: operators and modules all, people those they took part in.
+async fn read(
+    desk: &Desk,
+    context: &Context,
+    id: AuditId,
+    action: &'static str,
+) -> Result<AuditEvent, Error> {
+    let event = desk.trail.event(id).await?;
+    if context.caller.did().is_some_and(|did| concerns(&event, did)) {
+        return Ok(event);
+    }
+    if !desk.is_trusted(&context.caller) {
         return Err(Error::EventNotFound);
     }
-    desk.trail.prove_file(request.id, request.size).await.map(Text)
+    desk.looked(&context.caller, action, id.to_string(), serde_json::Value::Null).await;
+    Ok(event)
 }
 
 /// Operators and modules record; a module speaks for itself only.
@@ -136,11 +152,6 @@ fn may_record(desk: &Desk, caller: &Caller, event: &RecordEventRequest) -> Resul
         Caller::Identity(_) if (desk.is_operator)(caller) => Ok(()),
         Caller::Identity(_) | Caller::Anonymous => Err(Error::Forbidden),
     }
-}
-
-/// Operators and modules read everything, people what they took part in.
-fn may_read(desk: &Desk, caller: &Caller, event: &AuditEvent) -> bool {
-    desk.is_trusted(caller) || caller.did().is_some_and(|did| concerns(event, did))
 }
 
 fn answer(id: AuditId, recorded: Recorded) -> RecordedEvent {

@@ -7,7 +7,7 @@ mod log;
 
 use std::sync::Arc;
 
-use q_core::Caller;
+use q_core::{AuditEntry, Caller};
 use q_http::{Api, shell::IsOperator};
 use qerberos_api::{
     GetCheckpoint, GetEvent, GetGaps, GetLogEntries, GetLogTile, GetPolicy, GetProof, GetProofFile,
@@ -28,6 +28,25 @@ impl Desk {
     /// Whether the caller may see and record everything: a module of this instance, or an operator.
     fn is_trusted(&self, caller: &Caller) -> bool {
         caller.is_service() || (self.is_operator)(caller)
+    }
+
+    /// Records that an operator looked. Who watches the watchers is part of the trail; a store that takes no writes
+    /// now does not keep them from looking.
+    async fn looked(
+        &self,
+        caller: &Caller,
+        action: &'static str,
+        target: String,
+        details: serde_json::Value,
+    ) {
+        let Caller::Identity(operator) = caller else { return };
+        let entry =
+            AuditEntry::change(action, Some(&operator.did), target).family("data_access").details(details);
+        let kept = self.trail.db().write(move |tx| tx.audit(entry.clone())).await;
+        if let Err(error) = kept {
+            let error: q_db::DbError = error;
+            tracing::error!(%error, action, "an operator's look into the trail could not be recorded");
+        }
     }
 }
 

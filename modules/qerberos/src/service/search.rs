@@ -13,22 +13,39 @@ use crate::{
     },
 };
 
+/// The most rows a page looks at when no index leads to its matches.
+pub const SCAN_ROWS_MAX: u64 = 100_000;
+
 impl Trail {
     /// One page of what matches, newest first.
     pub async fn search(&self, request: SearchEventsRequest) -> Result<EventPage, Error> {
-        let filter = self.filter(&request)?;
+        self.search_within(request, SCAN_ROWS_MAX).await
+    }
+
+    /// Like [`Trail::search`], looking at no more than `scan_rows_max` rows where no index helps. A page may then be
+    /// short, or empty, and still have a next one: no question can keep the store busy for long.
+    pub async fn search_within(
+        &self,
+        request: SearchEventsRequest,
+        scan_rows_max: u64,
+    ) -> Result<EventPage, Error> {
+        let mut filter = self.filter(&request)?;
         let limit = request.limit.rows();
-        let (rows, tree_size) = self
+        let (rows, tree_size, floor) = self
             .db
             .read(move |reader| -> Result<_, Error> {
+                let tree_size = store::head::get(reader)?.size;
+                let below = filter.below.unwrap_or(tree_size).min(tree_size);
+                let floor = if filter.is_indexed() { 0 } else { below.saturating_sub(scan_rows_max) };
+                filter.at_least = Some(floor);
                 // One more than asked for tells whether there is a next page.
-                let rows = store::events::search(reader, &filter, limit + 1)?;
-                Ok((rows, store::head::get(reader)?.size))
+                Ok((store::events::search(reader, &filter, limit + 1)?, tree_size, floor))
             })
             .await?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let next_cursor = if rows.len() > limit { Some(rows[limit - 1].log_index.to_string()) } else { None };
+        let next = if rows.len() > limit { rows[limit - 1].log_index } else { floor };
         let events = rows.iter().take(limit).map(|row| self.readable(row)).collect::<Result<Vec<_>, _>>()?;
+        let next_cursor = (next > 0).then(|| next.to_string());
         Ok(EventPage { events, next_cursor, tree_size })
     }
 

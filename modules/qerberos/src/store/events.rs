@@ -103,6 +103,15 @@ pub struct Filter {
     pub until: Option<Timestamp>,
     /// Only places below.
     pub below: Option<u64>,
+    /// Only places at or above.
+    pub at_least: Option<u64>,
+}
+
+impl Filter {
+    /// Whether an index leads to the matches; otherwise every row in range is looked at.
+    pub fn is_indexed(&self) -> bool {
+        self.equal.iter().any(|(column, _)| ["actor_token", "reference_token"].contains(column))
+    }
 }
 
 const COLUMNS: &str = "e.log_index, e.id, p.name, e.seq, e.happened_at, e.received_at, e.commitment, e.family, \
@@ -192,6 +201,9 @@ pub fn search(reader: &mut Reader<'_>, filter: &Filter, limit: u32) -> Result<Ve
     }
     if let Some(below) = filter.below {
         add("e.log_index <", integer(below).into());
+    }
+    if let Some(at_least) = filter.at_least {
+        add("e.log_index >=", integer(at_least).into());
     }
     let conditions = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
     values.push(limit.into());

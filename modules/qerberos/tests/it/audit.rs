@@ -203,6 +203,70 @@ on_each_world!(every_filter_narrows_and_pages_lose_no_row, async |mut world: Wor
     world.close().await;
 });
 
+on_each_world!(a_search_without_an_index_looks_at_so_many_rows_and_goes_on, async |mut world: World| {
+    let qerberos = raise(&mut world).await;
+    let mut rare = Vec::new();
+    for number in 0..50 {
+        let mut one = event(&world);
+        if number % 20 == 3 {
+            one.family = "rare".into();
+            rare.push(one.id);
+        }
+        qerberos.trail().record(vec![one]).await.unwrap().pop().unwrap().unwrap();
+    }
+    let mut request = SearchEventsRequest { family: Some("rare".into()), ..SearchEventsRequest::default() };
+    let (mut found, mut pages) = (Vec::new(), 0);
+    loop {
+        let page = qerberos.trail().search_within(request.clone(), 8).await.unwrap();
+        found.extend(page.events.iter().map(|event| event.id));
+        pages += 1;
+        let Some(next) = page.next_cursor else { break };
+        request.cursor = Some(next);
+    }
+    rare.reverse();
+    assert_eq!((found, pages), (rare, 7), "50 rows, 8 at a time");
+    let by_reference =
+        SearchEventsRequest { reference: Some("relay:primary".into()), ..SearchEventsRequest::default() };
+    let page = qerberos.trail().search_within(by_reference, 8).await.unwrap();
+    assert_eq!((page.events.len(), page.next_cursor), (50, None), "an index needs no bound");
+    world.close().await;
+});
+
+on_each_world!(
+    what_an_operator_reads_is_recorded_and_what_people_read_of_themselves_is_not,
+    async |mut world: World| {
+        raise(&mut world).await;
+        world.start();
+        let ada = identity("ada").0;
+        let mut sent = event(&world);
+        sent.actor = Some(serde_json::from_value(json!({"squidId": ada})).unwrap());
+        let operator = as_operator(&world);
+        operator.call::<RecordEvent>(&sent).await.unwrap();
+        let as_ada = world.client("qerberos", &ada);
+        let own = SearchEventsRequest { actor: Some(ada.clone()), ..SearchEventsRequest::default() };
+        as_ada.call::<SearchEvents>(&own).await.unwrap();
+        as_ada.call::<GetEvent>(&GetEventRequest { id: sent.id }).await.unwrap();
+        operator.call::<SearchEvents>(&own).await.unwrap();
+        operator.call::<GetEvent>(&GetEventRequest { id: sent.id }).await.unwrap();
+        world.settle().await;
+        let looks = SearchEventsRequest { layer: Some("qerberos".into()), ..SearchEventsRequest::default() };
+        let page = operator.call::<SearchEvents>(&looks).await.unwrap();
+        // The present look may be in the trail already; the first two are those before it.
+        let looks: Vec<_> = page.events.iter().rev().take(2).collect();
+        let seen: Vec<_> = looks
+            .iter()
+            .map(|event| (event.action.as_str(), event.actor.as_ref().unwrap().squid_id.clone()))
+            .collect();
+        assert_eq!(seen, [("audit.search", crate::operator()), ("audit.read", crate::operator())]);
+        assert_eq!(page.events[0].reference, Some(sent.id.to_string()));
+        assert_eq!(
+            page.events[1].targets[0].squid_id, ada,
+            "whose events were read is a part that can be erased"
+        );
+        world.close().await;
+    }
+);
+
 on_each_world!(hostile_events_are_refused_or_kept_as_data, async |mut world: World| {
     raise(&mut world).await;
     let operator = as_operator(&world);
