@@ -46,7 +46,7 @@ fn check_delegations(
         match check_delegation(&stored) {
             Ok(delegation) => drop(sound.insert(stored.cid, Arc::new(delegation))),
             Err((code, detail)) => {
-                findings.push(Finding::new(code, format!("delegations {}", stored.cid), detail))
+                findings.push(Finding::new(code, format!("delegations {}", stored.cid), detail));
             }
         }
         Ok(())
@@ -65,7 +65,7 @@ fn check_delegation(stored: &delegations::StoredDelegation) -> Result<Delegation
     let says = (
         delegation.issuer().did.to_string(),
         delegation.audience().to_string(),
-        delegation.expires_at().map(|end| end.micros()),
+        delegation.expires_at().map(q_core::Timestamp::micros),
     );
     if says != (stored.issuer.clone(), stored.audience.clone(), stored.expires_at) {
         return Err((
@@ -115,7 +115,7 @@ fn check_changes(reader: &mut Reader<'_>, findings: &mut Vec<Finding>) -> Result
         match Change::read(&stored.topic, &stored.payload) {
             Some(change) if change.epoch() == stored.epoch => told.note(change),
             Some(_) => {
-                findings.push(Finding::new("change_mismatch", &place, "its payload names another epoch"))
+                findings.push(Finding::new("change_mismatch", &place, "its payload names another epoch"));
             }
             None => findings.push(Finding::new("change_unreadable", &place, "its payload cannot be read")),
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use q_core::{Did, Env, Event, Span, Timestamp};
-use q_did::{Log, Policy, VerificationMethod, multikey_of, scid_of};
+use q_did::{Document, Log, Policy, VerificationMethod, multikey_of, scid_of};
 use q_jose::PublicKey;
 use serde::Deserialize;
 
@@ -68,6 +68,8 @@ pub struct IdentityKeys {
     pub methods: Vec<VerificationMethod>,
     /// The version of its log.
     pub version_id: String,
+    /// Since when it holds these keys.
+    pub since: Timestamp,
     loaded_at: Timestamp,
 }
 
@@ -148,6 +150,28 @@ impl KeyDirectory {
         Ok(keys)
     }
 
+    /// The keys the identity held at `at`, for signatures that were put on record then: rotating a key out does
+    /// not undo what it signed before. None for an identity that has ended.
+    pub async fn resolve_at(
+        &self,
+        did: &Did,
+        at: Timestamp,
+    ) -> Result<Vec<VerificationMethod>, DirectoryError> {
+        let present = self.resolve(did).await?;
+        if at >= present.since || present.methods.is_empty() {
+            return Ok(present.methods.clone());
+        }
+        let text = self.loader.load(present.did.specific_id()).await?.ok_or(DirectoryError::Unknown)?;
+        let log = Log::verify(&text, self.env.now(), Policy::House).map_err(DirectoryError::LogRefused)?;
+        if present.did.specific_id() != log.head().scid {
+            return Err(DirectoryError::Unknown);
+        }
+        Ok(log
+            .at_time(at)
+            .map(|entry| Document::new(&entry.state).verification_methods())
+            .unwrap_or_default())
+    }
+
     /// Checks a signature by the key `key_id` (`did:…#z6Mk…`) and returns whose it is.
     pub async fn verify(
         &self,
@@ -172,7 +196,13 @@ fn keys_of_did_key(did: &Did, now: Timestamp) -> Result<IdentityKeys, DirectoryE
     let key = PublicKey::from_did_key(did.as_str()).map_err(|_| DirectoryError::Unknown)?;
     let id = q_did::key_id(did, &key);
     let method = VerificationMethod { id, key, is_authentication: true, is_assertion: true };
-    Ok(IdentityKeys { did: did.clone(), methods: vec![method], version_id: String::new(), loaded_at: now })
+    Ok(IdentityKeys {
+        did: did.clone(),
+        methods: vec![method],
+        version_id: String::new(),
+        since: Timestamp::default(),
+        loaded_at: now,
+    })
 }
 
 fn keys_of_log(did: &Did, text: &str, now: Timestamp) -> Result<IdentityKeys, DirectoryError> {
@@ -181,5 +211,6 @@ fn keys_of_log(did: &Did, text: &str, now: Timestamp) -> Result<IdentityKeys, Di
         return Err(DirectoryError::Unknown);
     }
     let methods = if log.head().deactivated { Vec::new() } else { log.document().verification_methods() };
-    Ok(IdentityKeys { did: did.clone(), methods, version_id: log.head().version_id.clone(), loaded_at: now })
+    let (version_id, since) = (log.head().version_id.clone(), log.head().version_time);
+    Ok(IdentityKeys { did: did.clone(), methods, version_id, since, loaded_at: now })
 }

@@ -31,15 +31,13 @@ pub struct KeysUnavailable(pub String);
 pub struct NotYet(#[from] KeysUnavailable);
 
 impl KeySource for KeyDirectory {
-    // The directory answers with the present keys: what was verified while a key was held stays verified in this
-    // process, and is asked for again at its next start.
     fn keys<'a>(
         &'a self,
         issuer: &'a Issuer,
-        _: Timestamp,
+        at: Timestamp,
     ) -> BoxFuture<'a, Result<Vec<VerifyingKey>, KeysUnavailable>> {
         Box::pin(async move {
-            let found = match self.resolve(&issuer.did).await {
+            let found = match self.resolve_at(&issuer.did, at).await {
                 Ok(found) => found,
                 Err(DirectoryError::Unknown | DirectoryError::LogRefused(_)) => return Ok(Vec::new()),
                 Err(error @ DirectoryError::Unavailable(_)) => {
@@ -52,8 +50,7 @@ impl KeySource for KeyDirectory {
                     .as_deref()
                     .is_none_or(|key| id.rsplit_once('#').is_some_and(|(_, fragment)| fragment == key))
             };
-            let delegating =
-                found.methods.iter().filter(|method| method.is_assertion && is_named(&method.id));
+            let delegating = found.iter().filter(|method| method.is_assertion && is_named(&method.id));
             Ok(delegating.map(|method| VerifyingKey::Ed25519(method.key)).collect())
         })
     }

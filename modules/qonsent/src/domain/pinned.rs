@@ -36,6 +36,8 @@ pub fn grants_of<'a>(
             }
         }
     }
-    grants.values_mut().for_each(|actions| actions.sort());
+    for actions in grants.values_mut() {
+        actions.sort();
+    }
     grants
 }

@@ -80,7 +80,7 @@ impl Service {
     /// Compares the decision point of this process with the store: its proof of being current.
     async fn observe(&self) -> Result<RevocationHead, DbError> {
         let at = self.env.now();
-        let head = self.db.read(|reader| changes::head(reader)).await?;
+        let head = self.db.read(changes::head).await?;
         let head = RevocationHead { epoch: head.epoch, digest: head.digest, at };
         self.pdp.observe(&head);
         Ok(head)

@@ -37,8 +37,8 @@ pub(super) struct Pool {
 impl Pool {
     /// Whose resource it is, going by the delegations to `holder` and those above them.
     pub(super) fn owner(&self, holder: &Did) -> Option<Did> {
-        let to_holder = self.delegations.iter().filter(|link| link.audience() == holder);
-        let named = to_holder.filter_map(|link| link.subject()).next();
+        let mut to_holder = self.delegations.iter().filter(|link| link.audience() == holder);
+        let named = to_holder.find_map(|link| link.subject());
         named.or_else(|| self.delegations.iter().find_map(|link| link.subject())).cloned()
     }
 

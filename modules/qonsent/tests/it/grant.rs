@@ -10,6 +10,9 @@ use crate::support::{authority, code, open, raise};
 const WALLET: &str = "qwallet:wallet:w1";
 const FILE: &str = "qdrive:file:a";
 
+/// What a row changes of a request that would pass.
+type Change = Box<dyn Fn(&mut qonsent_api::GrantRequest)>;
+
 on_each_world!(a_grant_counts_before_it_is_answered, async |world: World| {
     let setting = raise(world).await;
     assert_eq!(setting.decide("bob", "read", WALLET, "alice").reason, Reason::NoGrant);
@@ -67,7 +70,6 @@ on_each_world!(each_refusal_has_its_code, async |world: World| {
     let good = || setting.sign("alice", "alice", "bob", FILE, &["read"]);
     let valid = setting.request("bob", FILE, &["read"], Some(good()));
     let now = setting.world.env.now();
-    type Change = Box<dyn Fn(&mut qonsent_api::GrantRequest)>;
     let rows: Vec<(&str, Change)> = vec![
         ("INVALID_RESOURCE_FORMAT", Box::new(|request| request.resource = "qdrive:file".into())),
         ("INVALID_IDENTITY_FORMAT", Box::new(|request| request.identity = "*".into())),

@@ -9,6 +9,9 @@ use crate::support::{Setting, raise};
 
 const FILE: &str = "qdrive:file:a";
 
+/// A change behind the module's back, how to undo it, and what is found meanwhile.
+type Row = (&'static str, Vec<Value>, &'static str, Vec<Value>, Vec<&'static str>);
+
 /// A store with a live grant, one handed on, and a revoked one.
 async fn lived_in(world: World) -> (Setting, qonsent_api::Grant) {
     let setting = raise(world).await;
@@ -71,7 +74,7 @@ on_each_world!(every_other_change_behind_our_back_is_named, async |world: World|
     let (setting, grant) = lived_in(world).await;
     let (id, cid) = (grant.grant_id.to_string(), grant.cids[0]);
     let mallory = identity("mallory");
-    let rows: Vec<(&'static str, Vec<Value>, &'static str, Vec<Value>, Vec<&str>)> = vec![
+    let rows: Vec<Row> = vec![
         (
             "UPDATE grants SET identity = $1 WHERE grant_id = $2",
             params![&mallory.0, &id].to_vec(),

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr, reason = "tests fail by panicking")]
 
 mod decisions;
+mod keys;
 mod model;
 mod speed;
 mod support;
