@@ -4,7 +4,7 @@ use q_core::{Did, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 use qlock_api::{KeyId, KeyState, KeyType};
 
-use super::NamedRows;
+use super::{NamedRows, one_by_one};
 use crate::domain::hierarchy::{KekId, VersionFacts};
 
 /// A key as stored.
@@ -101,10 +101,10 @@ pub fn list_of_type(
     rows.iter().map(key).collect()
 }
 
-/// Every key with its row's name; a row that cannot be read is an error in its place.
+/// Every key, for the integrity check.
 pub fn list_all(reader: &mut Reader<'_>) -> Result<NamedRows<String, StoredKey>, DbError> {
-    let rows = reader.query(&format!("{KEY} ORDER BY key_id"), params![])?;
-    Ok(rows.iter().map(|row| (row.get(0), key(row))).collect())
+    let sql = ("SELECT key_id FROM keys ORDER BY key_id", &*format!("{KEY} WHERE key_id = $1"));
+    one_by_one(reader, sql, params![], key)
 }
 
 /// One version of a key.
@@ -124,14 +124,16 @@ pub fn list_versions(reader: &mut Reader<'_>, key_id: KeyId) -> Result<Vec<Store
     rows.iter().map(version).collect()
 }
 
-/// Every version of a key with its number; a row that cannot be read is an error in its place.
+/// Every version of a key, for the integrity check.
 pub fn list_version_rows(
     reader: &mut Reader<'_>,
     key_id: KeyId,
 ) -> Result<NamedRows<i64, StoredVersion>, DbError> {
-    let sql = format!("{VERSION} WHERE key_id = $1 ORDER BY version");
-    let rows = reader.query(&sql, params![key_id.to_string()])?;
-    Ok(rows.iter().map(|row| (row.get(0), version(row))).collect())
+    let sql = (
+        "SELECT version FROM key_versions WHERE key_id = $1 ORDER BY version",
+        &*format!("{VERSION} WHERE key_id = $1 AND version = $2"),
+    );
+    one_by_one(reader, sql, params![key_id.to_string()], version)
 }
 
 /// The versions that no key owns, as their rows are named: there should be none.

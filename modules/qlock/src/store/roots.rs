@@ -3,7 +3,7 @@
 use q_core::{Did, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 
-use super::NamedRows;
+use super::{NamedRows, one_by_one};
 use crate::domain::hierarchy::{KekFacts, KekId};
 
 /// A root key as stored.
@@ -28,22 +28,19 @@ pub struct StoredKek {
     pub wrapped: Vec<u8>,
 }
 
+const ROOT: &str = "SELECT version, unseal_key_id, wrapped, created_at FROM root_keys";
 const KEK: &str = "SELECT kek_id, identity, purpose, root_version, wrapped, created_at FROM keks";
 
 /// Every root key, oldest first.
 pub fn list_roots(reader: &mut Reader<'_>) -> Result<Vec<StoredRoot>, DbError> {
-    let sql = "SELECT version, unseal_key_id, wrapped, created_at FROM root_keys ORDER BY version";
-    let rows = reader.query(sql, params![])?;
-    rows.iter()
-        .map(|row| {
-            Ok(StoredRoot {
-                version: row.try_get(0)?,
-                unseal_key_id: row.try_get(1)?,
-                wrapped: row.try_get(2)?,
-                created_at: row.try_get(3)?,
-            })
-        })
-        .collect()
+    let rows = reader.query(&format!("{ROOT} ORDER BY version"), params![])?;
+    rows.iter().map(root).collect()
+}
+
+/// Every root key, for the integrity check.
+pub fn list_root_rows(reader: &mut Reader<'_>) -> Result<NamedRows<i64, StoredRoot>, DbError> {
+    let sql = ("SELECT version FROM root_keys ORDER BY version", &*format!("{ROOT} WHERE version = $1"));
+    one_by_one(reader, sql, params![], root)
 }
 
 /// Adds a root key.
@@ -71,10 +68,10 @@ pub fn get_kek(reader: &mut Reader<'_>, kek_id: KekId) -> Result<Option<StoredKe
     reader.query_opt(&sql, params![kek_id.to_string()])?.map(|row| kek(&row)).transpose()
 }
 
-/// Every key-encryption key with its row's name; a row that cannot be read is an error in its place.
+/// Every key-encryption key, for the integrity check.
 pub fn list_keks(reader: &mut Reader<'_>) -> Result<NamedRows<String, StoredKek>, DbError> {
-    let rows = reader.query(&format!("{KEK} ORDER BY kek_id"), params![])?;
-    Ok(rows.iter().map(|row| (row.get(0), kek(row))).collect())
+    let sql = ("SELECT kek_id FROM keks ORDER BY kek_id", &*format!("{KEK} WHERE kek_id = $1"));
+    one_by_one(reader, sql, params![], kek)
 }
 
 /// Adds a key-encryption key.
@@ -93,6 +90,15 @@ pub fn insert_kek(tx: &mut Tx<'_>, kek: &StoredKek) -> Result<(), DbError> {
         ],
     )?;
     Ok(())
+}
+
+fn root(row: &Row) -> Result<StoredRoot, DbError> {
+    Ok(StoredRoot {
+        version: row.try_get(0)?,
+        unseal_key_id: row.try_get(1)?,
+        wrapped: row.try_get(2)?,
+        created_at: row.try_get(3)?,
+    })
 }
 
 fn kek(row: &Row) -> Result<StoredKek, DbError> {

@@ -1,16 +1,18 @@
 //! What the audit trail and the events say of the use of keys.
 
+use q_contract::codes;
 use q_core::EventPayload;
 use q_db::{Db, params};
-use q_testkit::{World, on_each_world};
+use q_testkit::{Engine, Way, World, on_each_world};
 use qlock_api::{
     CreateKey, CreateKeyRequest, Decrypt, DecryptRequest, Encrypt, EncryptRequest, KeyRequest, KeyType,
     RotateKey, SealContext, Sign, SignRequest,
+    errors::AUDIT_UNAVAILABLE,
     events::{KeyGenerated, KeyRotated, KeyUsed},
 };
 use serde_json::Value;
 
-use crate::setting::{Setting, b64, did};
+use crate::setting::{Setting, b64, did, refused};
 
 #[derive(Debug, PartialEq)]
 struct Entry {
@@ -120,6 +122,23 @@ on_each_world!(making_and_rotating_are_audited_and_told, async |world: World| {
     assert!(!told.contains("secret plan"), "labels stay off the bus");
     setting.world.close().await;
 });
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_audit_row_no_signature() {
+    let world = World::new(Engine::Sqlite, Way::InProcess).await.unwrap();
+    let setting = Setting::new(world).await;
+    let ada = setting.client("ada");
+    let sign = SignRequest { data: b64("x"), ..SignRequest::default() };
+    ada.call::<Sign>(&sign).await.unwrap();
+    setting.end_minute().await;
+    setting.db.faults().fail_next_commit();
+    refused(ada.call::<Sign>(&sign).await, &AUDIT_UNAVAILABLE);
+    let make = CreateKeyRequest { key_type: KeyType::Ed25519, label: None, owner: None };
+    setting.db.faults().fail_next_commit();
+    refused(ada.clone().with_key("k").call::<CreateKey>(&make).await, &codes::STORAGE_UNAVAILABLE);
+    ada.call::<Sign>(&sign).await.unwrap();
+    setting.world.close().await;
+}
 
 on_each_world!(a_crash_leaves_no_use_unaudited, async |world: World| {
     let setting = Setting::new(world).await;

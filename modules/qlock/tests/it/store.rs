@@ -138,6 +138,30 @@ on_each_world!(a_changed_row_is_found_and_named, async |world: World| {
     setting.world.close().await;
 });
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_that_is_no_text_any_more_is_named_too() {
+    let world = World::new(Engine::Sqlite, Way::InProcess).await.unwrap();
+    let setting = Setting::new(world).await;
+    use_everything(&setting).await;
+    for (table, column) in
+        [("root_keys", "unseal_key_id"), ("keks", "identity"), ("keys", "owner"), ("key_versions", "state")]
+    {
+        let before = snapshot(&setting, &["root_keys", "keks", "keys", "key_versions"]).await;
+        let spoil = format!(
+            "UPDATE {table} SET {column} = CAST(X'FF' || SUBSTR({column}, 2) AS TEXT) \
+             WHERE rowid = (SELECT MIN(rowid) FROM {table})"
+        );
+        setting.db.write(move |tx| tx.execute(&spoil, params![])).await.unwrap();
+        let findings = setting.module.verify().await.unwrap();
+        assert!(
+            findings.iter().any(|found| found.place.starts_with(table)),
+            "{table}.{column}: {findings:?}"
+        );
+        restore(&setting, before).await;
+    }
+    setting.world.close().await;
+}
+
 on_each_world!(every_damaged_byte_of_a_blob_is_found_and_named, async |world: World| {
     let setting = Setting::new(world).await;
     use_everything(&setting).await;
