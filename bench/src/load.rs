@@ -3,7 +3,7 @@
 use crate::generator::{self, Pace, Plan};
 use crate::orders::{Orders, Shape};
 use crate::report::Figures;
-use crate::rounds::Subject;
+use crate::rounds::{Subject, note};
 use crate::world::House;
 use anyhow::Result;
 use std::sync::Arc;
@@ -92,10 +92,4 @@ impl Subject for Load {
         self.requests_per_second = figures.requests_per_second.max(1.0);
         Ok(figures)
     }
-}
-
-/// Notes go to standard error: standard output belongs to the figures.
-fn note(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

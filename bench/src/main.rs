@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use q_bench::executor::InProcess;
 use q_bench::generator::Pace;
 use q_bench::journal::Journal;
 use q_bench::load::{Load, LoadPlan};
@@ -38,6 +39,14 @@ enum What {
         #[command(flatten)]
         load: LoadArgs,
         /// Payments in a batch
+        #[arg(long, default_value_t = 256)]
+        items: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// The wallet's executor in process
+    Executor {
+        /// Payments in a batch, which has a commit of its own
         #[arg(long, default_value_t = 256)]
         items: usize,
         #[command(flatten)]
@@ -86,6 +95,9 @@ fn main() -> Result<()> {
             on_instance(&load, Shape::Single, pace, &common)
         }
         What::Batch { load, items, common } => on_instance(&load, Shape::Batch(items), Pace::Closed, &common),
+        What::Executor { items, common } => {
+            report(&mut InProcess::open(items, Duration::from_secs(common.seconds))?, &common)
+        }
         What::Journal { items, common } => {
             report(&mut Journal::open(items, Duration::from_secs(common.seconds))?, &common)
         }

@@ -35,3 +35,8 @@ pub fn by_line(subject: &mut dyn Subject, input: &mut dyn BufRead, output: &mut 
     }
     Ok(())
 }
+
+/// Tells the person at the keyboard; standard output belongs to the figures.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
