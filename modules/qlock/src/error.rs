@@ -9,6 +9,9 @@ use qlock_api::errors::{
 
 use crate::domain::{envelope::DoesNotOpen, wrap::WrapError};
 
+/// The most of a refused name that is repeated in an answer.
+const NAME_CHARS_MAX: usize = 80;
+
 /// A failure of this module.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -51,6 +54,13 @@ pub enum Error {
     /// The store failed.
     #[error("the store failed")]
     Db(#[from] DbError),
+}
+
+impl Error {
+    /// Refuses an algorithm by its name, of which no more is repeated than a name may be long.
+    pub(crate) fn unsupported(name: &str) -> Self {
+        Self::AlgorithmUnsupported(name.chars().take(NAME_CHARS_MAX).collect())
+    }
 }
 
 impl From<DoesNotOpen> for Error {

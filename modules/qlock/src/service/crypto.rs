@@ -110,7 +110,7 @@ impl Service {
                     .into_iter()
                     .map(|text| match text.parse::<Did>() {
                         Ok(did) => recipient_of(reader, &did),
-                        Err(_) => age_file::recipient(&text).ok_or(Error::AlgorithmUnsupported(text)),
+                        Err(_) => age_file::recipient(&text).ok_or_else(|| Error::unsupported(&text)),
                     })
                     .collect()
             })
@@ -202,7 +202,7 @@ fn check_algorithm(format: SealFormat, named: Option<&str>) -> Result<(), Error>
         SealFormat::Age => AGE_ALGORITHM,
     };
     match named {
-        Some(other) if other != offered => Err(Error::AlgorithmUnsupported(other.to_owned())),
+        Some(other) if other != offered => Err(Error::unsupported(other)),
         _ => Ok(()),
     }
 }

@@ -24,7 +24,7 @@ impl Service {
         check_identity(caller, request.identity_id.as_ref())?;
         let data = decode::bytes("data", &request.data)?;
         if let Some(other) = request.algorithm.filter(|named| named != ALGORITHM) {
-            return Err(Error::AlgorithmUnsupported(other));
+            return Err(Error::unsupported(&other));
         }
         let usable = self.usable(caller, request.key_id, KeyType::Ed25519, Action::Sign).await?;
         let key = usable.material.signing_key().expect("the type was checked");
