@@ -80,7 +80,7 @@ impl From<Error> for Problem {
             Error::Forbidden(_) => Self::new(&codes::FORBIDDEN).detail(detail),
             Error::DelegationRequired(_) => Self::new(&STANDING_DELEGATION_REQUIRED)
                 .detail(detail)
-                .hint("sign a UCAN delegation for each action and hand them in as `delegation`, as `q wallet share` does"),
+                .hint("sign a UCAN delegation for each action and hand them in as `delegation`, as `q grant` does"),
             Error::Insufficient => Self::new(&INSUFFICIENT_PERMISSIONS)
                 .detail(detail)
                 .hint("the granter signs the delegation to the identity and hands it in"),

@@ -121,6 +121,11 @@ fn check_changes(reader: &mut Reader<'_>, findings: &mut Vec<Finding>) -> Result
         }
         Ok(())
     })?;
+    let head = changes::head(reader)?;
+    if (head.epoch + 1, head.digest) != (expected, digest) {
+        let detail = format!("the last change is {} with digest {digest}", expected - 1);
+        findings.push(Finding::new("head_mismatch", format!("change_head {}", head.epoch), detail));
+    }
     Ok(told)
 }
 

@@ -14,7 +14,7 @@ use crate::{
     postgres,
     shared::Shared,
     sqlite, trace,
-    tx::{Reader, Recorded, Tx},
+    tx::{Reader, Tx},
 };
 
 /// How many reads, and how many writes, may wait in line; further callers wait for a place.
@@ -159,23 +159,7 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let key = key.cloned();
-        self.write(move |tx| {
-            let Some(key) = &key else { return Ok(Answer { value: body(tx)?, replayed: false }) };
-            match tx.recorded(key)? {
-                Recorded::No => {}
-                // Claimed by a request whose answer may not be kept: there is nothing to replay.
-                Recorded::Claimed => return Err(DbError::IdempotencyKeyReused.into()),
-                Recorded::Answered(text) => {
-                    let value = serde_json::from_str(&text).map_err(DbError::from)?;
-                    return Ok(Answer { value, replayed: true });
-                }
-            }
-            let value = body(tx)?;
-            let text = serde_json::to_string(&value).map_err(DbError::from)?;
-            tx.record(key, Some(text))?;
-            Ok(Answer { value, replayed: false })
-        })
-        .await
+        self.write(move |tx| tx.once(key.as_ref(), &mut body)).await
     }
 
     /// Counts up with every commit that wrote events or audit rows, in this process.

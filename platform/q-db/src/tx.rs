@@ -4,7 +4,9 @@ use std::ops::{Deref, DerefMut};
 
 use q_core::{AuditEntry, Env, EventPayload, RequestKey, Timestamp, audit::AuditId, event::EventId};
 
-use crate::{Column, DbError, Row, Value, engine::Connection, params, shared::Shared};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Answer, Column, DbError, Row, Value, engine::Connection, params, shared::Shared};
 
 /// Asks questions, all of them answered from one snapshot.
 pub struct Reader<'a> {
@@ -23,7 +25,7 @@ pub struct Tx<'a> {
 }
 
 /// What is known of a request.
-pub(crate) enum Recorded {
+enum Recorded {
     /// It has not come before.
     No,
     /// It was carried out, and its answer may not be kept.
@@ -226,6 +228,33 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
+    /// Runs `body` and remembers its answer under `key`, or gives the answer that is remembered: the inside of
+    /// [`crate::Db::write_once`], for writes that must lock a row before they look for an earlier answer.
+    pub fn once<T, E>(
+        &mut self,
+        key: Option<&RequestKey>,
+        body: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<Answer<T>, E>
+    where
+        T: Serialize + DeserializeOwned,
+        E: From<DbError>,
+    {
+        let Some(key) = key else { return Ok(Answer { value: body(self)?, replayed: false }) };
+        match self.recorded(key)? {
+            Recorded::No => {}
+            // Claimed by a request whose answer may not be kept: there is nothing to replay.
+            Recorded::Claimed => return Err(DbError::IdempotencyKeyReused.into()),
+            Recorded::Answered(text) => {
+                let value = serde_json::from_str(&text).map_err(DbError::from)?;
+                return Ok(Answer { value, replayed: true });
+            }
+        }
+        let value = body(self)?;
+        let text = serde_json::to_string(&value).map_err(DbError::from)?;
+        self.record(key, Some(text))?;
+        Ok(Answer { value, replayed: false })
+    }
+
     /// Notes that the request behind `key` was carried out, without keeping an answer (for answers
     /// that may not be stored: keys, tokens, plaintexts). `true` when it was carried out before.
     pub fn claim(&mut self, key: &RequestKey) -> Result<bool, DbError> {
@@ -237,7 +266,7 @@ impl<'a> Tx<'a> {
     }
 
     /// What became of the request behind `key`, if it came before.
-    pub(crate) fn recorded(&mut self, key: &RequestKey) -> Result<Recorded, DbError> {
+    fn recorded(&mut self, key: &RequestKey) -> Result<Recorded, DbError> {
         let row = self.query_opt(
             "SELECT fingerprint, answer FROM q_idempotency WHERE scope = $1 AND key = $2",
             params![&key.scope, &key.key],
@@ -249,7 +278,7 @@ impl<'a> Tx<'a> {
         Ok(row.try_get::<Option<String>>(1)?.map_or(Recorded::Claimed, Recorded::Answered))
     }
 
-    pub(crate) fn record(&mut self, key: &RequestKey, answer: Option<String>) -> Result<(), DbError> {
+    fn record(&mut self, key: &RequestKey, answer: Option<String>) -> Result<(), DbError> {
         let row = params![&key.scope, &key.key, &key.fingerprint, answer, self.now];
         self.execute("INSERT INTO q_idempotency VALUES ($1, $2, $3, $4, $5)", row)?;
         Ok(())

@@ -64,3 +64,11 @@ CREATE TABLE changes (
     digest BYTEA NOT NULL,
     at BIGINT NOT NULL
 );
+
+-- Its end. One row, which every change locks first: so changes come one after the other, whoever makes them.
+CREATE TABLE change_head (
+    name TEXT NOT NULL PRIMARY KEY,
+    epoch BIGINT NOT NULL,
+    digest BYTEA NOT NULL
+);
+INSERT INTO change_head (name, epoch, digest) VALUES ('head', 0, '\x0000000000000000000000000000000000000000000000000000000000000000');

@@ -64,3 +64,11 @@ CREATE TABLE changes (
     digest BLOB NOT NULL,
     at INTEGER NOT NULL
 );
+
+-- Its end. One row, which every change locks first: so changes come one after the other, whoever makes them.
+CREATE TABLE change_head (
+    name TEXT NOT NULL PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    digest BLOB NOT NULL
+);
+INSERT INTO change_head (name, epoch, digest) VALUES ('head', 0, X'0000000000000000000000000000000000000000000000000000000000000000');

@@ -40,7 +40,7 @@ impl Service {
         let proved = self.prove_request(caller, request).await;
         let told = Told::default();
         let noting = told.clone();
-        let written = self.db.write_once(key, move |tx| {
+        let written = self.change(key, move |tx| {
             noting.begin();
             // Here and not before: a repeated request gets its first answer, even if by now it would be refused.
             let (new, pool) = proved.as_ref().map_err(Clone::clone)?;

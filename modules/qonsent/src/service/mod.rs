@@ -14,16 +14,17 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use q_core::{Caller, Env};
-use q_db::{Db, DbError};
+use q_core::{Caller, Env, RequestKey};
+use q_db::{Answer, Db, DbError, Tx};
 use q_pdp::{Change, KeySource, Pdp, Projector, Resource, RevocationHead};
 use q_runtime::Ground;
+use serde::{Serialize, de::DeserializeOwned};
 
-use crate::store::changes;
+use crate::{Error, store::changes};
 use told::Told;
 
 /// How many changes are read at a time when the decision point is brought up to date.
-const PRIME_ROWS: u32 = 500;
+const CATCH_UP_ROWS: u32 = 500;
 
 /// What answers the endpoints.
 pub(crate) struct Service {
@@ -49,15 +50,18 @@ impl Service {
             keys,
             told_epoch: AtomicU64::new(0),
         };
-        service.prime().await?;
+        // So that a restart denies nobody for a while.
+        service.catch_up().await?;
+        service.told_epoch.store(service.pdp.epoch(), Ordering::Relaxed);
+        service.observe().await?;
         Ok(service)
     }
 
-    /// Brings the decision point up to date from the store, so that a restart denies nobody for a while.
-    async fn prime(&self) -> Result<(), DbError> {
+    /// Brings the decision point up to date from the store.
+    async fn catch_up(&self) -> Result<(), DbError> {
         loop {
             let after = self.pdp.epoch();
-            let page = self.db.read(move |reader| changes::after(reader, after, PRIME_ROWS)).await?;
+            let page = self.db.read(move |reader| changes::after(reader, after, CATCH_UP_ROWS)).await?;
             for stored in &page {
                 let Some(change) = Change::read(&stored.topic, &stored.payload) else {
                     tracing::error!(epoch = stored.epoch, "a change cannot be read; run q verify qonsent");
@@ -70,11 +74,9 @@ impl Service {
                 }
             }
             if page.is_empty() || self.pdp.epoch() == after {
-                break;
+                return Ok(());
             }
         }
-        self.told_epoch.store(self.pdp.epoch(), Ordering::Relaxed);
-        self.observe().await.map(|_| ())
     }
 
     /// Compares the decision point of this process with the store: its proof of being current.
@@ -97,15 +99,40 @@ impl Service {
         Ok(())
     }
 
+    /// Makes a change of the order, once for each key.
+    async fn change<T>(
+        &self,
+        key: Option<&RequestKey>,
+        mut body: impl FnMut(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Answer<T>, Error>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let key = key.cloned();
+        let write = move |tx: &mut Tx<'_>| {
+            changes::lock(tx)?;
+            tx.once(key.as_ref(), &mut body)
+        };
+        self.db.write_locked(write).await
+    }
+
     /// Lets the decision point of this process take in what was just committed.
     async fn tell(&self, told: &Told) {
-        for change in told.take() {
+        let changes = told.take();
+        let last = changes.last().map_or(0, Change::epoch);
+        for change in changes {
             // Failing is no loss: the event brings the change again.
             if let Err(error) = self.projector.take_in(change).await {
                 tracing::warn!(%error, "a change will count when its event is delivered");
             }
         }
-        if let Err(error) = self.observe().await {
+        // Somebody who committed just before may not have come this far: what they committed is in the store.
+        let caught_up = if self.pdp.epoch() < last { self.catch_up().await } else { Ok(()) };
+        let compared = match caught_up {
+            Ok(()) => self.observe().await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = compared {
             tracing::warn!(%error, "the decision point could not be compared with the store");
         }
     }

@@ -38,7 +38,7 @@ impl Service {
         let told = Told::default();
         let noting = told.clone();
         let actor = caller.did().cloned();
-        let written = self.db.write_once(key, move |tx| {
+        let written = self.change(key, move |tx| {
             noting.begin();
             let registered = keep(tx, registration.as_ref().map_err(Clone::clone)?, &noting)?;
             let entry = AuditEntry::change("DELEGATION_REGISTERED", actor.as_ref(), "delegations")

@@ -38,7 +38,7 @@ impl Service {
         let target = target(request)?;
         let told = Told::default();
         let (noting, caller) = (told.clone(), caller.clone());
-        let written = self.db.write_once(key, move |tx| {
+        let written = self.change(key, move |tx| {
             noting.begin();
             match &target {
                 Target::Delegation(cid) => revoke_delegation(tx, &caller, cid, &reason, &noting),

@@ -30,10 +30,13 @@ pub struct StoredChange {
 
 /// The end of the order.
 pub fn head(reader: &mut Reader<'_>) -> Result<Head, DbError> {
-    let row = reader.query_opt("SELECT epoch, digest FROM changes ORDER BY epoch DESC LIMIT 1", params![])?;
-    row.map_or(Ok(Head::default()), |row| {
-        Ok(Head { epoch: epoch(&row, 0)?, digest: Digest(digest(&row, 1)?) })
-    })
+    let row = reader.query_one("SELECT epoch, digest FROM change_head WHERE name = 'head'", params![])?;
+    Ok(Head { epoch: epoch(&row, 0)?, digest: Digest(digest(&row, 1)?) })
+}
+
+/// Waits until every other change is committed, and keeps further ones waiting until this one is.
+pub fn lock(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    tx.query_for_update("SELECT epoch FROM change_head WHERE name = 'head'", params![]).map(|_| ())
 }
 
 /// The changes after `after`, at most `count`.
@@ -59,6 +62,8 @@ pub fn append(tx: &mut Tx<'_>, head: Head, change: &Change) -> Result<Head, DbEr
     let at: Timestamp = tx.now();
     let row = params![column(change.epoch()), change.topic(), payload, digest.0, at];
     tx.execute("INSERT INTO changes (epoch, topic, payload, digest, at) VALUES ($1, $2, $3, $4, $5)", row)?;
+    let moved = params![column(change.epoch()), digest.0];
+    tx.execute("UPDATE change_head SET epoch = $1, digest = $2 WHERE name = 'head'", moved)?;
     match change {
         Change::Issued(event) => tx.emit(event)?,
         Change::Revoked(event) => tx.emit(event)?,

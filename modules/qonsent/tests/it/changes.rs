@@ -104,3 +104,81 @@ on_each_world!(a_lost_event_is_noticed_and_asked_for, async |world: World| {
     assert_eq!(projector.pdp().epoch(), 3);
     setting.world.close().await;
 });
+
+on_each_world!(the_heartbeat_proves_and_tells_only_news, async |world: World| {
+    let setting = raise(world).await;
+    let jobs = q_runtime::Module::jobs(&*setting.module);
+    let beat = jobs.iter().find(|job| job.name == "heartbeat").unwrap().run.clone();
+    setting.share("alice", "bob", FILE, &["write"]).await;
+    setting.world.clock.advance(Span::seconds(400));
+    let owner_may_write = || setting.may("alice", "write", FILE, "alice");
+    assert!(!owner_may_write() && !setting.may("bob", "read", FILE, "alice"));
+    for _ in 0..3 {
+        beat().await.unwrap();
+    }
+    assert!(owner_may_write() && setting.may("bob", "write", FILE, "alice"));
+    let events = events(&setting).await;
+    let heads: Vec<q_pdp::RevocationHead> = events.iter().filter_map(Event::payload).collect();
+    assert_eq!(heads.len(), 1);
+    assert_eq!((heads[0].epoch, heads[0].digest), (1, setting.pdp.digest()));
+    // A module elsewhere that hears the head only knows that it missed something.
+    let projector = elsewhere(&setting);
+    projector.react(events.last().unwrap()).await.unwrap();
+    assert!(projector.pdp().has_gap());
+    projector.react(&events[0]).await.unwrap();
+    assert!(!projector.pdp().has_gap());
+    setting.world.close().await;
+});
+
+on_each_world!(changes_made_at_the_same_time_have_one_order, async |world: World| {
+    let setting = Arc::new(raise(world).await);
+    let everybody: Vec<_> = (0..8)
+        .map(|at| {
+            let setting = setting.clone();
+            tokio::spawn(async move {
+                let who = format!("friend-{at}");
+                for _ in 0..4 {
+                    setting.share("alice", &who, FILE, &["read"]).await;
+                    assert!(setting.may(&who, "read", FILE, "alice"));
+                    let revoke = RevokeRequest {
+                        resource: Some(FILE.into()),
+                        identity: Some(identity(&who).0.to_string()),
+                        ..RevokeRequest::default()
+                    };
+                    setting.as_("alice").call::<RevokeGrant>(&revoke).await.unwrap();
+                    assert!(!setting.may(&who, "read", FILE, "alice"));
+                }
+            })
+        })
+        .collect();
+    for one in everybody {
+        one.await.unwrap();
+    }
+    assert_eq!(setting.pdp.epoch(), 64);
+    assert!(!setting.pdp.has_gap());
+    let projector = elsewhere(&setting);
+    catch_up(&as_module(&setting), &projector).await.unwrap();
+    assert_eq!(projector.pdp().digest(), setting.pdp.digest());
+    Arc::into_inner(setting).unwrap().world.close().await;
+});
+
+on_each_world!(what_is_handed_on_while_its_root_dies_is_dead_too, async |world: World| {
+    let setting = raise(world).await;
+    for round in 0..6 {
+        let on = format!("qdrive:file:{round}");
+        let root = setting.share("alice", "bob", &on, &["read"]).await;
+        let onward = setting.sign("bob", "alice", "carol", &on, &["read"]);
+        let request = setting.request("carol", &on, &["read"], Some(onward));
+        let revoke = RevokeRequest { cid: Some(root.cids[0]), ..RevokeRequest::default() };
+        let (alice, bob) = (setting.as_("alice"), setting.as_("bob"));
+        let (revoked, granted) =
+            tokio::join!(alice.call::<RevokeGrant>(&revoke), bob.call::<qonsent_api::IssueGrant>(&request));
+        revoked.unwrap();
+        // Either the grant came first and died, or it came second and was refused.
+        if let Err(error) = granted {
+            assert_eq!(error.problem().unwrap().code, "UCAN_REVOKED");
+        }
+        assert!(!setting.may("carol", "read", &on, "alice"), "round {round}");
+    }
+    setting.world.close().await;
+});

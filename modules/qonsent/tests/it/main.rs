@@ -1,5 +1,10 @@
 //! qonsent as its callers see it: over the real router, on both engines.
-#![allow(missing_docs, clippy::unwrap_used, clippy::unused_self, reason = "a test that cannot go on says so by stopping")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::unused_self,
+    reason = "a test that cannot go on says so by stopping"
+)]
 
 mod bootstrap;
 mod changes;
