@@ -10,6 +10,7 @@ use std::{
 };
 
 use parking_lot::{Mutex, RwLock};
+use q_contract::Client;
 use q_core::event::EventId;
 use q_db::{Db, DbError};
 use tokio::{
@@ -20,19 +21,24 @@ use tokio::{
 use crate::{
     Lag, ReactError, Subscription,
     follower::{Follower, Switches},
+    source::{Place, Source},
     subscription::Kind,
 };
 
 /// How long [`Bus::settled`] waits before it says that something is stuck.
 const SETTLE_MAX: Duration = Duration::from_secs(30);
+/// The pause before asking a producer again that did not answer.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(100);
+/// The pause before looking again whether everything is reacted to, or a producer answers.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
-/// Delivers between the modules of one process. Cheap to clone.
+/// Delivers to the modules of one process, from each other and from other processes. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Bus(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    producers: RwLock<BTreeMap<String, Db>>,
+    producers: RwLock<BTreeMap<String, Place>>,
     wishes: Mutex<Vec<Wish>>,
     followers: RwLock<Vec<Arc<Follower>>>,
     switches: Arc<Switches>,
@@ -64,7 +70,13 @@ impl Bus {
 
     /// Lets others follow the events and audit rows of the module `name`.
     pub fn add_producer(&self, name: &str, db: Db) {
-        self.0.producers.write().insert(name.to_owned(), db);
+        self.0.producers.write().insert(name.to_owned(), Place::Here(db));
+    }
+
+    /// Lets others follow the module `name`, which runs in another process and answers `client` (see
+    /// [`feed`](crate::feed)); it need not run yet, and may come and go.
+    pub fn add_remote_producer(&self, name: &str, client: Client) {
+        self.0.producers.write().insert(name.to_owned(), Place::Elsewhere(client));
     }
 
     /// Notes that the module `subscriber` wants to hear; cursors are kept in its store `db`.
@@ -106,14 +118,15 @@ impl Bus {
         names
             .into_iter()
             .map(|name| {
-                let source = producers.get(&name).cloned();
-                if source.is_none() {
+                let place = producers.get(&name).cloned();
+                if place.is_none() {
                     tracing::warn!(
                         subscriber = wish.subscriber,
                         producer = name,
-                        "the producer does not run in this process, nothing will be heard from it"
+                        "nobody knows where the producer runs, nothing will be heard from it"
                     );
                 }
+                let source = Source::of(&name, place);
                 let (subscriber, db) = (wish.subscriber.clone(), wish.db.clone());
                 let subscription = wish.subscription.clone();
                 Arc::new(Follower::new(subscriber, name, source, db, subscription, switches.clone()))
@@ -134,7 +147,12 @@ impl Bus {
     /// Waits until everything written so far, and everything written by the reactions to it, has been
     /// reacted to. `false`, with a line in the log, when that takes more than 30 seconds.
     pub async fn settled(&self) -> bool {
-        let settled = tokio::time::timeout(SETTLE_MAX, async { while !self.settle_once().await {} }).await;
+        let settling = async {
+            while !self.settle_once().await {
+                tokio::time::sleep(SETTLE_PAUSE).await;
+            }
+        };
+        let settled = tokio::time::timeout(SETTLE_MAX, settling).await;
         if settled.is_err() {
             tracing::error!(lags = ?self.lags(), "the bus does not settle");
         }
@@ -156,6 +174,21 @@ impl Bus {
             }
         }
         true
+    }
+
+    /// Waits until `subscriber` has reacted to everything its producers have written by now, however long that
+    /// takes; a producer that does not answer is waited for.
+    pub async fn caught_up(&self, subscriber: &str) {
+        let followers = self.0.followers.read().clone();
+        for follower in followers.iter().filter(|follower| follower.subscriber == subscriber) {
+            let head = loop {
+                match follower.head().await {
+                    Ok(head) => break head,
+                    Err(_) => tokio::time::sleep(CATCH_UP_PAUSE).await,
+                }
+            };
+            follower.reached(head).await;
+        }
     }
 
     /// Delivers a parked event again, and forgets it when the reaction succeeds.

@@ -16,6 +16,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     AuditBatch, Lag, ReactError, Subscription,
+    source::{ReadError, Source, Stream},
     subscription::{Kind, OnAudit, OnEvent},
 };
 
@@ -23,11 +24,11 @@ use crate::{
 const EVENTS_MAX: u32 = 256;
 /// How many audit rows are read, and handed over, at once.
 const AUDIT_ROWS_MAX: u32 = 512;
-/// How often to look although nothing was announced: a replica in another process may have written.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The first and the longest pause after a failed reaction.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// The longest pause after a producer did not answer: a process that comes back is heard again soon.
+const READ_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a reaction at hand may keep a house from stopping.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// Events of other topics may be passed over this far before the cursor is kept.
@@ -52,7 +53,7 @@ pub(crate) struct Follower {
     /// The subscriber's store.
     pub db: Db,
     producer: String,
-    source: Option<Db>,
+    source: Source,
     cursor: String,
     switches: Arc<Switches>,
     position: watch::Sender<i64>,
@@ -70,7 +71,7 @@ impl Follower {
     pub fn new(
         subscriber: String,
         producer: String,
-        source: Option<Db>,
+        source: Source,
         db: Db,
         subscription: Subscription,
         switches: Arc<Switches>,
@@ -107,17 +108,17 @@ impl Follower {
             failures,
             parked: self.parked.load(Ordering::Relaxed),
             last_error,
-            is_connected: self.source.is_some(),
+            is_connected: self.source.is_connected(),
         }
     }
 
-    /// The newest position of the producer; 0 when it does not run here.
-    pub async fn head(&self) -> Result<i64, DbError> {
-        let head = match (&self.source, &self.subscription.kind) {
-            (None, _) => 0,
-            (Some(source), Kind::Events { .. }) => source.outbox_head().await?,
-            (Some(source), Kind::Audit { .. }) => source.audit_head().await?,
+    /// The newest position of the producer; 0 when it is nowhere.
+    pub async fn head(&self) -> Result<i64, ReadError> {
+        let stream = match self.subscription.kind {
+            Kind::Events { .. } => Stream::Events,
+            Kind::Audit { .. } => Stream::Audit,
         };
+        let head = self.source.head(stream).await?;
         self.head.fetch_max(head, Ordering::Relaxed);
         Ok(head)
     }
@@ -130,28 +131,15 @@ impl Follower {
 
     /// Follows until `shutdown`.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
-        let Some(source) = &self.source else { return };
-        let mut news = source.changes();
-        if self.begin(&mut shutdown).await.is_err() {
+        if matches!(self.source, Source::Nowhere) || self.begin(&mut shutdown).await.is_err() {
             return;
         }
+        let mut news = self.source.news();
         loop {
-            // Marked before reading, so that what is written during the reading wakes us again.
-            news.borrow_and_update();
-            match self.step(source, &mut shutdown).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let woken = async {
-                        if news.changed().await.is_err() {
-                            std::future::pending::<()>().await; // the producer is closed
-                        }
-                    };
-                    let woken = tokio::time::timeout(LOOK_EVERY, woken);
-                    if or_stop(&mut shutdown, woken).await.is_err() {
-                        break;
-                    }
-                }
-                Err(Stop) => break,
+            news.mark();
+            let Ok(has_read) = self.step(&mut shutdown).await else { break };
+            if or_stop(&mut shutdown, news.wait(has_read)).await.is_err() {
+                break;
             }
         }
     }
@@ -168,28 +156,35 @@ impl Follower {
     }
 
     /// Delivers the next events. `false` when there are none.
-    async fn step(&self, source: &Db, shutdown: &mut watch::Receiver<bool>) -> Result<bool, Stop> {
-        let mut paused = self.switches.paused.subscribe();
-        let resumed = async { paused.wait_for(|is_paused| !is_paused).await.map(drop) };
-        or_stop(shutdown, resumed).await?.map_err(|_| Stop)?;
+    async fn step(&self, shutdown: &mut watch::Receiver<bool>) -> Result<bool, Stop> {
+        self.resumed(shutdown).await?;
         let after = *self.position.borrow();
         match &self.subscription.kind {
             Kind::Events { topics, is_durable, react } => {
-                let read = || source.outbox_after(after, EVENTS_MAX);
-                let rows = self.until_done(shutdown, read).await?;
+                let read = || self.source.events_after(after, EVENTS_MAX);
+                let rows = self.until_read(shutdown, read).await?;
                 let Some(last) = rows.last() else { return Ok(false) };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
+                self.resumed(shutdown).await?;
                 self.events(rows, topics, *is_durable, react, shutdown).await?;
             }
             Kind::Audit { react } => {
-                let read = || source.audit_after(after, AUDIT_ROWS_MAX);
-                let rows = self.until_done(shutdown, read).await?;
+                let read = || self.source.audit_after(after, AUDIT_ROWS_MAX);
+                let rows = self.until_read(shutdown, read).await?;
                 let Some(last) = rows.last() else { return Ok(false) };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
+                self.resumed(shutdown).await?;
                 self.audit(rows, react, shutdown).await?;
             }
         }
         Ok(true)
+    }
+
+    /// Waits while deliveries are held back.
+    async fn resumed(&self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Stop> {
+        let mut paused = self.switches.paused.subscribe();
+        let resumed = async { paused.wait_for(|is_paused| !is_paused).await.map(drop) };
+        or_stop(shutdown, resumed).await?.map_err(|_| Stop)
     }
 
     async fn events(
@@ -238,7 +233,7 @@ impl Follower {
                 match shielded(row.trace.clone(), reaction, shutdown).await? {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason)) => {
-                        self.pause_after(&mut failures, &reason, shutdown).await?;
+                        self.pause_after(&mut failures, &reason, RETRY_PAUSE_MAX, shutdown).await?;
                     }
                     Err(ReactError::Fail(reason)) => {
                         self.park(row, is_durable, &reason, shutdown).await?;
@@ -294,7 +289,7 @@ impl Follower {
                 match shielded(None, async move { react(batch).await }, shutdown).await? {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason) | ReactError::Fail(reason)) => {
-                        self.pause_after(&mut failures, &reason, shutdown).await?;
+                        self.pause_after(&mut failures, &reason, RETRY_PAUSE_MAX, shutdown).await?;
                     }
                 }
             }
@@ -317,7 +312,30 @@ impl Follower {
         Ok(())
     }
 
-    /// Asks a store until it answers.
+    /// Asks the producer until it answers, or the house stops.
+    async fn until_read<T, F: Future<Output = Result<T, ReadError>>>(
+        &self,
+        shutdown: &mut watch::Receiver<bool>,
+        ask: impl Fn() -> F,
+    ) -> Result<T, Stop> {
+        let mut failures = 0;
+        loop {
+            match or_stop(shutdown, ask()).await? {
+                Ok(answer) => {
+                    if failures > 0 {
+                        self.is_well();
+                    }
+                    return Ok(answer);
+                }
+                Err(ReadError::Closed) => return Err(Stop),
+                Err(ReadError::Failed(reason)) => {
+                    self.pause_after(&mut failures, &reason, READ_PAUSE_MAX, shutdown).await?;
+                }
+            }
+        }
+    }
+
+    /// Asks the subscriber's own store until it answers.
     async fn until_done<T, F: Future<Output = Result<T, DbError>>>(
         &self,
         shutdown: &mut watch::Receiver<bool>,
@@ -328,7 +346,7 @@ impl Follower {
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(DbError::Closed) => return Err(Stop),
-                Err(error) => self.pause_after(&mut failures, &error.to_string(), shutdown).await?,
+                Err(error) => self.pause_after(&mut failures, &error.to_string(), RETRY_PAUSE_MAX, shutdown).await?,
             }
         }
     }
@@ -337,6 +355,7 @@ impl Follower {
         &self,
         failures: &mut u32,
         reason: &str,
+        longest: Duration,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Stop> {
         *failures += 1;
@@ -351,7 +370,7 @@ impl Follower {
             );
         }
         let pause = RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-        or_stop(shutdown, tokio::time::sleep(pause.min(RETRY_PAUSE_MAX))).await
+        or_stop(shutdown, tokio::time::sleep(pause.min(longest))).await
     }
 
     fn is_well(&self) {

@@ -22,7 +22,7 @@ pub struct Lag {
     pub parked: u64,
     /// Why the last reaction failed.
     pub last_error: Option<String>,
-    /// Whether the producer runs in this process; nothing arrives from elsewhere.
+    /// Whether the producer runs in this process, or answered from its own one when it was last asked.
     pub is_connected: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Carries events and audit rows from the store that wrote them to the modules that react, in process.
+//! Carries events and audit rows from the store that wrote them to the modules that react, in this process or
+//! another one.
 //!
 //! The producer's outbox is the queue: nothing is published after a commit that a crash could lose.
 //! Each subscription follows each of its producers with a cursor of its own and wakes by notification,
@@ -7,8 +8,10 @@
 //! **Invariant:** a cursor never passes an event whose reaction has neither succeeded nor been parked.
 
 mod bus;
+pub mod feed;
 mod follower;
 mod lag;
+mod source;
 mod subscription;
 
 pub use bus::{Bus, Redelivery};

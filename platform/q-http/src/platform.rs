@@ -1,4 +1,4 @@
-//! The endpoints every module has: health, readiness, metrics, its own description.
+//! The endpoints every module has: health, readiness, metrics, its own description, its feed.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -46,7 +46,12 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
         let mounted = mounted.clone();
         move |request: Request<Body>| async move { verify(&mounted, request).await }
     };
+    let feed = {
+        let mounted = mounted.clone();
+        move |request: Request<Body>| async move { feed(&mounted, request).await }
+    };
     Router::new()
+        .route("/feed", get(feed))
         .route("/health/verify", post(verify))
         .route("/health", get(health))
         .route("/health/detailed", get(detailed))
@@ -86,6 +91,18 @@ async fn verify(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
             tracing::error!(module = mounted.api.module, %error, "the store could not be verified");
             problem_response(&Problem::new(&codes::STORAGE_UNAVAILABLE).detail("the store could not be read"))
         }
+    }
+}
+
+/// Events and audit rows for the other modules of this instance, and nobody else.
+async fn feed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
+    let (head, _) = request.into_parts();
+    if let Err(problem) = pipeline::service_only(mounted, &head) {
+        return problem_response(&problem);
+    }
+    match (mounted.feed)(head.uri.query().unwrap_or_default().to_owned()).await {
+        Ok(page) => typed(200, "application/json", page),
+        Err(problem) => problem_response(&problem),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::Router;
 use futures_util::future::BoxFuture;
-use q_contract::Authenticate;
+use q_contract::{Authenticate, Problem};
 use q_core::{Caller, Env};
 
 use crate::{
@@ -19,6 +19,9 @@ pub type Details = Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send 
 
 /// Checks everything the module keeps and gives the findings as a JSON array.
 pub type Verify = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+
+/// Answers a query of other modules for the module's events and audit rows with a JSON page.
+pub type Feed = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Vec<u8>, Problem>> + Send + Sync>;
 
 /// What the server of one module needs besides its [`Api`].
 pub struct Shell {
@@ -38,6 +41,8 @@ pub struct Shell {
     pub details: Details,
     /// Checks its store.
     pub verify: Verify,
+    /// What the modules of this instance in other processes follow.
+    pub feed: Feed,
     /// Its counters.
     pub metrics: Arc<Metrics>,
     /// Set while the process stops: not ready, no new work.
@@ -54,6 +59,7 @@ pub(crate) struct Mounted {
     pub(crate) monitor: Monitor,
     pub(crate) details: Details,
     pub(crate) verify: Verify,
+    pub(crate) feed: Feed,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) is_draining: Arc<AtomicBool>,
     pub(crate) api: Api,
@@ -73,6 +79,7 @@ impl Shell {
             monitor: Monitor::new(self.checks),
             details: self.details,
             verify: self.verify,
+            feed: self.feed,
             metrics: self.metrics,
             is_draining: self.is_draining,
             api,

@@ -87,6 +87,7 @@ impl House {
             details
         };
         let verified = module.clone();
+        let (store, stop) = (module.db().clone(), self.stop.subscribe());
         Shell {
             env: self.env.clone(),
             auth: self.auth.clone(),
@@ -101,6 +102,10 @@ impl House {
                     let findings = verify(&*module).await.map_err(|error| error.to_string())?;
                     Ok(json!(findings))
                 })
+            }),
+            feed: Arc::new(move |query| {
+                let (store, stop) = (store.clone(), stop.clone());
+                Box::pin(async move { q_bus::feed::answer(&store, &query, stop).await })
             }),
             metrics: Arc::new(Metrics::default()),
             is_draining: self.is_draining.clone(),
