@@ -103,7 +103,7 @@ fn names_the_place_of_each_fault() {
             ">1",
             Fault::Missing("the attribute Ccy"),
             format!("{payment}[1]/Amt/InstdAmt"),
-            15,
+            14,
         ),
         (">1.25<", ">1.2e1<", Fault::Malformed("InstdAmt"), format!("{payment}[1]/Amt/InstdAmt"), 14),
         (">E2<", ">E1<", Fault::DuplicateReference("E1".into()), format!("{payment}[2]"), 19),

@@ -159,7 +159,7 @@ impl Service {
         file: &PayoutFile,
     ) -> Result<std::sync::Arc<WalletEntry>, Error> {
         let did = caller.did().ok_or(Refusal::WalletNotFound)?;
-        let name = named.or(file.debtor.as_deref()).unwrap_or_else(|| did.as_str());
+        let name = named.unwrap_or_else(|| did.as_str());
         let wallet = self.directory.find(name).await?.filter(|wallet| wallet.row.owner == *did);
         let wallet = wallet.ok_or(Refusal::WalletNotFound)?;
         if let Some(debtor) = &file.debtor {

@@ -1,0 +1,107 @@
+//! `POST /issuance`, `POST /faucet`.
+
+use q_core::{Did, Span};
+use q_jose::SecretKey;
+use q_pdp::Resource;
+use q_testkit::{World, identity, on_each_world};
+use qwallet_api::{
+    Faucet, FaucetRequest, GetTrialBalance, IssuanceRequest, Issue, TrialBalanceRequest,
+    signing::{self, ISSUANCE_TYP, IssuanceOrder},
+};
+
+use crate::support::{Bank, Person, code, fresh, sign_as};
+
+fn order(
+    bank: &Bank,
+    wallet: &Person,
+    action: &str,
+    amount: &str,
+    signers: &[&(Did, SecretKey)],
+) -> IssuanceRequest {
+    let mut order = IssuanceRequest {
+        action: action.into(),
+        amount: amount.into(),
+        approvals: Vec::new(),
+        client_ref: "RES-1".into(),
+        currency: "QToken".into(),
+        expires_at: (bank.now() + Span::seconds(600)).to_string(),
+        nonce: format!("nonce-{}", fresh()),
+        wallet: wallet.wallet.wallet_ref.clone(),
+    };
+    let input = signing::signing_input(&IssuanceOrder {
+        action: &order.action,
+        amount: order.amount.as_str(),
+        aud: bank.world.instance.did.as_str(),
+        client_ref: &order.client_ref,
+        currency: &order.currency,
+        expires_at: &order.expires_at,
+        nonce: &order.nonce,
+        v: 1,
+        wallet: &order.wallet,
+    });
+    order.approvals = signers.iter().map(|(did, key)| sign_as(ISSUANCE_TYP, &input, did, key)).collect();
+    order
+}
+
+on_each_world!(two_approvers_issue_and_withdraw, async |world: World| {
+    let bank = Bank::open(world).await;
+    let ann = bank.person("ann", "0").await;
+    let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
+    let resource = Resource::instance(&instance.0);
+    for approver in [&first, &second] {
+        bank.grant(&instance.0, &instance.1, &approver.0, &resource, "admin").await;
+    }
+    let stranger = identity("stranger");
+    let issue =
+        async |order: &IssuanceRequest| ann.client.clone().with_key(fresh()).call::<Issue>(order).await;
+    let table = [
+        (vec![], "APPROVAL_REQUIRED"),
+        (vec![&first], "APPROVAL_REQUIRED"),
+        (vec![&first, &first], "APPROVAL_REQUIRED"),
+        (vec![&first, &stranger], "NOT_AN_APPROVER"),
+    ];
+    for (signers, refusal) in table {
+        assert_eq!(code(issue(&order(&bank, &ann, "MINT", "5", &signers)).await), refusal);
+    }
+    let edited =
+        IssuanceRequest { amount: "500".into(), ..order(&bank, &ann, "MINT", "5", &[&first, &second]) };
+    assert_eq!(code(issue(&edited).await), "SIGNATURE_INVALID");
+    let minted = issue(&order(&bank, &ann, "MINT", "5", &[&first, &second])).await.unwrap();
+    assert_eq!((minted.r#type.as_str(), minted.from.wallet_ref.as_str()), ("issuance", "issuance"));
+    let burned = order(&bank, &ann, "BURN", "2", &[&second, &first]);
+    assert_eq!(issue(&burned).await.unwrap().to.wallet_ref, "issuance");
+    assert_eq!(code(issue(&burned).await), "SIGNATURE_INVALID");
+    assert_eq!(code(issue(&order(&bank, &ann, "BURN", "4", &[&first, &second])).await), "INSUFFICIENT_FUNDS");
+    assert_eq!(bank.balance(&ann).await.0, "3");
+    bank.world.make_operator(&first.0);
+    let operator = bank.world.client("qwallet", &first.0);
+    let balance = operator.call::<GetTrialBalance>(&TrialBalanceRequest {}).await.unwrap();
+    let row = &balance.items[0];
+    assert_eq!((row.difference.as_str(), row.in_circulation.as_str()), ("0", "3"));
+    bank.close().await;
+});
+
+on_each_world!(the_faucet_has_a_bound, async |world: World| {
+    let bank = Bank::open(world).await;
+    let ann = bank.person("ann", "0").await;
+    let ask = |amount: &str| FaucetRequest { amount: amount.into(), currency: "QToken".into(), wallet: None };
+    let too_much = ann.client.clone().with_key(fresh()).call::<Faucet>(&ask("10000.1")).await;
+    assert_eq!(code(too_much), "AMOUNT_OUT_OF_RANGE");
+    for _ in 0..2 {
+        ann.client.clone().with_key("once").call::<Faucet>(&ask("10000")).await.unwrap();
+    }
+    assert_eq!(bank.balance(&ann).await.0, "10000");
+    bank.close().await;
+});
+
+#[tokio::test]
+async fn without_a_demonstration_there_is_no_faucet() {
+    let Some(mut world) = World::new(q_testkit::Engine::Sqlite, q_testkit::Way::InProcess).await else {
+        return;
+    };
+    world.instance.is_demo = false;
+    let bank = Bank::open(world).await;
+    let declared: Vec<_> = bank.world.declarations().into_iter().flat_map(|(_, list)| list).collect();
+    assert!(declared.iter().all(|declaration| declaration.path != "/faucet"));
+    bank.close().await;
+}

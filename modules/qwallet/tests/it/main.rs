@@ -1,0 +1,22 @@
+//! The tests of qwallet: the books against a naive twin, and every endpoint through the real router on both
+//! engines and over both transports.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "tests fail by panicking"
+)]
+
+mod batch;
+mod books;
+mod imports;
+mod intents;
+mod issuance;
+mod ledger;
+mod model;
+mod payments;
+mod reading;
+mod support;
+mod tamper;
+mod walk;

@@ -1,0 +1,125 @@
+//! Reading wallets: by whom, and what they say.
+
+use q_core::{PageLimit, Span};
+use q_pdp::Resource;
+use q_testkit::{World, on_each_world};
+use qwallet_api::{
+    CreatePayment, CreateWallet, CreateWalletRequest, GetBalance, GetBalanceRequest, GetQuote,
+    GetTransaction, GetWallet, ListCurrencies, ListCurrenciesRequest, ListTransactions,
+    ListTransactionsRequest, ListWallets, ListWalletsRequest, QuoteRequest, TransactionPath, WalletPath,
+};
+
+use crate::support::{Bank, Person, code, fresh};
+
+fn history(person: &Person, limit: u32) -> ListTransactionsRequest {
+    ListTransactionsRequest {
+        squid_id: person.wallet.wallet_ref.clone(),
+        currency: None,
+        from: None,
+        to: None,
+        cursor: None,
+        limit: PageLimit::try_from(limit).unwrap(),
+    }
+}
+
+on_each_world!(a_wallet_is_read_by_whom_its_owner_allows, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "5").await, bank.person("bob", "0").await);
+    let path = WalletPath { squid_id: ann.did.to_string() };
+    let balance = GetBalanceRequest { squid_id: ann.wallet.wallet_ref.clone(), currency: None, at: None };
+    let list = history(&ann, 50);
+    let own = ann.client.call::<GetWallet>(&path).await.unwrap();
+    assert_eq!((own.label.as_deref(), own.status.as_str()), (Some("ann's"), "ACTIVE"));
+    assert_eq!(code(bob.client.call::<GetWallet>(&path).await), "WALLET_NOT_FOUND");
+    assert_eq!(code(bob.client.call::<GetBalance>(&balance).await), "WALLET_NOT_FOUND");
+    assert_eq!(code(bob.client.call::<ListTransactions>(&list).await), "WALLET_NOT_FOUND");
+    let nobody = WalletPath { squid_id: "did:squid:QmNobody".into() };
+    assert_eq!(code(bob.client.call::<GetWallet>(&nobody).await), "WALLET_NOT_FOUND");
+    let resource: Resource = format!("qwallet:wallet:{}", ann.wallet.wallet_id).parse().unwrap();
+    let grant = bank.grant(&ann.did, &ann.key, &bob.did, &resource, "read").await;
+    assert_eq!(bob.client.call::<GetWallet>(&path).await.unwrap().wallet_ref, ann.wallet.wallet_ref);
+    assert_eq!(
+        bob.client.call::<GetBalance>(&balance).await.unwrap().balances["QToken"].posted.as_str(),
+        "5"
+    );
+    bob.client.call::<ListTransactions>(&list).await.unwrap();
+    bank.revoke(&grant).await;
+    assert_eq!(code(bob.client.call::<GetWallet>(&path).await), "WALLET_NOT_FOUND");
+    bank.close().await;
+});
+
+on_each_world!(an_identity_has_one_wallet, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "0").await, bank.person("bob", "0").await);
+    let again = CreateWalletRequest { owner: None, label: None };
+    assert_eq!(
+        code(ann.client.clone().with_key(fresh()).call::<CreateWallet>(&again).await),
+        "WALLET_EXISTS"
+    );
+    let for_bob = CreateWalletRequest { owner: Some(bob.did.clone()), label: None };
+    assert_eq!(code(ann.client.clone().with_key(fresh()).call::<CreateWallet>(&for_bob).await), "FORBIDDEN");
+    let wallets = ann.client.call::<ListWallets>(&ListWalletsRequest {}).await.unwrap();
+    assert_eq!(wallets.items.len(), 1);
+    assert_eq!(wallets.items[0].wallet_id, ann.wallet.wallet_id);
+    bank.close().await;
+});
+
+on_each_world!(history_pages_lose_nothing_and_the_past_stays, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let before = bank.now();
+    for number in 1..=5 {
+        bank.world.clock.advance(Span::seconds(10));
+        let order = bank.signed(bank.order(&ann, bob.did.as_str(), &number.to_string()), &ann);
+        ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    let mut request = history(&ann, 4);
+    loop {
+        let page = ann.client.call::<ListTransactions>(&request).await.unwrap();
+        seen.extend(page.items);
+        match page.next_cursor {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => break,
+        }
+    }
+    let versions: Vec<i64> = seen.iter().map(|entry| entry.account_version).collect();
+    assert_eq!(versions, (1..=16).rev().collect::<Vec<_>>());
+    assert_eq!((seen[0].leg.as_str(), seen[0].amount.as_str()), ("networkFee", "-0.005"));
+    assert_eq!(seen[2].counterparty, bob.wallet.wallet_ref);
+    assert_eq!(seen[0].balance_after.as_str(), "84.91");
+    assert_eq!(seen[0].balance_after.as_str(), bank.balance(&ann).await.1);
+    let at = |at| GetBalanceRequest {
+        squid_id: ann.wallet.wallet_ref.clone(),
+        currency: Some("QToken".into()),
+        at: Some(at),
+    };
+    for (seconds, posted) in
+        [(-10, "0"), (0, "100"), (10, "98.994"), (19, "98.994"), (20, "96.982"), (99, "84.91")]
+    {
+        let report = ann.client.call::<GetBalance>(&at(before + Span::seconds(seconds))).await.unwrap();
+        assert_eq!(report.balances["QToken"].posted.as_str(), posted, "after {seconds} s");
+    }
+    let recent = ListTransactionsRequest { from: Some(before + Span::seconds(50)), ..history(&ann, 50) };
+    assert_eq!(ann.client.call::<ListTransactions>(&recent).await.unwrap().items.len(), 3);
+    let path = TransactionPath { transaction_id: seen[0].transaction_id };
+    assert_eq!(bob.client.call::<GetTransaction>(&path).await.unwrap().amount.as_str(), "5");
+    let eve = bank.person("eve", "0").await;
+    assert_eq!(code(eve.client.call::<GetTransaction>(&path).await), "TRANSACTION_NOT_FOUND");
+    bank.close().await;
+});
+
+on_each_world!(quotes_and_currencies, async |world: World| {
+    let bank = Bank::open(world).await;
+    let ann = bank.person("ann", "0").await;
+    let ask =
+        |amount: &str, currency: &str| QuoteRequest { amount: amount.into(), currency: currency.into() };
+    let quote = ann.client.call::<GetQuote>(&ask("200", "QToken")).await.unwrap();
+    assert_eq!((quote.fees.platform.as_str(), quote.fees.network.as_str()), ("1", "0.2"));
+    assert_eq!(code(ann.client.call::<GetQuote>(&ask("1", "EUR")).await), "CURRENCY_UNSUPPORTED");
+    assert_eq!(code(ann.client.call::<GetQuote>(&ask("1.123456789", "PI")).await), "AMOUNT_PRECISION");
+    let currencies = ann.client.call::<ListCurrencies>(&ListCurrenciesRequest {}).await.unwrap();
+    let scales: Vec<_> = currencies.items.iter().map(|it| (it.code.as_str(), it.scale)).collect();
+    assert_eq!(scales, [("QToken", 18), ("PI", 8)]);
+    bank.close().await;
+});

@@ -1,0 +1,267 @@
+//! A bank in a world: the module raised, people with wallets and money, orders signed.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::future::BoxFuture;
+use q_auth::{KeyDirectory, LogLoader, Revocations, directory::DirectoryError};
+use q_contract::{CallError, Client, Problem};
+use q_core::{Did, Span, Timestamp, hash};
+use q_jose::{SecretKey, jws};
+use q_pdp::{Change, GrantId, GrantIssued, GrantRevoked, Pdp, Projector, Resource, command};
+use q_seal::{DataKey, DataKeyId, Sealer};
+use q_testkit::{World, identity};
+use q_ucan::{Delegation, DelegationDraft, container, policy::Policy};
+use qwallet::{MIGRATIONS, SETTINGS, Wallets};
+use qwallet_api::{
+    BatchItem, BatchRequest, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
+    GetBalanceRequest, PaymentRequest, Wallet,
+    signing::{self, BatchOrder, PAYMENT_TYP, PaymentOrder},
+};
+
+static KEYS: AtomicU64 = AtomicU64::new(0);
+
+/// A fresh idempotency key.
+pub fn fresh() -> String {
+    format!("key-{}", KEYS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// No identity of this test has a log: all are `did:key`.
+struct NoLogs;
+
+impl LogLoader for NoLogs {
+    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Somebody with a key and a wallet.
+#[derive(Clone)]
+pub struct Person {
+    pub did: Did,
+    pub key: SecretKey,
+    pub wallet: Wallet,
+    pub client: Client,
+}
+
+pub struct Bank {
+    pub world: World,
+    pub module: Arc<Wallets>,
+    pub projector: Projector,
+    pub revocations: Arc<Revocations>,
+    epoch: AtomicU64,
+}
+
+impl Bank {
+    pub async fn open(mut world: World) -> Self {
+        let ground = world.ground("qwallet", &MIGRATIONS, SETTINGS).await;
+        let (authority, _) = identity("qonsent");
+        let pdp = Pdp::new(authority, world.env.now());
+        let revocations = Arc::new(Revocations::new());
+        let keys = Arc::new(KeyDirectory::new(world.env.clone(), Arc::new(NoLogs), revocations.clone()));
+        let projector = Projector::new(pdp.clone(), keys.clone());
+        let module = qwallet::open(ground, pdp, keys, sealer()).await.unwrap();
+        world.raise(module.clone()).await;
+        Self { world, module, projector, revocations, epoch: AtomicU64::new(0) }
+    }
+
+    /// Somebody with a wallet and so much money.
+    pub async fn person(&self, name: &str, money: &str) -> Person {
+        let (did, key) = identity(name);
+        let client = self.world.client("qwallet", &did);
+        let request = CreateWalletRequest { owner: None, label: Some(format!("{name}'s")) };
+        let wallet = client.clone().with_key(fresh()).call::<CreateWallet>(&request).await.unwrap();
+        let person = Person { did, key, wallet, client };
+        if money != "0" {
+            let request = FaucetRequest { amount: money.into(), currency: "QToken".into(), wallet: None };
+            person.client.clone().with_key(fresh()).call::<Faucet>(&request).await.unwrap();
+        }
+        person
+    }
+
+    /// An order of `payer` to pay, ready to be changed and signed.
+    pub fn order(&self, payer: &Person, recipient: &str, amount: &str) -> PaymentRequest {
+        PaymentRequest {
+            amount: amount.into(),
+            client_ref: "INV-1".into(),
+            currency: "QToken".into(),
+            expires_at: (self.now() + Span::seconds(600)).to_string(),
+            max_fees: "10".into(),
+            nonce: format!("nonce-{}", fresh()),
+            payer: payer.did.clone(),
+            purpose: Some("bread".into()),
+            rail: None,
+            recipient: recipient.into(),
+            signature: String::new(),
+            wallet: payer.wallet.wallet_ref.clone(),
+        }
+    }
+
+    /// The order with the payer's signature.
+    pub fn signed(&self, order: PaymentRequest, payer: &Person) -> PaymentRequest {
+        let signature = sign(&payment_input(&self.world.instance.did, &order), &payer.did, &payer.key);
+        PaymentRequest { signature, ..order }
+    }
+
+    pub fn batch(&self, payer: &Person, items: Vec<BatchItem>) -> BatchRequest {
+        BatchRequest {
+            atomic: false,
+            client_ref: "RUN-1".into(),
+            currency: "QToken".into(),
+            expires_at: (self.now() + Span::seconds(600)).to_string(),
+            items,
+            max_fees: "1000".into(),
+            nonce: format!("nonce-{}", fresh()),
+            payer: payer.did.clone(),
+            rail: None,
+            signature: String::new(),
+            wallet: payer.wallet.wallet_ref.clone(),
+        }
+    }
+
+    pub fn signed_batch(&self, batch: BatchRequest, payer: &Person) -> BatchRequest {
+        let items_hash = hash::hex(&hash::sha256(&signing::items_input(&batch.items)));
+        let input = signing::signing_input(&BatchOrder {
+            atomic: batch.atomic,
+            aud: self.world.instance.did.as_str(),
+            client_ref: &batch.client_ref,
+            count: batch.items.len(),
+            currency: &batch.currency,
+            document_hash: None,
+            expires_at: &batch.expires_at,
+            items_hash: Some(&items_hash),
+            max_fees: batch.max_fees.as_str(),
+            nonce: &batch.nonce,
+            payer: batch.payer.as_str(),
+            rail: "internal",
+            v: 1,
+            wallet: &batch.wallet,
+        });
+        BatchRequest { signature: sign(&input, &payer.did, &payer.key), ..batch }
+    }
+
+    /// Available, posted and held money.
+    pub async fn balance(&self, person: &Person) -> (String, String, String) {
+        let request =
+            GetBalanceRequest { squid_id: person.wallet.wallet_ref.clone(), currency: None, at: None };
+        let report = person.client.call::<GetBalance>(&request).await.unwrap();
+        let balance = &report.balances["QToken"];
+        let text = |amount: &q_core::AmountText| amount.as_str().to_owned();
+        (text(&balance.available), text(&balance.posted), text(&balance.pending_out))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.world.env.now()
+    }
+
+    /// Lets `owner` allow `to` to do `action` to `resource`, proved by a signed delegation.
+    pub async fn grant(
+        &self,
+        owner: &Did,
+        key: &SecretKey,
+        to: &Did,
+        resource: &Resource,
+        action: &str,
+    ) -> GrantIssued {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let draft = DelegationDraft {
+            issuer: owner.clone().into(),
+            audience: to.clone(),
+            subject: Some(owner.clone()),
+            command: command(resource, action).unwrap(),
+            policy: Policy::pins_resource(resource.as_str()),
+            nonce: epoch.to_be_bytes().repeat(2),
+            not_before: None,
+            expires_at: Some(self.now() + Span::seconds(86_400)),
+            meta: BTreeMap::new(),
+        };
+        let link: Delegation = draft.sign(key).unwrap();
+        let grant = GrantIssued {
+            grant_id: GrantId::from_bytes(u128::from(epoch).to_be_bytes()),
+            resource: resource.to_string(),
+            owner: owner.clone(),
+            identity: to.clone(),
+            permissions: vec![action.to_owned()],
+            granted_by: owner.clone(),
+            granted_at: self.now(),
+            expires_at: self.now() + Span::seconds(3_600),
+            cids: vec![link.cid()],
+            ucan: container::encode_text([link.bytes()]),
+            epoch,
+        };
+        self.projector.take_in(Change::Issued(grant.clone())).await.unwrap();
+        grant
+    }
+
+    pub async fn revoke(&self, grant: &GrantIssued) {
+        let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        let revoked = GrantRevoked {
+            resource: Some(grant.resource.clone()),
+            identity: Some(grant.identity.clone()),
+            revoked_permissions: grant.permissions.clone(),
+            revoked_by: grant.owner.clone(),
+            reason: "owner".into(),
+            cids: grant.cids.clone(),
+            epoch,
+        };
+        self.projector.take_in(Change::Revoked(revoked)).await.unwrap();
+    }
+
+    pub async fn close(self) {
+        self.world.close().await;
+    }
+}
+
+pub fn sealer() -> Sealer {
+    Sealer::new(DataKey::new(DataKeyId([1; 16]), &[2; 32]), Vec::new())
+}
+
+/// The bytes a payer signs for an order.
+pub fn payment_input(instance: &Did, order: &PaymentRequest) -> Vec<u8> {
+    signing::signing_input(&PaymentOrder {
+        amount: order.amount.as_str(),
+        aud: instance.as_str(),
+        client_ref: Some(&order.client_ref),
+        currency: &order.currency,
+        expires_at: &order.expires_at,
+        intent_id: None,
+        max_fees: order.max_fees.as_str(),
+        nonce: &order.nonce,
+        payer: order.payer.as_str(),
+        rail: order.rail.as_deref().unwrap_or("internal"),
+        recipient: &order.recipient,
+        v: 1,
+        wallet: &order.wallet,
+    })
+}
+
+/// A payment signature over `input`.
+pub fn sign(input: &[u8], did: &Did, key: &SecretKey) -> String {
+    sign_as(PAYMENT_TYP, input, did, key)
+}
+
+pub fn sign_as(typ: &str, input: &[u8], did: &Did, key: &SecretKey) -> String {
+    let kid = format!("{did}#{}", key.public().to_multikey());
+    jws::sign(&jws::Header::typ(typ).kid(kid), input, key)
+}
+
+/// The code a call was refused with.
+pub fn code<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> String {
+    problem(outcome).code
+}
+
+pub fn problem<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Problem {
+    match outcome {
+        Err(CallError::Problem(problem)) => problem,
+        other => panic!("expected a problem, got {other:?}"),
+    }
+}
+
+pub fn item(recipient: &str, amount: &str) -> BatchItem {
+    BatchItem { amount: amount.into(), client_ref: None, purpose: None, recipient: recipient.into() }
+}

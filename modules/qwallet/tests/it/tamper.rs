@@ -1,0 +1,61 @@
+//! What `verify` says about a store somebody touched.
+
+use q_runtime::Module;
+use q_testkit::{World, on_each_world};
+use qwallet_api::CreatePayment;
+
+use crate::support::{Bank, fresh};
+
+/// Runs `sql` behind the module's back and answers the codes and places of what `verify` then finds.
+async fn findings_after(bank: &Bank, sql: &'static str) -> Vec<String> {
+    let changed = bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap();
+    assert_eq!(changed, 1, "{sql}");
+    let findings = bank.module.verify().await.unwrap();
+    findings.iter().map(|finding| format!("{} {}", finding.code, finding.place)).collect()
+}
+
+on_each_world!(names_the_row_the_account_and_the_commit, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    for _ in 0..3 {
+        let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+        ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap();
+    }
+    bank.module.service().catch_up().await.unwrap();
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    let has = |findings: &[String], start: &str| findings.iter().any(|finding| finding.starts_with(start));
+
+    let found = findings_after(&bank, "UPDATE transfers SET purpose = 1 WHERE seq = 5").await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].starts_with("transfer_changed transfers 5 (accounts ") && found[0].ends_with("commit 3)")
+    );
+    findings_after(&bank, "UPDATE transfers SET purpose = 0 WHERE seq = 5").await;
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+
+    let found = findings_after(&bank, "UPDATE accounts SET version = version + 1 WHERE id = 8").await;
+    assert!(has(&found, "account_mismatch accounts 8"), "{found:?}");
+    findings_after(&bank, "UPDATE accounts SET version = version - 1 WHERE id = 8").await;
+
+    let found = findings_after(&bank, "UPDATE orders SET signer = 'did:key:zThief' WHERE id = 1").await;
+    assert!(has(&found, "order_changed orders 1"), "{found:?}");
+
+    let found = findings_after(&bank, "UPDATE transactions SET client_ref = 'OTHER' WHERE first_seq = 5");
+    assert!(has(&found.await, "transaction_changed transactions tx_"));
+
+    let sql =
+        "UPDATE wallets SET owner = 'did:key:zThief' WHERE id = (SELECT wallet FROM accounts WHERE id = 9)";
+    assert!(has(&findings_after(&bank, sql).await, "wallet_changed wallets wallet_"));
+
+    let found = findings_after(&bank, "UPDATE commits SET transfer_count = 2 WHERE id = 2").await;
+    assert!(has(&found, "head_mismatch commits 2") && has(&found, "commit_gap commits 3"), "{found:?}");
+
+    let found = findings_after(&bank, "DELETE FROM transfers WHERE seq = 9").await;
+    assert!(
+        has(&found, "transfer_missing transfers 9") && has(&found, "root_mismatch commits 4"),
+        "{found:?}"
+    );
+    assert!(has(&found, "version_gap transfers 10"), "{found:?}");
+    assert!(has(&found, "transfer_changed") || has(&found, "history_mismatch"), "{found:?}");
+    bank.world.abandon().await;
+});
