@@ -26,7 +26,7 @@ CREATE TABLE grants (
 CREATE UNIQUE INDEX grants_epoch ON grants (epoch);
 CREATE INDEX grants_resource ON grants (resource, identity);
 CREATE INDEX grants_identity ON grants (identity);
-CREATE INDEX grants_owner ON grants (owner);
+CREATE INDEX grants_owner ON grants (owner, resource);
 CREATE INDEX grants_granted_by ON grants (granted_by);
 
 -- One row for each action of a grant; `revoked_epoch` is set once and never cleared.

@@ -13,10 +13,10 @@ pub const TTL_DEFAULT: Span = Span::seconds(90 * 86_400);
 pub const TTL_MAX: Span = Span::seconds(366 * 86_400);
 /// The longest a grant on an instance itself lasts: its operators must not lapse unnoticed.
 pub const TTL_INSTANCE_MAX: Span = Span::seconds(10 * 366 * 86_400);
-/// The most grants on one resource.
+/// The most grants of one owner on one resource.
 pub const GRANTS_PER_RESOURCE_MAX: i64 = 10_000;
-/// The most grants to one identity.
-pub const GRANTS_PER_IDENTITY_MAX: i64 = 100_000;
+/// The most grants of one owner.
+pub const GRANTS_PER_OWNER_MAX: i64 = 100_000;
 /// The longest reason of a revocation, in bytes.
 const REASON_BYTES_MAX: usize = 64;
 

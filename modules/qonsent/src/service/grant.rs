@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Error,
-    domain::ask::{self, GRANTS_PER_IDENTITY_MAX, GRANTS_PER_RESOURCE_MAX},
+    domain::ask::{self, GRANTS_PER_OWNER_MAX, GRANTS_PER_RESOURCE_MAX},
     store::{changes, delegations, grants},
 };
 
@@ -107,12 +107,12 @@ pub(super) fn issue(tx: &mut Tx<'_>, new: &NewGrant, pool: &Pool, told: &Told) -
         return Err(Refusal::TooLarge("a grant is proved by at most 64 delegations").into());
     }
     recheck(tx, &links, now)?;
-    let (on_resource, to_identity) = grants::counts(tx, new.resource.as_str(), &new.identity, now)?;
+    let (on_resource, by_owner) = grants::counts(tx, new.resource.as_str(), &new.owner, now)?;
     if on_resource >= GRANTS_PER_RESOURCE_MAX {
         return Err(Error::GrantLimit("at most 10,000 grants on one resource"));
     }
-    if to_identity >= GRANTS_PER_IDENTITY_MAX {
-        return Err(Error::GrantLimit("at most 100,000 grants to one identity"));
+    if by_owner >= GRANTS_PER_OWNER_MAX {
+        return Err(Error::GrantLimit("at most 100,000 grants by one owner"));
     }
     let head = changes::head(tx)?;
     let epoch = head.epoch + 1;

@@ -101,12 +101,13 @@ fn climb(
     let mut at = 0;
     while at < pool.len() && pool.len() < POOL_MAX {
         let issuer = pool[at].issuer().did.clone();
-        let is_owner = pool[at].subject() == Some(&issuer);
+        let owner = pool[at].subject().cloned();
+        let is_owner = owner.as_ref() == Some(&issuer);
         at += 1;
         if is_owner || !asked.insert(issuer.clone()) {
             continue;
         }
-        for token in delegations::tokens_to(reader, &issuer, now, ON_RECORD_MAX)? {
+        for token in delegations::tokens_to(reader, &issuer, owner.as_ref(), now, ON_RECORD_MAX)? {
             let Ok(link) = Delegation::decode(&token) else { continue };
             if known.insert(link.cid()) {
                 let stored = delegations::find(reader, &link.cid())?;

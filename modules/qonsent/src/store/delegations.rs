@@ -36,16 +36,19 @@ pub fn find(reader: &mut Reader<'_>, cid: &TokenCid) -> Result<Option<StoredDele
     reader.query_opt(&sql, params![cid.digest()])?.as_ref().map(read).transpose()
 }
 
-/// The bytes of delegations to `audience` that have not ended, newest first, at most `count`.
+/// The bytes of delegations to `audience` that have not ended, at most `count`: those signed by `owner` first,
+/// because nobody else can make more of them, then the newest.
 pub fn tokens_to(
     reader: &mut Reader<'_>,
     audience: &Did,
+    owner: Option<&Did>,
     now: Timestamp,
     count: u32,
 ) -> Result<Vec<Vec<u8>>, DbError> {
+    let owner = owner.map(ToString::to_string).unwrap_or_default();
     let sql = "SELECT token FROM delegations WHERE audience = $1 AND (expires_at IS NULL OR expires_at > $2) \
-               ORDER BY registered_epoch DESC, cid LIMIT $3";
-    reader.query(sql, params![audience, now, count])?.iter().map(|row| row.try_get(0)).collect()
+               ORDER BY CASE WHEN issuer = $3 THEN 0 ELSE 1 END, registered_epoch DESC, cid LIMIT $4";
+    reader.query(sql, params![audience, now, owner, count])?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Keeps a delegation, unless it is kept already. `true` when it is new.

@@ -118,18 +118,20 @@ pub fn permissions(reader: &mut Reader<'_>, grant: &GrantId) -> Result<Vec<Store
     Ok(permissions)
 }
 
-/// How many unended grants there are on a resource, and to an identity.
+/// How many unended grants `owner` has on a resource, and on all.
+///
+/// Counted by owner, so that nobody can use up what others may grant.
 pub fn counts(
     reader: &mut Reader<'_>,
     resource: &str,
-    identity: &Did,
+    owner: &Did,
     now: Timestamp,
 ) -> Result<(i64, i64), DbError> {
-    let on = "SELECT COUNT(*) FROM grants WHERE resource = $1 AND expires_at > $2";
-    let to = "SELECT COUNT(*) FROM grants WHERE identity = $1 AND expires_at > $2";
-    let on = reader.query_one(on, params![resource, now])?.try_get(0)?;
-    let to = reader.query_one(to, params![identity, now])?.try_get(0)?;
-    Ok((on, to))
+    let on = "SELECT COUNT(*) FROM grants WHERE owner = $1 AND expires_at > $2 AND resource = $3";
+    let all = "SELECT COUNT(*) FROM grants WHERE owner = $1 AND expires_at > $2";
+    let on = reader.query_one(on, params![owner, now, resource])?.try_get(0)?;
+    let all = reader.query_one(all, params![owner, now])?.try_get(0)?;
+    Ok((on, all))
 }
 
 /// Keeps a grant.

@@ -127,6 +127,24 @@ on_each_world!(what_is_held_can_be_handed_on_and_no_more, async |world: World| {
     setting.world.close().await;
 });
 
+on_each_world!(strangers_cannot_crowd_out_what_the_owner_signed, async |world: World| {
+    let setting = raise(world).await;
+    setting.share("alice", "bob", FILE, &["read"]).await;
+    for at in 0..70 {
+        let noise = setting.sign("mallory", "alice", "bob", &format!("qdrive:file:{at}"), &["read"]);
+        setting
+            .as_("mallory")
+            .call::<RegisterDelegations>(&RegisterRequest { container: noise })
+            .await
+            .unwrap();
+    }
+    let onward = setting.sign("bob", "alice", "carol", FILE, &["read"]);
+    let request = setting.request("carol", FILE, &["read"], Some(onward));
+    setting.as_("bob").call::<IssueGrant>(&request).await.unwrap();
+    assert!(setting.may("carol", "read", FILE, "alice"));
+    setting.world.close().await;
+});
+
 on_each_world!(a_grant_never_outlasts_its_delegation, async |world: World| {
     let setting = raise(world).await;
     let short = setting.sign_until("alice", "alice", "bob", FILE, &["read"], Span::seconds(600));

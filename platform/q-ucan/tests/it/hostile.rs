@@ -316,3 +316,33 @@ fn identifiers_compare_as_bytes() {
         assert!(text.parse::<TokenCid>().is_err(), "{text}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_damaged_token_is_refused_and_never_panics(at in 0_usize..400, with in 1_u8.., cut in 0_usize..400) {
+        let (alice, bob) = (person(1), person(2));
+        let mut draft = draft(&alice, &bob.did, Some(&alice.did), "/qdrive/file/read");
+        draft.policy = Policy::pins_resource("qdrive:file:a");
+        let token = draft.sign(&alice.key).unwrap().bytes().to_vec();
+        let judge = |bytes: &[u8]| Delegation::decode(bytes).and_then(|it| verifier().delegation(&it));
+        let mut damaged = token.clone();
+        let at = at % token.len();
+        damaged[at] ^= with;
+        proptest::prop_assert!(judge(&damaged).is_err(), "byte {at}");
+        proptest::prop_assert!(judge(&token[..cut % token.len()]).is_err());
+        let _ = q_ucan::Invocation::decode(&damaged);
+        let _ = container::decode(&damaged);
+    }
+
+    #[test]
+    fn noise_never_panics(noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), text in ".{0,60}") {
+        let _ = Delegation::decode(&noise);
+        let _ = q_ucan::Invocation::decode(&noise);
+        let _ = container::decode(&noise);
+        let _ = q_ucan::dag_json::inspect(&noise);
+        let _ = text.parse::<q_ucan::policy::Selector>();
+        let _ = text.parse::<q_ucan::Command>();
+        let _ = text.parse::<q_ucan::Issuer>();
+        let _ = text.parse::<TokenCid>();
+    }
+}

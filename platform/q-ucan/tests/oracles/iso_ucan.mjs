@@ -37,21 +37,22 @@ async function verify({ invocation, proofs }) {
   })
 }
 
-// WebCrypto gives either of the two values of S; we accept the smaller one only, so sign until it comes.
-function lowS(signer) {
+// WebCrypto gives either of the two values of S; we accept the smaller one only, so sign until the wanted one comes.
+function withS(signer, isLow) {
   const sign = signer.sign.bind(signer)
   const half = 0x7fffffff800000007fffffffffffffffde737d56d38bcf4279dce5617e3192a8n
   signer.sign = async (message) => {
     for (;;) {
       const signature = await sign(message)
-      if (BigInt('0x' + Buffer.from(signature.slice(32)).toString('hex')) <= half) return signature
+      if (BigInt('0x' + Buffer.from(signature.slice(32)).toString('hex')) <= half === isLow) return signature
     }
   }
   return signer
 }
 
 async function signer(alg, seed) {
-  if (alg === 'ES256') return lowS(await ECDSASigner.generate('P-256'))
+  if (alg.startsWith('ES256-high')) return withS(await ECDSASigner.generate('P-256'), false)
+  if (alg === 'ES256') return withS(await ECDSASigner.generate('P-256'), true)
   if (alg === 'ES256K') return ES256KSigner.generate()
   return EdDSASigner.generate(bytes(seed))
 }
@@ -95,6 +96,11 @@ async function answer(request) {
     )
   }
   if (request.make) return make(request.make)
+  if (request.verifyMany) {
+    const verdicts = []
+    for (const one of request.verifyMany) verdicts.push((await answer({ verify: one })).verdict)
+    return { verdicts }
+  }
   const { args, statements } = request.policies
   return { verdicts: args.map((value) => statements.map((statement) => policy.validate(value, [statement]))) }
 }
