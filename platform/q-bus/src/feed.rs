@@ -81,8 +81,12 @@ pub async fn answer(db: &Db, query: &str, mut stop: watch::Receiver<bool>) -> Re
         news.borrow_and_update();
         let is_last = Instant::now() >= ends_at || *stop.borrow() || request.limit == 0;
         let page = match request.stream {
-            Stream::Events => encoded(db, request, db.outbox_after(request.after, request.limit), is_last).await,
-            Stream::Audit => encoded(db, request, db.audit_after(request.after, request.limit), is_last).await,
+            Stream::Events => {
+                encoded(db, request, db.outbox_after(request.after, request.limit), is_last).await
+            }
+            Stream::Audit => {
+                encoded(db, request, db.audit_after(request.after, request.limit), is_last).await
+            }
         };
         match page {
             Ok(Some(page)) => return Ok(page),

@@ -346,7 +346,9 @@ impl Follower {
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(DbError::Closed) => return Err(Stop),
-                Err(error) => self.pause_after(&mut failures, &error.to_string(), RETRY_PAUSE_MAX, shutdown).await?,
+                Err(error) => {
+                    self.pause_after(&mut failures, &error.to_string(), RETRY_PAUSE_MAX, shutdown).await?
+                }
             }
         }
     }

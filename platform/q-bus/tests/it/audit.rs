@@ -5,12 +5,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use q_bus::{ReactError, Subscription};
 use q_core::AuditEntry;
-use q_db::on_each_engine;
 
-use crate::Line;
+use crate::{Line, on_each_source};
 
-on_each_engine!(every_row_of_every_module_arrives_in_order, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(every_row_of_every_module_arrives_in_order, async |ground| {
+    let mut line = Line::new(ground).await;
     line.bus.add_producer("listener", line.listener.clone());
     let heard: Arc<Mutex<Vec<(String, i64)>>> = Arc::default();
     let mut is_first = true;
@@ -38,8 +37,8 @@ on_each_engine!(every_row_of_every_module_arrives_in_order, async |stores| {
     line.stop().await;
 });
 
-on_each_engine!(a_reaction_may_move_the_cursor_in_its_own_commit, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(a_reaction_may_move_the_cursor_in_its_own_commit, async |ground| {
+    let mut line = Line::new(ground).await;
     let db = line.listener.clone();
     let subscription = Subscription::audit(move |batch| {
         let db = db.clone();

@@ -6,12 +6,11 @@ use std::sync::{
 };
 
 use q_bus::{ReactError, Redelivery, Subscription};
-use q_db::on_each_engine;
 
-use crate::{Line, Log, TOPICS, tallied, tally, until};
+use crate::{Ground, Line, Log, TOPICS, Way, on_each_source, tallied, tally, until};
 
-on_each_engine!(a_second_delivery_changes_nothing, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(a_second_delivery_changes_nothing, async |ground| {
+    let mut line = Line::new(ground).await;
     let log = Log::default();
     let (heard, db) = (log.clone(), line.listener.clone());
     let subscription = Subscription::durable("producer", TOPICS, move |event| {
@@ -29,9 +28,9 @@ on_each_engine!(a_second_delivery_changes_nothing, async |stores| {
     line.stop().await;
 });
 
-on_each_engine!(a_crash_before_the_cursor_delivers_again, async |stores| {
+on_each_source!(a_crash_before_the_cursor_delivers_again, async |ground| {
     // The reaction commits, then the process dies before the bus keeps the cursor.
-    let mut line = Line::new(stores).await;
+    let mut line = Line::new(ground).await;
     let db = line.listener.clone();
     let subscription = move |db: q_db::Db, hang: bool| {
         Subscription::durable("producer", TOPICS, move |event| {
@@ -55,7 +54,7 @@ on_each_engine!(a_crash_before_the_cursor_delivers_again, async |stores| {
     line.running.take().unwrap().abort();
     drop((line, db));
 
-    let mut line = Line::new(stores).await;
+    let mut line = Line::new(ground).await;
     let db = line.listener.clone();
     let delivered = Arc::new(AtomicU32::new(0));
     let counting = delivered.clone();
@@ -71,8 +70,8 @@ on_each_engine!(a_crash_before_the_cursor_delivers_again, async |stores| {
     line.stop().await;
 });
 
-on_each_engine!(a_retry_holds_its_place_in_the_line, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(a_retry_holds_its_place_in_the_line, async |ground| {
+    let mut line = Line::new(ground).await;
     let log = Log::default();
     let (heard, failures) = (log.clone(), Arc::new(AtomicU32::new(0)));
     let counting = failures.clone();
@@ -96,8 +95,8 @@ on_each_engine!(a_retry_holds_its_place_in_the_line, async |stores| {
     line.stop().await;
 });
 
-on_each_engine!(a_hopeless_event_is_parked_and_can_be_delivered_again, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(a_hopeless_event_is_parked_and_can_be_delivered_again, async |ground| {
+    let mut line = Line::new(ground).await;
     let log = Log::default();
     let (heard, is_mended) = (log.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
     let mended = is_mended.clone();
@@ -133,8 +132,8 @@ on_each_engine!(a_hopeless_event_is_parked_and_can_be_delivered_again, async |st
     line.stop().await;
 });
 
-on_each_engine!(paused_deliveries_wait, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(paused_deliveries_wait, async |ground| {
+    let mut line = Line::new(ground).await;
     let log = Log::default();
     let heard = log.clone();
     let subscription = Subscription::replayed("producer", TOPICS, move |event| {
@@ -152,8 +151,8 @@ on_each_engine!(paused_deliveries_wait, async |stores| {
     line.stop().await;
 });
 
-on_each_engine!(a_missing_producer_is_told, async |stores| {
-    let mut line = Line::new(stores).await;
+on_each_source!(a_missing_producer_is_told, async |ground| {
+    let mut line = Line::new(ground).await;
     let subscription = Subscription::durable("elsewhere", TOPICS, |_| async { Ok(()) });
     line.bus.subscribe("listener", line.listener.clone(), subscription);
     line.start();
@@ -164,9 +163,9 @@ on_each_engine!(a_missing_producer_is_told, async |stores| {
 
 #[test]
 fn a_reaction_that_hangs_does_not_keep_the_house_from_stopping() {
-    let stores = q_db::testing::TestStores::sqlite();
+    let ground = Ground { stores: q_db::testing::TestStores::sqlite(), way: Way::InProcess };
     q_db::testing::run(async {
-        let mut line = Line::new(&stores).await;
+        let mut line = Line::new(&ground).await;
         let (entered, mut is_inside) = tokio::sync::mpsc::unbounded_channel();
         let subscription = Subscription::durable("producer", TOPICS, move |_| {
             let _ = entered.send(());

@@ -1,10 +1,12 @@
-//! What a module author relies on when another module's events arrive, on each engine.
+//! What a module author relies on when another module's events arrive, on each engine, from the same process and
+//! from another one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod audit;
 mod delivery;
 mod faults;
+mod remote;
 
 use std::{sync::Arc, time::Duration};
 
@@ -45,6 +47,58 @@ impl EventPayload for Ignored {
 
 pub(crate) const TOPICS: &[&str] = &["q.producer.thing."];
 
+/// How the producer is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    InProcess,
+    /// Over a socket, as if it ran in another process.
+    Http,
+}
+
+/// The stores of a test, and the way between them.
+pub(crate) struct Ground {
+    pub(crate) stores: TestStores,
+    pub(crate) way: Way,
+}
+
+/// Makes one test per engine and way: `on_each_source!(name, async |ground| { … })`.
+macro_rules! on_each_source {
+    ($name:ident, async |$ground:ident| $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn body($ground: &$crate::Ground) $body
+
+            fn on(stores: Option<q_db::testing::TestStores>, way: $crate::Way) {
+                if let Some(stores) = stores {
+                    q_db::testing::run(body(&$crate::Ground { stores, way }));
+                }
+            }
+
+            #[test]
+            fn sqlite_in_process() {
+                on(Some(q_db::testing::TestStores::sqlite()), $crate::Way::InProcess);
+            }
+
+            #[test]
+            fn sqlite_over_http() {
+                on(Some(q_db::testing::TestStores::sqlite()), $crate::Way::Http);
+            }
+
+            #[test]
+            fn postgres_in_process() {
+                on(q_db::testing::TestStores::postgres(), $crate::Way::InProcess);
+            }
+
+            #[test]
+            fn postgres_over_http() {
+                on(q_db::testing::TestStores::postgres(), $crate::Way::Http);
+            }
+        }
+    };
+}
+pub(crate) use on_each_source;
+
 /// A bus between a producer and a listener.
 pub(crate) struct Line {
     pub(crate) bus: Bus,
@@ -52,16 +106,27 @@ pub(crate) struct Line {
     pub(crate) listener: Db,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) running: Option<JoinHandle<()>>,
+    server: Option<remote::Server>,
 }
 
 impl Line {
-    pub(crate) async fn new(stores: &TestStores) -> Self {
+    pub(crate) async fn new(ground: &Ground) -> Self {
         let env = Env::system();
-        let producer = stores.open(&PRODUCER, &env).await.unwrap();
-        let listener = stores.open(&LISTENER, &env).await.unwrap();
+        let producer = ground.stores.open(&PRODUCER, &env).await.unwrap();
+        let listener = ground.stores.open(&LISTENER, &env).await.unwrap();
         let bus = Bus::new();
-        bus.add_producer("producer", producer.clone());
-        Self { bus, producer, listener, stop: watch::Sender::new(false), running: None }
+        let server = match ground.way {
+            Way::InProcess => {
+                bus.add_producer("producer", producer.clone());
+                None
+            }
+            Way::Http => {
+                let server = remote::Server::of(&producer, "127.0.0.1:0").await;
+                bus.add_remote_producer("producer", remote::client(server.address, "other"));
+                Some(server)
+            }
+        };
+        Self { bus, producer, listener, stop: watch::Sender::new(false), running: None, server }
     }
 
     pub(crate) fn start(&mut self) {
@@ -72,6 +137,9 @@ impl Line {
         self.stop.send_replace(true);
         if let Some(running) = self.running.take() {
             running.await.unwrap();
+        }
+        if let Some(server) = self.server.take() {
+            server.stop().await;
         }
     }
 

@@ -58,3 +58,18 @@ async fn the_description_follows_the_declarations() {
     assert!(shout["responses"]["422"]["description"].as_str().unwrap().contains("TOO_LOUD"));
     assert_eq!(document["paths"]["/shouts/{text}"]["get"]["security"], serde_json::json!([]));
 }
+
+#[tokio::test]
+async fn the_feed_is_for_modules_only() {
+    let wall = quiet_wall();
+    let ask = async |who: &str| {
+        let headers = [("authorization", who)];
+        let headers = if who.is_empty() { &[][..] } else { &headers[..] };
+        let (head, body) = send(&wall, request("GET", "/feed?stream=events&after=3", headers, "")).await;
+        (head.status().as_u16(), body)
+    };
+    assert_eq!(ask("").await.0, 401);
+    assert_eq!(ask("Name did:x:ada").await.0, 403);
+    assert_eq!(ask("Name did:x:operator").await.0, 403);
+    assert_eq!(ask("Name did:x:service").await, (200, "[\"stream=events&after=3\"]".to_owned()));
+}
