@@ -19,7 +19,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use q_core::Span;
 use q_db::{Db, DbError, Migrations};
-use q_http::Api;
+use q_http::{Api, Check};
 use q_pdp::{KeySource, Pdp};
 use q_runtime::{Finding, Ground, Job, Module, Setting};
 
@@ -72,6 +72,15 @@ impl Module for Qonsent {
         vec![Job::every("heartbeat", HEARTBEAT_EVERY, move || {
             let service = service.clone();
             async move { service.heartbeat().await.map_err(|error| error.to_string()) }
+        })]
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let service = self.0.clone();
+        // Optional: a decision point that is behind denies what it must, and the rest still works.
+        vec![Check::optional("projection", move || {
+            let service = service.clone();
+            async move { service.check_projection() }
         })]
     }
 

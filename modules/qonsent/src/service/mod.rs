@@ -1,5 +1,8 @@
 //! The use cases: open the transaction, ask the domain, tell the store, and tell the decision point of this process
 //! right after the commit.
+//!
+//! **Invariant:** signatures are checked and keys looked up before a transaction begins; what may have changed since is
+//! judged again inside it.
 
 mod check;
 mod grant;
@@ -16,7 +19,7 @@ use std::sync::{
 
 use q_core::{Caller, Env, RequestKey};
 use q_db::{Answer, Db, DbError, Tx};
-use q_pdp::{Change, KeySource, Pdp, Projector, Resource, RevocationHead};
+use q_pdp::{Change, Freshness, KeySource, Pdp, Projector, Resource, RevocationHead};
 use q_runtime::Ground;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -97,6 +100,16 @@ impl Service {
             self.db.write(move |tx| tx.emit(&head)).await?;
         }
         Ok(())
+    }
+
+    /// Whether the decision point of this process is complete and current.
+    pub(crate) fn check_projection(&self) -> Result<(), String> {
+        let age = self.env.now().since(self.pdp.proved_at()).as_seconds();
+        match self.pdp.freshness(self.env.now()) {
+            _ if self.pdp.has_gap() => Err(format!("changes after epoch {} are missing", self.pdp.epoch())),
+            Freshness::Current => Ok(()),
+            Freshness::Narrowed | Freshness::Stale => Err(format!("not compared with the store for {age} s")),
+        }
     }
 
     /// Makes a change of the order, once for each key.

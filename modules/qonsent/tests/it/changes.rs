@@ -111,12 +111,19 @@ on_each_world!(the_heartbeat_proves_and_tells_only_news, async |world: World| {
     let beat = jobs.iter().find(|job| job.name == "heartbeat").unwrap().run.clone();
     setting.share("alice", "bob", FILE, &["write"]).await;
     setting.world.clock.advance(Span::seconds(400));
+    let health = async || {
+        let checks = q_runtime::Module::checks(&*setting.module);
+        let projection = checks.iter().find(|check| check.name == "projection").unwrap();
+        (projection.run)().await
+    };
+    assert!(health().await.is_err());
     let owner_may_write = || setting.may("alice", "write", FILE, "alice");
     assert!(!owner_may_write() && !setting.may("bob", "read", FILE, "alice"));
     for _ in 0..3 {
         beat().await.unwrap();
     }
     assert!(owner_may_write() && setting.may("bob", "write", FILE, "alice"));
+    assert_eq!(health().await, Ok(()));
     let events = events(&setting).await;
     let heads: Vec<q_pdp::RevocationHead> = events.iter().filter_map(Event::payload).collect();
     assert_eq!(heads.len(), 1);

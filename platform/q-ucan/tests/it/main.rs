@@ -1,6 +1,7 @@
 //! The tests of q-ucan: official fixtures, a foreign implementation, hostile input, properties.
 #![allow(
     missing_docs,
+    clippy::match_same_arms,
     clippy::unwrap_used,
     clippy::print_stderr,
     reason = "tests fail by panicking and say what they skip"
