@@ -45,8 +45,9 @@ fn complaint(path: &str, dependency: &str, is_for_tests: bool, modules: &[String
     let own = rest.split('/').next()?;
     let is_ours = dependency.starts_with("q-") || module.is_some();
     if rest.contains("/api/") {
-        let is_argued =
-            API_EXCEPTIONS.iter().any(|(crate_path, known, _)| *crate_path == path && known.contains(&dependency));
+        let is_argued = API_EXCEPTIONS
+            .iter()
+            .any(|(crate_path, known, _)| *crate_path == path && known.contains(&dependency));
         let is_allowed = matches!(dependency, "q-core" | "q-contract") || is_for_tests || is_argued;
         return (is_ours && !is_allowed)
             .then(|| format!("an api crate knows only q-core and q-contract of ours, not {dependency}"));
