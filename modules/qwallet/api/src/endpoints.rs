@@ -2,7 +2,23 @@
 
 use q_contract::{Access, Text, codes, endpoint};
 
-use crate::{errors::*, types::*};
+use crate::{
+    errors::{
+        AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION, APPROVAL_REQUIRED,
+        BATCH_TOO_LARGE, CURRENCY_UNSUPPORTED, EXPORT_NOT_REPRESENTABLE, FEES_EXCEED_MAXIMUM, IMPORT_INVALID,
+        IMPORT_NOT_FOUND, INSUFFICIENT_FUNDS, INTENT_EXPIRED, INTENT_NOT_CANCELLABLE, INTENT_NOT_FOUND,
+        INVALID_STATE, NOT_AN_APPROVER, QUEUE_FULL, RAIL_UNSUPPORTED, RECIPIENT_UNKNOWN, SELF_PAYMENT,
+        SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
+    },
+    types::{
+        BalanceReport, BatchRequest, BatchResult, CreateIntentRequest, CreateWalletRequest, CurrencyList,
+        EntryPage, ExecuteImportRequest, ExportRequest, FaucetRequest, GetBalanceRequest, Import, ImportPath,
+        ImportRequest, Intent, IntentPage, IntentPath, IssuanceRequest, ListCurrenciesRequest,
+        ListIntentsRequest, ListTransactionsRequest, ListWalletsRequest, PayRequest, PaymentRequest, Quote,
+        QuoteRequest, SignRequest, SignedIntent, Transaction, TransactionPath, TrialBalance,
+        TrialBalanceRequest, Wallet, WalletList, WalletPath,
+    },
+};
 
 endpoint! {
     /// Opens a wallet for the caller.
@@ -124,7 +140,7 @@ endpoint! {
     access Access::Signed;
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, BATCH_TOO_LARGE,
-        codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RAIL_UNSUPPORTED,
+        codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RAIL_UNSUPPORTED, CURRENCY_UNSUPPORTED,
         FEES_EXCEED_MAXIMUM, QUEUE_FULL,
     ];
     body_max 8 << 20;

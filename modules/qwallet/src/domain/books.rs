@@ -5,7 +5,10 @@
 //! Changes can be undone until [`Books::keep`]: for one refused item, for a whole atomic batch, and for a
 //! commit that failed.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use q_core::{Amount, SignedAmount, Timestamp, Total};
 use qwallet_api::TransactionId;
@@ -128,10 +131,32 @@ enum Undo {
     Hold(TransactionId, Option<Hold>),
 }
 
+/// Spreads account numbers, which we give out ourselves, so that nobody can choose colliding ones.
+#[derive(Debug, Default)]
+struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+    fn write_i64(&mut self, number: i64) {
+        self.write_u64(number.cast_unsigned());
+    }
+    fn write_u64(&mut self, number: u64) {
+        // Fibonacci hashing: the odd number next to 2^64 divided by the golden ratio.
+        self.0 = (self.0 ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
 /// Accounts, holds and the transfers of the commit being made.
 #[derive(Debug, Default)]
 pub struct Books {
-    accounts: HashMap<AccountId, Account>,
+    accounts: HashMap<AccountId, Account, BuildHasherDefault<NumberHasher>>,
     holds: HashMap<TransactionId, Hold>,
     journal: Vec<Transfer>,
     undo: Vec<Undo>,
