@@ -194,8 +194,14 @@ pub fn build_q(is_release: bool) -> Result<PathBuf> {
     build_program("q", is_release)
 }
 
-/// Builds one binary crate of ours and returns the binary.
+/// Builds one binary crate of ours and returns the binary; or returns the one that `Q_BIN`, `Q_BENCH_BIN` name, so that
+/// another build can be measured.
 pub fn build_program(package: &str, is_release: bool) -> Result<PathBuf> {
+    let variable = format!("{}_BIN", package.replace('-', "_").to_uppercase());
+    if let Some(path) = env::var_os(&variable).filter(|path| !path.is_empty()) {
+        eprintln!("{package}: {} (from {variable})", Path::new(&path).display());
+        return Ok(PathBuf::from(path));
+    }
     let profile: &[&str] = if is_release { &["--release"] } else { &[] };
     run(&mut cargo(&[&["build", "--quiet", "--package", package], profile].concat())?)?;
     Ok(target()?.join(if is_release { "release" } else { "debug" }).join(package))

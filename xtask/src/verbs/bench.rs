@@ -86,8 +86,11 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// One machine plays thousands of payers: limits by address would measure the limits.
-const UNLIMITED: &[(&str, &str)] =
-    &[("Q_LIMITS_PER_ADDRESS_PER_MINUTE", "0"), ("Q_LIMITS_PER_IDENTITY_PER_MINUTE", "0")];
+const UNLIMITED: &[(&str, &str)] = &[
+    ("Q_LIMITS_PER_ADDRESS_PER_MINUTE", "0"),
+    ("Q_LIMITS_PER_IDENTITY_PER_MINUTE", "0"),
+    ("SQUID_REGISTRATIONS_PER_HOUR", "0"),
+];
 
 struct Programs {
     q: PathBuf,

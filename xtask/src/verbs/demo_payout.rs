@@ -30,6 +30,8 @@ pub struct Args {
 
 /// The version of pain.001 the file is written in.
 const SCHEMA: &str = "pain.001.001.09";
+/// All recipients register from one address.
+const SETTINGS: &[(&str, &str)] = &[("SQUID_REGISTRATIONS_PER_HOUR", "0")];
 const PAYER: &str = "payer";
 /// The most the faucet gives at once; the largest file stays below it.
 const FUNDS: &str = "10000";
@@ -39,7 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
     let oracles = oracles::prepare()?;
     let q = machine::build_q(!args.debug)?;
     let folder = tempfile::tempdir()?;
-    let house = House::start(&q, &[])?;
+    let house = House::start(&q, SETTINGS)?;
     println!("q runs at {}", house.url()?);
 
     let currency = currency(&house)?;
