@@ -56,6 +56,8 @@ pub enum Verb {
     /// Let an identity read a wallet, and take it back.
     #[command(subcommand)]
     Grant(GrantVerb),
+    /// Look into a UCAN delegation or container, from a file or standard input.
+    Ucan(UcanArgs),
     /// Call any endpoint: `q call qwallet GET /currencies`.
     Call(CallArgs),
     /// Print the OpenAPI document of a module, or the list of all.
@@ -84,6 +86,9 @@ pub struct AsArgs {
 /// `q init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
+    /// Make an instance for a first look, with a faucet of test money.
+    #[arg(long)]
+    pub demo: bool,
     /// Print JSON; the recovery phrases are part of it.
     #[arg(long)]
     pub json: bool,
@@ -103,7 +108,7 @@ pub struct ServeArgs {
     /// The modules to start in this process.
     #[arg(required = true, value_name = "MODULE")]
     pub modules: Vec<String>,
-    /// Open the faucet of test money.
+    /// With qwallet: create two demo identities, hand out test money and make a first payment.
     #[arg(long)]
     pub demo: bool,
 }
@@ -138,6 +143,11 @@ pub enum IdVerb {
         /// Who asks.
         #[command(flatten)]
         acting: AsArgs,
+    },
+    /// Have the instance name a further operator.
+    Appoint {
+        /// A keyring name or a DID.
+        who: String,
     },
     /// Replace the current key by the committed next one.
     Rotate {
@@ -230,6 +240,28 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Put money into circulation, under the signatures of two operators.
+    Issue {
+        /// The amount.
+        amount: String,
+        /// The wallet that receives: a keyring name, DID or wallet reference.
+        wallet: String,
+        /// The currency.
+        #[arg(default_value = "QToken")]
+        currency: String,
+        /// The keyring names of two operators who approve; `q id appoint` makes one.
+        #[arg(long = "approver", num_args = 1.., required = true, value_name = "NAME")]
+        approvers: Vec<String>,
+        /// The resolution or ticket that decided it.
+        #[arg(long)]
+        reference: String,
+        /// Take money out of circulation instead.
+        #[arg(long)]
+        burn: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Import a pain.001 payment file and show what it would do; `--execute` signs it once and pays.
     Import {
         /// The file.
@@ -283,6 +315,13 @@ pub enum GrantVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+}
+
+/// `q ucan`.
+#[derive(Debug, Args)]
+pub struct UcanArgs {
+    /// The file with a token or container; standard input when not given.
+    pub file: Option<PathBuf>,
 }
 
 /// `q call`.

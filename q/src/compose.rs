@@ -17,16 +17,16 @@ use q_db::{Db, DbConfig, Migrations};
 use q_did::Keyring;
 use q_http::{FrontDoor, RateLimits, Upstream, shell::IsOperator};
 use q_pdp::Resource;
-use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Module, Peers, Setting};
+use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Locate, Module, Peers, Setting};
 use q_seal::Sealer;
 use squid::{Squid, SquidModule};
 use tokio::net::TcpListener;
 
 use crate::{
-    knowledge::Knowledge,
+    knowledge::{self, Knowledge},
     layout::{InstanceFile, Layout},
     output::{exit, with_code},
-    running::Running,
+    running::{self, Note, Running},
     session::Login,
 };
 
@@ -53,6 +53,8 @@ pub const MODULES: [ModuleEntry; 5] = [
         migrations: &qwallet::MIGRATIONS,
     },
 ];
+
+static ENTRIES: [ModuleEntry; MODULES.len()] = MODULES;
 
 /// Paths that standards fix at the origin, and the module that owns them.
 const FIXED_PATHS: [(&str, &str); 5] = [
@@ -117,8 +119,14 @@ impl Options {
         Self { modules: Vec::new(), is_online: false }
     }
 
-    fn includes(&self, module: &str) -> bool {
-        self.modules.is_empty() || self.modules.contains(&module)
+    /// The modules of this process, in the order they are raised. When all are wanted, those that the settings put
+    /// elsewhere stay there.
+    fn entries(&self, config: &Config) -> Vec<&'static ModuleEntry> {
+        let is_wanted = |entry: &&ModuleEntry| match self.modules.as_slice() {
+            [] => config.section(entry.name).optional("url").is_none(),
+            modules => modules.contains(&entry.name),
+        };
+        ENTRIES.iter().filter(is_wanted).collect()
     }
 }
 
@@ -127,6 +135,8 @@ pub struct Assembled {
     /// The modules.
     pub house: House,
     /// Where they listen, when they do.
+    pub note: Note,
+    /// Them together with the modules of other processes.
     pub running: Running,
     /// How to reach them from inside.
     pub directory: Directory,
@@ -136,7 +146,6 @@ pub struct Assembled {
 
 /// The entry of `module`, or an error that lists those there are.
 pub fn entry(module: &str) -> anyhow::Result<&'static ModuleEntry> {
-    static ENTRIES: [ModuleEntry; 5] = MODULES;
     ENTRIES.iter().find(|entry| entry.name == module).with_context(|| {
         let names: Vec<_> = ENTRIES.iter().map(|entry| entry.name).collect();
         format!("there is no module {module}; the modules are {}", names.join(", "))
@@ -189,12 +198,16 @@ struct Sockets {
 }
 
 impl Sockets {
-    async fn take(config: &Config, options: &Options) -> anyhow::Result<Self> {
+    async fn take(
+        config: &Config,
+        options: &Options,
+        entries: &[&'static ModuleEntry],
+    ) -> anyhow::Result<Self> {
         let mut sockets = Self { front_door: None, modules: BTreeMap::new() };
         if !options.is_online {
             return Ok(sockets);
         }
-        for entry in MODULES.iter().filter(|entry| options.includes(entry.name)) {
+        for entry in entries {
             sockets.modules.insert(entry.name, bind(config, entry.name).await?);
         }
         if options.modules.is_empty() {
@@ -224,13 +237,18 @@ async fn bind(config: &Config, section: &str) -> anyhow::Result<TcpListener> {
 pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Assembled> {
     let instance = layout.read_instance()?;
     let config = config(layout)?;
-    let sockets = Sockets::take(&config, options).await?;
+    let entries = options.entries(&config);
+    refuse_circle(&entries)?;
+    let sockets = Sockets::take(&config, options, &entries).await?;
     let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
-    let running = Running::at(&origin, &sockets.front_door, &sockets.modules, &remote_urls(&config));
+    let note = Note::of_this(&origin, sockets.front_door.as_ref(), &sockets.modules, remote_urls(&config));
+    let mut notes = running::notes(layout)?;
+    notes.push(note.clone());
+    let running = Running::of(&notes);
     let site = Site {
         env: Env::system(),
         layout: layout.clone(),
-        directory: Directory::new(remote_urls(&config)),
+        directory: directory(layout, &config, &entries),
         identity: Instance { did: instance.did.clone(), origin, is_demo: instance.is_demo },
         config,
         instance,
@@ -238,23 +256,53 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
     };
     let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
     let mut house = site.house(&knowledge);
-    for entry in MODULES.iter().filter(|entry| options.includes(entry.name)) {
+    for entry in &entries {
         let module = site.open(entry, &knowledge, &running).await?;
         house.raise(module, site.limits()?, site.bases(entry.name, &running));
     }
     knowledge.prime().await;
     if options.is_online {
+        site.hear_others(&house)?;
         knowledge.follow(&house);
         house.start();
+        // Where squid is, others cannot log in before it listens, and so cannot be waited for.
+        if !site.directory.is_here("squid") || site.directory.is_here("qonsent") {
+            knowledge::caught_up(&house).await;
+        }
         listen(&mut house, sockets, &site);
     }
-    Ok(Assembled { house, running, directory: site.directory, squid: site.squid.get().cloned() })
+    Ok(Assembled { house, note, running, directory: site.directory, squid: site.squid.get().cloned() })
+}
+
+/// squid seals its fields with a key that qlock releases, and proves to a qlock elsewhere who it is with a token that
+/// it would have to issue first.
+fn refuse_circle(entries: &[&'static ModuleEntry]) -> anyhow::Result<()> {
+    let has = |name| entries.iter().any(|entry| entry.name == name);
+    if has("squid") && !has("qlock") {
+        let what =
+            "squid cannot open without qlock in the same process; start both with `q serve qlock squid`";
+        return Err(with_code(exit::CANNOT_START, what));
+    }
+    Ok(())
+}
+
+/// The modules of other processes are where the settings say, or where the notes in the data folder do.
+fn directory(layout: &Layout, config: &Config, here: &[&'static ModuleEntry]) -> Directory {
+    let is_here = |name: &str| here.iter().any(|entry| entry.name == name);
+    let elsewhere = ENTRIES.iter().filter(|entry| !is_here(entry.name)).map(|entry| entry.name.to_owned());
+    let (urls, layout) = (remote_urls(config), layout.clone());
+    let in_notes = move |module: &str| {
+        let notes = running::notes(&layout).unwrap_or_default();
+        notes.into_iter().find_map(|mut note| note.modules.remove(module))
+    };
+    let locate: Locate = Arc::new(move |module| urls.get(module).cloned().or_else(|| in_notes(module)));
+    Directory::new(elsewhere.collect(), locate)
 }
 
 /// Modules whose settings name a URL are elsewhere.
 fn remote_urls(config: &Config) -> BTreeMap<String, String> {
     let url = |name: &str| config.section(name).optional("url").map(str::to_owned);
-    MODULES.iter().filter_map(|entry| Some((entry.name.to_owned(), url(entry.name)?))).collect()
+    ENTRIES.iter().filter_map(|entry| Some((entry.name.to_owned(), url(entry.name)?))).collect()
 }
 
 fn listen(house: &mut House, sockets: Sockets, site: &Site) {
@@ -267,7 +315,7 @@ fn listen(house: &mut House, sockets: Sockets, site: &Site) {
         let local = routers.into_iter().map(|(name, router)| (name.to_owned(), Upstream::Local(router)));
         let remote = remote_urls(&site.config).into_iter().map(|(name, url)| (name, Upstream::Remote(url)));
         let fixed = FIXED_PATHS.iter().map(|(path, module)| (*path, (*module).to_owned())).collect();
-        house.listen(listener, FrontDoor::new(local.chain(remote).collect(), fixed).router());
+        house.listen(listener, FrontDoor::new(remote.chain(local).collect(), fixed).router());
     }
 }
 
@@ -304,7 +352,7 @@ impl Site {
         knowledge: &Knowledge,
         running: &Running,
     ) -> anyhow::Result<Arc<dyn Module>> {
-        let ground = self.ground(entry, running).await?;
+        let ground = self.ground(entry).await?;
         let opened = self.open_on(entry, ground, knowledge, running).await;
         opened
             .with_context(|| format!("{} does not open", entry.name))
@@ -344,7 +392,7 @@ impl Site {
         })
     }
 
-    async fn ground(&self, entry: &ModuleEntry, running: &Running) -> anyhow::Result<Ground> {
+    async fn ground(&self, entry: &ModuleEntry) -> anyhow::Result<Ground> {
         let settings = self.config.section(entry.name);
         let store = match settings.optional("database_url") {
             Some(url) => url.parse::<DbConfig>(),
@@ -358,23 +406,36 @@ impl Site {
             env: self.env.clone(),
             db,
             instance: self.identity.clone(),
-            peers: self.peers(entry.name, running)?,
+            peers: self.peers(entry.name)?,
             settings,
         })
     }
 
-    /// The other modules as seen by `module`, which proves itself to remote ones with its service key.
-    fn peers(&self, module: &str, running: &Running) -> anyhow::Result<Peers> {
+    /// The other modules as seen by `module`, which proves itself to those in other processes with its service key.
+    fn peers(&self, module: &str) -> anyhow::Result<Peers> {
         let keyring = self.layout.read_keyring(&service_name(module))?;
-        let squid = running.modules.get("squid").cloned().unwrap_or_default();
+        let squid = self.directory.transport("squid");
         let origin = self.identity.origin.clone();
         let (key, env) = (keyring.current, self.env.clone());
-        let login = Arc::new(Login::new(squid, origin, keyring.did.clone(), key.clone(), env.clone()));
-        let credential_for: CredentialFor = Arc::new(move |base| {
-            let credential = DpopCredential::new(key.clone(), base, login.clone(), env.clone());
+        let login =
+            Arc::new(Login::new(squid, origin.clone(), keyring.did.clone(), key.clone(), env.clone()));
+        let credential_for: CredentialFor = Arc::new(move |target| {
+            // By the name it has behind the front door a module knows itself, at whatever address it is reached.
+            let base = format!("{origin}/{target}");
+            let credential = DpopCredential::new(key.clone(), &base, login.clone(), env.clone());
             Arc::new(credential) as Arc<dyn Credential>
         });
         Ok(Peers::new(module, keyring.did, self.env.now(), self.directory.clone(), Some(credential_for)))
+    }
+
+    /// Lets the modules of `house` hear those of other processes.
+    fn hear_others(&self, house: &House) -> anyhow::Result<()> {
+        let Some(first) = house.beams().first() else { return Ok(()) };
+        let peers = self.peers(first.module.name())?;
+        for entry in ENTRIES.iter().filter(|entry| !self.directory.is_here(entry.name)) {
+            house.bus().add_remote_producer(entry.name, peers.client(entry.name));
+        }
+        Ok(())
     }
 
     fn qonsent_did(&self) -> anyhow::Result<q_core::Did> {
@@ -398,7 +459,7 @@ impl Site {
         let origin = &self.identity.origin;
         let mut bases = vec![format!("{origin}/{module}")];
         let mut doors = vec![origin.clone()];
-        for door in &running.front_door {
+        if let Some(door) = &running.front_door {
             bases.push(format!("{door}/{module}"));
             bases.push(format!("{}/{module}", door.replace("127.0.0.1", "localhost")));
             doors.push(door.clone());
@@ -406,7 +467,7 @@ impl Site {
         if FIXED_PATHS.iter().any(|(_, owner)| *owner == module) {
             bases.extend(doors);
         }
-        for own in running.modules.get(module) {
+        if let Some(own) = running.modules.get(module) {
             bases.push(own.clone());
             bases.push(own.replace("127.0.0.1", "localhost"));
         }

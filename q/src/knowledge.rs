@@ -23,6 +23,11 @@ const KEYS_EVERY: Duration = Duration::from_secs(300);
 /// The shortest pause between two fetches, so that bad tokens cannot make a storm.
 const KEYS_PAUSE: Duration = Duration::from_secs(1);
 
+/// The name under which the process itself listens to the bus.
+const PROCESS: &str = "process";
+/// How long a start may be held up by what happened before it and is not known yet.
+const CATCH_UP_MAX: Duration = Duration::from_secs(10);
+
 /// The shared knowledge of one process.
 pub struct Knowledge {
     /// Checks credentials.
@@ -75,8 +80,8 @@ impl Knowledge {
             async move { projector.react(&event).await.map_err(ReactError::retry) }
         });
         // A replayed subscription keeps no cursor; the store only names where one would be.
-        house.bus().subscribe("process", store.clone(), of_squid);
-        house.bus().subscribe("process", store, of_qonsent);
+        house.bus().subscribe(PROCESS, store.clone(), of_squid);
+        house.bus().subscribe(PROCESS, store, of_qonsent);
         let (authenticator, squid) = (self.authenticator.clone(), self.squid.clone());
         tokio::spawn(async move {
             loop {
@@ -87,6 +92,14 @@ impl Knowledge {
                 tokio::time::sleep(KEYS_PAUSE).await;
             }
         });
+    }
+}
+
+/// Waits until every revocation and grant of the past is known to the running `house`, so that the first request
+/// is judged by all of them.
+pub async fn caught_up(house: &House) {
+    if tokio::time::timeout(CATCH_UP_MAX, house.bus().caught_up(PROCESS)).await.is_err() {
+        tracing::warn!("not all revocations and permissions are known yet; is squid or qonsent away?");
     }
 }
 

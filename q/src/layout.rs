@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use q_core::Did;
+use q_core::{Did, hash};
 use q_did::Keyring;
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +51,9 @@ impl Layout {
         self.data.join(format!("{module}.sqlite"))
     }
 
-    /// The note of the running process.
+    /// The folder of the running processes' notes.
     pub fn running(&self) -> PathBuf {
-        self.data.join("running.json")
+        self.data.join("running")
     }
 
     /// The file that says what instance this is; its presence means `q init` has finished.
@@ -69,6 +69,11 @@ impl Layout {
     /// The first entry of the log of the identity called `name`, kept until and after it is registered.
     pub fn genesis(&self, name: &str) -> PathBuf {
         self.keys.join("keyring").join(format!("{name}.jsonl"))
+    }
+
+    /// The order that was signed to be handed in under `key`: a repetition hands in the same one.
+    pub fn order(&self, key: &str) -> PathBuf {
+        self.keys.join("orders").join(format!("{}.json", hash::hex(&hash::sha256(key.as_bytes())[..16])))
     }
 
     /// The key file that unseals qlock.
@@ -89,6 +94,7 @@ impl Layout {
             .recursive(true)
             .mode(0o700)
             .create(self.keys.join("keyring"))
+            .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o700).create(self.keys.join("orders")))
             .with_context(|| format!("the key folder {} cannot be made", self.keys.display()))
     }
 

@@ -1,6 +1,8 @@
-//! The note a running instance leaves in its data folder: its process and where it listens.
+//! The notes that running processes leave in the data folder: who they are and where they listen.
+//!
+//! One process or several make up a running instance; each has a note of its own, and a reader puts them together.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -8,13 +10,28 @@ use tokio::net::TcpListener;
 
 use crate::layout::{Layout, write_private};
 
-/// A running instance.
+/// What one process says about itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Running {
+pub struct Note {
     /// The process.
     pub pid: u32,
     /// The origin the instance is known by: issuer and audience of its tokens.
+    pub origin: String,
+    /// The base URL of the front door, if this process has it.
+    pub front_door: Option<String>,
+    /// The base URL of each module of this process.
+    pub modules: BTreeMap<String, String>,
+    /// The base URL of each module that is elsewhere by this process's settings.
+    pub elsewhere: BTreeMap<String, String>,
+}
+
+/// A running instance: all its processes together.
+#[derive(Debug, Clone, Default)]
+pub struct Running {
+    /// The processes, with the modules of each.
+    pub processes: BTreeMap<u32, Vec<String>>,
+    /// The origin the instance is known by.
     pub origin: String,
     /// The base URL of the front door.
     pub front_door: Option<String>,
@@ -22,52 +39,115 @@ pub struct Running {
     pub modules: BTreeMap<String, String>,
 }
 
-impl Running {
-    /// This process with these sockets, and modules that run elsewhere.
-    pub fn at(
+impl Note {
+    /// This process with these sockets, and modules that are elsewhere by its settings.
+    pub fn of_this(
         origin: &str,
-        front_door: &Option<TcpListener>,
-        local: &BTreeMap<&'static str, TcpListener>,
-        remote: &BTreeMap<String, String>,
+        front_door: Option<&TcpListener>,
+        modules: &BTreeMap<&'static str, TcpListener>,
+        elsewhere: BTreeMap<String, String>,
     ) -> Self {
         let url = |listener: &TcpListener| Some(format!("http://{}", listener.local_addr().ok()?));
-        let local = local.iter().filter_map(|(name, listener)| Some(((*name).to_owned(), url(listener)?)));
+        let modules = modules.iter().filter_map(|(name, socket)| Some(((*name).to_owned(), url(socket)?)));
         Self {
             pid: std::process::id(),
             origin: origin.to_owned(),
-            front_door: front_door.as_ref().and_then(url),
-            modules: remote.clone().into_iter().chain(local).collect(),
+            front_door: front_door.and_then(url),
+            modules: modules.collect(),
+            elsewhere,
         }
+    }
+
+    /// Leaves the note for the other processes and the verbs.
+    pub fn leave(&self, layout: &Layout) -> anyhow::Result<()> {
+        fs::create_dir_all(layout.running())?;
+        write_private(&path(layout, self.pid), &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// Takes the note away.
+    pub fn take_away(&self, layout: &Layout) {
+        let _ = fs::remove_file(path(layout, self.pid));
     }
 }
 
-/// Leaves the note.
-pub fn note(layout: &Layout, running: &Running) -> anyhow::Result<()> {
-    write_private(&layout.running(), &serde_json::to_vec_pretty(running)?)
+impl Running {
+    /// The instance these processes make up.
+    pub fn of(notes: &[Note]) -> Self {
+        let mut running = Self::default();
+        for note in notes {
+            running.processes.insert(note.pid, note.modules.keys().cloned().collect());
+            running.origin.clone_from(&note.origin);
+            running.front_door = note.front_door.clone().or(running.front_door);
+            for (module, url) in &note.elsewhere {
+                running.modules.entry(module.clone()).or_insert_with(|| url.clone());
+            }
+        }
+        // Who runs a module knows its address best.
+        running.modules.extend(notes.iter().flat_map(|note| note.modules.clone()));
+        running
+    }
+
+    /// The process that runs `module`.
+    pub fn process_of(&self, module: &str) -> Option<u32> {
+        let runs = |modules: &Vec<String>| modules.iter().any(|name| name == module);
+        self.processes.iter().find(|(_, modules)| runs(modules)).map(|(pid, _)| *pid)
+    }
+
+    /// The processes, for people: `12 and 13`.
+    pub fn pids(&self) -> String {
+        let pids: Vec<_> = self.processes.keys().map(ToString::to_string).collect();
+        pids.join(" and ")
+    }
 }
 
-/// Takes the note away.
-pub fn forget(layout: &Layout) {
-    let _ = fs::remove_file(layout.running());
+fn path(layout: &Layout, pid: u32) -> PathBuf {
+    layout.running().join(format!("{pid}.json"))
+}
+
+/// The notes of the processes that live. A process that was killed leaves its note behind, which is removed here.
+pub fn notes(layout: &Layout) -> anyhow::Result<Vec<Note>> {
+    let Ok(entries) = fs::read_dir(layout.running()) else { return Ok(Vec::new()) };
+    let mut notes = Vec::new();
+    for place in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let pid = place.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")?.parse().ok());
+        let Some(pid) = pid else { continue };
+        if !is_alive(pid) {
+            let _ = fs::remove_file(&place);
+            continue;
+        }
+        let Ok(text) = fs::read(&place) else { continue }; // it has just ended
+        let note: Note = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged; remove it if nothing runs", place.display()))?;
+        notes.push(note);
+    }
+    Ok(notes)
 }
 
 /// The instance that runs on this data folder, if one does.
 pub fn find(layout: &Layout) -> anyhow::Result<Option<Running>> {
-    let Ok(text) = fs::read(layout.running()) else { return Ok(None) };
-    let running: Running = serde_json::from_slice(&text)
-        .with_context(|| format!("{} is damaged; remove it if nothing runs", layout.running().display()))?;
-    // A process that was killed leaves its note behind.
-    Ok(is_alive(running.pid).then_some(running))
+    let notes = notes(layout)?;
+    Ok((!notes.is_empty()).then(|| Running::of(&notes)))
 }
 
-/// Whether the process exists and is a `q`, and not another one that got the same number.
+/// Whether the process runs and is this program, and not another one that got the same number.
 pub fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "q")
+    let about = |process: &str| fs::read_to_string(format!("/proc/{process}/stat")).ok();
+    let (Some(theirs), Some(ours)) = (about(&pid.to_string()), about("self")) else { return false };
+    // proc(5): pid (name) state …; the name may hold anything, so it ends at the last parenthesis.
+    let split = |stat: &str| {
+        let (head, tail) = stat.rsplit_once(") ")?;
+        Some((head.split_once('(')?.1.to_owned(), tail.starts_with('Z')))
+    };
+    match (split(&theirs), split(&ours)) {
+        // A process that has ended stays listed until its parent has taken note.
+        (Some((their_name, has_ended)), Some((our_name, _))) => their_name == our_name && !has_ended,
+        _ => false,
+    }
 }
 
 /// Sends SIGTERM.
-pub fn ask_to_stop(running: &Running) -> anyhow::Result<()> {
-    let status = Command::new("kill").arg("-TERM").arg(running.pid.to_string()).status()?;
-    anyhow::ensure!(status.success(), "process {} cannot be signalled by this user", running.pid);
+pub fn ask_to_stop(pid: u32) -> anyhow::Result<()> {
+    let status = Command::new("kill").arg("-TERM").arg(pid.to_string()).status()?;
+    anyhow::ensure!(status.success(), "process {pid} cannot be signalled by this user");
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, header};
 use q_auth::{DpopCredential, TokenSource, prove};
-use q_contract::{CallError, Client, Credential, HttpTransport};
+use q_contract::{CallError, Client, HttpTransport, Transport};
 use q_core::{Did, Env, Timestamp};
 use q_did::Keyring;
 use q_jose::SecretKey;
@@ -22,6 +22,8 @@ use crate::{
 
 /// How long a command waits for an answer; verifying or exporting a large store takes a while.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a login may take.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 /// A token is renewed when it has less than this left.
 const RENEW_BEFORE_SECONDS: i64 = 30;
 
@@ -48,9 +50,9 @@ impl Session {
     /// An identity whose keys are at hand, at `running`.
     pub fn with(layout: Layout, running: Running, keyring: Keyring) -> anyhow::Result<Self> {
         let env = Env::system();
-        let squid = running.modules.get("squid").context("the instance runs without squid")?.clone();
+        let squid = running.modules.get("squid").context("the instance runs without squid")?;
         let tokens = Login::new(
-            squid,
+            Arc::new(HttpTransport::new(squid)),
             running.origin.clone(),
             keyring.did.clone(),
             keyring.current.clone(),
@@ -120,7 +122,7 @@ pub fn require_running(layout: &Layout) -> anyhow::Result<Running> {
 
 /// Logs in with one self-signed assertion (RFC 7523) and keeps the token while it lives.
 pub struct Login {
-    squid: String,
+    squid: Arc<dyn Transport>,
     issuer: String,
     did: Did,
     key: SecretKey,
@@ -136,25 +138,28 @@ struct TokenAnswer {
 }
 
 impl Login {
-    /// Logs `did` in with its current `key` at the squid at base URL `squid`, which issues as `issuer`.
-    pub fn new(squid: String, issuer: String, did: Did, key: SecretKey, env: Env) -> Self {
+    /// Logs `did` in with its current `key` at `squid`, which issues as `issuer`.
+    pub fn new(squid: Arc<dyn Transport>, issuer: String, did: Did, key: SecretKey, env: Env) -> Self {
         Self { squid, issuer, did, key, env, current: Mutex::default() }
     }
 
     async fn log_in(&self, is_bound: bool) -> Result<TokenAnswer, CallError> {
-        let endpoint = format!("{}/oauth2/token", self.squid);
         let assertion = prove::login_assertion(&self.did, &self.key, &self.issuer, &self.env);
         let body =
             format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
-        let client = Client::new(Arc::new(HttpTransport::new(self.squid.clone())));
-        let client = if is_bound {
+        let mut request = Request::post("/oauth2/token")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Bytes::from(body))
+            .map_err(|error| CallError::NotReadable(error.to_string()))?;
+        if is_bound {
+            // The login server knows itself by the issuer's name, at whatever address it is reached.
+            let endpoint = format!("{}/oauth2/token", self.issuer);
             let proof = prove::dpop_proof(&self.key, "POST", &endpoint, None, &self.env);
-            client.with_credential(Arc::new(Proof(proof)))
-        } else {
-            client
-        };
-        let answer =
-            client.send("POST", "/oauth2/token", body.into(), "application/x-www-form-urlencoded").await?;
+            let value =
+                HeaderValue::from_str(&proof).map_err(|error| CallError::NotReadable(error.to_string()))?;
+            request.headers_mut().insert("dpop", value);
+        }
+        let answer = self.squid.send(request, LOGIN_PATIENCE).await?;
         if answer.status().is_success() {
             serde_json::from_slice(answer.body()).map_err(|error| CallError::NotReadable(error.to_string()))
         } else {
@@ -178,20 +183,6 @@ impl TokenSource for Login {
             let until = now + q_core::Span::seconds(answer.expires_in);
             *current = Some((answer.access_token.clone(), until));
             Ok(answer.access_token)
-        })
-    }
-}
-
-/// A DPoP proof made beforehand, for the one request that has no token yet.
-struct Proof(String);
-
-impl Credential for Proof {
-    fn attach<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), CallError>> {
-        Box::pin(async move {
-            let value =
-                HeaderValue::from_str(&self.0).map_err(|error| CallError::NotReadable(error.to_string()))?;
-            request.headers_mut().insert("dpop", value);
-            Ok(())
         })
     }
 }

@@ -17,9 +17,60 @@ pub struct Instance {
     program: PathBuf,
     folder: TempDir,
     settings: Vec<(String, String)>,
-    process: Option<Child>,
+    process: Option<Process>,
     /// What it said until it served.
     pub greeting: String,
+}
+
+/// One process of an instance, killed when dropped.
+pub struct Process {
+    child: Child,
+    /// What it said until it served.
+    pub greeting: String,
+}
+
+impl Process {
+    /// Starts `command` and returns when it serves.
+    fn start(mut command: Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("the program starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let mut process = Self { child, greeting: String::new() };
+        for line in lines {
+            let line = line.expect("text");
+            process.greeting.push_str(&line);
+            process.greeting.push('\n');
+            if line.starts_with("serving until stopped") {
+                return process;
+            }
+        }
+        panic!("it ended before it served:\n{}", process.greeting);
+    }
+
+    /// Ends it at once, as a power cut would: SIGKILL.
+    ///
+    /// # Panics
+    /// When it cannot be ended.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn ended(mut self) {
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// How a command ended.
@@ -76,7 +127,7 @@ impl Instance {
 
     /// The process id.
     pub fn pid(&self) -> u32 {
-        self.process.as_ref().map(Child::id).expect("it runs")
+        self.process.as_ref().map(|process| process.child.id()).expect("it runs")
     }
 
     /// Starts it with `verb` and returns when it serves.
@@ -84,24 +135,17 @@ impl Instance {
     /// # Panics
     /// When it ends before it serves.
     pub fn start(&mut self, verb: &[&str]) {
-        let mut process = self
-            .command(verb)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .expect("the program starts");
-        let lines = BufReader::new(process.stdout.take().expect("a pipe")).lines();
-        self.greeting.clear();
+        let process = self.beside(verb);
+        self.greeting.clone_from(&process.greeting);
         self.process = Some(process);
-        for line in lines {
-            let line = line.expect("text");
-            self.greeting.push_str(&line);
-            self.greeting.push('\n');
-            if line.starts_with("serving until stopped") {
-                return;
-            }
-        }
-        panic!("it ended before it served:\n{}", self.greeting);
+    }
+
+    /// Starts a further process on this folder with `verb` and returns when it serves.
+    ///
+    /// # Panics
+    /// When it ends before it serves.
+    pub fn beside(&self, verb: &[&str]) -> Process {
+        Process::start(self.command(verb))
     }
 
     /// Runs another verb on this folder to its end.
@@ -129,9 +173,12 @@ impl Instance {
     /// # Panics
     /// When it does not run.
     pub fn url(&self, module: &str) -> String {
-        let note = std::fs::read(self.data().join("running.json")).expect("a running instance leaves a note");
-        let note: Value = serde_json::from_slice(&note).expect("JSON");
-        note["modules"][module].as_str().expect("a module of the instance").to_owned()
+        let notes = std::fs::read_dir(self.data().join("running")).expect("a running instance leaves notes");
+        let url = notes.filter_map(|entry| std::fs::read(entry.ok()?.path()).ok()).find_map(|note| {
+            let note: Value = serde_json::from_slice(&note).ok()?;
+            Some(note["modules"][module].as_str()?.to_owned())
+        });
+        url.expect("a module of the instance")
     }
 
     /// Ends it at once, as a power cut would: SIGKILL.
@@ -139,9 +186,7 @@ impl Instance {
     /// # Panics
     /// When it does not run.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().expect("it can be killed");
-        process.wait().expect("it ends");
+        self.process.take().expect("it runs").kill();
     }
 
     /// Stops it as an operator would.
@@ -151,16 +196,6 @@ impl Instance {
     pub fn stop(&mut self) {
         let outcome = self.q(&["stop"]);
         assert_eq!(outcome.code, Some(0), "{}", outcome.complained);
-        let status = self.process.take().expect("it runs").wait().expect("it ends");
-        assert!(status.success(), "{status}");
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
+        self.process.take().expect("it runs").ended();
     }
 }

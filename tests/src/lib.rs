@@ -5,5 +5,5 @@
 mod instance;
 mod payer;
 
-pub use instance::{Instance, Outcome};
+pub use instance::{Instance, Outcome, Process};
 pub use payer::Payer;

@@ -1,15 +1,18 @@
 //! What a module is given to stand on.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Arc, OnceLock},
 };
 
-use q_contract::{Client, Credential, HttpTransport, InProcess, LocalHandler, Transport};
+use q_contract::{Client, Credential, InProcess, LocalHandler, Transport};
 use q_core::{Caller, Did, Env, Timestamp, caller::Principal};
 use q_db::Db;
 
-use crate::Settings;
+use crate::{
+    Settings,
+    located::{Locate, Located},
+};
 
 /// Which instance this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +40,16 @@ pub struct Ground {
     pub settings: Settings,
 }
 
-/// Where each module is: a slot of this process, filled when the module is up, or a URL.
+/// Where each module is: a slot of this process, filled when the module is up, or another process.
 #[derive(Clone, Default)]
 pub struct Directory {
     slots: Arc<parking::Slots>,
-    urls: BTreeMap<String, String>,
+    elsewhere: Option<(Arc<BTreeSet<String>>, Locate)>,
 }
 
 mod parking {
-    use super::{Arc, BTreeMap, LocalHandler, OnceLock};
-    use std::sync::Mutex;
+    use super::{Arc, LocalHandler, OnceLock};
+    use std::{collections::BTreeMap, sync::Mutex};
 
     /// The slots of modules in this process, by name.
     #[derive(Default)]
@@ -61,9 +64,10 @@ mod parking {
 }
 
 impl Directory {
-    /// A directory in which modules of `urls` are remote and all others are expected in this process.
-    pub fn new(urls: BTreeMap<String, String>) -> Self {
-        Self { slots: Arc::default(), urls }
+    /// A directory in which the modules `elsewhere` run in other processes, where `locate` finds them, and all
+    /// others are expected in this one.
+    pub fn new(elsewhere: BTreeSet<String>, locate: Locate) -> Self {
+        Self { slots: Arc::default(), elsewhere: Some((Arc::new(elsewhere), locate)) }
     }
 
     /// Says that `module` now answers in this process. A second router for the same module is ignored.
@@ -71,36 +75,42 @@ impl Directory {
         let _ = self.slots.slot(module).set(handler);
     }
 
-    /// The URL of `module`, if it is remote.
-    pub fn url(&self, module: &str) -> Option<&str> {
-        self.urls.get(module).map(String::as_str)
+    /// Whether `module` is expected in this process.
+    pub fn is_here(&self, module: &str) -> bool {
+        !self.elsewhere.as_ref().is_some_and(|(modules, _)| modules.contains(module))
     }
 
     /// The way to `module`.
     pub fn transport(&self, module: &str) -> Arc<dyn Transport> {
-        match self.url(module) {
-            Some(url) => Arc::new(HttpTransport::new(url)),
-            None => Arc::new(InProcess::new(module, self.slots.slot(module))),
+        match &self.elsewhere {
+            Some((modules, locate)) if modules.contains(module) => {
+                Arc::new(Located::new(module, locate.clone()))
+            }
+            _ => Arc::new(InProcess::new(module, self.slots.slot(module))),
         }
     }
 }
+
+/// Makes the credential for requests to the module of this name in another process.
+pub type CredentialFor = Arc<dyn Fn(&str) -> Arc<dyn Credential> + Send + Sync>;
 
 /// The other modules, called as this module.
 #[derive(Clone)]
 pub struct Peers {
     me: Caller,
     directory: Directory,
-    credential: Option<Arc<dyn Credential>>,
+    credential_for: Option<CredentialFor>,
 }
 
 impl Peers {
-    /// The peers of the service identity `did` of `module`, which proves itself to remote ones with `credential`.
+    /// The peers of the service identity `did` of `module`, which proves itself to those in other processes with
+    /// what `credential_for` makes for them.
     pub fn new(
         module: &str,
         did: Did,
         now: Timestamp,
         directory: Directory,
-        credential: Option<Arc<dyn Credential>>,
+        credential_for: Option<CredentialFor>,
     ) -> Self {
         let principal = Principal {
             did,
@@ -110,15 +120,17 @@ impl Peers {
             is_sender_bound: true,
             authenticated_at: now,
         };
-        Self { me: Caller::Service(principal, module.to_owned()), directory, credential }
+        Self { me: Caller::Service(principal, module.to_owned()), directory, credential_for }
     }
 
     /// A client of `module`.
     pub fn client(&self, module: &str) -> Client {
         let client = Client::new(self.directory.transport(module)).as_caller(self.me.clone());
-        match &self.credential {
-            Some(credential) => client.with_credential(credential.clone()),
-            None => client,
+        match &self.credential_for {
+            Some(credential_for) if !self.directory.is_here(module) => {
+                client.with_credential(credential_for(module))
+            }
+            _ => client,
         }
     }
 }

@@ -6,11 +6,13 @@ pub mod config;
 mod ground;
 mod house;
 mod job;
+mod located;
 pub mod log;
 mod module;
 
 pub use config::{Config, ConfigError, Setting, Settings};
-pub use ground::{Directory, Ground, Instance, Peers};
+pub use ground::{CredentialFor, Directory, Ground, Instance, Peers};
 pub use house::{Beam, House, verify};
 pub use job::Job;
+pub use located::Locate;
 pub use module::{Finding, Module};

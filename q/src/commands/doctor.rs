@@ -103,7 +103,7 @@ fn ports(layout: &Layout, config: &q_runtime::Config) -> anyhow::Result<Vec<Line
     if let Some(running) = running::find(layout)? {
         return Ok(vec![Line::good(
             "ports",
-            format!("in use by the running instance, process {}", running.pid),
+            format!("in use by the running instance, process {}", running.pids()),
         )]);
     }
     Ok(compose::listen_addresses(config)

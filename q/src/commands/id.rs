@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use q_did::{Keyring, Log, Policy, RecoveryPhrase};
+use qonsent_api::{RegisterDelegations, RegisterRequest, operator_delegation};
 use serde_json::json;
 use squid_api::{
     AppendLog, AppendLogRequest, CreateIdentity, CreateIdentityRequest, GetIdentity, GetLog, Identity,
@@ -11,6 +12,7 @@ use squid_api::{
 
 use crate::{
     cli::{Cli, IdVerb, ReadArgs},
+    commands::init,
     layout::Layout,
     output,
     running::Running,
@@ -39,6 +41,15 @@ pub async fn run(cli: &Cli, verb: &IdVerb) -> anyhow::Result<ExitCode> {
             let request = IdentityRequest { did: session.identity(who)? };
             let identity = session.client("squid")?.call::<GetIdentity>(&request).await?;
             output::show(acting.json, &identity, show);
+        }
+        IdVerb::Appoint { who } => {
+            let session = Session::open(&cli.data, init::INSTANCE)?;
+            let operator = session.identity(who)?;
+            let instance = &session.keyring;
+            let container = operator_delegation(&session.env, &instance.did, &instance.current, &operator)?;
+            let client = session.client("qonsent")?.with_key(session.fresh_key());
+            client.call::<RegisterDelegations>(&RegisterRequest { container }).await?;
+            output::line(format!("{operator} is an operator of this instance"));
         }
         IdVerb::Rotate { name } => rotate(cli, name).await?,
     }

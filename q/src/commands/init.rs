@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The identity that is the instance.
-const INSTANCE: &str = "instance";
+pub const INSTANCE: &str = "instance";
 /// The first operator.
 const OPERATOR: &str = "operator";
 
@@ -32,7 +32,7 @@ pub async fn run(cli: &Cli, arguments: &InitArgs) -> anyhow::Result<ExitCode> {
             format!("{data} already holds an instance; nothing was changed"),
         ));
     }
-    let phrases = make_quietly(&layout, false).await?;
+    let phrases = make_quietly(&layout, arguments.demo).await?;
     let instance = layout.read_instance()?;
     let words =
         |name: &str| phrases.iter().find(|(known, _)| known == name).map(|(_, phrase)| phrase.words());

@@ -1,4 +1,6 @@
-//! One file per verb.
+//! One file per verb: what the user asked, asked of the instance, and said back.
+//!
+//! **Invariant:** no rule of the product is decided here; a verb asks the modules like any other client.
 
 mod auth;
 mod call;
@@ -8,9 +10,11 @@ mod doctor;
 mod grant;
 mod id;
 mod init;
+mod issue;
 mod openapi;
 mod serve;
 mod stop;
+mod ucan;
 mod verify;
 mod wallet;
 
@@ -32,6 +36,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Auth(verb) => auth::run(&cli, verb).await,
         Verb::Wallet(verb) => wallet::run(&cli, verb).await,
         Verb::Grant(verb) => grant::run(&cli, verb).await,
+        Verb::Ucan(arguments) => ucan::run(arguments),
         Verb::Call(arguments) => call::run(&cli, arguments).await,
         Verb::Openapi(arguments) => openapi::run(&cli, arguments).await,
     }

@@ -16,20 +16,13 @@ use crate::{
 /// Starts every module, after making the instance if there is none.
 pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
     let layout = Layout::of(&cli.data);
-    refuse_second(&layout)?;
+    if let Some(other) = running::find(&layout)? {
+        return Err(already(&layout, "an instance", &other.pids()));
+    }
     if !init::is_done(&layout) {
         init::make(&layout, arguments.demo).await?;
     }
-    let instance = layout.read_instance()?;
-    if arguments.demo && !instance.is_demo {
-        let data = layout.data.display();
-        return Err(with_code(
-            exit::CANNOT_START,
-            format!(
-                "{data} holds an instance that is not for demonstration; choose another folder with --data"
-            ),
-        ));
-    }
+    refuse_demo(&layout, arguments.demo)?;
     let assembled = compose::assemble(&layout, &Options { modules: Vec::new(), is_online: true }).await?;
     tell(&assembled);
     if arguments.demo
@@ -41,43 +34,62 @@ pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
     serve(&layout, assembled).await
 }
 
-/// Starts some modules.
+/// Starts some modules; the others may run in other processes of the same data folder, or wherever the settings say.
 pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> {
     let layout = Layout::of(&cli.data);
-    refuse_second(&layout)?;
     let modules = arguments
         .modules
         .iter()
         .map(|name| Ok(compose::entry(name)?.name))
         .collect::<anyhow::Result<Vec<_>>>()
         .map_err(|error| with_code(exit::CANNOT_START, error))?;
+    let others = running::find(&layout)?.unwrap_or_default();
+    for module in &modules {
+        if let Some(pid) = others.process_of(module) {
+            return Err(already(&layout, module, &pid.to_string()));
+        }
+    }
+    refuse_demo(&layout, arguments.demo)?;
     let assembled = compose::assemble(&layout, &Options { modules, is_online: true }).await?;
     tell(&assembled);
+    if arguments.demo
+        && assembled.note.modules.contains_key("qwallet")
+        && let Err(error) = demo::play(&layout, &assembled.running).await
+    {
+        assembled.house.stop().await;
+        return Err(error.context("the demonstration did not come off"));
+    }
     serve(&layout, assembled).await
 }
 
-fn refuse_second(layout: &Layout) -> anyhow::Result<()> {
-    match running::find(layout)? {
-        None => Ok(()),
-        Some(other) => Err(with_code(
-            exit::CANNOT_START,
-            format!("process {} already runs on {}; `q stop` ends it", other.pid, layout.data.display()),
-        )),
+fn already(layout: &Layout, what: &str, pid: &str) -> anyhow::Error {
+    let data = layout.data.display();
+    with_code(exit::CANNOT_START, format!("{what} already runs on {data} in process {pid}; `q stop` ends it"))
+}
+
+fn refuse_demo(layout: &Layout, is_wanted: bool) -> anyhow::Result<()> {
+    if !is_wanted || layout.read_instance()?.is_demo {
+        return Ok(());
     }
+    let data = layout.data.display();
+    Err(with_code(
+        exit::CANNOT_START,
+        format!("{data} holds an instance that is not for demonstration; choose another folder with --data"),
+    ))
 }
 
 fn tell(assembled: &Assembled) {
-    if let Some(door) = &assembled.running.front_door {
-        output::line(format!("front door   {door}   (known as {})", assembled.running.origin));
+    if let Some(door) = &assembled.note.front_door {
+        output::line(format!("front door   {door}   (known as {})", assembled.note.origin));
     }
-    for (name, url) in &assembled.running.modules {
+    for (name, url) in &assembled.note.modules {
         output::line(format!("{name:<12} {url}"));
     }
 }
 
 /// Leaves the note for the other verbs, waits for the signal to stop, then finishes what is open.
 async fn serve(layout: &Layout, assembled: Assembled) -> anyhow::Result<ExitCode> {
-    running::note(layout, &assembled.running)?;
+    assembled.note.leave(layout)?;
     output::line("serving until stopped (Ctrl-C, or `q stop`)");
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
@@ -85,11 +97,12 @@ async fn serve(layout: &Layout, assembled: Assembled) -> anyhow::Result<ExitCode
         _ = terminate.recv() => {}
     }
     output::progress("stopping: finishing open requests");
+    let note = assembled.note;
     tokio::select! {
         () = assembled.house.stop() => {}
         _ = interrupt.recv() => output::progress("stopped at once on the second signal"),
         _ = terminate.recv() => output::progress("stopped at once on the second signal"),
     }
-    running::forget(layout);
+    note.take_away(layout);
     Ok(ExitCode::SUCCESS)
 }

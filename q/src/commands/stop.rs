@@ -1,4 +1,4 @@
-//! `q stop`: asks the running instance to finish and waits until it has.
+//! `q stop`: asks every process of the running instance to finish and waits until all have.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -18,17 +18,24 @@ pub async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         output::line("not running");
         return Ok(ExitCode::SUCCESS);
     };
-    running::ask_to_stop(&instance)?;
-    output::progress(format!("asked process {} to stop", instance.pid));
+    for (pid, modules) in &instance.processes {
+        running::ask_to_stop(*pid)?;
+        output::progress(format!("asked process {pid} to stop ({})", modules.join(", ")));
+    }
     let gone = async {
-        while running::is_alive(instance.pid) {
+        while instance.processes.keys().any(|pid| running::is_alive(*pid)) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     if tokio::time::timeout(PATIENCE, gone).await.is_err() {
+        let left: Vec<_> =
+            instance.processes.keys().filter(|pid| running::is_alive(**pid)).map(u32::to_string).collect();
         return Err(with_code(
             exit::FAILED,
-            format!("process {} is still finishing requests; a second `q stop` ends it now", instance.pid),
+            format!(
+                "process {} is still finishing requests; a second `q stop` ends it now",
+                left.join(" and ")
+            ),
         ));
     }
     output::line("stopped");

@@ -1,4 +1,5 @@
-//! `q verify`: everything the modules keep, checked; through the running instance, or offline on its folder.
+//! `q verify`: everything the modules keep, checked; through the running instance, and offline in the stores of
+//! modules that do not run.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -17,15 +18,19 @@ use crate::{
 
 pub async fn run(cli: &Cli, arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
     let layout = Layout::of(&cli.data);
-    let names: Vec<&str> = match &arguments.module {
+    let names: Vec<&'static str> = match &arguments.module {
         Some(module) => vec![compose::entry(module)?.name],
         None => compose::MODULES.iter().map(|entry| entry.name).collect(),
     };
-    let reports = if running::find(&layout)?.is_some() {
-        online(cli, &names).await?
-    } else {
-        offline(&layout, &names).await?
-    };
+    let running = running::find(&layout)?.unwrap_or_default();
+    let (here, stopped): (Vec<_>, Vec<_>) =
+        names.into_iter().partition(|name| running.modules.contains_key(*name));
+    let mut reports = if here.is_empty() { BTreeMap::new() } else { online(cli, &here).await? };
+    if !stopped.is_empty() {
+        // All are opened when nothing runs: they need each other.
+        let modules = if here.is_empty() { Vec::new() } else { stopped.clone() };
+        reports.extend(offline(&layout, modules, &stopped).await?);
+    }
     let count: usize = reports.values().map(|findings| findings.as_array().map_or(0, Vec::len)).sum();
     output::show(arguments.json, &reports, |reports| {
         for (module, findings) in reports {
@@ -54,16 +59,32 @@ async fn online(cli: &Cli, names: &[&str]) -> anyhow::Result<BTreeMap<String, Va
     Ok(reports)
 }
 
-async fn offline(layout: &Layout, names: &[&str]) -> anyhow::Result<BTreeMap<String, Value>> {
+async fn offline(
+    layout: &Layout,
+    modules: Vec<&'static str>,
+    names: &[&str],
+) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut reports = BTreeMap::new();
-    let house = match compose::assemble(layout, &compose::Options::offline()).await {
-        Ok(built) => built.house,
-        // A store so damaged that its module does not open is a finding, not a failure to look.
-        Err(error) => {
-            let finding =
-                Finding::new("cannot_open", layout.data.display().to_string(), format!("{error:#}"));
-            reports.insert("instance".to_owned(), serde_json::to_value([finding])?);
-            return Ok(reports);
+    let mut openable: Vec<_> = compose::MODULES
+        .iter()
+        .map(|entry| entry.name)
+        .filter(|name| modules.is_empty() || modules.contains(name))
+        .collect();
+    // A store so damaged that its module, or one that needs it, does not open is a finding, not a failure to
+    // look: what comes before it is still verified, and there the cause is named.
+    let house = loop {
+        let options = compose::Options { modules: openable.clone(), is_online: false };
+        match compose::assemble(layout, &options).await {
+            Ok(built) => break built.house,
+            Err(error) => {
+                let Some(closed) = openable.pop() else { return Ok(reports) };
+                let place = layout.store(closed).display().to_string();
+                let finding = Finding::new("cannot_open", place, format!("{error:#}"));
+                reports.insert(closed.to_owned(), serde_json::to_value([finding])?);
+                if openable.is_empty() {
+                    return Ok(reports);
+                }
+            }
         }
     };
     for beam in house.beams().iter().filter(|beam| names.contains(&beam.module.name())) {

@@ -3,8 +3,8 @@
 use std::{fs, process::ExitCode};
 
 use anyhow::Context as _;
-use q_contract::CallError;
-use q_core::{Did, PageLimit, Span};
+use q_contract::{CallError, Client};
+use q_core::{PageLimit, Span};
 use q_jose::jws;
 use qwallet_api::{
     BalanceReport, BatchResult, CreateImport, CreatePayment, CreateWallet, CreateWalletRequest,
@@ -17,6 +17,8 @@ use qwallet_api::{
 
 use crate::{
     cli::{AsArgs, Cli, WalletVerb},
+    commands::issue::{self, Issuance},
+    layout::write_private,
     output,
     session::Session,
 };
@@ -57,6 +59,11 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Faucet { amount, currency, acting } => {
             let transaction = faucet(&open(acting)?, amount, currency).await?;
             output::show(acting.json, &transaction, show_transaction);
+        }
+        WalletVerb::Issue { amount, wallet, currency, approvers, reference, burn, json } => {
+            let issuance = Issuance { amount, wallet, currency, reference, is_burn: *burn };
+            let transaction = issue::run(&cli.data, &issuance, approvers).await?;
+            output::show(*json, &transaction, show_transaction);
         }
         WalletVerb::Import { file, execute, acting } => {
             let document =
@@ -122,15 +129,40 @@ pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<Bal
 }
 
 /// Signs the order and has it executed; under the same `key` it happens once.
+///
+/// The signed order is kept before it is sent, so that a repetition hands in the very same one: also when the
+/// first attempt broke off and nobody knows what became of it.
 pub async fn pay(session: &Session, payment: &Payment, key: &str) -> anyhow::Result<Transaction> {
     let client = session.client("qwallet")?;
+    let kept = session.layout.order(key);
+    let order: PaymentRequest = match fs::read(&kept) {
+        Ok(text) => {
+            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", kept.display()))?
+        }
+        Err(_) => {
+            let order = signed_order(session, &client, payment).await?;
+            write_private(&kept, &serde_json::to_vec(&order)?)?;
+            order
+        }
+    };
+    let is_same = order.payer == *session.did()
+        && order.recipient == payment.recipient
+        && order.amount.as_str() == payment.amount
+        && order.currency == payment.currency;
+    anyhow::ensure!(is_same, "the key {key} was used for another payment; use a new key for a new payment");
+    Ok(client.with_key(key).call::<CreatePayment>(&order).await?)
+}
+
+async fn signed_order(
+    session: &Session,
+    client: &Client,
+    payment: &Payment,
+) -> anyhow::Result<PaymentRequest> {
     let own = WalletPath { squid_id: session.did().to_string() };
     let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
     let quote = QuoteRequest { amount: payment.amount.as_str().into(), currency: payment.currency.clone() };
     let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
-    // The nonce follows from the key, so that a repetition signs the same order and is recognised even where
-    // only the order's own uniqueness could stop a second payment.
-    let nonce = q_core::hash::hex(&q_core::hash::sha256_of(&[b"q wallet pay", key.as_bytes()])[..16]);
+    let nonce = session.fresh_key();
     let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
     let (aud, payer) = (session.layout.read_instance()?.did.to_string(), session.did().to_string());
     let order = PaymentOrder {
@@ -148,7 +180,7 @@ pub async fn pay(session: &Session, payment: &Payment, key: &str) -> anyhow::Res
         v: 1,
         wallet: &wallet.wallet_ref,
     };
-    let request = PaymentRequest {
+    Ok(PaymentRequest {
         signature: sign(session, &signing_input(&order)),
         amount: payment.amount.as_str().into(),
         client_ref: nonce.clone(),
@@ -156,13 +188,12 @@ pub async fn pay(session: &Session, payment: &Payment, key: &str) -> anyhow::Res
         expires_at: expires_at.clone(),
         max_fees,
         nonce: nonce.clone(),
-        payer: payer.parse::<Did>()?,
+        payer: session.did().clone(),
         purpose: payment.purpose.clone(),
         rail: None,
         recipient: payment.recipient.clone(),
         wallet: wallet.wallet_ref.clone(),
-    };
-    Ok(client.with_key(key).call::<CreatePayment>(&request).await?)
+    })
 }
 
 fn sign(session: &Session, order: &[u8]) -> String {
@@ -209,8 +240,13 @@ async fn import(session: &Session, document: String, executes: bool, as_json: bo
         .call::<GetWallet>(&WalletPath { squid_id: session.did().to_string() })
         .await
         .map_err(hint_to_open)?;
-    let request = ImportRequest { wallet: Some(wallet.wallet_ref), document };
-    let report = client.clone().with_key(session.fresh_key()).call::<CreateImport>(&request).await?;
+    // The key follows from the file and the day, so that looking at a file first and executing it then, or
+    // trying again after a lost answer, meets the import that is already there. A day, because reports lapse.
+    let (day, wallet) = (session.env.now().seconds() / 86_400, wallet.wallet_ref);
+    let key = q_core::hash::sha256_of(&[b"q wallet import", &day.to_be_bytes(), document.as_bytes()]);
+    let request = ImportRequest { wallet: Some(wallet), document };
+    let key = q_core::hash::hex(&key[..16]);
+    let report = client.clone().with_key(&key).call::<CreateImport>(&request).await?;
     if !executes {
         output::show(as_json, &report, show_import);
         return Ok(());
@@ -221,7 +257,7 @@ async fn import(session: &Session, document: String, executes: bool, as_json: bo
     ));
     let signature = sign(session, report.signing_input.as_bytes());
     let request = ExecuteImportRequest { import_id: report.import_id, signature };
-    let result = client.with_key(session.fresh_key()).call::<ExecuteImport>(&request).await?;
+    let result = client.with_key(&key).call::<ExecuteImport>(&request).await?;
     output::show(as_json, &result, show_batch);
     Ok(())
 }

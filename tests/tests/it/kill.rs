@@ -94,7 +94,7 @@ async fn killed_in_a_batch_pays_all_of_it_once() {
     let bob = Payer::of(&house, "bob").wallet().to_owned();
     for round in 0..3 {
         let alice = Arc::new(Payer::of(&house, "alice"));
-        let key = format!("batch-{round}");
+        let key = format!("kill-batch-{round}");
         let batch = Arc::new(alice.batch(&bob, "0.001", 1_000, &key));
         let sending = {
             let (alice, batch, key) = (alice.clone(), batch.clone(), key.clone());
