@@ -67,15 +67,18 @@ impl House {
 
 /// Waits until the instance has written its note and answers.
 fn wait(process: &mut Running, folder: &Path) -> Result<Note> {
-    let note = folder.join("q-data/running.json");
+    let notes = folder.join("q-data/running");
     let log = || fs::read_to_string(folder.join("log")).unwrap_or_default();
     let patience_ends_at = Instant::now() + START_MAX;
     while Instant::now() < patience_ends_at {
         if let Some(status) = process.ended()? {
             bail!("q ended at its start: {status}\n{}", log());
         }
-        if let Ok(text) = fs::read(&note) {
-            return serde_json::from_slice(&text).context("running.json");
+        // One process, one note; a draft is not one yet.
+        let entries = fs::read_dir(&notes).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+        let written = entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "json"));
+        if let Some(text) = written.and_then(|path| fs::read(path).ok()) {
+            return serde_json::from_slice(&text).context("the note of the instance");
         }
         machine::pause(Duration::from_millis(20))?;
     }
