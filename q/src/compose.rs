@@ -15,7 +15,7 @@ use q_contract::{Client, Credential};
 use q_core::{Caller, Did, Env, caller::Principal};
 use q_db::{Db, DbConfig, Migrations};
 use q_did::Keyring;
-use q_http::{FrontDoor, RateLimits, Upstream, shell::IsOperator};
+use q_http::{FrontDoor, IsOperator, RateLimits, Upstream};
 use q_pdp::Resource;
 use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Locate, Module, Peers, Setting};
 use q_seal::Sealer;

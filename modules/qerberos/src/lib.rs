@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use q_bus::{ReactError, Subscription};
 use q_core::Span;
 use q_db::{Db, DbError};
-use q_http::{Api, Check, shell::IsOperator};
+use q_http::{Api, Check, IsOperator};
 use q_runtime::{Finding, Ground, Job, Module, Setting};
 use q_seal::Sealer;
 

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     api::{Input, Route},
+    mounted::Mounted,
     pipeline, platform,
     reply::problem_response,
-    shell::Mounted,
 };
 
 const PROTOCOL_VERSION: &str = "2025-06-18";

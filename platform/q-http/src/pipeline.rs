@@ -23,9 +23,9 @@ use crate::{
     Context, PeerAddress,
     api::{Input, Route},
     metrics::{RequestLabels, RouteLabels},
+    mounted::Mounted,
     rate_limit::Allowance,
     reply::{Encoded, problem_response},
-    shell::Mounted,
 };
 
 /// The longest a handler may take, whatever the caller would allow.

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use q_contract::{Access, Problem, codes};
 use serde_json::{Value, json};
 
-use crate::{PeerAddress, health::Dependency, pipeline, reply::problem_response, shell::Mounted};
+use crate::{PeerAddress, health::Dependency, mounted::Mounted, pipeline, reply::problem_response};
 
 pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
     let health = {

@@ -3,25 +3,18 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use axum::Router;
-use futures_util::future::BoxFuture;
-use q_contract::{Authenticate, Problem};
-use q_core::{Caller, Env};
+use q_contract::Authenticate;
+use q_core::Env;
 
 use crate::{
-    Api, Check, RateLimits, health::Monitor, mcp, metrics::Metrics, pipeline, platform,
+    Api, Check, RateLimits,
+    health::Monitor,
+    mcp,
+    metrics::Metrics,
+    mounted::{Details, Feed, IsOperator, Mounted, Verify},
+    pipeline, platform,
     rate_limit::RateLimiter,
 };
-
-/// Decides whether a caller is an operator of the instance.
-pub type IsOperator = Arc<dyn Fn(&Caller) -> bool + Send + Sync>;
-/// Gives the figures of `/health/detailed`.
-pub type Details = Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>;
-
-/// Checks everything the module keeps and gives the findings as a JSON array.
-pub type Verify = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
-
-/// Answers a query of other modules for the module's events and audit rows with a JSON page.
-pub type Feed = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Vec<u8>, Problem>> + Send + Sync>;
 
 /// What the server of one module needs besides its [`Api`].
 pub struct Shell {
@@ -47,23 +40,6 @@ pub struct Shell {
     pub metrics: Arc<Metrics>,
     /// Set while the process stops: not ready, no new work.
     pub is_draining: Arc<AtomicBool>,
-}
-
-/// A shell and an API put together; what every request of a module shares.
-pub(crate) struct Mounted {
-    pub(crate) env: Env,
-    pub(crate) auth: Arc<dyn Authenticate>,
-    pub(crate) is_operator: IsOperator,
-    pub(crate) limiter: RateLimiter,
-    pub(crate) bases: Vec<String>,
-    pub(crate) monitor: Monitor,
-    pub(crate) details: Details,
-    pub(crate) verify: Verify,
-    pub(crate) feed: Feed,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) is_draining: Arc<AtomicBool>,
-    pub(crate) api: Api,
-    pub(crate) openapi: Vec<u8>,
 }
 
 impl Shell {

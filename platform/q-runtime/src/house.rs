@@ -9,7 +9,7 @@ use axum::Router;
 use q_bus::Bus;
 use q_contract::{Authenticate, Declaration};
 use q_core::{Env, Timestamp};
-use q_http::{Check, RateLimits, Shell, metrics::Metrics, shell::IsOperator};
+use q_http::{Check, IsOperator, RateLimits, Shell, metrics::Metrics};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 

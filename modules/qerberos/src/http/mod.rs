@@ -8,7 +8,7 @@ mod log;
 use std::sync::Arc;
 
 use q_core::{AuditEntry, Caller};
-use q_http::{Api, shell::IsOperator};
+use q_http::{Api, IsOperator};
 use qerberos_api::{
     GetCheckpoint, GetEvent, GetGaps, GetLogEntries, GetLogTile, GetPolicy, GetProof, GetProofFile,
     RecordBatch, RecordEvent, SearchEvents,
