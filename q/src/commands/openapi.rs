@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, process::ExitCode};
 
 use anyhow::Context as _;
-use q_contract::codes;
+use q_contract::{Access, codes};
 use serde_json::{Value, json};
 
 use crate::{
@@ -37,14 +37,22 @@ pub async fn run(_: &Cli, arguments: &OpenapiArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The OpenAPI document of each module, and `errors`: every code that exists.
+/// The OpenAPI document of each module; `errors`: every code that exists; `public`: every endpoint that asks for no
+/// credential, with the reason.
 async fn documents(layout: &Layout) -> anyhow::Result<BTreeMap<String, Value>> {
     init::make_quietly(layout, true).await?;
     let house = compose::assemble(layout, &Options::offline()).await?.house;
     let mut documents = BTreeMap::new();
     let mut errors: BTreeMap<String, Value> = BTreeMap::new();
+    let mut public: BTreeMap<String, &str> = BTreeMap::new();
     for beam in house.beams() {
         documents.insert(beam.module.name().to_owned(), beam.module.api().openapi());
+        for declaration in &beam.declarations {
+            if let Access::Public(reason) = declaration.access {
+                let (method, path) = (declaration.method.as_str(), declaration.path);
+                public.insert(format!("{method} /{}{path}", beam.module.name()), reason);
+            }
+        }
         let own = beam.declarations.iter().flat_map(|declaration| declaration.errors);
         for code in own.chain(codes::ALL) {
             errors.insert(code.code.to_owned(), json!({"status": code.status, "title": code.title}));
@@ -52,5 +60,6 @@ async fn documents(layout: &Layout) -> anyhow::Result<BTreeMap<String, Value>> {
     }
     house.stop().await;
     documents.insert("errors".to_owned(), json!(errors));
+    documents.insert("public".to_owned(), json!(public));
     Ok(documents)
 }
