@@ -5,7 +5,7 @@ use crate::bench::pgbench::Pgbench;
 use crate::bench::{Comparison, Contender, alternate, refuse_memory_disk};
 use crate::house::House;
 use crate::machine;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -125,7 +125,8 @@ impl Programs {
         let mut command = self.load(&house, "batch", common)?;
         command.args(["--items", &items.to_string(), "--clients", &clients.to_string()]);
         let mut ours = Child::start("qwallet POST /payments/batch", &mut command)?;
-        self.beside_journal("batch", items, &mut ours, common)
+        let report = self.beside_journal("batch", items, &mut ours, common)?;
+        verify_books(&house, report)
     }
 
     fn executor(&self, items: usize, common: &Common) -> Result<Value> {
@@ -176,6 +177,13 @@ impl Programs {
         ]);
         command
     }
+}
+
+/// A figure of a wallet whose books do not hold afterwards is no figure.
+fn verify_books(house: &House, mut report: Value) -> Result<Value> {
+    machine::quietly(&mut house.verb(&["verify", "qwallet", "--json"])).context("the books after the run")?;
+    report["books"] = "verified after the run".into();
+    Ok(report)
 }
 
 fn print_summary(report: &Value) {

@@ -73,29 +73,45 @@ pub fn run(args: &Args) -> Result<()> {
         Books::by_hledger(&export(&house, "hledger", folder.path())?)?,
         Books::by_ledger(&export(&house, "ledger", folder.path())?)?,
     ];
-    confirm(&house, &ordered, &books)?;
+    confirm(&house, text(&currency, "code")?, &recipients, &ordered, &books)?;
     println!("the books are confirmed to the last digit by {} and {}", books[0].program, books[1].program);
     Ok(())
 }
 
 /// Compares what was ordered with what two strangers and the wallet itself say was received.
-fn confirm(house: &House, ordered: &BTreeMap<String, String>, books: &[Books; 2]) -> Result<()> {
+fn confirm(
+    house: &House,
+    currency: &str,
+    recipients: &[Value],
+    ordered: &BTreeMap<String, String>,
+    books: &[Books; 2],
+) -> Result<()> {
     println!(
         "{:<28} {:>12} {:>12} {:>12} {:>12}",
         "wallet", "ordered", books[0].program, books[1].program, "q"
     );
     let mut differences = 0;
-    for (account, expected) in ordered {
-        let own = ask(house, &["wallet", "balance", account, "--as", "operator", "--json"]);
-        let own =
-            own.ok().and_then(|report| first_balance(&report)).unwrap_or_else(|| "not shown".to_owned());
-        let confirmed = [books[0].balance(account)?, books[1].balance(account)?];
-        println!("{account:<28} {expected:>12} {:>12} {:>12} {own:>12}", confirmed[0], confirmed[1]);
-        differences += usize::from(confirmed.iter().any(|found| !is_same_amount(found, expected)));
-        differences += usize::from(own != "not shown" && !is_same_amount(&own, expected));
+    for recipient in recipients {
+        let (name, account) = (text(recipient, "name")?, text(recipient, "account")?);
+        let expected = ordered.get(account).map_or("0", String::as_str);
+        let report = ask(house, &["wallet", "balance", "--as", name, "--json"])?;
+        let own = text(&report["balances"][currency], "posted")?.to_owned();
+        let found =
+            [books[0].balance(account)?, books[1].balance(account)?, own].map(|amount| shortest(&amount));
+        println!(
+            "{account:<28} {:>12} {:>12} {:>12} {:>12}",
+            shortest(expected),
+            found[0],
+            found[1],
+            found[2]
+        );
+        differences += found.iter().filter(|amount| **amount != shortest(expected)).count();
     }
+    let trial = ask(house, &["wallet", "trial-balance", "--json"])?;
+    let rows = trial["items"].as_array().context("the trial balance has no rows")?;
+    differences += rows.iter().filter(|row| row["difference"] != "0").count();
     if differences > 0 {
-        bail!("{differences} wallets do not hold what was ordered");
+        bail!("{differences} balances are not what was ordered; the trial balance is {trial}");
     }
     Ok(())
 }
@@ -136,11 +152,6 @@ fn ask(house: &House, arguments: &[&str]) -> Result<Value> {
     serde_json::from_str(&said).with_context(|| format!("q {} said {said}", arguments.join(" ")))
 }
 
-fn first_balance(report: &Value) -> Option<String> {
-    let balances = report["balances"].as_object()?;
-    Some(balances.values().next()?["posted"].as_str()?.to_owned())
-}
-
 fn text<'a>(value: &'a Value, name: &str) -> Result<&'a str> {
     value[name].as_str().with_context(|| format!("no {name} in {value}"))
 }
@@ -149,11 +160,13 @@ fn path(path: &Path) -> Result<&str> {
     path.to_str().context("the temporary folder's name is not UTF-8")
 }
 
-/// Whether two decimal texts are the same number; trailing zeros are a matter of taste.
-fn is_same_amount(one: &str, other: &str) -> bool {
-    let plain = |text: &str| match text.split_once('.') {
-        Some((whole, decimals)) => (whole.to_owned(), decimals.trim_end_matches('0').to_owned()),
-        None => (text.to_owned(), String::new()),
-    };
-    plain(one) == plain(other)
+/// A decimal text without the trailing zeros of its decimals, which are a matter of taste.
+fn shortest(text: &str) -> String {
+    match text.split_once('.') {
+        Some((whole, decimals)) => {
+            let decimals = decimals.trim_end_matches('0');
+            if decimals.is_empty() { whole.to_owned() } else { format!("{whole}.{decimals}") }
+        }
+        None => text.to_owned(),
+    }
 }
