@@ -4,3 +4,4 @@ mod echo;
 mod mcp;
 mod pipeline;
 mod platform;
+mod server;

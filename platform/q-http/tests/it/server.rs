@@ -1,0 +1,73 @@
+//! A real socket: typed calls, a stop that waits, a peer that is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, routing::get};
+use q_contract::{CallError, Client, HttpTransport, Unreachable, codes};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
+
+use crate::echo::{GetShout, PaintWall, Shout, quiet_wall};
+
+async fn listening() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    (listener, base)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_typed_call_travels_over_a_socket() {
+    let (listener, base) = listening().await;
+    let (stop, stopping) = watch::channel(false);
+    let serving = tokio::spawn(q_http::serve(listener, quiet_wall(), stopping));
+    let client = Client::new(Arc::new(HttpTransport::new(base)));
+    let odd = Shout { text: "a/b ?#%20 ü".into() };
+    assert_eq!(client.call::<GetShout>(&odd).await.unwrap().text, odd.text);
+    let refused = client.call::<PaintWall>(&odd).await.unwrap_err();
+    assert!(refused.problem().is_some_and(|problem| problem.is(&codes::UNAUTHENTICATED)), "{refused}");
+    drop(client);
+    stop.send(true).unwrap();
+    serving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_the_answer_that_is_being_made() {
+    let (listener, base) = listening().await;
+    let (stop, stopping) = watch::channel(false);
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let router = {
+        let (begun, finish) = (begun.clone(), finish.clone());
+        Router::new().route(
+            "/slow",
+            get(move || async move {
+                begun.notify_one();
+                finish.notified().await;
+                "done"
+            }),
+        )
+    };
+    let serving = tokio::spawn(q_http::serve(listener, router, stopping));
+    let asking = tokio::spawn(async move {
+        Client::new(Arc::new(HttpTransport::new(base))).send("GET", "/slow", bytes::Bytes::new(), "").await
+    });
+    begun.notified().await;
+    stop.send(true).unwrap();
+    assert!(!serving.is_finished());
+    finish.notify_one();
+    assert_eq!(asking.await.unwrap().unwrap().body(), "done");
+    serving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_gone_is_not_asked_again_and_again() {
+    let (listener, base) = listening().await;
+    drop(listener);
+    let client = Client::new(Arc::new(HttpTransport::new(base))).within(Duration::from_secs(5));
+    let mut last = None;
+    for _ in 0..4 {
+        last = client.call::<GetShout>(&Shout { text: "hello".into() }).await.err();
+    }
+    assert!(matches!(last, Some(CallError::Unreachable(Unreachable::CircuitOpen(_)))), "{last:?}");
+}
