@@ -5,5 +5,7 @@ mod coverage;
 mod damage;
 mod first_day;
 mod kill;
+mod on_postgres;
 mod payout;
 mod start_and_stop;
+mod two_processes;
