@@ -300,7 +300,7 @@ fn directory(layout: &Layout, config: &Config, here: &[&'static ModuleEntry]) ->
 }
 
 /// Modules whose settings name a URL are elsewhere.
-fn remote_urls(config: &Config) -> BTreeMap<String, String> {
+pub fn remote_urls(config: &Config) -> BTreeMap<String, String> {
     let url = |name: &str| config.section(name).optional("url").map(str::to_owned);
     ENTRIES.iter().filter_map(|entry| Some((entry.name.to_owned(), url(entry.name)?))).collect()
 }

@@ -45,7 +45,10 @@ impl Located {
             return Ok(known.transport.clone());
         }
         let url = (self.locate)(&self.module);
-        let url = url.ok_or_else(|| Unreachable::NotConfigured(self.module.clone()))?;
+        let url = url.ok_or_else(|| {
+            let why = "no process of this instance runs it now, and no setting says where it is";
+            Unreachable::NoAnswer(self.module.clone(), why.into())
+        })?;
         // The same address keeps its connections.
         let transport = match known.take() {
             Some(former) if former.url == url => former.transport,

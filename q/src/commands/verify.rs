@@ -28,7 +28,7 @@ pub async fn run(cli: &Cli, arguments: &VerifyArgs) -> anyhow::Result<ExitCode> 
     let mut reports = if here.is_empty() { BTreeMap::new() } else { online(cli, &here).await? };
     if !stopped.is_empty() {
         // All are opened when nothing runs: they need each other.
-        let modules = if here.is_empty() { Vec::new() } else { stopped.clone() };
+        let modules = if running.processes.is_empty() { Vec::new() } else { stopped.clone() };
         reports.extend(offline(&layout, modules, &stopped).await?);
     }
     let count: usize = reports.values().map(|findings| findings.as_array().map_or(0, Vec::len)).sum();
@@ -65,10 +65,15 @@ async fn offline(
     names: &[&str],
 ) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut reports = BTreeMap::new();
+    let elsewhere = compose::remote_urls(&compose::config(layout)?);
+    for name in names.iter().filter(|name| elsewhere.contains_key(**name)) {
+        output::progress(format!("{name} is elsewhere by its setting url and is not verified from here"));
+    }
     let mut openable: Vec<_> = compose::MODULES
         .iter()
         .map(|entry| entry.name)
         .filter(|name| modules.is_empty() || modules.contains(name))
+        .filter(|name| !elsewhere.contains_key(*name))
         .collect();
     // A store so damaged that its module, or one that needs it, does not open is a finding, not a failure to
     // look: what comes before it is still verified, and there the cause is named.
