@@ -1,0 +1,2 @@
+// Answers while it reads.
+process.stdin.pipe(process.stdout)
