@@ -347,7 +347,7 @@ impl Follower {
                 Ok(answer) => return Ok(answer),
                 Err(DbError::Closed) => return Err(Stop),
                 Err(error) => {
-                    self.pause_after(&mut failures, &error.to_string(), RETRY_PAUSE_MAX, shutdown).await?
+                    self.pause_after(&mut failures, &error.to_string(), RETRY_PAUSE_MAX, shutdown).await?;
                 }
             }
         }

@@ -70,7 +70,7 @@ pub(crate) enum Place {
 /// A producer as one follower reads it.
 pub(crate) enum Source {
     Here(Db),
-    Elsewhere(Remote),
+    Elsewhere(Box<Remote>),
     /// Neither in this process nor known to be in another one.
     Nowhere,
 }
@@ -79,7 +79,7 @@ impl Source {
     pub fn of(producer: &str, place: Option<Place>) -> Self {
         match place {
             Some(Place::Here(db)) => Self::Here(db),
-            Some(Place::Elsewhere(client)) => Self::Elsewhere(Remote::new(producer, client)),
+            Some(Place::Elsewhere(client)) => Self::Elsewhere(Box::new(Remote::new(producer, client))),
             None => Self::Nowhere,
         }
     }
