@@ -26,6 +26,9 @@ use crate::{
     },
 };
 
+/// How many commits are read at once.
+const COMMITS_PAGE: u32 = 1_000;
+
 /// Checks the whole store.
 pub async fn verify(db: &Db) -> Result<Vec<Finding>, DbError> {
     db.read(|reader| {
@@ -93,16 +96,16 @@ impl Check {
     }
 
     fn commits(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
-        let mut commits = Vec::new();
-        store::ledger::for_each_commit(reader, |id, commit, head| {
-            commits.push((id, commit, head));
-            Ok(())
-        })?;
-        for (id, commit, head) in commits {
-            self.chain(id, &commit, &head);
-            self.commit(reader, id, &commit)?;
+        let mut last = 0;
+        loop {
+            let page = store::ledger::commits_after(reader, last, COMMITS_PAGE)?;
+            let Some((id, _, _)) = page.last() else { return Ok(()) };
+            last = *id;
+            for (id, commit, head) in page {
+                self.chain(id, &commit, &head);
+                self.commit(reader, id, &commit)?;
+            }
         }
-        Ok(())
     }
 
     /// A commit follows the one before it: number, places, time, head.

@@ -4,7 +4,7 @@
 //! statements; in between the books decide in memory. A refused command leaves no trace; the others stand.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -137,6 +137,7 @@ pub struct Ledger {
     books: Books,
     chain: Option<ChainEnd>,
     next_chain: Option<ChainEnd>,
+    nonce_hours: Option<BTreeSet<i64>>,
     /// Whether others write to the same store, so that nothing remembered can be trusted.
     pub is_shared: bool,
     /// Whose chain this is.
@@ -162,6 +163,7 @@ impl Ledger {
     pub fn forget(&mut self) {
         self.books = Books::default();
         self.chain = None;
+        self.nonce_hours = None;
         self.next_chain = None;
     }
 
@@ -178,6 +180,7 @@ impl Ledger {
             Some(chain) if !self.is_shared => chain,
             _ => {
                 let chain = store::ledger::chain_end(tx, self.writer)?;
+                self.nonce_hours = None;
                 self.books = Books::new(chain.next_seq);
                 chain
             }
@@ -202,7 +205,7 @@ struct Run<'a> {
     now: Timestamp,
     commit: i64,
     requests: HashMap<[u8; 16], ([u8; 32], [u8; 16])>,
-    nonces: HashSet<Nonce>,
+    nonces: HashSet<[u8; 16]>,
     intents: HashMap<IntentId, IntentStatus>,
     last_order: i64,
     rows: Rows,
@@ -323,7 +326,15 @@ impl<'a> Run<'a> {
         let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
         let known = store::requests::find(tx, &keys)?;
         let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
-        let spent = store::requests::spent(tx, &nonces)?;
+        let hours = match &mut ledger.nonce_hours {
+            Some(hours) => hours,
+            unknown => unknown.insert(store::requests::nonce_hours(tx)?),
+        };
+        let spent = store::requests::spent(tx, &nonces, hours)?;
+        // Remembered although the commit may fail: an hour without nonces costs one look-up, no more.
+        hours.extend(nonces.iter().map(|nonce| nonce.hour));
+        let forgotten_before = Nonce::hour_of(now) - 1;
+        hours.retain(|hour| *hour >= forgotten_before);
         let intents = lock_intents(tx, works)?;
         load_holds(tx, books, works)?;
         load_accounts(tx, books, works)?;
@@ -335,7 +346,7 @@ impl<'a> Run<'a> {
                 .into_iter()
                 .map(|(request, answer)| (request.key, (request.fingerprint, answer)))
                 .collect(),
-            nonces: spent.into_iter().collect(),
+            nonces: spent,
             intents,
             last_order: chain.last_order,
             rows: Rows {
@@ -371,7 +382,7 @@ impl<'a> Run<'a> {
                     self.rows.requests.push((request, answer));
                 }
                 if let Some(nonce) = work.nonce {
-                    self.nonces.insert(nonce);
+                    self.nonces.insert(nonce.nonce);
                     self.rows.nonces.push(nonce);
                 }
                 Outcome::Done(done)
@@ -387,7 +398,7 @@ impl<'a> Run<'a> {
         if work.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
             return Err(Refusal::Expired);
         }
-        if work.nonce.is_some_and(|nonce| self.nonces.contains(&nonce)) {
+        if work.nonce.is_some_and(|nonce| self.nonces.contains(&nonce.nonce)) {
             return Err(Refusal::Signature(SignatureFault::NonceSpent));
         }
         let first_seq = self.books.next_seq();

@@ -19,6 +19,10 @@ pub const QUEUE_COMMANDS_MAX: usize = 16_384;
 /// How many payments one commit takes on, unless a single batch is larger.
 pub const COMMIT_PAYMENTS_MAX: usize = 4_096;
 
+/// Who holds this lock makes the next commit. One process has one executor, but nothing keeps an operator from
+/// starting two processes on one server: then they take turns.
+const CHAIN_LOCK: &str = "qwallet.chain";
+
 /// Why a command has no outcome.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Fault {
@@ -121,8 +125,11 @@ impl Commits {
 
     async fn commit(&self, works: &Arc<Vec<Work>>, from: usize, to: usize) -> Result<Vec<Outcome>, DbError> {
         let (ledger, range) = (self.ledger.clone(), works.clone());
-        let written = self.db.write_locked(move |tx| ledger.lock().run(tx, &range[from..to])).await;
-        match written {
+        let written = self.db.write_locked(move |tx| {
+            tx.lock(CHAIN_LOCK)?;
+            ledger.lock().run(tx, &range[from..to])
+        });
+        match written.await {
             Ok(outcomes) => {
                 self.ledger.lock().keep();
                 Ok(outcomes)
@@ -134,13 +141,22 @@ impl Commits {
                 // The connection broke during the commit: the chain tells whether it happened. It is
                 // never simply tried again.
                 let writer = self.writer;
-                let end = self.db.read(move |reader| store::ledger::chain_end(reader, writer)).await?;
+                let end = self.db.write_locked(move |tx| {
+                    // The server may still be committing what we lost sight of; the lock is free when it has.
+                    tx.lock(CHAIN_LOCK)?;
+                    store::ledger::chain_end(tx, writer)
+                });
+                let end: store::ledger::ChainEnd = end.await.map_err(|_: DbError| error.clone())?;
                 if end.head != wanted.head {
                     return Err(error);
                 }
                 let (ledger, range) = (self.ledger.clone(), works.clone());
                 // Everything is stored, so each command now finds itself carried out.
-                self.db.write_locked(move |tx| ledger.lock().run(tx, &range[from..to])).await
+                let found = self.db.write_locked(move |tx| {
+                    tx.lock(CHAIN_LOCK)?;
+                    ledger.lock().run(tx, &range[from..to])
+                });
+                found.await
             }
         }
     }

@@ -106,7 +106,7 @@ impl Service {
         let merges =
             backlog.max(0).unsigned_abs().div_ceil(store::history::MERGE_TRANSFERS_MAX.unsigned_abs());
         for _ in 0..merges {
-            self.db.write(store::history::merge).await?;
+            self.db.write_locked(store::history::merge).await?;
         }
         Ok(())
     }

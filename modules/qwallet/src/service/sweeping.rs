@@ -54,7 +54,7 @@ impl Service {
             if backlog <= 0 || (is_busy && backlog < BACKLOG_TRANSFERS_MAX) {
                 return Ok(());
             }
-            self.db.write(store::history::merge).await?;
+            self.db.write_locked(store::history::merge).await?;
         }
     }
 }

@@ -5,7 +5,7 @@
 //! needs an account's history merges first.
 
 use q_core::{SignedAmount, Timestamp};
-use q_db::{Column, DbError, Reader, Tx, Value, params};
+use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 
 use crate::domain::account::{Account, AccountId};
 
@@ -15,10 +15,11 @@ const CURSOR: &str = "history";
 /// How many transfers one merge takes on: about 30 ms of the writer's time.
 pub const MERGE_TRANSFERS_MAX: i64 = 8_192;
 
-/// Merges the next transfers; answers whether there may be more.
+/// Merges the next transfers; answers whether there may be more. For `write_locked`: mergers take turns.
 pub fn merge(tx: &mut Tx<'_>) -> Result<bool, DbError> {
     const COLUMNS: [Column; 3] =
         [Column::integer("account"), Column::integer("version"), Column::integer("seq")];
+    tx.lock("qwallet.history")?;
     let from = tx.cursor(CURSOR)?;
     let sql = "SELECT seq, debit, debit_version, credit, credit_version FROM transfers \
                WHERE seq > $1 ORDER BY seq LIMIT $2";
@@ -74,14 +75,32 @@ pub fn version(
     row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
 }
 
-/// The settled balance of an account at a past instant: a search over its gap-free versions.
+/// The settled balance of an account at a past instant: a search over its gap-free versions, and a look at the
+/// transfers that are not merged yet, of which there are more whenever somebody pays meanwhile.
 pub fn balance_at(
     reader: &mut Reader<'_>,
     account: &Account,
     at: Timestamp,
 ) -> Result<SignedAmount, DbError> {
-    // Versions up to `low` are not after `at`; versions from `high` on are.
-    let (mut low, mut high) = (0, account.version + 1);
+    const BALANCE: &str = "CASE WHEN transfers.debit = $1 THEN transfers.debit_balance \
+                           ELSE transfers.credit_balance END";
+    let balance = |row: &Row| {
+        let bytes: Vec<u8> = row.try_get(0)?;
+        SignedAmount::from_bytes(&bytes).ok_or(DbError::BadRow { column: 0, expected: "a balance" })
+    };
+    let sql = format!(
+        "SELECT {BALANCE} FROM transfers JOIN commits ON commits.id = transfers.commit_id \
+         WHERE transfers.seq > $2 AND (transfers.debit = $1 OR transfers.credit = $1) AND commits.at <= $3 \
+         ORDER BY transfers.seq DESC LIMIT 1"
+    );
+    let merged_to = reader.cursor(CURSOR)?;
+    if let Some(row) = reader.query_opt(&sql, params![account.id.0, merged_to, at])? {
+        return balance(&row);
+    }
+    let sql = "SELECT COALESCE(MAX(version), 0) FROM history WHERE account = $1";
+    let merged: i64 = reader.query_one(sql, params![account.id.0])?.try_get(0)?;
+    // Versions up to `low` are not after `at`; versions from `high` on are, or are not merged.
+    let (mut low, mut high) = (0, merged + 1);
     while high - low > 1 {
         let middle = i64::midpoint(low, high);
         let sql = "SELECT commits.at FROM history JOIN transfers ON transfers.seq = history.seq \
@@ -97,10 +116,10 @@ pub fn balance_at(
     if low == 0 {
         return Ok(SignedAmount::ZERO);
     }
-    let sql = "SELECT CASE WHEN debit = $1 THEN debit_balance ELSE credit_balance END FROM transfers \
-               WHERE seq = (SELECT seq FROM history WHERE account = $1 AND version = $2)";
-    let bytes: Vec<u8> = reader.query_one(sql, params![account.id.0, low])?.try_get(0)?;
-    SignedAmount::from_bytes(&bytes).ok_or(DbError::BadRow { column: 0, expected: "a balance" })
+    let sql = format!(
+        "SELECT {BALANCE} FROM transfers WHERE seq = (SELECT seq FROM history WHERE account = $1 AND version = $2)"
+    );
+    balance(&reader.query_one(&sql, params![account.id.0, low])?)
 }
 
 /// Merged entries that do not name a transfer of their account and version: account, version, place.

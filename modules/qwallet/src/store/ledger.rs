@@ -623,14 +623,16 @@ pub fn insert_commit(
     Ok(())
 }
 
-/// Calls `each` with every commit and its stored head, in the order of each chain.
-pub fn for_each_commit(
+/// The commits after `id`, at most `count`, in the order of each chain: number in the store, commit, stored head.
+pub fn commits_after(
     reader: &mut Reader<'_>,
-    mut each: impl FnMut(i64, Commit, Sha256) -> Result<(), DbError>,
-) -> Result<(), DbError> {
+    id: i64,
+    count: u32,
+) -> Result<Vec<(i64, Commit, Sha256)>, DbError> {
     let sql = "SELECT id, writer, number, first_seq, transfer_count, transaction_count, at, root, head \
-               FROM commits ORDER BY id";
-    reader.for_each(sql, params![], |row| {
+               FROM commits WHERE id > $1 ORDER BY id LIMIT $2";
+    let rows = reader.query(sql, params![id, count])?;
+    let read = |row: &Row| {
         let commit = Commit {
             writer: row.try_get(1)?,
             number: row.try_get(2)?,
@@ -640,8 +642,9 @@ pub fn for_each_commit(
             at: row.try_get(6)?,
             root: row.try_get(7)?,
         };
-        each(row.try_get(0)?, commit, row.try_get(8)?)
-    })
+        Ok((row.try_get(0)?, commit, row.try_get(8)?))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// The instants of these commits.

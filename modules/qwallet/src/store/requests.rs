@@ -1,5 +1,7 @@
 //! Requests that were carried out and nonces that were used: what makes a repetition recognisable.
 
+use std::collections::{BTreeSet, HashSet};
+
 use q_core::{RequestKey, Timestamp, hash};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 
@@ -47,12 +49,17 @@ impl Request {
 }
 
 impl Nonce {
+    /// The hour of an instant.
+    pub const fn hour_of(at: Timestamp) -> i64 {
+        at.micros().div_euclid(HOUR)
+    }
+
     /// The nonce `text` of `signer` in an order that expires at that instant.
     ///
-    /// The hour is part of what was signed, so an order cannot be moved to another one.
+    /// The hour only keeps neighbours together: a nonce is looked for in every hour that is kept.
     pub fn of(signer: &str, text: &str, expires_at: Timestamp) -> Self {
         Self {
-            hour: expires_at.micros().div_euclid(HOUR),
+            hour: Self::hour_of(expires_at),
             nonce: short(&[b"q-nonce/1", signer.as_bytes(), b"\0", text.as_bytes()]),
         }
     }
@@ -70,24 +77,38 @@ pub fn find(reader: &mut Reader<'_>, keys: &[[u8; 16]]) -> Result<Vec<(Request, 
     rows.iter().map(read).collect()
 }
 
-/// Which of these nonces were used.
-pub fn spent(reader: &mut Reader<'_>, nonces: &[Nonce]) -> Result<Vec<Nonce>, DbError> {
-    let mut hours: Vec<i64> = nonces.iter().map(|nonce| nonce.hour).collect();
-    hours.sort_unstable();
-    hours.dedup();
-    let mut found = Vec::new();
+/// The hours under which nonces are kept, in order. Few: an order expires at most a day ahead.
+pub fn nonce_hours(reader: &mut Reader<'_>) -> Result<BTreeSet<i64>, DbError> {
+    let mut hours = BTreeSet::new();
+    let mut last = i64::MIN;
+    loop {
+        // One search per hour instead of a walk over all nonces.
+        let row = reader.query_one("SELECT MIN(hour) FROM nonces WHERE hour > $1", params![last])?;
+        let Some(hour) = row.try_get::<Option<i64>>(0)? else { return Ok(hours) };
+        hours.insert(hour);
+        last = hour;
+    }
+}
+
+/// Which of these nonces were used, in an order of any of these hours: signing again with another expiry does
+/// not make a nonce good again.
+pub fn spent(
+    reader: &mut Reader<'_>,
+    nonces: &[Nonce],
+    hours: &BTreeSet<i64>,
+) -> Result<HashSet<[u8; 16]>, DbError> {
+    let keys: Vec<Value> = nonces.iter().map(|nonce| nonce.nonce.into()).collect();
+    let mut found = HashSet::new();
     for hour in hours {
-        let keys: Vec<Value> =
-            nonces.iter().filter(|nonce| nonce.hour == hour).map(|nonce| nonce.nonce.into()).collect();
         let rows = in_lists(&keys, |places, keys| {
             let sql =
                 format!("SELECT nonce FROM nonces WHERE nonce IN ({places}) AND hour = ${}", keys.len() + 1);
             let mut params = keys.to_vec();
-            params.push(hour.into());
+            params.push((*hour).into());
             reader.query(&sql, &params)
         })?;
         for row in rows {
-            found.push(Nonce { hour, nonce: row.try_get(0)? });
+            found.insert(row.try_get(0)?);
         }
     }
     Ok(found)
@@ -120,7 +141,7 @@ pub fn insert_nonces(tx: &mut Tx<'_>, nonces: &[Nonce]) -> Result<(), DbError> {
 
 /// Forgets the nonces of orders that expired more than an hour before `now`: their time refuses them.
 pub fn forget_nonces(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
-    tx.execute("DELETE FROM nonces WHERE hour < $1", params![now.micros().div_euclid(HOUR) - 1])
+    tx.execute("DELETE FROM nonces WHERE hour < $1", params![Nonce::hour_of(now) - 1])
 }
 
 /// A batch that was carried out: how many items, the refusals as JSON, the commit.

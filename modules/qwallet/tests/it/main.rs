@@ -18,6 +18,7 @@ mod ledger;
 mod model;
 mod payments;
 mod reading;
+mod rivals;
 mod support;
 mod tamper;
 mod walk;

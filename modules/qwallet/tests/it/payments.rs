@@ -156,6 +156,9 @@ on_each_world!(no_forged_signature_moves_or_holds_money, async |world: World| {
     assert_eq!(code(pay(&bank, &ann, good.clone()).await), "SIGNATURE_INVALID");
     let same_nonce = PaymentRequest { nonce: good.nonce.clone(), ..order() };
     assert_eq!(code(pay(&bank, &ann, bank.signed(same_nonce, &ann)).await), "SIGNATURE_INVALID");
+    let later = (bank.now() + Span::seconds(20_000)).to_string();
+    let same_nonce_later = PaymentRequest { nonce: good.nonce.clone(), expires_at: later, ..order() };
+    assert_eq!(code(pay(&bank, &ann, bank.signed(same_nonce_later, &ann)).await), "SIGNATURE_INVALID");
     bank.revocations.block(&ann.did, bank.now());
     assert_eq!(code(pay(&bank, &ann, bank.signed(order(), &ann)).await), "SIGNATURE_INVALID");
     bank.close().await;

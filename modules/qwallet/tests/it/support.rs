@@ -32,7 +32,7 @@ pub fn fresh() -> String {
 }
 
 /// No identity of this test has a log: all are `did:key`.
-struct NoLogs;
+pub struct NoLogs;
 
 impl LogLoader for NoLogs {
     fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {

@@ -1,0 +1,122 @@
+//! Several at once: readers beside payers, openers beside openers, and two processes on one server.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use q_auth::KeyDirectory;
+use q_core::{PageLimit, RequestKey, Span};
+use q_pdp::Pdp;
+use q_runtime::Module;
+use q_testkit::{Engine, World, identity, on_each_world};
+use qwallet::{MIGRATIONS, SETTINGS, Wallets, store};
+use qwallet_api::{
+    CreatePayment, CreateWallet, CreateWalletRequest, ListTransactions, ListTransactionsRequest, Transaction,
+};
+
+use crate::support::{Bank, Person, code, fresh, sealer};
+
+async fn pay(bank: &Bank, payer: &Person, recipient: &Person) -> Transaction {
+    let order = bank.signed(bank.order(payer, recipient.did.as_str(), "1"), payer);
+    payer.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap()
+}
+
+on_each_world!(many_read_their_history_while_it_is_written, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    let request = ListTransactionsRequest {
+        squid_id: bob.wallet.wallet_ref.clone(),
+        currency: None,
+        from: None,
+        to: None,
+        cursor: None,
+        limit: PageLimit::try_from(50).unwrap(),
+    };
+    for round in 1..=5 {
+        join_all((0..5).map(|_| pay(&bank, &ann, &bob))).await;
+        let pages = join_all((0..16).map(|_| bob.client.call::<ListTransactions>(&request))).await;
+        for page in pages {
+            assert_eq!(page.unwrap().items.len(), round * 5);
+        }
+    }
+    bank.close().await;
+});
+
+on_each_world!(the_past_is_told_before_the_histories_are_merged, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    pay(&bank, &ann, &bob).await;
+    bank.module.service().catch_up().await.unwrap();
+    bank.world.clock.advance(Span::seconds(10));
+    let between = bank.now();
+    bank.world.clock.advance(Span::seconds(10));
+    pay(&bank, &ann, &bob).await;
+    pay(&bank, &ann, &bob).await;
+    let wallet = bob.wallet.wallet_id;
+    for (at, posted) in [(between, "1"), (bank.now(), "3"), (bank.now() + Span::seconds(60), "3")] {
+        let balance = bank.module.db().read(move |reader| {
+            let account = store::ledger::accounts_of(reader, wallet)?.remove(0);
+            store::history::balance_at(reader, &account, at)
+        });
+        let scale = q_core::Scale::new(18).unwrap();
+        assert_eq!(balance.await.unwrap().display(scale), posted, "at {at}");
+    }
+    bank.close().await;
+});
+
+on_each_world!(many_open_wallets_at_once, async |world: World| {
+    let bank = Bank::open(world).await;
+    let open = async |name: String| {
+        let client = bank.world.client("qwallet", &identity(&name).0).with_key(fresh());
+        client.call::<CreateWallet>(&CreateWalletRequest { owner: None, label: None }).await
+    };
+    for opened in join_all((0..24).map(|number| open(format!("opener{number}")))).await {
+        opened.unwrap();
+    }
+    let same = join_all((0..8).map(|_| open("same".to_owned()))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = same.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    for refused in lost {
+        assert_eq!(code(refused), "WALLET_EXISTS");
+    }
+    bank.close().await;
+});
+
+/// Another process on the same store.
+async fn replica(bank: &Bank) -> Arc<Wallets> {
+    let ground = bank.world.ground("qwallet", &MIGRATIONS, SETTINGS).await;
+    let (authority, _) = identity("qonsent");
+    let pdp = Pdp::new(authority, bank.now());
+    let keys =
+        KeyDirectory::new(bank.world.env.clone(), Arc::new(crate::support::NoLogs), bank.revocations.clone());
+    qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap()
+}
+
+on_each_world!(two_processes_on_one_server_lose_and_double_nothing, async |world: World| {
+    if world.engine == Engine::Sqlite {
+        // A file has one writer; a second process is refused at the door.
+        return;
+    }
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    let other = replica(&bank).await;
+    let services = [bank.module.service(), other.service()];
+    let caller = q_core::Caller::Anonymous;
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+    let key = RequestKey::new(&caller, "POST /payments", "same", b"same");
+    let same = (0..64).map(|number| services[number % 2].pay_once(Some(&key), order.clone()));
+    let mut answers: Vec<Transaction> = join_all(same).await.into_iter().map(Result::unwrap).collect();
+    answers.dedup_by_key(|answer| answer.transaction_id);
+    assert_eq!(answers.len(), 1, "one order, one transaction");
+    let different = (0..64).map(|number| {
+        let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+        let key = RequestKey::new(&caller, "POST /payments", &fresh(), b"different");
+        let service = services[number % 2];
+        async move { service.pay_once(Some(&key), order).await }
+    });
+    for paid in join_all(different).await {
+        paid.unwrap();
+    }
+    assert_eq!(bank.balance(&bob).await.1, "65");
+    other.db().close().await;
+    bank.close().await;
+});
