@@ -60,7 +60,7 @@ pub enum Verb {
     Ucan(UcanArgs),
     /// Call any endpoint: `q call qwallet GET /currencies`.
     Call(CallArgs),
-    /// Print the OpenAPI document of a module, or the list of all.
+    /// Print the OpenAPI document of a module, or write those of all into a folder.
     Openapi(OpenapiArgs),
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
+use q_runtime::config::variable_name;
 use serde_json::json;
 
 use crate::{
@@ -16,16 +17,24 @@ pub fn run(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
     let settings: BTreeMap<String, _> = config
         .all()
         .map(|(name, setting)| {
+            let variable = name.split_once('.').map(|(section, key)| variable_name(section, key));
             (
                 name,
-                json!({"value": redacted(&setting.value), "origin": setting.origin, "about": setting.about}),
+                json!({
+                    "value": redacted(&setting.value),
+                    "origin": setting.origin,
+                    "variable": variable,
+                    "about": setting.about,
+                }),
             )
         })
         .collect();
     output::show(arguments.json, &settings, |settings| {
         for (name, setting) in settings {
             let text = |key: &str| setting[key].as_str().unwrap_or_default().to_owned();
-            output::line(format!("{name} = {:?}   ({})", text("value"), text("origin")));
+            let (value, origin, variable) = (text("value"), text("origin"), text("variable"));
+            let origin = if origin == variable { origin } else { format!("{origin}; {variable} sets it") };
+            output::line(format!("{name} = {value:?}   ({origin})"));
             output::line(format!("    {}", text("about")));
         }
     });

@@ -44,7 +44,10 @@ pub async fn run(cli: &Cli, arguments: &InitArgs) -> anyhow::Result<ExitCode> {
             OPERATOR: words(OPERATOR).map(|words| words.to_string()),
         },
     });
-    output::show(arguments.json, &made, |_| tell(&layout, &instance, &phrases));
+    output::show(arguments.json, &made, |_| {
+        tell(&layout, &instance, &phrases);
+        output::line(format!("`q up --data {}` starts it", layout.data.display()));
+    });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -64,7 +67,7 @@ pub async fn make(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
 ///
 /// Can be repeated after a crash: what is there is kept, what is missing is made.
 pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<Vec<(String, RecoveryPhrase)>> {
-    layout.create()?;
+    layout.create().map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))?;
     let env = Env::system();
     write_private(&layout.unfinished(), b"")?;
     if !layout.unseal_key().exists() {

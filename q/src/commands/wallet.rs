@@ -125,7 +125,8 @@ pub async fn faucet(session: &Session, amount: &str, currency: &str) -> anyhow::
 pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<BalanceReport> {
     let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
     let request = GetBalanceRequest { squid_id, currency: None, at: None };
-    Ok(session.client("qwallet")?.call::<GetBalance>(&request).await?)
+    let report = session.client("qwallet")?.call::<GetBalance>(&request).await;
+    report.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })
 }
 
 /// Signs the order and has it executed; under the same `key` it happens once.
@@ -209,6 +210,7 @@ fn hint_to_open(error: CallError) -> anyhow::Error {
 
 async fn history(session: &Session, who: Option<&str>, as_json: bool) -> anyhow::Result<()> {
     let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let whose = squid_id.clone();
     let request = ListTransactionsRequest {
         squid_id,
         currency: None,
@@ -217,7 +219,8 @@ async fn history(session: &Session, who: Option<&str>, as_json: bool) -> anyhow:
         cursor: None,
         limit: PageLimit::default(),
     };
-    let page = session.client("qwallet")?.call::<ListTransactions>(&request).await?;
+    let page = session.client("qwallet")?.call::<ListTransactions>(&request).await;
+    let page = page.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })?;
     output::show(as_json, &page, |page| {
         for entry in &page.items {
             output::line(format!(
@@ -229,6 +232,10 @@ async fn history(session: &Session, who: Option<&str>, as_json: bool) -> anyhow:
                 entry.leg,
                 entry.counterparty
             ));
+        }
+        if let Some(cursor) = &page.next_cursor {
+            let path = format!("/transactions/{whose}?limit=200&cursor={cursor}");
+            output::progress(format!("older entries: q call qwallet GET '{path}' --as NAME"));
         }
     });
     Ok(())
