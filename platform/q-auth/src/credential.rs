@@ -58,7 +58,6 @@ impl Credential for DpopCredential {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "the error of the trait this serves")]
 fn value(text: &str) -> Result<HeaderValue, CallError> {
     HeaderValue::from_str(text).map_err(|error| CallError::NotReadable(error.to_string()))
 }

@@ -1,7 +1,6 @@
 //! A server's check with a frozen clock, and the keys of its issuer, of Alice and of a service.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
@@ -135,14 +134,4 @@ pub(crate) fn head(headers: &[(&str, &str)]) -> Parts {
         request = request.header(*name, *value);
     }
     request.body(()).unwrap().into_parts().0
-}
-
-/// The folder of foreign programs, or a line saying that they are not there.
-pub(crate) fn oracles(needs: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("Q_ORACLES").map(PathBuf::from);
-    if folder.is_none() {
-        assert!(std::env::var_os("Q_REQUIRE_ORACLES").is_none(), "{needs} is required: set Q_ORACLES");
-        println!("skipped: {needs} (run cargo xtask test)");
-    }
-    folder
 }

@@ -6,7 +6,7 @@ use q_core::{Env, Timestamp};
 use q_did::{Keyring, Log, Policy, Rule};
 use serde_json::Value;
 
-use crate::support::{HOST, bench, oracles, run};
+use crate::support::{HOST, bench};
 
 /// A log with one entry of every kind: genesis, rotation, move, recovery, and deactivation if asked for.
 fn long_log(is_deactivated: bool) -> Log {
@@ -29,25 +29,32 @@ fn long_log(is_deactivated: bool) -> Log {
     log
 }
 
-fn python(oracles: &Path, file: &Path, did: &str) -> Result<Value, String> {
-    let mut command = Command::new(oracles.join("venv/bin/python"));
-    run(command.args(["-m", "did_webvh.resolver", "-f"]).arg(file).arg(did))
+/// What a foreign program answers about a log, or its complaint; nothing where it is not installed.
+type Answer = Option<Result<Value, String>>;
+
+fn python(file: &Path, did: &str) -> Answer {
+    let mut python = q_oracle::python("PyPI did-webvh")?;
+    Some(read(python.args(["-m", "did_webvh.resolver", "-f"]).arg(file).arg(did)))
 }
 
-fn node(oracles: &Path, mode: &str, file: &Path) -> Result<Value, String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/webvh.mjs");
-    run(Command::new("node").env("Q_ORACLES", oracles).arg(script).arg(mode).arg(file))
+fn node(mode: &str, file: &Path) -> Answer {
+    let mut script = q_oracle::script("npm didwebvh-ts", env!("CARGO_MANIFEST_DIR"), "webvh.mjs")?;
+    Some(read(script.arg(mode).arg(file)))
+}
+
+fn read(command: &mut Command) -> Result<Value, String> {
+    q_oracle::ask(command, "").map(|answer| serde_json::from_slice(&answer).unwrap())
 }
 
 #[test]
 fn the_python_resolver_reads_our_logs() {
-    let Some(oracles) = oracles("PyPI did-webvh") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("did.jsonl");
     for is_deactivated in [false, true] {
         let log = long_log(is_deactivated);
         std::fs::write(&file, log.to_text()).unwrap();
-        let resolved = python(&oracles, &file, &log.head().id).unwrap();
+        let Some(resolved) = python(&file, &log.head().id) else { return };
+        let resolved = resolved.unwrap();
         let metadata = &resolved["didDocumentMetadata"];
         assert_eq!(metadata["versionId"], log.head().version_id.as_str(), "{resolved}");
         assert_eq!(metadata["deactivated"], is_deactivated);
@@ -57,20 +64,20 @@ fn the_python_resolver_reads_our_logs() {
 
         // It is a judge and not a rubber stamp: one changed character and it refuses.
         std::fs::write(&file, log.to_text().replacen("node.example", "zode.example", 1)).unwrap();
-        let refused = python(&oracles, &file, &log.head().id).unwrap();
+        let refused = python(&file, &log.head().id).unwrap().unwrap();
         assert_eq!(refused["didResolutionMetadata"]["error"], "invalidDid", "{refused}");
     }
 }
 
 #[test]
 fn the_typescript_resolver_reads_our_logs() {
-    let Some(oracles) = oracles("npm didwebvh-ts") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("did.jsonl");
     for is_deactivated in [false, true] {
         let log = long_log(is_deactivated);
         std::fs::write(&file, log.to_text()).unwrap();
-        let resolved = node(&oracles, "resolve", &file).unwrap();
+        let Some(resolved) = node("resolve", &file) else { return };
+        let resolved = resolved.unwrap();
         assert_eq!(resolved["versionId"], log.head().version_id.as_str(), "{resolved}");
         assert_eq!(resolved["did"], log.head().id.as_str());
         assert_eq!(resolved["deactivated"], is_deactivated);
@@ -80,17 +87,17 @@ fn the_typescript_resolver_reads_our_logs() {
         }
 
         std::fs::write(&file, log.to_text().replacen("node.example", "zode.example", 1)).unwrap();
-        assert!(node(&oracles, "resolve", &file).is_err());
+        assert!(node("resolve", &file).unwrap().is_err());
     }
 }
 
 #[test]
 fn we_read_the_logs_of_the_typescript_library() {
-    let Some(oracles) = oracles("npm didwebvh-ts") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("did.jsonl");
     for (mode, is_deactivated) in [("write", false), ("write-deactivated", true)] {
-        let written = node(&oracles, mode, &file).unwrap();
+        let Some(written) = node(mode, &file) else { return };
+        let written = written.unwrap();
         let text = std::fs::read_to_string(&file).unwrap();
         let now = Env::system().now();
         let log = Log::verify(&text, now, Policy::WebVh).unwrap();

@@ -1,8 +1,6 @@
-//! A frozen clock, a seeded generator, and the folder of foreign programs.
+//! A frozen clock and a seeded generator.
 
 use std::{
-    path::PathBuf,
-    process::Command,
     sync::Arc,
     sync::atomic::{AtomicI64, AtomicU64, Ordering},
 };
@@ -44,25 +42,4 @@ pub(crate) fn bench() -> (Arc<Bench>, Env) {
     bench.advance(1_780_272_000);
     let env = Env { clock: bench.clone(), entropy: bench.clone() };
     (bench, env)
-}
-
-/// The folder of foreign programs, or a line saying that they are not there.
-pub(crate) fn oracles(needs: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("Q_ORACLES").map(PathBuf::from);
-    if folder.is_none() {
-        assert!(std::env::var_os("Q_REQUIRE_ORACLES").is_none(), "{needs} is required: set Q_ORACLES");
-        println!("skipped: {needs} (run cargo xtask test)");
-    }
-    folder
-}
-
-/// Runs a foreign program and reads the JSON it prints; `Err` holds what it complained about.
-pub(crate) fn run(command: &mut Command) -> Result<serde_json::Value, String> {
-    let output = command.output().expect("the foreign program starts");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
 }

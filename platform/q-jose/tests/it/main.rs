@@ -2,4 +2,3 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod foreign;
-mod oracle;

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { createRequire } from 'node:module'
 
-const require = createRequire(process.env.Q_NODE_MODULES + '/')
+const require = createRequire(`${process.env.Q_ORACLES}/node/`)
 const jose = await import(pathToFileURL(require.resolve('jose')))
 const asked = JSON.parse(readFileSync(0))
 const bytes = new Uint8Array([0, 255, ...new TextEncoder().encode('pay 12.50 to Ada, é')])

@@ -2,7 +2,6 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "a test that cannot go on says so by stopping"
 )]

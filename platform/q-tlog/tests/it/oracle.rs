@@ -12,23 +12,15 @@ use crate::{Tiles, entry, sample_log};
 /// The sizes at which tiles become full, and the ones beside them.
 const SIZES: [u64; 7] = [1, 255, 256, 257, 65_535, 65_536, 65_537];
 
-fn tlog_tiles() -> Option<Command> {
-    let Some(oracles) = std::env::var_os("Q_ORACLES") else {
-        assert!(
-            std::env::var("Q_REQUIRE_ORACLES").is_err(),
-            "the oracles are required but Q_ORACLES is not set"
-        );
-        println!("skipped: tlog-scales (run cargo xtask test)");
-        return None;
-    };
-    Some(Command::new(Path::new(&oracles).join("venv/bin/python")))
+/// The command line of `tlog-scales` with `verb`.
+fn tlog_tiles(verb: &str) -> Option<Command> {
+    let mut command = q_oracle::python("PyPI tlog-scales")?;
+    command.args(["-m", "tlog_scales.cli", verb]);
+    Some(command)
 }
 
-fn answer(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{complaint}");
-    String::from_utf8(output.stdout).unwrap()
+fn answer(command: &mut Command) -> String {
+    String::from_utf8(q_oracle::ask(command, "").unwrap()).unwrap()
 }
 
 /// Writes the static resources of the log under `folder`, as a web server would hold them.
@@ -60,23 +52,23 @@ fn a_foreign_program_reads_the_log_and_makes_the_same_proofs() {
         let note = checkpoint.sign(&signer).unwrap().to_string();
         publish(folder.path(), size, &tiles, &note);
         for index in [0, size / 2, size - 1] {
-            let Some(mut leaf) = tlog_tiles() else { return };
-            leaf.args(["-m", "tlog_scales.cli", "get-leaf", "-c"]).arg(folder.path()).arg(index.to_string());
-            assert_eq!(answer(leaf).into_bytes(), entry(index), "leaf {index} of {size}");
-            let Some(mut theirs) = tlog_tiles() else { return };
-            theirs.args(["-m", "tlog_scales.cli", "gen-proof"]).arg(folder.path()).arg(index.to_string());
+            let Some(mut leaf) = tlog_tiles("get-leaf") else { return };
+            leaf.arg("-c").arg(folder.path()).arg(index.to_string());
+            assert_eq!(answer(&mut leaf).into_bytes(), entry(index), "leaf {index} of {size}");
+            let Some(mut theirs) = tlog_tiles("gen-proof") else { return };
+            theirs.arg(folder.path()).arg(index.to_string());
             let path = inclusion_proof(&mut tiles, index, size).unwrap();
             let ours = LogProof { extra: None, index, path, checkpoint: note.clone() };
-            assert_eq!(answer(theirs), ours.to_string(), "proof of {index} of {size}");
+            assert_eq!(answer(&mut theirs), ours.to_string(), "proof of {index} of {size}");
         }
-        let Some(mut audit) = tlog_tiles() else { return };
-        audit.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracles/tlog_audit.py"));
+        let script = q_oracle::script("PyPI tlog-scales", env!("CARGO_MANIFEST_DIR"), "tlog_audit.py");
+        let Some(mut audit) = script else { return };
         audit.arg(folder.path()).arg(signer.verifier().to_string());
         for old in [1, size / 3, size - 1, size].into_iter().filter(|old| *old > 0) {
             let root = q_tlog::root_at(&mut tiles, old).unwrap();
             let path = consistency_proof(&mut tiles, old, size).unwrap();
             audit.arg(format!("{old}:{}:{}", q_core::hash::hex(&root), q_core::hash::hex(&path.concat())));
         }
-        assert_eq!(answer(audit).trim(), format!("{size} {}", q_core::hash::hex(&tree.root())));
+        assert_eq!(answer(&mut audit).trim(), format!("{size} {}", q_core::hash::hex(&tree.root())));
     }
 }

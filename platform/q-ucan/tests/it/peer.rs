@@ -1,10 +1,6 @@
 //! npm `iso-ucan` 0.5.0: our tokens verify there, theirs verify here, and its known hole is closed here.
 
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use q_ucan::{Delegation, Invocation, Ipld, Policy, Refusal, Rules, dag_json, policy::args};
@@ -14,24 +10,9 @@ use crate::support::{draft, invoke, person, verifier};
 
 /// Asks the peer; nothing where it is not installed.
 fn peer(request: &Value) -> Option<Value> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracles/iso_ucan.mjs");
-    let Some(oracles) = std::env::var_os("Q_ORACLES") else {
-        assert!(std::env::var_os("Q_REQUIRE_ORACLES").is_none(), "iso-ucan is required and not installed");
-        eprintln!("skipped: iso-ucan (run cargo xtask test)");
-        return None;
-    };
-    let modules = std::path::Path::new(&oracles).join("node/node_modules");
-    let mut child = Command::new("node")
-        .arg(script)
-        .arg(modules)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("node runs");
-    child.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the peer failed");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    let mut peer = q_oracle::script("npm iso-ucan", env!("CARGO_MANIFEST_DIR"), "iso_ucan.mjs")?;
+    let answer = q_oracle::ask(&mut peer, request.to_string()).unwrap();
+    Some(serde_json::from_slice(&answer).unwrap())
 }
 
 fn pack(bytes: &[u8]) -> String {

@@ -1,11 +1,10 @@
 // Asks npm iso-ucan to verify our tokens, to make tokens for us, and to judge policies.
-// Usage: node iso_ucan.mjs <node_modules>; one JSON request on stdin, one JSON answer on stdout.
+// One JSON request on stdin, one JSON answer on stdout.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const modules = process.argv[2]
-const load = (path) => import(pathToFileURL(join(modules, path)).href)
+const load = (path) => import(pathToFileURL(join(process.env.Q_ORACLES, 'node/node_modules', path)).href)
 
 const { Delegation } = await load('iso-ucan/src/delegation.js')
 const { Invocation } = await load('iso-ucan/src/invocation.js')
