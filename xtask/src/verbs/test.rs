@@ -18,6 +18,9 @@ pub struct Args {
     /// Test one package only, with all oracles and PostgreSQL at hand
     #[arg(long, short, value_name = "NAME")]
     package: Option<String>,
+    /// Use `cargo test` even where `cargo nextest` is installed
+    #[arg(long)]
+    no_nextest: bool,
     /// Passed on to the test runner, after `--`
     #[arg(last = true)]
     rest: Vec<String>,
@@ -70,15 +73,15 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn run_tests(steps: &mut Steps, args: &Args, surroundings: &Surroundings) -> Result<()> {
     if let Some(package) = &args.package {
-        return steps.run("tests", || surroundings.test(&["--package", package], &args.rest));
+        return steps.run("tests", || surroundings.test(&["--package", package], args));
     }
-    steps.run("tests", || surroundings.test(&["--workspace", "--exclude", "q-tests"], &args.rest))?;
+    steps.run("tests", || surroundings.test(&["--workspace", "--exclude", "q-tests"], args))?;
     steps.run("examples in docs", || {
         let mut command = machine::cargo(&["test", "--workspace", "--doc", "--quiet"])?;
         machine::run(surroundings.tell(&mut command))?;
         Ok(String::new())
     })?;
-    steps.run("journeys", || surroundings.test(&["--package", "q-tests"], &args.rest))
+    steps.run("journeys", || surroundings.test(&["--package", "q-tests"], args))
 }
 
 impl Surroundings {
@@ -96,8 +99,9 @@ impl Surroundings {
         command.env("Q_BIN", &self.q).env("LC_ALL", "C.UTF-8")
     }
 
-    fn test(&self, selection: &[&str], rest: &[String]) -> Result<String> {
-        let has_nextest = machine::quietly(&mut machine::cargo(&["nextest", "--version"])?).is_ok();
+    fn test(&self, selection: &[&str], args: &Args) -> Result<String> {
+        let has_nextest =
+            !args.no_nextest && machine::quietly(&mut machine::cargo(&["nextest", "--version"])?).is_ok();
         let mut command = if has_nextest {
             machine::cargo(&["nextest", "run", "--no-fail-fast", "--no-tests", "pass"])?
         } else {
@@ -108,7 +112,7 @@ impl Surroundings {
             // Examples in documentation are a step of their own, because nextest cannot run them.
             command.args(["--lib", "--bins", "--tests"]);
         }
-        command.args(rest);
+        command.args(&args.rest);
         machine::run(self.tell(&mut command))?;
         Ok(if has_nextest {
             "cargo nextest".to_owned()
