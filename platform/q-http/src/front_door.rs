@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, body::Body};
-use http::{Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -11,7 +11,19 @@ use hyper_util::{
 use q_contract::{Problem, codes};
 use tower::ServiceExt as _;
 
-use crate::reply::problem_response;
+use crate::{PeerAddress, reply::problem_response};
+
+/// What concerns one connection only (RFC 9110 section 7.6.1), and what is said to proxies.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// Where a module is.
 #[derive(Clone)]
@@ -68,6 +80,10 @@ impl FrontDoor {
                     Err(never) => match never {},
                 }
             }
+            // There the request would come from the front door's own address, to which figures are shown.
+            Upstream::Remote(_) if target.path() == "/metrics" && !is_local(&request) => problem_response(
+                &Problem::new(&codes::FORBIDDEN).detail("figures are shown to this host only"),
+            ),
             Upstream::Remote(base) => self.forward(base, &target, request).await,
         }
     }
@@ -78,8 +94,9 @@ impl FrontDoor {
                 return Some((self.modules.get(module)?, path));
             }
         }
-        let name = path.trim_start_matches('/').split('/').next()?;
-        let rest = &path[1 + name.len()..];
+        // Exactly one slash: what another program might read as the same path would not be the path that was proved.
+        let path = path.strip_prefix('/')?;
+        let (name, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
         Some((self.modules.get(name)?, if rest.is_empty() { "/" } else { rest }))
     }
 
@@ -91,8 +108,12 @@ impl FrontDoor {
         };
         *request.uri_mut() = uri;
         request.headers_mut().remove(header::HOST);
+        end_at_this_hop(request.headers_mut());
         match self.client.request(request).await {
-            Ok(response) => response.map(Body::new),
+            Ok(mut response) => {
+                end_at_this_hop(response.headers_mut());
+                response.map(Body::new)
+            }
             Err(error) => {
                 tracing::warn!(%error, base, "a module did not answer the front door");
                 unavailable()
@@ -108,5 +129,28 @@ impl FrontDoor {
         let mut response = Response::new(Body::from(page));
         *response.status_mut() = StatusCode::OK;
         response
+    }
+}
+
+/// Whether the request comes from this host, or from within this process.
+fn is_local(request: &Request<Body>) -> bool {
+    request.extensions().get::<PeerAddress>().is_none_or(|PeerAddress(peer)| peer.ip().is_loopback())
+}
+
+/// Removes what concerns the connection a message came by, and what that connection names as such.
+fn end_at_this_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|names| names.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Nobody makes the front door drop what proves who is asking, or how long the body is.
+        .filter(|name| {
+            !matches!(*name, header::AUTHORIZATION | header::CONTENT_LENGTH | header::CONTENT_TYPE)
+        })
+        .collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
     }
 }

@@ -2,11 +2,10 @@
 //!
 //! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{Router, body::Body, routing::post};
-use http::{Request, Response, StatusCode, request::Parts};
-use http_body_util::{BodyExt as _, Limited};
+use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
 use q_contract::{Problem, codes};
 use q_core::{Caller, RequestKey};
 use serde_json::{Value, json};
@@ -37,15 +36,20 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
 
 async fn message(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
+    if !is_from_here(mounted, &head.headers) {
+        let detail = "a page of another origin may not use these tools";
+        return problem_response(&Problem::new(&codes::FORBIDDEN).detail(detail));
+    }
     let caller = match pipeline::authenticated(mounted, &head, "POST", &mut None) {
         Ok(Caller::Anonymous) => return problem_response(&Problem::new(&codes::UNAUTHENTICATED)),
         Ok(caller) => caller,
         Err(problem) => return problem_response(&problem),
     };
-    let Ok(body) = Limited::new(body, MESSAGE_BYTES_MAX).collect().await else {
-        return problem_response(&Problem::new(&codes::PAYLOAD_TOO_LARGE));
+    let body = match pipeline::read_body(body, MESSAGE_BYTES_MAX, pipeline::deadline(&head.headers)).await {
+        Ok(body) => body,
+        Err(problem) => return problem_response(&problem),
     };
-    let Ok(message) = serde_json::from_slice::<Value>(&body.to_bytes()) else {
+    let Ok(message) = serde_json::from_slice::<Value>(&body) else {
         return platform::json_response(200, &failure(&Value::Null, PARSE_ERROR, "not JSON"));
     };
     let Some(id) = message.get("id") else {
@@ -65,6 +69,17 @@ async fn message(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
         method => failure(id, METHOD_NOT_FOUND, &format!("no method {method}")),
     };
     platform::json_response(200, &answer)
+}
+
+/// Whether a browser that sends this shows a page of this instance. The protocol demands the look ("Security
+/// Warning" of its transports), so that a foreign page cannot talk to a server on its reader's own machine.
+fn is_from_here(mounted: &Mounted, headers: &HeaderMap) -> bool {
+    let is_ours = |origin: &str| {
+        let below =
+            |base: &String| base.strip_prefix(origin).map(|rest| rest.is_empty() || rest.starts_with('/'));
+        !origin.is_empty() && mounted.bases.iter().filter_map(below).any(|is_below| is_below)
+    };
+    headers.get_all(header::ORIGIN).iter().all(|origin| origin.to_str().is_ok_and(is_ours))
 }
 
 fn introduction(mounted: &Mounted) -> Value {
@@ -106,8 +121,11 @@ async fn invoke(
     fields: Value,
 ) -> Result<String, Problem> {
     pipeline::permits_access(mounted, route.declaration.access, &caller)?;
+    if mounted.is_draining.load(Ordering::Relaxed) && route.declaration.method.is_write() {
+        return Err(Problem::new(&codes::DRAINING).hint("try again").with("retryAfter", 1));
+    }
     let given =
-        head.headers.get(q_contract::client::IDEMPOTENCY_HEADER).and_then(|value| value.to_str().ok());
+        head.headers.get(q_contract::client::IDEMPOTENCY_HEADER).map(pipeline::checked_key).transpose()?;
     let key = given.map_or_else(|| q_core::hash::hex(&mounted.env.random::<16>()), str::to_owned);
     let operation = format!("tool {}", route.declaration.operation);
     let request_key = route
@@ -115,14 +133,16 @@ async fn invoke(
         .method
         .is_write()
         .then(|| RequestKey::new(&caller, &operation, &key, fields.to_string().as_bytes()));
+    let trace_id = pipeline::trace_id(mounted, &head.headers);
     let context = Context {
         caller,
         request_key,
-        trace_id: q_core::hash::hex(&mounted.env.random::<16>()),
-        peer: None,
+        trace_id: trace_id.clone(),
+        peer: pipeline::peer(head),
         headers: head.headers.clone(),
     };
-    let encoded = (route.handler)(context, Input::Json(fields)).await?;
+    let handling = q_db::trace::scope(trace_id, (route.handler)(context, Input::Json(fields)));
+    let encoded = pipeline::in_time(&head.headers, handling).await?;
     Ok(String::from_utf8_lossy(&encoded.body).into_owned())
 }
 

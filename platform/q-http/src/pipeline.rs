@@ -17,7 +17,7 @@ use q_contract::{
     client::{DEADLINE_HEADER, IDEMPOTENCY_HEADER},
     codes,
 };
-use q_core::{Caller, RequestKey, request_key::IDEMPOTENCY_KEY_BYTES_MAX};
+use q_core::{Caller, Principal, RequestKey, request_key::IDEMPOTENCY_KEY_BYTES_MAX};
 
 use crate::{
     Context, PeerAddress,
@@ -30,6 +30,8 @@ use crate::{
 
 /// The longest a handler may take, whatever the caller would allow.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The scope that a token narrowed by scopes needs for what only operators may do.
+const OPERATOR_SCOPE: &str = "instance:admin";
 /// The header under which a request is found in the logs.
 const TRACE_HEADER: &str = "q-trace-id";
 
@@ -111,7 +113,15 @@ async fn answered(
     };
     let query = head.uri.query().map(str::to_owned);
     let handling = (route.handler)(context, Input::Http { path, query, body });
-    tokio::time::timeout(deadline(&head.headers), handling).await.map_err(|_| {
+    in_time(&head.headers, handling).await
+}
+
+/// The outcome of a handler, unless the caller's deadline or ours passes first.
+pub(crate) async fn in_time(
+    headers: &HeaderMap,
+    handling: impl Future<Output = Result<Encoded, Problem>>,
+) -> Result<Encoded, Problem> {
+    tokio::time::timeout(deadline(headers), handling).await.map_err(|_| {
         Problem::new(&codes::DEADLINE_EXCEEDED)
             .hint("ask again with the same Idempotency-Key to learn the outcome")
     })?
@@ -184,21 +194,14 @@ pub(crate) fn permits_access(mounted: &Mounted, access: Access, caller: &Caller)
         (Access::Public(_) | Access::Signed, _) => Ok(()),
         (_, Caller::Anonymous) => Err(unauthenticated()),
         (Access::Identity(_) | Access::Service, Caller::Service(..)) => Ok(()),
-        (Access::Identity(scope), Caller::Identity(principal)) => {
-            if principal.scopes.is_empty() || principal.scopes.iter().any(|held| held == scope) {
-                Ok(())
-            } else {
-                Err(Problem::new(&codes::FORBIDDEN)
-                    .detail(format!("the token lacks the scope {scope}"))
-                    .hint("ask for a token with this scope"))
-            }
-        }
+        (Access::Identity(scope), Caller::Identity(principal)) => holds_scope(principal, scope),
         (Access::Service, Caller::Identity(_)) => {
             Err(Problem::new(&codes::FORBIDDEN).detail("only modules of this instance may call this"))
         }
         (Access::Operator, _) => {
             if (mounted.is_operator)(caller) {
-                Ok(())
+                // A token narrowed to less does not open everything because its owner is an operator.
+                caller.principal().map_or(Ok(()), |principal| holds_scope(principal, OPERATOR_SCOPE))
             } else {
                 Err(Problem::new(&codes::FORBIDDEN).detail("only operators of this instance may call this"))
             }
@@ -206,22 +209,39 @@ pub(crate) fn permits_access(mounted: &Mounted, access: Access, caller: &Caller)
     }
 }
 
+fn holds_scope(principal: &Principal, scope: &str) -> Result<(), Problem> {
+    if principal.scopes.is_empty() || principal.scopes.iter().any(|held| held == scope) {
+        return Ok(());
+    }
+    Err(Problem::new(&codes::FORBIDDEN)
+        .detail(format!("the token lacks the scope {scope}"))
+        .hint("ask for a token with this scope"))
+}
+
+/// Reads a body of at most `bound` bytes; one that drips is given up after `patience`.
+pub(crate) async fn read_body(body: Body, bound: usize, patience: Duration) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(patience, Limited::new(body, bound).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bound)),
+        Ok(Err(error)) => {
+            Err(Problem::new(&codes::INVALID_REQUEST).detail(format!("the body broke off: {error}")))
+        }
+        Err(_) => Err(Problem::new(&codes::DEADLINE_EXCEEDED).detail("the body did not arrive in time")),
+    }
+}
+
+fn too_large(bound: usize) -> Problem {
+    Problem::new(&codes::PAYLOAD_TOO_LARGE).detail(format!("at most {bound} bytes are accepted here"))
+}
+
 async fn whole_body(head: &Parts, body: Body, declaration: &Declaration) -> Result<Bytes, Problem> {
     let bound = declaration.body_bytes_max;
-    let too_large =
-        || Problem::new(&codes::PAYLOAD_TOO_LARGE).detail(format!("at most {bound} bytes are accepted here"));
     let announced =
         head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bound) {
-        return Err(too_large());
+        return Err(too_large(bound));
     }
-    let body = match Limited::new(body, bound).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Err(error) => {
-            return Err(Problem::new(&codes::INVALID_REQUEST).detail(format!("the body broke off: {error}")));
-        }
-    };
+    let body = read_body(body, bound, deadline(&head.headers)).await?;
     let expected = declaration.consumes.map_or("application/json", |(media_type, _)| media_type);
     let actual = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_expected = |actual: &str| {
@@ -271,12 +291,7 @@ fn request_key(
         }
         return Ok(None);
     };
-    let key = value.to_str().unwrap_or_default();
-    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
-        let detail =
-            format!("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
-        return Err(Problem::new(&codes::INVALID_REQUEST).detail(detail));
-    }
+    let key = checked_key(value)?;
     if !declaration.method.is_write() {
         return Ok(None);
     }
@@ -284,17 +299,28 @@ fn request_key(
     Ok(Some(RequestKey::new(caller, &operation, key, body)))
 }
 
-fn deadline(headers: &HeaderMap) -> Duration {
+/// The text of an `Idempotency-Key`.
+pub(crate) fn checked_key(value: &HeaderValue) -> Result<&str, Problem> {
+    let key = value.to_str().unwrap_or_default();
+    if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        let detail =
+            format!("an Idempotency-Key has 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible ASCII characters");
+        return Err(Problem::new(&codes::INVALID_REQUEST).detail(detail));
+    }
+    Ok(key)
+}
+
+pub(crate) fn deadline(headers: &HeaderMap) -> Duration {
     let asked = headers.get(DEADLINE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
     asked.map_or(HANDLER_TIMEOUT, |millis| HANDLER_TIMEOUT.min(Duration::from_millis(millis)))
 }
 
-fn peer(head: &Parts) -> Option<IpAddr> {
+pub(crate) fn peer(head: &Parts) -> Option<IpAddr> {
     head.extensions.get::<PeerAddress>().map(|PeerAddress(address)| address.ip())
 }
 
 /// The trace id of a W3C `traceparent` header, or a fresh one.
-fn trace_id(mounted: &Mounted, headers: &HeaderMap) -> String {
+pub(crate) fn trace_id(mounted: &Mounted, headers: &HeaderMap) -> String {
     let given = headers.get("traceparent").and_then(|value| value.to_str().ok()?.split('-').nth(1));
     match given {
         Some(id) if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {

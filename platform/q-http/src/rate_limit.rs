@@ -3,7 +3,11 @@
 //! Generic cell rate algorithm: one instant per key says when its next request would be on time, so a key
 //! costs 8 bytes and no timer. Replicas count apart until they share a store.
 
-use std::{collections::HashMap, hash::Hash, net::IpAddr};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+};
 
 use parking_lot::Mutex;
 use q_contract::{Problem, codes};
@@ -49,11 +53,21 @@ impl RateLimiter {
     }
 
     pub(crate) fn address(&self, address: IpAddr, now: Timestamp) -> Result<Option<Allowance>, Problem> {
-        admit(&self.addresses, address, self.limits.per_address_per_minute, now)
+        admit(&self.addresses, network_of(address), self.limits.per_address_per_minute, now)
     }
 
     pub(crate) fn identity(&self, did: &Did, now: Timestamp) -> Result<Option<Allowance>, Problem> {
         admit(&self.identities, did.clone(), self.limits.per_identity_per_minute, now)
+    }
+}
+
+/// Who is counted as one: an IPv4 address, however it is spelled, or an IPv6 network of 64 bits, which is the least
+/// anybody is given and holds more addresses than could be counted (RFC 6177).
+pub fn network_of(address: IpAddr) -> IpAddr {
+    const PREFIX: u128 = !(u64::MAX as u128);
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & PREFIX).into(),
+        IpAddr::V4(address) => address.into(),
     }
 }
 
@@ -71,6 +85,10 @@ fn admit<K: Hash + Eq>(
     let mut keys = keys.lock();
     if keys.len() >= KEYS_MAX && !keys.contains_key(&key) {
         keys.retain(|_, due| *due > now);
+        // So many at once are an attack that no limit by address stops; it must not cost memory or time as well.
+        if keys.len() >= KEYS_MAX {
+            keys.clear();
+        }
     }
     let due = keys.get(&key).copied().unwrap_or(now).max(now);
     let ahead = due - now + step;
@@ -101,6 +119,16 @@ mod tests {
         assert_eq!(refused.extra["retryAfter"], 21);
         assert!(limiter.address(address, Timestamp::from_seconds(1_021)).is_ok());
         assert!(limiter.address(IpAddr::from([127, 0, 0, 2]), at).is_ok());
+    }
+
+    #[test]
+    fn any_number_of_busy_addresses_takes_bounded_memory() {
+        let limiter = RateLimiter::new(RateLimits { per_address_per_minute: 60, per_identity_per_minute: 0 });
+        let at = Timestamp::from_seconds(1_000);
+        for number in 0..u32::try_from(2 * KEYS_MAX + 1).unwrap() {
+            assert!(limiter.address(IpAddr::from(number.to_be_bytes()), at).is_ok());
+        }
+        assert!(limiter.addresses.lock().len() <= KEYS_MAX);
     }
 
     #[test]

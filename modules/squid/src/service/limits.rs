@@ -4,6 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use parking_lot::Mutex;
 use q_core::{Span, Timestamp};
+use q_http::network_of;
 
 use crate::error::Error;
 
@@ -27,7 +28,9 @@ impl Registrations {
 
     /// Counts one registration; callers within the process have no address and are not counted.
     pub fn count(&self, address: Option<IpAddr>, now: Timestamp) -> Result<(), Error> {
-        let Some(address) = address.filter(|_| self.per_address_max > 0) else { return Ok(()) };
+        let Some(address) = address.filter(|_| self.per_address_max > 0).map(network_of) else {
+            return Ok(());
+        };
         let mut counts = self.counts.lock();
         if counts.len() >= ADDRESSES_MAX {
             counts.retain(|_, (began_at, _)| now.since(*began_at) < WINDOW);
@@ -64,6 +67,10 @@ mod tests {
         };
         assert_eq!(retry_after, 3_540);
         assert!(registrations.count(Some([192, 0, 2, 2].into()), start).is_ok(), "another address");
+        let neighbours =
+            ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4", "2001:db8::5", "2001:db8::6"];
+        let of_neighbours = neighbours.map(|text| registrations.count(text.parse().ok(), start).is_ok());
+        assert_eq!(of_neighbours, [true, true, true, true, true, false], "one network");
         assert!(registrations.count(None, start).is_ok(), "no address");
         assert!(registrations.count(address, start + WINDOW).is_ok(), "another hour");
     }

@@ -1,8 +1,9 @@
 //! Tools over the Model Context Protocol.
 
+use q_http::RateLimits;
 use serde_json::{Value, json};
 
-use crate::echo::{quiet_wall, request, send};
+use crate::echo::{quiet_wall, request, send, wall};
 
 const ALICE: (&str, &str) = ("authorization", "Name did:x:alice");
 
@@ -43,4 +44,33 @@ async fn nobody_gets_no_tools() {
     let message = call(1, "tools/list", &json!({})).to_string();
     let (head, _) = send(&quiet_wall(), request("POST", "/mcp", &[], &message)).await;
     assert_eq!(head.status(), 401);
+}
+
+/// What a page elsewhere could make its reader's browser send.
+#[tokio::test]
+async fn a_page_of_another_origin_gets_no_tools() {
+    let message = call(1, "tools/list", &json!({})).to_string();
+    let ask = async |origin: &str| {
+        let headers = [ALICE, ("origin", origin)];
+        send(&quiet_wall(), request("POST", "/mcp", &headers, &message)).await.0.status().as_u16()
+    };
+    assert_eq!(ask("http://wall.test").await, 200);
+    for foreign in
+        ["http://evil.test", "http://wall.test.evil.test", "http://wall", "https://wall.test", "null", ""]
+    {
+        assert_eq!(ask(foreign).await, 403, "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn tools_keep_the_rules_of_writes() {
+    let message =
+        call(1, "tools/call", &json!({"name": "wall.shout", "arguments": {"text": "hello"}})).to_string();
+    let draining = wall(RateLimits::default(), Vec::new(), true);
+    let (_, body) = send(&draining, request("POST", "/mcp", &[ALICE], &message)).await;
+    assert!(body.contains("DRAINING"), "{body}");
+    let long_key = "k".repeat(256);
+    let headers = [ALICE, ("idempotency-key", long_key.as_str())];
+    let (_, body) = send(&quiet_wall(), request("POST", "/mcp", &headers, &message)).await;
+    assert!(body.contains("INVALID_REQUEST"), "{body}");
 }

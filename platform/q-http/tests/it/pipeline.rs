@@ -103,3 +103,48 @@ async fn while_draining_reads_are_answered_and_writes_are_not() {
     let (ready, _) = send(&router, request("GET", "/health/ready", &[], "")).await;
     assert_eq!(ready.status(), 503);
 }
+
+/// An address of version 6 is worth nothing by itself: who has one has 2^64 of them.
+#[tokio::test]
+async fn the_addresses_of_one_network_are_counted_together() {
+    let router =
+        wall(RateLimits { per_address_per_minute: 2, per_identity_per_minute: 0 }, Vec::new(), false);
+    let ask = async |address: &str| {
+        let mut request = request("GET", "/shouts/hello", &[], "");
+        request.extensions_mut().insert(PeerAddress(address.parse::<SocketAddr>().unwrap()));
+        send(&router, request).await.0.status().as_u16()
+    };
+    let v6 = [
+        ask("[2001:db8:1:2::1]:1").await,
+        ask("[2001:db8:1:2:ffff::9]:1").await,
+        ask("[2001:db8:1:2:8:8:8:8]:1").await,
+    ];
+    assert_eq!(v6, [200, 200, 429]);
+    assert_eq!(ask("[2001:db8:1:3::1]:1").await, 200, "another network");
+    let v4 = [ask("192.0.2.1:1").await, ask("[::ffff:192.0.2.1]:1").await, ask("192.0.2.1:2").await];
+    assert_eq!(v4, [200, 200, 429], "one address, spelled in two ways");
+}
+
+/// A token narrowed to one thing must not open everything because its owner is an operator.
+#[tokio::test]
+async fn a_narrowed_token_of_an_operator_is_no_operators_token() {
+    let paint = async |who: &str| {
+        let request = request("POST", "/paint", &[("authorization", who), KEY], r#"{"text":"blue"}"#);
+        send(&quiet_wall(), request).await.0.status().as_u16()
+    };
+    assert_eq!(paint("Name did:x:operator").await, 200);
+    assert_eq!(paint("Name did:x:operator instance:admin").await, 200);
+    assert_eq!(paint("Name did:x:operator wall:shout").await, 403);
+    assert_eq!(paint("Name did:x:ada instance:admin").await, 403);
+}
+
+/// A caller may wait less than the thirty seconds everybody is given at most.
+#[tokio::test]
+async fn a_body_that_drips_is_given_up() {
+    let drip = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let mut slow = request("POST", "/shouts", &[ALICE, KEY, ("q-deadline", "50")], "");
+    *slow.body_mut() = axum::body::Body::from_stream(drip);
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), refusal(&quiet_wall(), slow)).await;
+    let (status, problem) = answer.expect("it was waited for without end");
+    assert_eq!((status, problem["code"].as_str().unwrap()), (504, "DEADLINE_EXCEEDED"));
+}

@@ -1,0 +1,115 @@
+//! The front door: which path leads where, and what is not let through.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use axum::{Router, body::Body, routing::get};
+use http::{HeaderMap, Request};
+use q_http::{FrontDoor, PeerAddress, Upstream};
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::echo::{quiet_wall, request, send};
+
+fn local() -> Router {
+    let modules = [("wall".to_owned(), Upstream::Local(quiet_wall()))].into();
+    FrontDoor::new(modules, vec![("/id", "wall".into())]).router()
+}
+
+/// A request as it can come from the wire, where hyper reads targets that no builder makes.
+fn with_target(target: &str) -> Request<Body> {
+    let mut request = request("GET", "/", &[], "");
+    *request.uri_mut() = target.parse().unwrap();
+    request
+}
+
+#[tokio::test]
+async fn a_path_leads_to_its_module() {
+    let door = local();
+    for (path, status) in [
+        ("/wall/shouts/hello", 200),
+        ("/wall/health", 200),
+        ("/wall", 404),
+        ("/wall/", 404),
+        ("/other/shouts/hello", 404),
+        ("/", 200),
+    ] {
+        let (head, body) = send(&door, request("GET", path, &[], "")).await;
+        assert_eq!(head.status(), status, "{path}: {body}");
+    }
+}
+
+/// Whoever reads such a path in another way than the front door would find another module behind it.
+#[tokio::test]
+async fn an_odd_target_leads_nowhere_and_breaks_nothing() {
+    let door = local();
+    for target in [
+        "*",
+        "//wall/shouts/hello",
+        "///wall/shouts/hello",
+        "//\u{e9}",
+        "/\u{e9}/x",
+        "/wall//shouts/hello",
+        "/x/../wall/shouts/hello",
+        "/%77all/shouts/hello",
+        "/wall/%2e%2e/wall/shouts/hello",
+    ] {
+        let Ok(uri) = target.parse::<http::Uri>() else { continue };
+        let (head, _) = send(&door, with_target(&uri.to_string())).await;
+        assert_eq!(head.status(), 404, "{target}");
+    }
+    let mut connect = request("CONNECT", "/", &[], "");
+    *connect.uri_mut() = "wall.test:80".parse().unwrap();
+    let (head, _) = send(&door, connect).await;
+    assert_eq!(head.status(), 404);
+}
+
+/// A module in another process that tells which headers reached it.
+async fn remote() -> (Router, watch::Sender<bool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let told = |headers: HeaderMap| async move {
+        let names: Vec<_> = headers.keys().map(ToString::to_string).collect();
+        names.join(" ")
+    };
+    let module = Router::new().route("/headers", get(told)).route("/metrics", get(|| async { "figures" }));
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(q_http::serve(listener, module, stopping));
+    let modules: BTreeMap<_, _> = [("wall".to_owned(), Upstream::Remote(url))].into();
+    (FrontDoor::new(modules, Vec::new()).router(), stop)
+}
+
+fn from(address: &str, mut request: Request<Body>) -> Request<Body> {
+    request.extensions_mut().insert(PeerAddress(address.parse::<SocketAddr>().unwrap()));
+    request
+}
+
+/// RFC 9110 section 7.6.1: what concerns one connection, and what that connection names, ends there.
+#[tokio::test]
+async fn headers_of_one_connection_are_not_passed_on() {
+    let (door, _stop) = remote().await;
+    let headers = [
+        ("connection", "keep-alive, x-secret-hop"),
+        ("x-secret-hop", "1"),
+        ("keep-alive", "timeout=5"),
+        ("te", "trailers"),
+        ("upgrade", "websocket"),
+        ("proxy-authorization", "Basic eDp5"),
+        ("x-kept", "1"),
+    ];
+    let (head, names) = send(&door, request("GET", "/wall/headers", &headers, "")).await;
+    assert_eq!(head.status(), 200);
+    let names: Vec<_> = names.split(' ').collect();
+    assert!(names.contains(&"x-kept"), "{names:?}");
+    for gone in ["connection", "x-secret-hop", "keep-alive", "te", "upgrade", "proxy-authorization"] {
+        assert!(!names.contains(&gone), "{gone} in {names:?}");
+    }
+}
+
+/// To a module elsewhere every request of the front door comes from the front door's own address.
+#[tokio::test]
+async fn figures_meant_for_this_host_are_not_shown_to_others_through_the_door() {
+    let (door, _stop) = remote().await;
+    let (here, _) = send(&door, from("127.0.0.1:9", request("GET", "/wall/metrics", &[], ""))).await;
+    assert_eq!(here.status(), 200);
+    let (away, body) = send(&door, from("192.0.2.7:9", request("GET", "/wall/metrics", &[], ""))).await;
+    assert_eq!(away.status(), 403, "{body}");
+}
