@@ -399,11 +399,12 @@ impl Check {
                 self.find("hold_unknown", place.clone(), "no transfer holds anything for it".to_owned());
             }
             let in_journal = self.ended.get(&hold.transaction).copied();
-            let is_equal = match (hold.end, in_journal) {
-                (None, None) | (Some(HoldEnd::Settled), Some(HoldEnd::Settled)) => true,
-                (Some(HoldEnd::Voided | HoldEnd::Expired), Some(HoldEnd::Voided)) => true,
-                _ => false,
-            };
+            let is_equal = matches!(
+                (hold.end, in_journal),
+                (None, None)
+                    | (Some(HoldEnd::Settled), Some(HoldEnd::Settled))
+                    | (Some(HoldEnd::Voided | HoldEnd::Expired), Some(HoldEnd::Voided))
+            );
             if !is_equal {
                 let detail = format!("says {:?}, the journal says {in_journal:?}", hold.end);
                 self.find("hold_mismatch", place, detail);

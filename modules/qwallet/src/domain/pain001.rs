@@ -168,6 +168,18 @@ struct Element {
     currency: Option<String>,
 }
 
+impl Element {
+    /// The position of the next child called `name`, from 1.
+    fn next_position(&mut self, name: &str) -> usize {
+        if let Some((_, count)) = self.seen.iter_mut().find(|(seen, _)| seen == name) {
+            *count += 1;
+            return *count;
+        }
+        self.seen.push((name.to_owned(), 1));
+        1
+    }
+}
+
 /// Follows the document with the path of open elements.
 struct Walk<'a> {
     reader: NsReader<&'a [u8]>,
@@ -199,8 +211,7 @@ impl<'a> Walk<'a> {
         let (from, line) = self.counted;
         let to =
             usize::try_from(self.reader.buffer_position()).unwrap_or(usize::MAX).min(self.document.len());
-        let newlines =
-            self.document.as_bytes()[from.min(to)..to].iter().filter(|byte| **byte == b'\n').count();
+        let newlines = self.document.as_bytes()[from.min(to)..to].split(|byte| *byte == b'\n').count() - 1;
         self.counted = (to, line.saturating_add(u32::try_from(newlines).unwrap_or(u32::MAX)));
         self.counted.1
     }
@@ -271,19 +282,7 @@ impl<'a> Walk<'a> {
         line: u32,
     ) -> Result<Step, Refused> {
         let name = start.local_name().as_ref().to_owned();
-        let position = match self.open.last_mut() {
-            Some(parent) => match parent.seen.iter_mut().find(|(seen, _)| *seen == name) {
-                Some((_, count)) => {
-                    *count += 1;
-                    *count
-                }
-                None => {
-                    parent.seen.push((name.clone(), 1));
-                    1
-                }
-            },
-            None => 1,
-        };
+        let position = self.open.last_mut().map_or(1, |parent| parent.next_position(&name));
         let is_second_root = self.open.is_empty() && self.has_root;
         self.open.push(Element {
             name,

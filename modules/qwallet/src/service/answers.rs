@@ -121,9 +121,8 @@ impl Service {
 
 const fn status(hold: Option<&HoldRow>) -> &'static str {
     match hold {
-        None => "SETTLED",
+        None | Some(HoldRow { end: Some(HoldEnd::Settled), .. }) => "SETTLED",
         Some(HoldRow { end: None, .. }) => "SIGNED",
-        Some(HoldRow { end: Some(HoldEnd::Settled), .. }) => "SETTLED",
         Some(HoldRow { end: Some(HoldEnd::Voided), .. }) => "CANCELLED",
         Some(HoldRow { end: Some(HoldEnd::Expired), .. }) => "EXPIRED",
     }

@@ -147,7 +147,7 @@ pub struct Ledger {
 impl Ledger {
     /// A ledger that remembers nothing yet.
     pub fn new(writer: i64, is_shared: bool) -> Self {
-        Self { writer, is_shared, ..Self::default() }
+        Self { is_shared, writer, ..Self::default() }
     }
 
     /// Makes the last run final: its commit is on disk.
@@ -211,6 +211,14 @@ struct Run<'a> {
     rows: Rows,
 }
 
+/// A batch that was carried out.
+struct BatchRow {
+    id: BatchId,
+    item_count: u32,
+    refusals: Arc<Vec<(u32, Problem)>>,
+    import: Option<ImportId>,
+}
+
 /// What is to be written.
 struct Rows {
     at: Timestamp,
@@ -221,7 +229,7 @@ struct Rows {
     nonces: Vec<Nonce>,
     holds: Vec<(HoldRow, WalletId)>,
     ends: Vec<(TransactionId, IntentId, HoldEnd, i64)>,
-    batches: Vec<(BatchId, u32, Arc<Vec<(u32, Problem)>>, Option<ImportId>)>,
+    batches: Vec<BatchRow>,
     payment_count: usize,
     refusal_count: usize,
 }
@@ -301,11 +309,11 @@ impl Rows {
             };
             store::intents::advance(tx, *intent, IntentStatus::Signed, to, None)?;
         }
-        for (batch, item_count, refusals, import) in &self.batches {
-            let refusals = serde_json::to_string(refusals.as_ref())?;
-            store::requests::insert_batch(tx, batch.bytes(), *item_count, &refusals, commit_id)?;
-            if let Some(import) = import {
-                store::imports::execute(tx, *import, *batch)?;
+        for batch in &self.batches {
+            let refusals = serde_json::to_string(batch.refusals.as_ref())?;
+            store::requests::insert_batch(tx, batch.id.bytes(), batch.item_count, &refusals, commit_id)?;
+            if let Some(import) = batch.import {
+                store::imports::execute(tx, import, batch.id)?;
             }
         }
         Ok(())
@@ -411,7 +419,7 @@ impl<'a> Run<'a> {
                 item.id.bytes()
             }
             Action::Batch(batch) => {
-                refusals = self.pay_all(batch, work)?;
+                refusals = self.pay_all(batch, work);
                 batch.id.bytes()
             }
             Action::Sign { intent, wallet, item, hold_until } => {
@@ -450,14 +458,18 @@ impl<'a> Run<'a> {
         // The place of the first transfer stands in for its leaf hash, which is known when all are written.
         let settlement = (self.books.next_seq() > first_seq).then(|| placeholder(first_seq));
         let done = Done { at: self.now, commit: self.commit, settlement, refusals: Arc::new(refusals) };
-        if let (Action::Batch(batch), refusals) = (&work.action, &done.refusals) {
-            let item_count = u32::try_from(batch.items.len()).expect("a batch has few items");
-            self.rows.batches.push((batch.id, item_count, refusals.clone(), batch.import));
+        if let Action::Batch(batch) = &work.action {
+            self.rows.batches.push(BatchRow {
+                id: batch.id,
+                item_count: u32::try_from(batch.items.len()).expect("a batch has few items"),
+                refusals: done.refusals.clone(),
+                import: batch.import,
+            });
         }
         Ok((done, answer))
     }
 
-    fn pay_all(&mut self, batch: &Batch, work: &Work) -> Result<Vec<(u32, Problem)>, Refusal> {
+    fn pay_all(&mut self, batch: &Batch, work: &Work) -> Vec<(u32, Problem)> {
         let mark = self.books.mark();
         let mut applied = Vec::with_capacity(batch.items.len());
         let mut refusals: Vec<(u32, Refusal)> = Vec::new();
@@ -485,7 +497,7 @@ impl<'a> Run<'a> {
             }
         }
         self.rows.refusal_count += refusals.len();
-        Ok(refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect())
+        refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
     }
 
     fn apply(&mut self, item: &Item) -> Result<Applied, Refusal> {
@@ -580,7 +592,9 @@ fn load_accounts(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(
             }
             Action::End { transaction, .. } => {
                 let legs = books.hold(*transaction).map(|hold| hold.legs.clone()).unwrap_or_default();
-                legs.iter().for_each(|(_, leg)| need(books, leg));
+                for (_, leg) in &legs {
+                    need(books, leg);
+                }
             }
         }
     }

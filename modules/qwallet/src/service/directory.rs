@@ -144,7 +144,9 @@ impl Directory {
         let (places, loaded) = loaded;
         let loaded: HashMap<String, Arc<WalletEntry>> =
             loaded.into_iter().filter_map(|(name, entry)| Some((name, Arc::new(entry?)))).collect();
-        loaded.values().for_each(|entry| self.remember(entry));
+        for entry in loaded.values() {
+            self.remember(entry);
+        }
         for (at, canonical) in places {
             found[at] = loaded.get(&canonical).cloned();
         }

@@ -71,7 +71,7 @@ impl Service {
             Err(error) => return Err(error),
         };
         let wallet = wallet.ok_or(Refusal::WalletNotFound)?;
-        let plan = self.issuance_plan(is_mint, &wallet, plan)?;
+        let plan = self.issuance_plan(is_mint, &wallet, &plan)?;
         let signers: Vec<&str> = approvers.iter().map(Did::as_str).collect();
         let work = Work {
             request,
@@ -105,7 +105,7 @@ impl Service {
             return Err(Refusal::AmountOutOfRange.into());
         }
         let plan = Plan { currency, amount, fees: FeeAmounts::default(), legs: Vec::new() };
-        let plan = self.issuance_plan(true, &wallet, plan)?;
+        let plan = self.issuance_plan(true, &wallet, &plan)?;
         let work = Work {
             request: request_of(did.as_str(), key),
             nonce: None,
@@ -160,11 +160,11 @@ impl Service {
         self.pdp.decide(&request).allowed
     }
 
-    fn issuance_plan(&self, is_mint: bool, wallet: &WalletEntry, plan: Plan) -> Result<Plan, Refusal> {
+    fn issuance_plan(&self, is_mint: bool, wallet: &WalletEntry, plan: &Plan) -> Result<Plan, Refusal> {
         let house = self.directory.house_of(plan.currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         let account = wallet.accounts.account(plan.currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         let leg = books::issuance_leg(is_mint, house.issuance, account, plan.amount);
-        Ok(Plan { legs: vec![leg], ..plan })
+        Ok(Plan { legs: vec![leg], ..plan.clone() })
     }
 
     fn issuance_item(&self, kind: TransactionKind, plan: &Plan, client_ref: Option<String>) -> Item {

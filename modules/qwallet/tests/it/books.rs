@@ -28,6 +28,8 @@ fn leg(debit: i64, credit: i64, amount: u128) -> Leg {
     }
 }
 
+type Mend = fn(&mut Vec<Leg>, &mut Books);
+
 #[test]
 fn a_transfer_is_refused_in_the_documented_order() {
     let mut books = Books::new(1);
@@ -36,7 +38,6 @@ fn a_transfer_is_refused_in_the_documented_order() {
     books.load_account(Account { credits_posted: Total::MAX, ..account(3, 1) });
     books.load_account(account(4, 1));
     let mut legs: Vec<Leg> = vec![leg(1, 1, 0); 9];
-    type Mend = fn(&mut Vec<Leg>, &mut Books);
     let rows: Vec<(Refusal, Mend)> = vec![
         (Refusal::GroupMalformed, |legs, _| legs.clear()),
         (Refusal::GroupMalformed, |legs, _| legs.push(leg(1, 1, 0))),

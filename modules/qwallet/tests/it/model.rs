@@ -50,7 +50,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-#[derive(Debug, Clone, PartialEq)]
+type Legs = Vec<(u8, u8, u128)>;
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
     Open,
     Moved,
@@ -61,7 +63,7 @@ enum End {
 #[derive(Debug, Clone, Default)]
 struct Naive {
     moved: Vec<(u8, u8, u128)>,
-    held: BTreeMap<u8, (Vec<(u8, u8, u128)>, i64, End)>,
+    held: BTreeMap<u8, (Legs, i64, End)>,
     touched: BTreeMap<u8, i64>,
 }
 
@@ -146,7 +148,7 @@ impl Naive {
         if *state != End::Open || !is_time(*until) {
             return false;
         }
-        *state = end.clone();
+        *state = end;
         let legs = legs.clone();
         if end == End::Moved {
             self.moved.extend(&legs);
@@ -236,7 +238,9 @@ proptest! {
                     let holds: Vec<_> =
                         (0..16).filter_map(|number| Some((id(number), books.hold(id(number))?.clone()))).collect();
                     books.keep();
-                    holds.into_iter().for_each(|(id, hold)| books.load_hold(id, hold));
+                    for (id, hold) in holds {
+                        books.load_hold(id, hold);
+                    }
                     kept = naive.clone();
                 }
                 _ => {

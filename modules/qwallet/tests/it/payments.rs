@@ -8,6 +8,8 @@ use qwallet_api::{CreatePayment, PaymentRequest, Transaction};
 
 use crate::support::{Bank, Person, code, fresh, payment_input, sign, sign_as};
 
+type Mend = fn(&mut PaymentRequest, &Bank, &Person, &Person);
+
 async fn pay(bank: &Bank, payer: &Person, order: PaymentRequest) -> Result<Transaction, CallError> {
     pay_under(bank, payer, order, &fresh()).await
 }
@@ -31,7 +33,7 @@ on_each_world!(settles_with_both_fees, async |world: World| {
     let paid = pay(&bank, &ann, order).await.unwrap();
     assert_eq!(paid.status, "SETTLED");
     let fees: Vec<_> =
-        [&paid.fees.platform, &paid.fees.network, &paid.fees.total].map(|fee| fee.as_str()).into();
+        [&paid.fees.platform, &paid.fees.network, &paid.fees.total].map(q_core::AmountText::as_str).into();
     assert_eq!(fees, ["0.0525", "0.0105", "0.063"]);
     assert_eq!(paid.from.wallet_ref, ann.wallet.wallet_ref);
     assert_eq!(paid.purpose.as_deref(), Some("bread"));
@@ -182,7 +184,6 @@ on_each_world!(refuses_in_the_documented_order, async |world: World| {
         ..bank.order(&ann, bob.did.as_str(), "0")
     };
     let mut key = "used".to_owned();
-    type Mend = fn(&mut PaymentRequest, &Bank, &Person, &Person);
     let rows: Vec<(&str, Mend)> = vec![
         ("AMOUNT_MALFORMED", |order, _, _, _| order.amount = "0.0000000000000000001".into()),
         ("INVALID_REQUEST", |order, _, _, _| order.client_ref = "INV-1".into()),
@@ -194,7 +195,7 @@ on_each_world!(refuses_in_the_documented_order, async |world: World| {
         ("IDEMPOTENCY_KEY_REUSED", |_, _, _, _| {}),
         ("WALLET_NOT_FOUND", |order, _, ann, _| order.wallet.clone_from(&ann.wallet.wallet_ref)),
         ("INTENT_EXPIRED", |order, bank, _, _| {
-            order.expires_at = (bank.now() + Span::seconds(60)).to_string()
+            order.expires_at = (bank.now() + Span::seconds(60)).to_string();
         }),
         ("SIGNATURE_INVALID", |_, _, _, _| {}),
         ("RECIPIENT_UNKNOWN", |order, _, ann, _| order.recipient = ann.wallet.wallet_id.to_string()),
