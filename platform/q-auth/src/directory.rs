@@ -3,7 +3,13 @@
 //! The log is verified here and not where it is stored: whoever steals or bends squid's database cannot
 //! give an identity another key.
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
@@ -18,6 +24,9 @@ use crate::{generations::Generations, revocations::Revocations};
 const MAX_AGE: Span = Span::seconds(900);
 /// Identities remembered, per generation.
 const CACHE_HALF_MAX: usize = 32 * 1024;
+
+/// Counters of changes; identities share them by hash, which at worst costs a second look.
+const CHANGE_COUNTERS: usize = 1024;
 
 /// Fetches the log of an identity.
 pub trait LogLoader: Send + Sync + 'static {
@@ -87,6 +96,25 @@ pub struct KeyDirectory {
     loader: Arc<dyn LogLoader>,
     revocations: Arc<Revocations>,
     cache: Arc<RwLock<Generations<Did, Arc<IdentityKeys>>>>,
+    changes: Arc<Changes>,
+}
+
+/// How often identities have changed, so that an answer which was on its way meanwhile is not remembered.
+struct Changes {
+    hasher: RandomState,
+    counts: Vec<AtomicU64>,
+}
+
+impl Changes {
+    fn new() -> Self {
+        let counts = (0..CHANGE_COUNTERS).map(|_| AtomicU64::new(0)).collect();
+        Self { hasher: RandomState::new(), counts }
+    }
+
+    fn count(&self, did: &Did) -> &AtomicU64 {
+        let at = self.hasher.hash_one(did) % CHANGE_COUNTERS as u64;
+        &self.counts[usize::try_from(at).unwrap_or_default()]
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,7 +125,8 @@ struct About {
 impl KeyDirectory {
     /// A directory that remembers nothing yet.
     pub fn new(env: Env, loader: Arc<dyn LogLoader>, revocations: Arc<Revocations>) -> Self {
-        Self { env, loader, revocations, cache: Arc::new(RwLock::new(Generations::new(CACHE_HALF_MAX))) }
+        let cache = Arc::new(RwLock::new(Generations::new(CACHE_HALF_MAX)));
+        Self { env, loader, revocations, cache, changes: Arc::new(Changes::new()) }
     }
 
     /// Takes an event of squid into account: a changed identity is looked up again when next needed.
@@ -111,7 +140,9 @@ impl KeyDirectory {
 
     /// Forgets an identity's keys.
     pub fn forget(&self, did: &Did) {
-        self.cache.write().remove(did);
+        let mut cache = self.cache.write();
+        self.changes.count(did).fetch_add(1, Ordering::Relaxed);
+        cache.remove(did);
     }
 
     /// The identity's keys as last learned, however long ago that was; never waits.
@@ -119,7 +150,11 @@ impl KeyDirectory {
         let found = self.cache.read().peek(did).map(|(keys, is_young)| (keys.clone(), is_young));
         let (keys, is_young) = found?;
         if !is_young {
-            self.cache.write().insert(did.clone(), keys.clone());
+            let mut cache = self.cache.write();
+            // Unless it was forgotten between the two locks.
+            if cache.peek(did).is_some_and(|(held, _)| Arc::ptr_eq(held, &keys)) {
+                cache.insert(did.clone(), keys.clone());
+            }
         }
         Some(keys)
     }
@@ -138,6 +173,7 @@ impl KeyDirectory {
         {
             return Ok(keys.clone());
         }
+        let changes = self.changes.count(&did).load(Ordering::Relaxed);
         let text = match self.loader.load(&scid).await {
             Ok(Some(text)) => text,
             Ok(None) => return Err(DirectoryError::Unknown),
@@ -146,7 +182,11 @@ impl KeyDirectory {
             Err(error) => return remembered.ok_or(error),
         };
         let keys = Arc::new(keys_of_log(&did, &text, now)?);
-        self.cache.write().insert(did, keys.clone());
+        let mut cache = self.cache.write();
+        // Counted under the same lock: what changed since the question was asked is asked for again.
+        if self.changes.count(&did).load(Ordering::Relaxed) == changes {
+            cache.insert(did, keys.clone());
+        }
         Ok(keys)
     }
 

@@ -18,6 +18,8 @@ struct Shelf {
     logs: Mutex<HashMap<String, String>>,
     is_down: Mutex<bool>,
     loads: Mutex<u32>,
+    /// Holds an answer back after it was read, as a slow network would.
+    gate: Option<Arc<tokio::sync::Semaphore>>,
 }
 
 impl LogLoader for Shelf {
@@ -28,7 +30,13 @@ impl LogLoader for Shelf {
         } else {
             Ok(self.logs.lock().get(scid).cloned())
         };
-        Box::pin(async move { answer })
+        let gate = self.gate.clone();
+        Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.acquire().await.expect("the gate stays").forget();
+            }
+            answer
+        })
     }
 }
 
@@ -135,4 +143,31 @@ async fn known_keys_outlive_an_outage_and_did_key_needs_nobody() {
     assert!(case.directory.resolve(&did).await.unwrap().authenticates_with(&key.public()));
     let unknown = case.directory.resolve(&crate::support::did(5)).await;
     assert_eq!(unknown, Err(DirectoryError::Unavailable("down".into())));
+}
+
+/// The owner takes a stolen key out while an answer with the old keys is on its way: the key must not live on.
+#[tokio::test]
+async fn keys_that_change_while_they_are_fetched_are_not_remembered() {
+    let mut case = case();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let shelf = Shelf { gate: Some(gate.clone()), ..Shelf::default() };
+    shelf.logs.lock().insert(case.log.head().scid.clone(), case.log.to_text());
+    let shelf = Arc::new(shelf);
+    let directory = KeyDirectory::new(case.world.env.clone(), shelf.clone(), case.revocations.clone());
+
+    let (fetching, did) = (directory.clone(), case.keyring.did.clone());
+    let on_its_way = tokio::spawn(async move { fetching.resolve(&did).await });
+    while *shelf.loads.lock() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let (_, entry) = case.keyring.rotate(&case.log, None, &case.world.env).unwrap();
+    case.log.append(entry, case.world.env.now(), Policy::House).unwrap();
+    shelf.logs.lock().insert(case.log.head().scid.clone(), case.log.to_text());
+    directory.hear(&case.event("q.squid.identity.updated.v1"));
+    gate.add_permits(10);
+    on_its_way.await.unwrap().unwrap();
+
+    let signature = case.keyring.current.sign(b"pay 5");
+    let outcome = directory.verify(&case.keyring.key_id(), b"pay 5", &signature).await;
+    assert_eq!(outcome, Err(SignatureRefused::KeyNotHeld), "the key that was taken out");
 }
