@@ -56,7 +56,13 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
                 limit: PageLimit::default(),
             };
             let page = session.client("qonsent")?.call::<ListPermissions>(&request).await?;
-            output::show(acting.json, &page, |page| page.items.iter().for_each(show));
+            output::show(acting.json, &page, |page| {
+                page.items.iter().for_each(show);
+                if let Some(cursor) = &page.next_cursor {
+                    let path = format!("/permissions?limit=200&cursor={cursor}");
+                    output::progress(format!("more grants: q call qonsent GET '{path}' --as NAME"));
+                }
+            });
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -92,12 +98,9 @@ async fn own_wallet(session: &Session) -> anyhow::Result<Resource> {
 }
 
 fn show(grant: &Grant) {
-    output::line(format!(
-        "{}  {}  {} may {}  until {}",
-        grant.grant_id,
-        grant.resource,
-        grant.identity,
-        grant.permissions.join(", "),
-        grant.expires_at
-    ));
+    let may = match grant.permissions.as_slice() {
+        [] => "may nothing any more".to_owned(),
+        permissions => format!("may {}  until {}", permissions.join(", "), grant.expires_at),
+    };
+    output::line(format!("{}  {}  {} {may}", grant.grant_id, grant.resource, grant.identity));
 }
