@@ -138,6 +138,16 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// Takes the lock called `name` until the commit, waiting for whoever holds it in whatever process. For bodies run
+    /// by `write_locked`: what they read afterwards is what the holder before them committed. A file has one writer
+    /// and needs no lock.
+    pub fn lock(&mut self, name: &str) -> Result<(), DbError> {
+        if self.reader.connection.is_postgres() {
+            self.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", params![name])?;
+        }
+        Ok(())
+    }
+
     /// Inserts `rows`, whose values stand in the order of `columns`. The fastest way to add rows.
     pub fn insert_many<R: AsRef<[Value]>>(
         &mut self,

@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 use crate::{
     DbError,
     engine::Connection,
+    error::ConstraintKind,
     job::{Attempt, Isolation, ReadJob, WriteJob},
     postgres::PgConnection,
     shared::Shared,
@@ -14,7 +15,11 @@ use crate::{
 };
 
 /// How often a colliding write is run again. A body that locks its rows hardly ever needs it.
-const COLLISIONS_MAX: u32 = 5;
+const COLLISIONS_MAX: u32 = 8;
+/// How often a serialisable write that met a taken key is run again. The second time it sees who took it.
+const TAKEN_KEYS_MAX: u32 = 2;
+/// Writes that collided stand in line here before they run again, so that they do not collide with each other.
+const LINE_LOCK: i64 = 0x71_6c69_6e65; // "qline"
 /// How often to try to reach the server before answering; with the pauses below about a second.
 const CONNECTS_MAX: u32 = 6;
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
@@ -77,8 +82,13 @@ impl Worker {
     fn write(&mut self, job: &mut dyn WriteJob) -> (Result<(), DbError>, bool) {
         let mut collisions = 0;
         loop {
-            match self.try_write(job) {
+            let outcome = if collisions == 0 { self.try_write(job) } else { self.try_write_in_line(job) };
+            match outcome {
                 Outcome::Done(outcome, has_news) => return (outcome, has_news),
+                // The key is taken for good, which is for the body to say.
+                Outcome::Again(DbError::Constraint { .. }) if collisions >= TAKEN_KEYS_MAX => {
+                    return (Ok(()), false);
+                }
                 Outcome::Again(error) if collisions == COLLISIONS_MAX => return (Err(error), false),
                 Outcome::Again(_) => {
                     pause(&self.shared, COLLISION_PAUSE, collisions);
@@ -86,6 +96,21 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// One more run of a write that collided, after the others that did. The line is the connection's: a snapshot
+    /// taken while waiting inside the transaction would be too old.
+    fn try_write_in_line(&mut self, job: &mut dyn WriteJob) -> Outcome {
+        if let Err(error) = self.begin(&format!("SELECT pg_advisory_lock({LINE_LOCK})")) {
+            return Outcome::Done(Err(error), false);
+        }
+        let outcome = self.try_write(job);
+        let leave = format!("SELECT pg_advisory_unlock({LINE_LOCK})");
+        if self.connection.as_mut().is_some_and(|connection| connection.run(&leave).is_err()) {
+            // The lock goes with the connection.
+            self.connection = None;
+        }
+        outcome
     }
 
     fn try_write(&mut self, job: &mut dyn WriteJob) -> Outcome {
@@ -101,7 +126,7 @@ impl Worker {
         let Attempt { is_kept, .. } = job.attempt(&mut tx);
         let has_news = tx.has_news();
         match tx.into_failure() {
-            Some(error) if deserves_another_run(&error) => {
+            Some(error) if deserves_another_run(&error, job.isolation()) => {
                 self.roll_back();
                 Outcome::Again(error)
             }
@@ -169,10 +194,13 @@ impl Worker {
     }
 }
 
-/// Collisions, connections lost before the commit, and two writers noting the same key or event at
-/// once: the second run finds what the other one wrote.
-fn deserves_another_run(error: &DbError) -> bool {
+/// Collisions, connections lost before the commit, and two writers taking the same key at once: the second run
+/// finds what the other one wrote. The server reports some of these as a taken key where a writer that runs as if
+/// alone would have seen the other's row and decided otherwise.
+fn deserves_another_run(error: &DbError, isolation: Isolation) -> bool {
+    let is_taken_key = matches!(error, DbError::Constraint { kind: ConstraintKind::Unique, .. });
     matches!(error, DbError::Conflict(_) | DbError::Unavailable(_))
+        || (is_taken_key && isolation == Isolation::Serializable)
         || error.is_unique("q_idempotency_pkey")
         || error.is_unique("q_inbox_pkey")
 }

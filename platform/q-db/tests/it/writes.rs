@@ -197,6 +197,49 @@ on_each_engine!(serializable_writes_never_lose_an_update, async |stores| {
     assert!(done > 32, "most writes get through: {done}");
 });
 
+on_each_engine!(serializable_writes_take_the_next_number_one_after_the_other, async |stores| {
+    let db = open(stores).await;
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                db.write(|tx| {
+                    let last = tx.query_one("SELECT COALESCE(MAX(value), 0) FROM counters", &[])?;
+                    let next = last.get::<i64>(0) + 1;
+                    add(tx, &format!("number {next}"), next)
+                })
+                .await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(counter(&db, "number 32").await, 32);
+});
+
+on_each_engine!(a_lock_by_name_lets_one_after_the_other_in, async |stores| {
+    let db = open(stores).await;
+    let tasks: Vec<_> = (0..32)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move {
+                db.write_locked(|tx| {
+                    tx.lock("numbers")?;
+                    let last = tx.query_one("SELECT COALESCE(MAX(value), 0) FROM counters", &[])?;
+                    let next = last.get::<i64>(0) + 1;
+                    add(tx, &format!("number {next}"), next)
+                })
+                .await
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(counter(&db, "number 32").await, 32);
+});
+
 on_each_engine!(whole_tables_can_be_walked, async |stores| {
     let db = open(stores).await;
     db.write(|tx| (0..10).try_for_each(|number| add(tx, &number.to_string(), number))).await.unwrap();
