@@ -15,8 +15,6 @@ use crate::{Db, DbConfig, Migrations, OpenError};
 
 /// Names a superuser's URL of a throw-away PostgreSQL cluster. The helpers make and drop databases.
 pub const POSTGRES_URL: &str = "Q_TEST_POSTGRES";
-/// When `1`, a test that cannot reach its oracle or engine fails instead of being skipped.
-pub const REQUIRE: &str = "Q_REQUIRE_ORACLES";
 
 static NAMES: AtomicU64 = AtomicU64::new(0);
 
@@ -68,14 +66,7 @@ impl TestStores {
     /// Databases on the test cluster; `None`, with a line that says so, where there is none.
     pub fn postgres() -> Option<Self> {
         let Ok(server) = std::env::var(POSTGRES_URL) else {
-            assert!(
-                std::env::var(REQUIRE).as_deref() != Ok("1"),
-                "{POSTGRES_URL} is not set: run cargo xtask test"
-            );
-            #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-            {
-                println!("skipped: PostgreSQL (run cargo xtask test)");
-            }
+            q_oracle::skip("PostgreSQL");
             return None;
         };
         let number = NAMES.fetch_add(1, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use q_http::RateLimits;
 use q_jose::SecretKey;
 use q_runtime::{Config, Directory, Ground, House, Instance, Module, Peers, Setting, Settings};
 
-use crate::{FrozenClock, frozen_env, oracle};
+use crate::{FrozenClock, frozen_env};
 
 /// Which engine keeps the rows of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,16 +55,11 @@ pub struct World {
 
 impl World {
     /// An empty world, or `None` after saying that its engine is not there.
+    #[expect(clippy::unused_async, reason = "engines that must be waited for will come")]
     pub async fn new(engine: Engine, way: Way) -> Option<Self> {
         let stores = match engine {
             Engine::Sqlite => TestStores::sqlite(),
-            Engine::Postgres => match TestStores::postgres() {
-                Some(stores) => stores,
-                None => {
-                    oracle::skip("PostgreSQL");
-                    return None;
-                }
-            },
+            Engine::Postgres => TestStores::postgres()?,
         };
         let seed = std::env::var("Q_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
         let (env, clock) = frozen_env(seed);
@@ -105,18 +100,13 @@ impl World {
         let (service, _) = identity(&format!("service-{module}"));
         let peers = Peers::new(module, service, self.env.now(), self.directory.clone(), None);
         let instance = self.instance.clone();
-        Ground { env: self.env.clone(), db, instance, peers, settings: self.settings(module, settings) }
+        Ground { env: self.env.clone(), db, instance, peers, settings: defaults(module, settings) }
     }
 
     /// The store of `module`; opened again under the same name it is the same store.
     pub async fn db(&self, module: &'static str, migrations: &Migrations) -> Db {
         let config = self.stores.config(module);
         Db::open(&config, migrations, &self.env).await.expect("a test store opens")
-    }
-
-    fn settings(&self, module: &'static str, settings: &'static [Setting]) -> Settings {
-        let nowhere = std::path::Path::new("/nonexistent/q.toml");
-        Config::load(&[(module, settings)], nowhere, |_| None).expect("defaults are valid").section(module)
     }
 
     /// Puts up a module: reachable for others and for the test.
@@ -187,6 +177,11 @@ impl World {
     pub async fn abandon(self) {
         self.house.stop().await;
     }
+}
+
+fn defaults(module: &'static str, settings: &'static [Setting]) -> Settings {
+    let nowhere = std::path::Path::new("/nonexistent/q.toml");
+    Config::load(&[(module, settings)], nowhere, |_| None).expect("defaults are valid").section(module)
 }
 
 /// The identity called `name`: the same DID and key in every test.

@@ -1,7 +1,5 @@
 //! Foreign programs read our descriptions: OpenAPI 3.1 and the Model Context Protocol.
 
-use std::path::Path;
-
 use q_testkit::oracle;
 use q_tests::Instance;
 use serde_json::Value;
@@ -25,20 +23,16 @@ fn every_module_describes_itself_in_valid_openapi() {
 #[test]
 fn an_mcp_client_lists_the_tools_and_calls_one() {
     let Some(house) = Instance::demo(&[]) else { return };
-    let Some(mut client) = oracle::python("an MCP client") else { return };
+    let client = oracle::script("PyPI mcp", env!("CARGO_MANIFEST_DIR"), "mcp_client.py");
+    let Some(mut client) = client else { return };
     let token = house.q(&["auth", "token", "--as", "alice", "--json"]).json();
     let alice = house.q(&["wallet", "balance", "--as", "alice", "--json"]).json();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracles/mcp_client.py");
     let arguments = serde_json::json!({"squidId": alice["walletId"]}).to_string();
-    let answer = client
-        .arg(script)
+    client
         .arg(format!("{}/mcp", house.url("qwallet")))
         .arg(token["accessToken"].as_str().unwrap())
-        .args(["wallet.balance", &arguments])
-        .output()
-        .unwrap();
-    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
-    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+        .args(["wallet.balance", &arguments]);
+    let answer: Value = serde_json::from_slice(&oracle::ask(&mut client, "").unwrap()).unwrap();
     assert!(answer["tools"].as_array().unwrap().iter().any(|tool| tool == "wallet.pay_once"), "{answer}");
     assert_eq!(answer["result"]["structured_content"]["balances"], alice["balances"]);
 }

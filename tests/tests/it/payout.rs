@@ -1,11 +1,6 @@
 //! A payout file by an independent program, signed once; the books confirmed by two others.
 
-use std::{
-    fs,
-    io::Write as _,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, path::Path, process::Command};
 
 use q_testkit::oracle;
 use q_tests::{Instance, Payer};
@@ -30,9 +25,7 @@ fn a_thousand_payments_of_a_foreign_file_balance_in_foreign_books() {
         "count": PAYMENTS, "date": "2030-01-02", "schema": "pain.001.001.09",
         "currency": currencies["items"][0]["isoAlias"],
     });
-    let mut writing = writer.arg(script).arg(&file).stdin(Stdio::piped()).spawn().unwrap();
-    writing.stdin.take().unwrap().write_all(order.to_string().as_bytes()).unwrap();
-    assert!(writing.wait().unwrap().success());
+    oracle::ask(writer.arg(script).arg(&file), order.to_string()).unwrap();
     let file = file.to_str().unwrap();
     let looked = house.q(&["wallet", "import", file, "--as", "alice", "--json"]).json();
     assert_eq!((looked["count"].as_u64(), looked["refused"].as_u64()), (Some(PAYMENTS as u64), Some(0)));
@@ -68,7 +61,6 @@ fn a_thousand_payments_of_a_foreign_file_balance_in_foreign_books() {
 }
 
 fn run(mut program: Command, arguments: &[&str]) -> String {
-    let output = program.args(arguments).env("LC_ALL", "C.UTF-8").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let answer = oracle::ask(program.args(arguments).env("LC_ALL", "C.UTF-8"), "").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }

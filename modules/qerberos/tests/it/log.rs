@@ -12,14 +12,12 @@ use qerberos_api::{
 use crate::{as_operator, event, raise};
 
 fn answer(mut command: Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    String::from_utf8(oracle::ask(&mut command, "").unwrap()).unwrap()
 }
 
 /// Runs `tlog-tiles` beside the server, which needs its threads meanwhile.
 async fn tlog_tiles(arguments: &[&str]) -> Option<String> {
-    let mut command = oracle::python("tlog-scales")?;
+    let mut command = oracle::python("PyPI tlog-scales")?;
     command.args(["-m", "tlog_scales.cli"]).args(arguments);
     Some(tokio::task::spawn_blocking(move || answer(command)).await.unwrap())
 }
@@ -37,8 +35,8 @@ async fn grow(world: &World, trail: &std::sync::Arc<qerberos::Trail>, from: u64,
 
 /// Checks signature, root and consistency with every earlier checkpoint, from what the router serves.
 async fn audit(log: &str, key: &VerifierKey, earlier: &[Checkpoint]) -> Option<String> {
-    let mut command = oracle::python("tlog-scales")?;
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../platform/q-tlog/tests/oracles/tlog_audit.py"));
+    let q_tlog = concat!(env!("CARGO_MANIFEST_DIR"), "/../../platform/q-tlog");
+    let mut command = oracle::script("PyPI tlog-scales", q_tlog, "tlog_audit.py")?;
     command.arg(log).arg(key.to_string());
     command.args(earlier.iter().map(|one| format!("{}:{}", one.size, hex(&one.root))));
     Some(tokio::task::spawn_blocking(move || answer(command)).await.unwrap())

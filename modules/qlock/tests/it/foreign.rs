@@ -1,26 +1,26 @@
 //! Other people's programs read what qlock answers, and qlock reads theirs.
 
-use std::{
-    io::Write as _,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 use q_core::Caller;
-use q_testkit::{World, on_each_world, oracle::program};
+use q_testkit::{World, on_each_world, oracle};
 use qlock_api::{
     CreateKey, CreateKeyRequest, Decrypt, DecryptRequest, Encrypt, EncryptRequest, GetJwks, JwksRequest,
     KeyType, SealContext, Sign, SignRequest, SignatureFormat,
 };
 use serde_json::{Value, json};
 
-use crate::{
-    oracle::Oracle,
-    setting::{Setting, b64, unb64},
-};
+use crate::setting::{Setting, b64, unb64};
 
-fn ask(oracle: &Oracle, verb: &str, input: &Value) -> Value {
-    serde_json::from_slice(&oracle.ask(verb, input.to_string().as_bytes())).unwrap()
+/// What the library behind our script answers; nothing where it is not installed.
+fn ask(script: (&str, &str), verb: &str, input: &Value) -> Option<Value> {
+    let (what, name) = script;
+    let mut script = oracle::script(what, env!("CARGO_MANIFEST_DIR"), name)?;
+    let answer = oracle::ask(script.arg(verb), input.to_string()).unwrap();
+    Some(serde_json::from_slice(&answer).unwrap())
 }
+
+const AGE_ENCRYPTION: (&str, &str) = ("npm age-encryption", "age.mjs");
 
 fn to_recipients(plaintext: &[u8], recipients: Vec<String>) -> EncryptRequest {
     EncryptRequest { data: b64(plaintext), recipients, ..EncryptRequest::default() }
@@ -49,19 +49,17 @@ async fn own_recipient(setting: &Setting) -> String {
 
 on_each_world!(npm_age_encryption_and_qlock_open_each_others_files, async |world: World| {
     let setting = Setting::new(world).await;
-    if let Some(oracle) = Oracle::node("age.mjs") {
+    if let Some(theirs) = ask(AGE_ENCRYPTION, "identity", &json!({})) {
+        let ask = |verb, input| ask(AGE_ENCRYPTION, verb, &input).unwrap();
         let ada = setting.client("ada");
-        let theirs = ask(&oracle, "identity", &json!({}));
         let recipient = theirs["recipient"].as_str().unwrap().to_owned();
         let own = own_recipient(&setting).await;
         for plaintext in plaintexts() {
             let sent =
                 ada.call::<Encrypt>(&to_recipients(&plaintext, vec![recipient.clone()])).await.unwrap();
-            let opened =
-                ask(&oracle, "open", &json!({"identity": theirs["identity"], "text": sent.encrypted_data}));
+            let opened = ask("open", json!({"identity": theirs["identity"], "text": sent.encrypted_data}));
             assert_eq!(unb64(opened["plaintext"].as_str().unwrap()), plaintext);
-            let file =
-                ask(&oracle, "seal", &json!({"recipients": [own, recipient], "plaintext": b64(&plaintext)}));
+            let file = ask("seal", json!({"recipients": [own, recipient], "plaintext": b64(&plaintext)}));
             let opened = ada.call::<Decrypt>(&sealed(file["text"].as_str().unwrap())).await.unwrap();
             assert_eq!(unb64(&opened.decrypted_data), plaintext);
         }
@@ -69,22 +67,13 @@ on_each_world!(npm_age_encryption_and_qlock_open_each_others_files, async |world
     setting.world.close().await;
 });
 
-/// Runs `command` on `input` and returns its output.
 fn pipe(command: &mut Command, input: &[u8]) -> Vec<u8> {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    writer.join().unwrap().unwrap();
-    output.stdout
+    oracle::ask(command, input).unwrap()
 }
 
 on_each_world!(debians_age_and_qlock_open_each_others_files, async |world: World| {
     let setting = Setting::new(world).await;
-    if let (Some(mut keygen), Some(_)) = (program("age-keygen"), program("age")) {
+    if let (Some(mut keygen), Some(_)) = (oracle::program("age-keygen"), oracle::program("age")) {
         let ada = setting.client("ada");
         let folder = tempfile::tempdir().unwrap();
         let identity = folder.path().join("identity.txt");
@@ -108,14 +97,14 @@ on_each_world!(debians_age_and_qlock_open_each_others_files, async |world: World
 
 on_each_world!(jwcrypto_verifies_a_signature_from_the_published_keys, async |world: World| {
     let setting = Setting::new(world).await;
-    if let Some(oracle) = Oracle::python("verify.py") {
-        let request =
-            SignRequest { data: b64("deed"), format: Some(SignatureFormat::Jws), ..SignRequest::default() };
-        let signed = setting.client("ada").call::<Sign>(&request).await.unwrap();
-        setting.client("bob").call::<Sign>(&request).await.unwrap();
-        let anybody = setting.world.client_as(qlock::NAME, Caller::Anonymous);
-        let jwks = anybody.call::<GetJwks>(&JwksRequest::default()).await.unwrap();
-        let answer = ask(&oracle, "verify", &json!({"jwks": jwks, "text": signed.signature}));
+    let request =
+        SignRequest { data: b64("deed"), format: Some(SignatureFormat::Jws), ..SignRequest::default() };
+    let signed = setting.client("ada").call::<Sign>(&request).await.unwrap();
+    setting.client("bob").call::<Sign>(&request).await.unwrap();
+    let anybody = setting.world.client_as(qlock::NAME, Caller::Anonymous);
+    let jwks = anybody.call::<GetJwks>(&JwksRequest::default()).await.unwrap();
+    let input = json!({"jwks": jwks, "text": signed.signature});
+    if let Some(answer) = ask(("PyPI jwcrypto", "verify.py"), "verify", &input) {
         assert_eq!(answer["payload"], b64("deed"));
     }
     setting.world.close().await;

@@ -6,7 +6,6 @@ mod data_key;
 mod encrypt;
 mod foreign;
 mod keys;
-mod oracle;
 mod setting;
 mod shared;
 mod sign;

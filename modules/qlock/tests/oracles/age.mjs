@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
 import { createRequire } from 'node:module'
 
-const require = createRequire(process.env.Q_NODE_MODULES + '/')
+const require = createRequire(`${process.env.Q_ORACLES}/node/`)
 const age = await import(pathToFileURL(require.resolve('age-encryption')))
 const asked = JSON.parse(readFileSync(0))
 

@@ -1,7 +1,5 @@
 //! `/imports`: payout files of an independent program, read, signed once, executed.
 
-use std::{io::Write as _, process::Stdio};
-
 use q_contract::CallError;
 use q_testkit::{World, on_each_world, oracle};
 use qwallet_api::{
@@ -92,18 +90,12 @@ on_each_world!(refuses_with_the_place, async |world: World| {
 
 /// A thousand payments as sepaxml writes them.
 fn sepaxml(version: &str, debtor: &str, creditors: &[String]) -> Option<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracles/payouts.py");
-    let mut command = oracle::python("sepaxml")?;
-    command.args([script, "sepaxml", version, debtor, "XTS"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    for number in 0..1_000 {
-        writeln!(input, "{}\t{}", creditors[number % creditors.len()], number + 1).unwrap();
-    }
-    drop(input);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    Some(String::from_utf8(output.stdout).unwrap())
+    let mut script = oracle::script("PyPI sepaxml", env!("CARGO_MANIFEST_DIR"), "payouts.py")?;
+    let lines: String = (0..1_000)
+        .map(|number| format!("{}\t{}\n", creditors[number % creditors.len()], number + 1))
+        .collect();
+    let document = oracle::ask(script.args(["sepaxml", version, debtor, "XTS"]), lines).unwrap();
+    Some(String::from_utf8(document).unwrap())
 }
 
 on_each_world!(executes_a_thousand_payments_of_sepaxml, async |world: World| {

@@ -50,10 +50,9 @@ async fn busy(world: World) -> (Bank, Vec<Person>) {
 /// Runs a foreign program on the journal and answers what it printed.
 fn run(program: &str, journal: &Path, arguments: &[&str]) -> Option<String> {
     let mut command = oracle::program(program)?;
-    let output = command.env("LANG", "C.UTF-8").arg("-f").arg(journal).args(arguments).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {arguments:?}: {errors}");
-    Some(String::from_utf8(output.stdout).unwrap())
+    let answer = oracle::ask(command.env("LANG", "C.UTF-8").arg("-f").arg(journal).args(arguments), "");
+    let answer = answer.unwrap_or_else(|complaint| panic!("{program} {arguments:?}: {complaint}"));
+    Some(String::from_utf8(answer).unwrap())
 }
 
 fn file(text: &str) -> tempfile::NamedTempFile {
