@@ -136,12 +136,19 @@ pub struct Assembled {
     pub house: House,
     /// Where they listen, when they do.
     pub note: Note,
-    /// Them together with the modules of other processes.
-    pub running: Running,
     /// How to reach them from inside.
     pub directory: Directory,
     /// squid itself, where the root of trust is made.
     pub squid: Option<Arc<Squid>>,
+}
+
+impl Assembled {
+    /// This process together with those that run beside it now.
+    pub fn running(&self, layout: &Layout) -> anyhow::Result<Running> {
+        let mut notes = running::notes(layout)?;
+        notes.push(self.note.clone());
+        Ok(Running::of(&notes))
+    }
 }
 
 /// The entry of `module`, or an error that lists those there are.
@@ -242,9 +249,7 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
     let sockets = Sockets::take(&config, options, &entries).await?;
     let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
     let note = Note::of_this(&origin, sockets.front_door.as_ref(), &sockets.modules, remote_urls(&config));
-    let mut notes = running::notes(layout)?;
-    notes.push(note.clone());
-    let running = Running::of(&notes);
+    let running = Running::of(std::slice::from_ref(&note));
     let site = Site {
         env: Env::system(),
         layout: layout.clone(),
@@ -271,7 +276,7 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
         }
         listen(&mut house, sockets, &site);
     }
-    Ok(Assembled { house, note, running, directory: site.directory, squid: site.squid.get().cloned() })
+    Ok(Assembled { house, note, directory: site.directory, squid: site.squid.get().cloned() })
 }
 
 /// squid seals its fields with a key that qlock releases, and proves to a qlock elsewhere who it is with a token that

@@ -26,7 +26,7 @@ pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
     let assembled = compose::assemble(&layout, &Options { modules: Vec::new(), is_online: true }).await?;
     tell(&assembled);
     if arguments.demo
-        && let Err(error) = demo::play(&layout, &assembled.running).await
+        && let Err(error) = demo::play(&layout, &assembled.running(&layout)?).await
     {
         assembled.house.stop().await;
         return Err(error.context("the demonstration did not come off"));
@@ -54,7 +54,7 @@ pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> 
     tell(&assembled);
     if arguments.demo
         && assembled.note.modules.contains_key("qwallet")
-        && let Err(error) = demo::play(&layout, &assembled.running).await
+        && let Err(error) = demo::play(&layout, &assembled.running(&layout)?).await
     {
         assembled.house.stop().await;
         return Err(error.context("the demonstration did not come off"));

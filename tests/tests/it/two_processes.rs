@@ -189,3 +189,21 @@ fn squid_alone_is_refused_with_what_to_do() {
     assert_eq!(refused.code, Some(4));
     assert!(refused.complained.contains("q serve qlock squid"), "{}", refused.complained);
 }
+
+#[test]
+fn three_processes_started_at_once_find_each_other() {
+    let Some(house) = Instance::unstarted(&UNLIMITED) else { return };
+    assert_eq!(house.q(&["init", "--demo"]).code, Some(0));
+    let verbs: [&[&str]; 3] =
+        [&["serve", "qwallet", "--demo"], &["serve", "qonsent", "qerberos"], &["serve", "qlock", "squid"]];
+    let processes: Vec<_> = std::thread::scope(|scope| {
+        let starting = verbs.map(|verb| scope.spawn(|| house.beside(verb)));
+        starting.map(|process| process.join().expect("it serves")).into()
+    });
+    assert!(processes[0].greeting.contains("alice pays bob 12.5 QToken"), "{}", processes[0].greeting);
+    assert_eq!(house.q(&["wallet", "pay", "alice", "3", "--as", "bob"]).code, Some(0));
+    let verified = house.q(&["verify"]);
+    assert_eq!(verified.code, Some(0), "{}{}", verified.said, verified.complained);
+    assert_eq!(house.q(&["stop"]).code, Some(0));
+    processes.into_iter().for_each(Process::ended);
+}
