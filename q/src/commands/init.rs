@@ -74,7 +74,7 @@ pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<Vec<
         qlock::KeyFile::create(&layout.unseal_key(), &env)?;
     }
     let config = compose::config(layout)?;
-    let origin = config.section("instance").text("origin").to_owned();
+    let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
     let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
     let mut names = vec![INSTANCE.to_owned(), OPERATOR.to_owned()];
     names.extend(compose::MODULES.iter().map(|entry| compose::service_name(entry.name)));
@@ -83,7 +83,12 @@ pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<Vec<
         if layout.keyring(name).exists() && layout.genesis(name).exists() {
             continue;
         }
-        let (keyring, log, phrase) = Keyring::create(host, &env)?;
+        let (keyring, log, phrase) = Keyring::create(host, &env).map_err(|error| {
+            let what = format!(
+                "Q_INSTANCE_ORIGIN (instance.origin) is {origin:?}: {error}; a lower-case DNS name of two labels or more is needed"
+            );
+            with_code(exit::CANNOT_START, what)
+        })?;
         write_private(&layout.genesis(name), log.to_text().as_bytes())?;
         layout.write_keyring(name, &keyring)?;
         phrases.push((name.clone(), phrase));
