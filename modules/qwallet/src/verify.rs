@@ -29,6 +29,9 @@ use crate::{
 /// How many commits are read at once.
 const COMMITS_PAGE: u32 = 1_000;
 
+/// More transfers than any commit has: the executor's payments and one batch beside them, eight legs each.
+const COMMIT_TRANSFERS_MAX: i64 = 131_072;
+
 /// Checks the whole store.
 pub async fn verify(db: &Db) -> Result<Vec<Finding>, DbError> {
     db.read(|reader| {
@@ -71,7 +74,6 @@ struct Check {
     heads: HashMap<i64, (i64, Sha256, q_core::Timestamp, i64)>,
     transfer_count: i64,
     transaction_count: i64,
-    order_count: i64,
 }
 
 impl Check {
@@ -81,15 +83,16 @@ impl Check {
 
     /// Each order has the digest that transactions refer to.
     fn orders(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
-        let (findings, count) = (&mut self.findings, &mut self.order_count);
-        store::ledger::for_each_order(reader, |order, digest| {
-            *count += 1;
-            if order.digest() != digest {
-                findings.push(Finding::new(
-                    "order_changed",
-                    format!("orders {}", order.id),
-                    "the order or its signature is not what was stored",
-                ));
+        let findings = &mut self.findings;
+        store::ledger::for_each_order(reader, |id, order| {
+            let place = format!("orders {id}");
+            match order {
+                Err(error) => findings.push(Finding::new("order_unreadable", place, error.to_string())),
+                Ok((order, digest)) if order.digest() != digest => {
+                    let detail = "the order or its signature is not what was stored";
+                    findings.push(Finding::new("order_changed", place, detail));
+                }
+                Ok(_) => {}
             }
             Ok(())
         })
@@ -99,11 +102,18 @@ impl Check {
         let mut last = 0;
         loop {
             let page = store::ledger::commits_after(reader, last, COMMITS_PAGE)?;
-            let Some((id, _, _)) = page.last() else { return Ok(()) };
+            let Some((id, _)) = page.last() else { return Ok(()) };
             last = *id;
-            for (id, commit, head) in page {
-                self.chain(id, &commit, &head);
-                self.commit(reader, id, &commit)?;
+            for (id, commit) in page {
+                match commit {
+                    Ok((commit, head)) => {
+                        self.chain(id, &commit, &head);
+                        self.commit(reader, id, &commit)?;
+                    }
+                    Err(error) => {
+                        self.find("commit_unreadable", format!("commits {id}"), error.to_string());
+                    }
+                }
             }
         }
     }
@@ -129,22 +139,19 @@ impl Check {
             let detail = "the head does not follow from the commit and the head before it".to_owned();
             self.find("head_mismatch", place, detail);
         }
-        let next = (commit.number, *head, commit.at, commit.first_seq + commit.transfer_count);
+        let next = (commit.number, *head, commit.at, end_of(commit));
         self.heads.insert(commit.writer, next);
     }
 
     /// The rows of a commit are those under its root, and change accounts as they say.
     fn commit(&mut self, reader: &mut Reader<'_>, id: i64, commit: &Commit) -> Result<(), DbError> {
-        let end = commit.first_seq + commit.transfer_count;
+        let end = end_of(commit);
         let rows = store::ledger::stored_transfers(reader, commit.first_seq, end)?;
         let mut leaves = Vec::with_capacity(rows.len());
         let mut begun: Vec<(TransactionId, i64)> = Vec::new();
         let mut expected = commit.first_seq;
         for (seq, row) in rows {
-            while expected < seq {
-                self.find("transfer_missing", format!("transfers {expected}"), format!("commit {id}"));
-                expected += 1;
-            }
+            self.missing(expected, seq, id);
             expected = seq + 1;
             self.transfer_count += 1;
             let (transfer, of, leaf) = match row {
@@ -165,16 +172,22 @@ impl Check {
                 begun.push((transfer.transaction, seq));
             }
         }
-        while expected < end {
-            self.find("transfer_missing", format!("transfers {expected}"), format!("commit {id}"));
-            expected += 1;
-        }
+        self.missing(expected, end, id);
         self.transactions(reader, id, &begun, &mut leaves)?;
         if chain::root(&leaves) != commit.root {
             let detail = "the rows are not those under the commit's root".to_owned();
             self.find("root_mismatch", format!("commits {id}"), detail);
         }
         Ok(())
+    }
+
+    /// Says once that the transfers from `first` up to and without `end` are not there, however many they are.
+    fn missing(&mut self, first: i64, end: i64, commit: i64) {
+        if first < end {
+            let last = end - 1;
+            let which = if first == last { first.to_string() } else { format!("{first} to {last}") };
+            self.find("transfer_missing", format!("transfers {which}"), format!("commit {commit}"));
+        }
     }
 
     fn transfer(&mut self, transfer: &Transfer, of: i64, leaf: &Sha256, commit: i64) {
@@ -389,8 +402,16 @@ impl Check {
     /// The rows of holds say what the journal says.
     fn holds(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
         let mut rows: Vec<HoldRow> = Vec::new();
-        store::ledger::for_each_hold(reader, |hold| {
-            rows.push(hold);
+        let findings = &mut self.findings;
+        let held = &mut self.held;
+        store::ledger::for_each_hold(reader, |id, hold| {
+            match hold {
+                Ok(hold) => rows.push(hold),
+                Err(error) => {
+                    held.remove(&id);
+                    findings.push(Finding::new("hold_unreadable", format!("holds {id}"), error.to_string()));
+                }
+            }
             Ok(())
         })?;
         for hold in rows {
@@ -445,6 +466,12 @@ impl Check {
         }
         Ok(())
     }
+}
+
+/// The place after a commit's last transfer. A count that no commit has is damage, and is not believed: it would
+/// have the whole journal read at once.
+fn end_of(commit: &Commit) -> i64 {
+    commit.first_seq.saturating_add(commit.transfer_count.clamp(0, COMMIT_TRANSFERS_MAX))
 }
 
 fn add(total: &mut Total, amount: Amount) -> bool {

@@ -549,21 +549,25 @@ pub fn order_digests(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, S
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// Calls `each` with every order and its stored digest, by number.
+/// Calls `each` with the number of every order, and the order and its stored digest or why they cannot be read.
 pub fn for_each_order(
     reader: &mut Reader<'_>,
-    mut each: impl FnMut(OrderRow, Sha256) -> Result<(), DbError>,
+    mut each: impl FnMut(i64, Result<(OrderRow, Sha256), DbError>) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
     let sql = "SELECT id, kind, signer, input, signatures, digest FROM orders ORDER BY id";
     reader.for_each(sql, params![], |row| {
-        let order = OrderRow {
-            id: row.try_get(0)?,
-            kind: row.try_get(1)?,
-            signer: row.try_get(2)?,
-            input: row.try_get(3)?,
-            signatures: row.try_get(4)?,
+        let id = row.try_get(0)?;
+        let whole = || {
+            let order = OrderRow {
+                id,
+                kind: row.try_get(1)?,
+                signer: row.try_get(2)?,
+                input: row.try_get(3)?,
+                signatures: row.try_get(4)?,
+            };
+            Ok((order, row.try_get(5)?))
         };
-        each(order, row.try_get(5)?)
+        each(id, whole())
     })
 }
 
@@ -623,16 +627,18 @@ pub fn insert_commit(
     Ok(())
 }
 
-/// The commits after `id`, at most `count`, in the order of each chain: number in the store, commit, stored head.
+/// The commits after `id`, at most `count`, in the order of each chain: number in the store, then commit and stored
+/// head or why they cannot be read.
+#[expect(clippy::type_complexity, reason = "a row or what is wrong with it, beside its place")]
 pub fn commits_after(
     reader: &mut Reader<'_>,
     id: i64,
     count: u32,
-) -> Result<Vec<(i64, Commit, Sha256)>, DbError> {
+) -> Result<Vec<(i64, Result<(Commit, Sha256), DbError>)>, DbError> {
     let sql = "SELECT id, writer, number, first_seq, transfer_count, transaction_count, at, root, head \
                FROM commits WHERE id > $1 ORDER BY id LIMIT $2";
     let rows = reader.query(sql, params![id, count])?;
-    let read = |row: &Row| {
+    let whole = |row: &Row| {
         let commit = Commit {
             writer: row.try_get(1)?,
             number: row.try_get(2)?,
@@ -642,9 +648,9 @@ pub fn commits_after(
             at: row.try_get(6)?,
             root: row.try_get(7)?,
         };
-        Ok((row.try_get(0)?, commit, row.try_get(8)?))
+        Ok((commit, row.try_get(8)?))
     };
-    rows.iter().map(read).collect()
+    rows.iter().map(|row| Ok((row.try_get(0)?, whole(row)))).collect()
 }
 
 /// The instants of these commits.
@@ -693,13 +699,13 @@ pub fn find_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<Ho
     reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(hold).transpose()
 }
 
-/// Calls `each` with every hold.
+/// Calls `each` with the transaction of every hold, and the hold or why it cannot be read.
 pub fn for_each_hold(
     reader: &mut Reader<'_>,
-    mut each: impl FnMut(HoldRow) -> Result<(), DbError>,
+    mut each: impl FnMut(TransactionId, Result<HoldRow, DbError>) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
     let sql = format!("SELECT {HOLD_COLUMNS} FROM holds ORDER BY transaction_id");
-    reader.for_each(&sql, params![], |row| each(hold(&row)?))
+    reader.for_each(&sql, params![], |row| each(TransactionId::from_bytes(row.try_get(0)?), hold(&row)))
 }
 
 /// Open holds that lapsed by `now`, oldest first.

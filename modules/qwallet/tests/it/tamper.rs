@@ -1,7 +1,7 @@
 //! What `verify` says about a store somebody touched.
 
 use q_runtime::Module;
-use q_testkit::{World, on_each_world};
+use q_testkit::{Engine, World, on_each_world};
 use qwallet_api::CreatePayment;
 
 use crate::support::{Bank, fresh};
@@ -57,5 +57,36 @@ on_each_world!(names_the_row_the_account_and_the_commit, async |world: World| {
     );
     assert!(has(&found, "version_gap transfers 10"), "{found:?}");
     assert!(has(&found, "transfer_changed") || has(&found, "history_mismatch"), "{found:?}");
+    bank.world.abandon().await;
+});
+
+on_each_world!(goes_on_behind_a_row_that_cannot_be_read, async |world: World| {
+    let is_sqlite = world.engine == Engine::Sqlite;
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    for _ in 0..3 {
+        let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+        ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap();
+    }
+    let has = |findings: &[String], start: &str| findings.iter().any(|finding| finding.starts_with(start));
+
+    let sql = "UPDATE commits SET transfer_count = 4611686018427387904 WHERE id = 2";
+    let found = findings_after(&bank, sql).await;
+    assert!(has(&found, "head_mismatch commits 2") && found.len() < 100, "{} findings", found.len());
+    findings_after(&bank, "UPDATE commits SET transfer_count = 3 WHERE id = 2").await;
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+
+    let found = findings_after(&bank, "UPDATE accounts SET kind = 99 WHERE id = 9").await;
+    assert!(has(&found, "account_unreadable accounts"), "{found:?}");
+    findings_after(&bank, "UPDATE accounts SET kind = 0 WHERE id = 9").await;
+    if is_sqlite {
+        // A flipped high bit makes a text unreadable; a server's own checks find that.
+        let sql = "UPDATE orders SET signer = CAST(x'6469643aff' AS TEXT) WHERE id = 1";
+        let found = findings_after(&bank, sql).await;
+        assert!(has(&found, "order_unreadable orders 1"), "{found:?}");
+        let found = findings_after(&bank, "UPDATE commits SET number = 'two' WHERE id = 2").await;
+        assert!(has(&found, "commit_unreadable commits 2"), "{found:?}");
+        assert!(has(&found, "order_unreadable orders 1"), "the damage before it is still named: {found:?}");
+    }
     bank.world.abandon().await;
 });

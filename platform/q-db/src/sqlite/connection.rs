@@ -172,10 +172,12 @@ impl ToSql for Value {
 fn owned(value: ValueRef<'_>, index: usize) -> Result<Value, DbError> {
     Ok(match value {
         ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Text(text) => Value::Text(
-            String::from_utf8(text.to_vec())
-                .map_err(|_| DbError::BadRow { column: index, expected: "text in UTF-8" })?,
-        ),
+        // Damaged text reads as bytes: whoever asks for a text is told which column is bad, and a check of the
+        // whole table can go on to the next row.
+        ValueRef::Text(text) => match std::str::from_utf8(text) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Bytes(text.to_vec()),
+        },
         ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
         ValueRef::Null => Value::Null,
         ValueRef::Real(_) => {
