@@ -6,7 +6,11 @@ use futures_util::future::BoxFuture;
 use q_auth::{LogLoader, directory::DirectoryError};
 use q_core::{AuditEntry, Did, Verdict};
 use q_db::{Db, DbError, Tx};
-use q_did::{Head, Policy, Refused, Rule, entry::Entry};
+use q_did::{
+    Head, Policy, Refused, Rule,
+    entry::{ENTRY_BYTES_MAX, Entry},
+    log::LOG_BYTES_MAX,
+};
 use serde_json::Value;
 use squid_api::{
     LogHead, Status,
@@ -43,10 +47,11 @@ impl Squid {
             .db
             .read(move |reader| -> Result<_, DbError> {
                 let identity = store::identities::find(reader, &lookup)?;
-                Ok(identity.zip(store::log_entries::newest(reader, &lookup)?))
+                let length = store::log_entries::bytes(reader, &lookup)?;
+                Ok(identity.zip(store::log_entries::newest(reader, &lookup)?).map(|found| (found, length)))
             })
             .await?;
-        let (identity, newest) = found.ok_or(Error::NotFound)?;
+        let ((identity, newest), length) = found.ok_or(Error::NotFound)?;
         let version = identity.head.version + 1;
         let refused = |rule| Error::Log(Refused { version, rule });
         let entry = Entry::parse(&entry.to_string()).map_err(refused)?;
@@ -60,10 +65,16 @@ impl Squid {
         // Judged before the transaction: a signature takes longer than the commit should.
         let head = identity.head.next(&entry, self.env.now(), Policy::House).map_err(refused)?;
         check_place(&head, &self.host).map_err(Error::Log)?;
+        let line = entry.to_line();
+        // Nobody reads a longer log, its owner's login included; its end always has room.
+        let reserve = if head.deactivated { 0 } else { ENTRY_BYTES_MAX };
+        if length + (line.len() + 1 + reserve) as u64 > LOG_BYTES_MAX as u64 {
+            return Err(refused(Rule::Size));
+        }
         let accepted = Accepted {
             change: key_change::between(&newest.state, &entry.state),
             from: identity.head.version_id,
-            line: entry.to_line(),
+            line,
             did: did.clone(),
             head,
             compromised,

@@ -14,6 +14,13 @@ pub fn text(reader: &mut Reader<'_>, did: &Did) -> Result<Option<String>, DbErro
     Ok((!rows.is_empty()).then_some(text))
 }
 
+/// The length of `did.jsonl`, in bytes.
+pub fn bytes(reader: &mut Reader<'_>, did: &Did) -> Result<u64, DbError> {
+    let sql = "SELECT COALESCE(SUM(OCTET_LENGTH(line) + 1), 0) FROM log_entries WHERE did = $1";
+    let bytes: i64 = reader.query_one(sql, params![did])?.try_get(0)?;
+    Ok(u64::try_from(bytes).unwrap_or_default())
+}
+
 /// The newest line.
 pub fn newest(reader: &mut Reader<'_>, did: &Did) -> Result<Option<String>, DbError> {
     let sql = "SELECT line FROM log_entries WHERE did = $1 ORDER BY version DESC LIMIT 1";

@@ -1,13 +1,17 @@
 //! Logs: appended by their owners, compared and set, read by anybody.
 
-use q_did::{Log, Policy};
+use q_contract::CallError;
+use q_core::Did;
+use q_did::{Author, Genesis, Log, Policy, Rotation, log::LOG_BYTES_MAX};
+use q_jose::SecretKey;
 use q_testkit::{World, on_each_world};
+use serde_json::json;
 use squid_api::{
-    AppendLog, AppendLogRequest, DocumentRequest, GetDocument, GetIdentity, GetLog, IdentityRequest,
-    LogRequest, Status,
+    AppendLog, AppendLogRequest, CreateIdentity, DocumentRequest, GetDocument, GetIdentity, GetLog,
+    IdentityRequest, LogRequest, PrivacyLevel, Status,
 };
 
-use crate::support::{Owner, entry, house, problem};
+use crate::support::{HOST, Owner, creation, entry, house, problem};
 
 fn append(owner: &Owner, value: &q_did::entry::Entry) -> AppendLogRequest {
     AppendLogRequest { did: owner.keyring.did.clone(), entry: entry(value), compromised: false }
@@ -120,5 +124,47 @@ on_each_world!(entries_by_others_or_out_of_place_are_refused, async |world: Worl
     let unknown = AppendLogRequest { did: nobody, entry: entry(&foreign), compromised: false };
     assert_eq!(problem(client.call::<AppendLog>(&unknown).await).code, "SQUID_IDENTITY_NOT_FOUND");
     assert_eq!(house.events().await.len(), 2, "two registrations and nothing else");
+    house.world.close().await;
+});
+
+// A log is as long as those who verify it read, and its end always has room.
+on_each_world!(a_log_does_not_grow_beyond_what_is_read, async |world: World| {
+    let house = house(world).await;
+    let env = house.world.env.clone();
+    let (current, next) = (SecretKey::from_seed(&[1; 32]), SecretKey::from_seed(&[2; 32]));
+    let (recovery, filler) = (SecretKey::from_seed(&[3; 32]).public(), "x".repeat(28 << 10));
+    let service =
+        json!({"id": "#filler", "type": "Filler", "serviceEndpoint": format!("https://q.test/{filler}")});
+    let genesis =
+        Genesis { host: HOST, current: &current, next: next.public(), recovery, services: vec![service] };
+    let mut log = Author::create(&genesis, env.now()).unwrap();
+    let did = Did::squid(&log.head().scid).unwrap();
+    let client = house.anonymous();
+    client.call::<CreateIdentity>(&creation(&log, "Filler", PrivacyLevel::Public)).await.unwrap();
+    let appended = async |made: &q_did::entry::Entry| {
+        let request = AppendLogRequest { did: did.clone(), entry: entry(made), compromised: false };
+        client.call::<AppendLog>(&request).await
+    };
+    let (mut revealed, mut length) = (next, log.to_text().len());
+    let refused = loop {
+        house.world.clock.advance(q_core::Span::seconds(1));
+        let (now, next) = (house.world.env.now(), SecretKey::generate(&env));
+        let rotation = Rotation { revealed: &revealed, next: next.public(), recovery, host: None };
+        let made = Author::rotate(&log, &rotation, now).unwrap();
+        match appended(&made).await {
+            Err(CallError::Problem(problem)) => break problem,
+            outcome => outcome.unwrap(),
+        };
+        length += made.to_line().len() + 1;
+        log.append(made, now, Policy::House).unwrap();
+        revealed = next;
+        assert!(length <= LOG_BYTES_MAX, "it grew beyond what is read");
+    };
+    assert_eq!((refused.code.as_str(), &refused.extra["rule"]), ("SQUID_LOG_INVALID", &json!("size")));
+    let request = DocumentRequest { scid: log.head().scid.clone(), version_id: None, version_time: None };
+    client.call::<GetDocument>(&request).await.unwrap();
+    let last = Author::deactivate(&log, &revealed, house.world.env.now()).unwrap();
+    appended(&last).await.unwrap();
+    assert_eq!(problem(client.call::<GetDocument>(&request).await).code, "SQUID_IDENTITY_GONE");
     house.world.close().await;
 });
