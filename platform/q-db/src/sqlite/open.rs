@@ -30,6 +30,8 @@ const READERS_MIN: usize = 4;
 pub(crate) fn open(path: &Path, migrations: &Migrations, env: &Env) -> Result<Engine, OpenError> {
     prepare_folder(path)?;
     let lock = lock(path)?;
+    // SQLite would make it for everybody to read; its log and shared memory get the mode of the file.
+    drop(private_file(path)?);
     let mut connection = writer_connection(path)?;
     connection.run(BOOTSTRAP)?;
     belongs_to(&mut connection, migrations.module)?;
@@ -75,17 +77,22 @@ fn prepare_folder(path: &Path) -> Result<(), OpenError> {
     builder.create(folder).map_err(|source| OpenError::File { path: folder.to_owned(), source })
 }
 
+/// Opens a file, which is made for its owner only if there is none.
+fn private_file(path: &Path) -> Result<File, OpenError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
 /// Takes the lock file beside the store; the lock goes with the process, whatever happens to it.
 fn lock(path: &Path) -> Result<File, OpenError> {
     let mut place = path.as_os_str().to_owned();
     place.push(".lock");
     let place = PathBuf::from(place);
     let refused = |source| OpenError::File { path: place.clone(), source };
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&place).map_err(refused)?;
+    let mut file = private_file(&place)?;
     let began = Instant::now();
     loop {
         match file.try_lock() {

@@ -231,3 +231,24 @@ fn nothing_answered_is_lost_by_a_kill() {
         }
     });
 }
+
+/// What a module keeps is nobody else's to read on a shared host, whatever the folder lets through.
+#[cfg(unix)]
+#[test]
+fn a_store_is_its_owners_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    q_db::testing::run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("ledger.sqlite");
+        let db = q_db::Db::open(&q_db::DbConfig::sqlite(&place), &LEDGER, &Env::system()).await.unwrap();
+        db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 1)", &[])).await.unwrap();
+        let mut files = 0;
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            let file = file.unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{}", file.path().display());
+            files += 1;
+        }
+        assert!(files >= 3, "the store, its lock and its log");
+    });
+}
