@@ -19,7 +19,7 @@ use q_runtime::{Directory, House, Instance};
 use squid_api::{GetKeySet, GetLog, LogRequest, NoFields};
 
 /// How often the signing keys are fetched when no token asked for a new one.
-const KEYS_EVERY: Duration = Duration::from_secs(300);
+const KEYS_EVERY: Duration = Duration::from_mins(5);
 /// The shortest pause between two fetches, so that bad tokens cannot make a storm.
 const KEYS_PAUSE: Duration = Duration::from_secs(1);
 

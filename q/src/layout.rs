@@ -86,9 +86,12 @@ impl Layout {
         self.keys.join("keyring").join(format!("{name}.json"))
     }
 
-    /// Makes the folders, secrets readable by their owner only.
+    /// Makes the folders, readable by their owner only.
     pub fn create(&self) -> anyhow::Result<()> {
-        fs::create_dir_all(&self.data)
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.data)
             .with_context(|| format!("the data folder {} cannot be made", self.data.display()))?;
         fs::DirBuilder::new()
             .recursive(true)

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long a command waits for an answer; verifying or exporting a large store takes a while.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How long a login may take.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
 /// A token is renewed when it has less than this left.

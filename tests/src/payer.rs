@@ -145,7 +145,8 @@ impl Payer {
         self.client.clone().with_key(key).call::<CreateBatch>(batch).await
     }
 
-    fn sign(&self, input: &[u8]) -> String {
+    /// The payer's signature over `input`.
+    pub fn sign(&self, input: &[u8]) -> String {
         jws::sign(&jws::Header::typ(PAYMENT_TYP).kid(self.keyring.key_id()), input, &self.keyring.current)
     }
 }

@@ -43,6 +43,10 @@ pub struct AuditEntry {
 
 impl AuditEntry {
     /// A change of data that was made.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "ids are Copy; a reference at every call would be noise"
+    )]
     pub fn change(action: &str, actor: Option<&Did>, target: impl ToString) -> Self {
         Self {
             family: "data_modification".into(),

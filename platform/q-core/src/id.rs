@@ -119,6 +119,8 @@ mod tests {
     fn prints_what_it_reads_and_refuses_the_rest() {
         let id = ThingId::new(&Env::system());
         assert_eq!(id.to_string().parse::<ThingId>().unwrap(), id);
+        assert_eq!(ThingId::from_bytes(id.bytes()), id);
+        assert!(id.to_string().starts_with(ThingId::PREFIX));
         let shouted = id.to_string().to_uppercase();
         for wrong in ["thing_", "wallet_0198", shouted.as_str(), &format!("{id}0")] {
             assert!(wrong.parse::<ThingId>().is_err(), "{wrong}");

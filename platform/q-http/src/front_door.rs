@@ -1,6 +1,6 @@
 //! One origin for everything: `/<module>/…` leads to the module, and a few fixed paths to the one that owns them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use axum::{Router, body::Body};
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
@@ -124,7 +124,7 @@ impl FrontDoor {
     fn index(&self) -> Response<Body> {
         let mut page = String::from("Q\n\n");
         for name in self.modules.keys() {
-            page.push_str(&format!("/{name}/health   /{name}/openapi.json\n"));
+            let _ = writeln!(page, "/{name}/health   /{name}/openapi.json");
         }
         let mut response = Response::new(Body::from(page));
         *response.status_mut() = StatusCode::OK;

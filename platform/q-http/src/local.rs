@@ -18,14 +18,12 @@ pub fn local_handler(router: Router) -> LocalHandler {
                 Err(never) => match never {},
             };
             let (head, body) = response.into_parts();
-            match body.collect().await {
-                Ok(body) => Response::from_parts(head, body.to_bytes()),
-                Err(_) => {
-                    let mut broken = Response::new(bytes::Bytes::new());
-                    *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-                    broken
-                }
+            if let Ok(body) = body.collect().await {
+                return Response::from_parts(head, body.to_bytes());
             }
+            let mut broken = Response::new(bytes::Bytes::new());
+            *broken.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            broken
         })
     })
 }

@@ -167,13 +167,12 @@ pub(crate) fn authenticated(
 /// Lets only modules of this instance in, as often as they like: one that follows another asks whenever something
 /// happens. Everybody else is counted by address as always.
 pub(crate) fn service_only(mounted: &Mounted, head: &Parts) -> Result<(), Problem> {
-    let caller = match head.extensions.get::<TrustedCaller>() {
-        Some(TrustedCaller(caller)) => Ok(caller.clone()),
-        None => {
-            let path = head.uri.path();
-            let module = mounted.api.module;
-            mounted.auth.authenticate(head, Target { bases: &mounted.bases, method: "GET", path, module })
-        }
+    let caller = if let Some(TrustedCaller(caller)) = head.extensions.get::<TrustedCaller>() {
+        Ok(caller.clone())
+    } else {
+        let path = head.uri.path();
+        let module = mounted.api.module;
+        mounted.auth.authenticate(head, Target { bases: &mounted.bases, method: "GET", path, module })
     };
     if let Ok(Caller::Service(..)) = caller {
         return Ok(());
@@ -185,6 +184,7 @@ pub(crate) fn service_only(mounted: &Mounted, head: &Parts) -> Result<(), Proble
 }
 
 /// Whether an access rule lets the caller in.
+#[expect(clippy::match_same_arms, reason = "the rules are read from top to bottom, like the table they are")]
 pub(crate) fn permits_access(mounted: &Mounted, access: Access, caller: &Caller) -> Result<(), Problem> {
     let unauthenticated = || {
         Problem::new(&codes::UNAUTHENTICATED)

@@ -136,15 +136,12 @@ pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<Bal
 pub async fn pay(session: &Session, payment: &Payment, key: &str) -> anyhow::Result<Transaction> {
     let client = session.client("qwallet")?;
     let kept = session.layout.order(key);
-    let order: PaymentRequest = match fs::read(&kept) {
-        Ok(text) => {
-            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", kept.display()))?
-        }
-        Err(_) => {
-            let order = signed_order(session, &client, payment).await?;
-            write_private(&kept, &serde_json::to_vec(&order)?)?;
-            order
-        }
+    let order: PaymentRequest = if let Ok(text) = fs::read(&kept) {
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", kept.display()))?
+    } else {
+        let order = signed_order(session, &client, payment).await?;
+        write_private(&kept, &serde_json::to_vec(&order)?)?;
+        order
     };
     let is_same = order.payer == *session.did()
         && order.recipient == payment.recipient

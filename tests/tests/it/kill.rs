@@ -117,3 +117,32 @@ async fn killed_in_a_batch_pays_all_of_it_once() {
     }
     assert_eq!(house.q(&["verify"]).code, Some(0));
 }
+
+#[test]
+fn killed_between_the_steps_of_a_payment_goes_on_where_it_was() {
+    let Some(mut house) = Instance::demo(&UNLIMITED) else { return };
+    let alice = Payer::of(&house, "alice");
+    let bob = Payer::of(&house, "bob").wallet().to_owned();
+    // Each step is answered, repeated after a kill under its key, and answered alike.
+    let mut step = |path: &str, body: &serde_json::Value, key: &str| {
+        let body = body.to_string();
+        let call = ["call", "qwallet", "POST", path, "-d", &body, "--idempotency-key", key, "--as", "alice"];
+        let first = house.q(&call).json();
+        house.kill();
+        house.start(&["up", "--demo"]);
+        let again = house.q(&call).json();
+        assert_eq!(first, again, "{path} was answered differently after the kill");
+        first
+    };
+    let wanted = serde_json::json!({"amount": "7", "currency": "QToken", "recipient": bob});
+    let intent = step("/intents", &wanted, "three-steps-intent");
+    let signature = alice.sign(intent["signingInput"].as_str().unwrap().as_bytes());
+    let signing = serde_json::json!({"intentId": intent["intentId"], "signature": signature});
+    let signed = step("/sign", &signing, "three-steps-sign");
+    let paying = serde_json::json!({"transactionId": signed["transactionId"]});
+    let paid = step("/pay", &paying, "three-steps-pay");
+    assert_eq!(paid["status"], "SETTLED");
+    let balance = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
+    assert_eq!(balance["balances"]["QToken"]["available"], "19.5");
+    assert_eq!(house.q(&["verify"]).code, Some(0));
+}

@@ -61,6 +61,7 @@ fn a_thousand_payments_of_a_foreign_file_balance_in_foreign_books() {
 }
 
 fn run(mut program: Command, arguments: &[&str]) -> String {
-    let answer = oracle::ask(program.args(arguments).env("LC_ALL", "C.UTF-8"), "").unwrap();
+    let answer =
+        oracle::ask(program.args(arguments).env("LC_ALL", "C.UTF-8"), "").expect("the program answers");
     String::from_utf8_lossy(&answer).into_owned()
 }

@@ -1,5 +1,7 @@
 //! `/imports`: payout files of an independent program, read, signed once, executed.
 
+use std::fmt::Write as _;
+
 use q_contract::CallError;
 use q_testkit::{World, on_each_world, oracle};
 use qwallet_api::{
@@ -91,9 +93,10 @@ on_each_world!(refuses_with_the_place, async |world: World| {
 /// A thousand payments as sepaxml writes them.
 fn sepaxml(version: &str, debtor: &str, creditors: &[String]) -> Option<String> {
     let mut script = oracle::script("PyPI sepaxml", env!("CARGO_MANIFEST_DIR"), "payouts.py")?;
-    let lines: String = (0..1_000)
-        .map(|number| format!("{}\t{}\n", creditors[number % creditors.len()], number + 1))
-        .collect();
+    let lines = (0..1_000).fold(String::new(), |mut lines, number| {
+        let _ = writeln!(lines, "{}\t{}", creditors[number % creditors.len()], number + 1);
+        lines
+    });
     let document = oracle::ask(script.args(["sepaxml", version, debtor, "XTS"]), lines).unwrap();
     Some(String::from_utf8(document).unwrap())
 }

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::echo::{quiet_wall, refusal, request, send, wall};
 
+/// Method, path, headers, body, and the status and code of the refusal.
+type Row<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str);
+
 const ALICE: (&str, &str) = ("authorization", "Name did:x:alice");
 const KEY: (&str, &str) = ("idempotency-key", "k1");
 
@@ -28,8 +31,7 @@ async fn each_station_refuses_in_its_own_words() {
     let long_key = "k".repeat(256);
     let form = ("content-type", "text/xml");
     let quiet = r#"{"text":"hello"}"#;
-    // method, path, headers, body, status, code
-    let rows: &[(&str, &str, Vec<(&str, &str)>, &str, u16, &str)] = &[
+    let rows: &[Row] = &[
         ("POST", "/shouts", vec![], quiet, 401, "UNAUTHENTICATED"),
         ("POST", "/shouts", vec![("authorization", "Name x")], quiet, 401, "UNAUTHENTICATED"),
         (
