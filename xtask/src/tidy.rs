@@ -171,6 +171,17 @@ mod tests {
                 &[":2: platform depends on the module squid"],
             ),
             (
+                "platform/q-auth/Cargo.toml",
+                "[dependencies]\nq-oracle.workspace = true\n".into(),
+                &[":2: q-oracle is never part of the product"],
+            ),
+            (
+                "platform/q-auth/Cargo.toml",
+                "[dependencies]\nq-oracle = { workspace = true, optional = true }\n[dev-dependencies]\nq-testkit.workspace = true\n"
+                    .into(),
+                &[],
+            ),
+            (
                 "modules/qwallet/Cargo.toml",
                 "[dependencies]\nsquid.workspace = true\n".into(),
                 &[":2: reaches past squid-api into squid"],

@@ -16,6 +16,10 @@ const API_EXCEPTIONS: [(&str, &[&str], &str); 2] = [
     ),
 ];
 
+/// Crates of ours that are made for tests, and the manifests that may name them outside `[dev-dependencies]`.
+const FOR_TESTS: [&str; 2] = ["q-oracle", "q-testkit"];
+const TEST_MANIFESTS: [&str; 2] = ["platform/q-testkit/Cargo.toml", "tests/Cargo.toml"];
+
 /// Checks one `Cargo.toml`.
 pub fn check(source: &Source, modules: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -31,6 +35,13 @@ pub fn check(source: &Source, modules: &[String]) -> Vec<Finding> {
         }
         if section.contains("dependencies]") && section != "[workspace.dependencies]" {
             let is_for_tests = section.starts_with("[dev-");
+            // What a `testing` feature brings along is optional, and the product switches no such feature on.
+            let may_test = is_for_tests
+                || TEST_MANIFESTS.contains(&source.path.as_str())
+                || line.contains("optional = true");
+            if FOR_TESTS.contains(&name) && !may_test {
+                findings.push(source.finding(index + 1, format!("{name} is never part of the product")));
+            }
             findings.extend(
                 complaint(&source.path, name, is_for_tests, modules)
                     .map(|said| source.finding(index + 1, said)),
