@@ -26,7 +26,7 @@ pub use front_door::{FrontDoor, Upstream};
 pub use health::Check;
 pub use local::local_handler;
 pub use mounted::{Details, Feed, IsOperator, Verify};
-pub use rate_limit::{RateLimits, network_of};
+pub use rate_limit::RateLimits;
 pub use reply::storage_problem;
 pub use server::{PeerAddress, serve};
 pub use shell::Shell;

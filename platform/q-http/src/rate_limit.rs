@@ -3,15 +3,11 @@
 //! Generic cell rate algorithm: one instant per key says when its next request would be on time, so a key
 //! costs 8 bytes and no timer. Replicas count apart until they share a store.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::{collections::HashMap, hash::Hash, net::IpAddr};
 
 use parking_lot::Mutex;
 use q_contract::{Problem, codes};
-use q_core::{Did, Timestamp};
+use q_core::{Did, Timestamp, network_of};
 
 /// The most keys remembered per limiter; beyond it the idle ones are forgotten.
 const KEYS_MAX: usize = 65_536;
@@ -58,16 +54,6 @@ impl RateLimiter {
 
     pub(crate) fn identity(&self, did: &Did, now: Timestamp) -> Result<Option<Allowance>, Problem> {
         admit(&self.identities, did.clone(), self.limits.per_identity_per_minute, now)
-    }
-}
-
-/// Who is counted as one: an IPv4 address, however it is spelled, or an IPv6 network of 64 bits, which is the least
-/// anybody is given and holds more addresses than could be counted (RFC 6177).
-pub fn network_of(address: IpAddr) -> IpAddr {
-    const PREFIX: u128 = !(u64::MAX as u128);
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & PREFIX).into(),
-        IpAddr::V4(address) => address.into(),
     }
 }
 

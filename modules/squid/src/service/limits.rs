@@ -3,8 +3,7 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use parking_lot::Mutex;
-use q_core::{Span, Timestamp};
-use q_http::network_of;
+use q_core::{Span, Timestamp, network_of};
 
 use crate::error::Error;
 
