@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use q_core::{Amount, SignedAmount, Total, hash::Sha256};
 use q_db::{Db, DbError, Reader};
 use q_runtime::Finding;
-use qwallet_api::TransactionId;
+use qwallet_api::{TransactionId, WalletId};
 
 use crate::{
     domain::{
@@ -68,6 +68,8 @@ struct Open {
 struct Check {
     findings: Vec<Finding>,
     accounts: HashMap<AccountId, Replayed>,
+    terms: HashMap<WalletId, Vec<u8>>,
+    house: HashSet<(CurrencyId, AccountKind)>,
     open: HashMap<i64, Open>,
     ended: HashMap<TransactionId, HoldEnd>,
     held: HashSet<TransactionId>,
@@ -347,7 +349,10 @@ impl Check {
         })?;
         for account in stored {
             let account = match account {
-                Ok((account, _)) => account,
+                Ok((account, wallet)) => {
+                    self.owner(&account, wallet);
+                    account
+                }
                 Err(error) => {
                     self.find("account_unreadable", "accounts".to_owned(), error.to_string());
                     continue;
@@ -375,6 +380,26 @@ impl Check {
             }
         }
         Ok(())
+    }
+
+    /// An account is a wallet's, whose checksum covers it, or the only one of its kind.
+    fn owner(&mut self, account: &Account, wallet: Option<WalletId>) {
+        let is_sound = match wallet {
+            Some(wallet) => {
+                self.terms.entry(wallet).or_default().extend(account.terms());
+                account.kind == AccountKind::Wallet
+            }
+            None => {
+                account.kind != AccountKind::Wallet
+                    && !account.is_frozen
+                    && account.credit_limit.is_zero()
+                    && self.house.insert((account.currency, account.kind))
+            }
+        };
+        if !is_sound {
+            let detail = format!("{:?} of {wallet:?}, which cannot be", account.kind);
+            self.find("account_misplaced", format!("accounts {}", account.id.0), detail);
+        }
     }
 
     fn account(&mut self, account: &Account) {
@@ -440,14 +465,16 @@ impl Check {
 
     /// Wallets are as they were stored, and have the reference of their id.
     fn wallets(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
-        let findings = &mut self.findings;
+        let (findings, terms) = (&mut self.findings, &mut self.terms);
         store::wallets::for_each(reader, |id, row| {
+            let terms = terms.remove(&id).unwrap_or_default();
             let place = format!("wallets {id}");
             match row {
                 Err(error) => findings.push(Finding::new("wallet_unreadable", place, error.to_string())),
                 Ok((row, checksum)) => {
-                    if row.checksum() != checksum {
-                        findings.push(Finding::new("wallet_changed", place.clone(), "not what was stored"));
+                    if row.checksum(&terms) != checksum {
+                        let detail = "the wallet or the terms of its accounts are not what was stored";
+                        findings.push(Finding::new("wallet_changed", place.clone(), detail));
                     }
                     if row.reference != WalletRef::of(id).as_str() {
                         findings.push(Finding::new("reference_mismatch", place, row.reference));
@@ -455,7 +482,12 @@ impl Check {
                 }
             }
             Ok(())
-        })
+        })?;
+        let ownerless: Vec<WalletId> = self.terms.keys().copied().collect();
+        for id in ownerless {
+            self.find("wallet_missing", format!("wallets {id}"), "accounts name it".to_owned());
+        }
+        Ok(())
     }
 
     /// The merged histories name the transfers they should.

@@ -91,6 +91,17 @@ impl Account {
         }
     }
 
+    /// What no transfer tells of it: whose wallet's checksum covers this cannot be given to another wallet, another
+    /// currency or another limit unnoticed.
+    pub fn terms(&self) -> [u8; 33] {
+        let mut bytes = [0; 33];
+        bytes[..8].copy_from_slice(&self.id.0.to_be_bytes());
+        bytes[8..16].copy_from_slice(&self.kind.code().to_be_bytes());
+        bytes[16..32].copy_from_slice(&self.credit_limit.to_bytes());
+        bytes[32] = self.currency.0 << 1 | u8::from(self.is_frozen);
+        bytes
+    }
+
     /// What is settled.
     pub const fn posted(&self) -> SignedAmount {
         self.credits_posted.less(self.debits_posted)

@@ -20,7 +20,7 @@ use crate::{
         chain::{self, Commit},
         order::SignatureFault,
         payment::Refusal,
-        transfer::Leg,
+        transfer::{Leg, Transfer},
     },
     store::{
         self,
@@ -281,10 +281,39 @@ impl Rows {
             "refused": self.refusal_count,
             "head": q_core::hash::hex(&head),
         });
+        self.audit_issuance(tx, journal, first_seq, commit_id)?;
         // One row per commit and not per payment: the payments are in the journal under this head.
         tx.audit(AuditEntry::change("ledger.commit", None, format!("commit {commit_id}")).details(facts))?;
         let end = ChainEnd { number, next_seq: books.next_seq(), last_order, head, at: self.at };
         Ok((end, outcomes))
+    }
+
+    /// Money that comes or goes has an audit row of its own, with whoever approved it.
+    fn audit_issuance(
+        &self,
+        tx: &mut Tx<'_>,
+        journal: &[Transfer],
+        first_seq: i64,
+        commit_id: i64,
+    ) -> Result<(), DbError> {
+        for row in self.transactions.iter().filter(|row| row.kind != TransactionKind::Payment) {
+            let at = usize::try_from(row.first_seq - first_seq).expect("the transfer is of this commit");
+            let leg = &journal[at].leg;
+            let order = self.orders.iter().find(|order| order.id == row.order);
+            let approvers: Vec<&str> =
+                order.map(|order| order.signer.split(' ').collect()).unwrap_or_default();
+            let facts = serde_json::json!({
+                "kind": row.kind.name(),
+                "leg": leg.purpose.name(),
+                "units": leg.amount.units().to_string(),
+                "debitAccount": leg.debit.0,
+                "creditAccount": leg.credit.0,
+                "approvers": approvers,
+                "commit": commit_id,
+            });
+            tx.audit(AuditEntry::change("money.issue", None, row.id).details(facts))?;
+        }
+        Ok(())
     }
 
     /// The states of intents, holds, batches and imports that follow from the transfers.

@@ -95,8 +95,8 @@ impl Commits {
         }
     }
 
-    /// Carries out commands in one commit; if a row breaks a rule of the schema, in smaller ones, until the
-    /// commands that break it are alone.
+    /// Carries out commands in one commit; if a row breaks a rule of the schema or a stored one cannot be read, in
+    /// smaller ones, until the commands that meet it are alone.
     async fn carry_out(&self, works: Vec<Work>) -> Vec<Result<Outcome, Fault>> {
         let works = Arc::new(works);
         let mut outcomes: Vec<Option<Result<Outcome, Fault>>> = (0..works.len()).map(|_| None).collect();
@@ -108,8 +108,8 @@ impl Commits {
                         *slot = Some(Ok(outcome));
                     }
                 }
-                Err(error @ DbError::Constraint { .. }) if to - from > 1 => {
-                    tracing::warn!(%error, commands = to - from, "a commit broke a rule and is divided");
+                Err(error) if to - from > 1 && is_about_a_row(&error) => {
+                    tracing::warn!(%error, commands = to - from, "a commit met a bad row and is divided");
                     let middle = usize::midpoint(from, to);
                     // The first half first: commands are carried out in the order of their arrival.
                     ranges.extend([(middle, to), (from, middle)]);
@@ -160,6 +160,19 @@ impl Commits {
             }
         }
     }
+}
+
+/// Whether other commands may succeed where these failed: the store works, but a row they meet is bad.
+const fn is_about_a_row(error: &DbError) -> bool {
+    matches!(
+        error,
+        DbError::Constraint { .. }
+            | DbError::BadRow { .. }
+            | DbError::NotOneRow(_)
+            | DbError::Json(_)
+            | DbError::Statement(_)
+            | DbError::Panicked(_)
+    )
 }
 
 /// How many payments a command is.

@@ -44,6 +44,7 @@ impl Service {
         if request.label.as_deref().is_some_and(|label| label.chars().count() > LABEL_CHARACTERS_MAX) {
             return Err(Refusal::Malformed("label").into());
         }
+        let opener = did.clone();
         let id = WalletId::new(&self.env);
         let label = request.label.map(|label| self.seal("wallets", "label", &id.to_string(), &label));
         let row = WalletRow {
@@ -54,7 +55,7 @@ impl Service {
             is_frozen: false,
             created_at: self.env.now(),
         };
-        let made = self.db.write_once(key, move |tx| open(tx, &row)).await?;
+        let made = self.db.write_once(key, move |tx| open(tx, &row, &opener)).await?;
         let entry = self.directory.find(&made.value.to_string()).await?;
         let entry = entry.ok_or(Error::Inconsistent("a wallet"))?;
         self.wallet_of(&entry).await
@@ -219,20 +220,22 @@ fn largest_text(currency: &Currency) -> q_core::AmountText {
     currency.text(q_core::Amount::from_units(units))
 }
 
-/// Adds the wallet and its accounts.
-fn open(tx: &mut Tx<'_>, row: &WalletRow) -> Result<WalletId, Error> {
-    let owner: &Did = &row.owner;
-    if store::wallets::find_by_owner(tx, owner)?.is_some() {
+/// Adds the wallet and its accounts; `opener` may be an operator who opens it for its owner.
+fn open(tx: &mut Tx<'_>, row: &WalletRow, opener: &Did) -> Result<WalletId, Error> {
+    if store::wallets::find_by_owner(tx, &row.owner)?.is_some() {
         return Err(Error::WalletExists);
     }
-    store::wallets::insert(tx, row)?;
-    let mut last = store::ledger::last_account(tx)?;
-    for currency in &currency::ALL {
-        last += 1;
-        let account = Account::new(AccountId(last), currency.id, AccountKind::Wallet);
-        store::ledger::insert_account(tx, &account, Some(row.id))?;
+    let last = store::ledger::last_account(tx)?;
+    let accounts: Vec<Account> = (last + 1..)
+        .zip(&currency::ALL)
+        .map(|(id, currency)| Account::new(AccountId(id), currency.id, AccountKind::Wallet))
+        .collect();
+    let terms: Vec<u8> = accounts.iter().flat_map(Account::terms).collect();
+    store::wallets::insert(tx, row, &terms)?;
+    for account in &accounts {
+        store::ledger::insert_account(tx, account, Some(row.id))?;
     }
     tx.emit(&events::WalletCreated { wallet_id: row.id, wallet_ref: row.reference.clone() })?;
-    tx.audit(q_core::AuditEntry::change("wallet.create", Some(owner), row.id))?;
+    tx.audit(q_core::AuditEntry::change("wallet.create", Some(opener), row.id))?;
     Ok(row.id)
 }

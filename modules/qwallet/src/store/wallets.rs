@@ -22,10 +22,13 @@ pub struct WalletRow {
 }
 
 impl WalletRow {
-    /// The hash kept beside the row, so that `verify` notices damage.
-    pub fn checksum(&self) -> Sha256 {
+    /// The hash kept beside the row, so that `verify` notices damage. It covers the terms of the wallet's accounts, in
+    /// the order of their numbers: money that is the wallet's by nothing but a column would be easy to give away.
+    pub fn checksum(&self, account_terms: &[u8]) -> Sha256 {
         q_core::hash::sha256_of(&[
-            b"q-wallet/1",
+            b"q-wallet/2",
+            &u64::try_from(account_terms.len()).unwrap_or(u64::MAX).to_be_bytes(),
+            account_terms,
             &self.id.bytes(),
             self.reference.as_bytes(),
             b"\0",
@@ -51,8 +54,8 @@ fn wallet(row: &Row) -> Result<WalletRow, DbError> {
     })
 }
 
-/// Adds a wallet.
-pub fn insert(tx: &mut Tx<'_>, wallet: &WalletRow) -> Result<(), DbError> {
+/// Adds a wallet; its accounts, with these terms, follow in the same commit.
+pub fn insert(tx: &mut Tx<'_>, wallet: &WalletRow, account_terms: &[u8]) -> Result<(), DbError> {
     let row = params![
         wallet.id.bytes(),
         &wallet.reference,
@@ -60,7 +63,7 @@ pub fn insert(tx: &mut Tx<'_>, wallet: &WalletRow) -> Result<(), DbError> {
         wallet.label.as_deref(),
         wallet.is_frozen,
         wallet.created_at,
-        wallet.checksum(),
+        wallet.checksum(account_terms),
     ];
     tx.execute(
         &format!("INSERT INTO wallets ({COLUMNS}, checksum) VALUES ($1, $2, $3, $4, $5, $6, $7)"),

@@ -111,6 +111,28 @@ on_each_world!(a_row_that_breaks_a_rule_fails_alone, async |world: World| {
     bank.close().await;
 });
 
+on_each_world!(an_account_that_cannot_be_read_stops_only_its_own_payments, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let broken = bank.person("broken", "0").await;
+    let damage = "UPDATE accounts SET kind = 99 WHERE wallet = $1";
+    let wallet = broken.wallet.wallet_id.bytes();
+    bank.module.db().write(move |tx| tx.execute(damage, q_db::params![wallet])).await.unwrap();
+    let pay = async |number: usize| {
+        let recipient = if number == 20 { &broken } else { &bob };
+        let order = bank.signed(bank.order(&ann, recipient.did.as_str(), "1"), &ann);
+        ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await
+    };
+    for (number, paid) in join_all((0..40).map(pay)).await.into_iter().enumerate() {
+        match paid {
+            Ok(_) => assert_ne!(number, 20),
+            Err(_) => assert_eq!((number, code(paid).as_str()), (20, "STORAGE_UNAVAILABLE")),
+        }
+    }
+    assert_eq!(bank.balance(&bob).await.1, "39");
+    bank.world.abandon().await;
+});
+
 #[tokio::test]
 async fn a_full_queue_refuses_the_next_command() {
     let folder = tempfile::tempdir().unwrap();

@@ -3,9 +3,11 @@
 use q_core::{Did, Span};
 use q_jose::SecretKey;
 use q_pdp::Resource;
+use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
-    Faucet, FaucetRequest, GetTrialBalance, IssuanceRequest, Issue, TrialBalanceRequest,
+    CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetTrialBalance, IssuanceRequest, Issue,
+    TrialBalanceRequest,
     signing::{self, ISSUANCE_TYP, IssuanceOrder},
 };
 
@@ -73,6 +75,20 @@ on_each_world!(two_approvers_issue_and_withdraw, async |world: World| {
     assert_eq!(code(issue(&burned).await), "SIGNATURE_INVALID");
     assert_eq!(code(issue(&order(&bank, &ann, "BURN", "4", &[&first, &second])).await), "INSUFFICIENT_FUNDS");
     assert_eq!(bank.balance(&ann).await.0, "3");
+    let rows = bank.module.db().audit_after(0, 1_000).await.unwrap();
+    let issued = rows.iter().filter(|row| row.entry.action == "money.issue").map(|row| &row.entry.details);
+    let told: Vec<_> = issued.map(|facts| (facts["leg"].clone(), facts["units"].clone())).collect();
+    let units = |whole: u64| format!("{whole}{}", "0".repeat(18)).into();
+    assert_eq!(told, [("mint".into(), units(5)), ("burn".into(), units(2))]);
+    let approvers =
+        &rows.iter().find(|row| row.entry.action == "money.issue").unwrap().entry.details["approvers"];
+    assert_eq!(*approvers, serde_json::json!([first.0, second.0]));
+    let for_bob = CreateWalletRequest { owner: Some(identity("bob").0), label: None };
+    let operator = bank.world.client("qwallet", &first.0).with_key(fresh());
+    operator.call::<CreateWallet>(&for_bob).await.unwrap();
+    let rows = bank.module.db().audit_after(0, 1_000).await.unwrap();
+    let opened = rows.iter().rfind(|row| row.entry.action == "wallet.create").unwrap();
+    assert_eq!(opened.entry.actor.as_ref(), Some(&first.0), "who did it, and not for whom");
     bank.world.make_operator(&first.0);
     let operator = bank.world.client("qwallet", &first.0);
     let balance = operator.call::<GetTrialBalance>(&TrialBalanceRequest {}).await.unwrap();

@@ -1,8 +1,9 @@
 //! What `verify` says about a store somebody touched.
 
+use q_db::params;
 use q_runtime::Module;
 use q_testkit::{Engine, World, on_each_world};
-use qwallet_api::CreatePayment;
+use qwallet_api::{CreatePayment, WalletId};
 
 use crate::support::{Bank, fresh};
 
@@ -88,5 +89,39 @@ on_each_world!(goes_on_behind_a_row_that_cannot_be_read, async |world: World| {
         assert!(has(&found, "commit_unreadable commits 2"), "{found:?}");
         assert!(has(&found, "order_unreadable orders 1"), "the damage before it is still named: {found:?}");
     }
+    bank.world.abandon().await;
+});
+
+on_each_world!(nobody_gets_anothers_account_or_a_limit_by_a_column, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    let has = |findings: &[String], start: &str| findings.iter().any(|finding| finding.starts_with(start));
+    let (rich, poor) = (ann.wallet.wallet_id, bob.wallet.wallet_id);
+    let (changed, limit) = (format!("wallet_changed wallets {rich}"), "UPDATE accounts SET credit_limit = ");
+    let give = async |from: WalletId, to: WalletId| {
+        let sql = "UPDATE accounts SET wallet = $1 WHERE wallet = $2 AND currency = 1";
+        let write = bank.module.db().write(move |tx| tx.execute(sql, params![to.bytes(), from.bytes()]));
+        write.await.unwrap();
+    };
+    // Bob's own account of the currency makes room first.
+    let aside = "UPDATE accounts SET wallet = NULL WHERE id = 9";
+    let found = findings_after(&bank, aside).await;
+    assert!(has(&found, "account_misplaced accounts 9"), "{found:?}");
+    give(rich, poor).await;
+    let found = bank.module.verify().await.unwrap();
+    let found: Vec<_> = found.iter().map(|finding| format!("{} {}", finding.code, finding.place)).collect();
+    assert!(has(&found, &changed) && has(&found, &format!("wallet_changed wallets {poor}")), "{found:?}");
+    give(poor, rich).await;
+    let back = bank
+        .module
+        .db()
+        .write(move |tx| tx.execute("UPDATE accounts SET wallet = $1 WHERE id = 9", params![poor.bytes()]));
+    back.await.unwrap();
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    let bytes = if bank.world.engine == Engine::Sqlite { "x'" } else { "'\\x" };
+    let sql = format!("{limit}{bytes}{}' WHERE id = 7", "01".repeat(16));
+    let found = findings_after(&bank, Box::leak(sql.into_boxed_str())).await;
+    assert!(has(&found, &changed), "{found:?}");
     bank.world.abandon().await;
 });
