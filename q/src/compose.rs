@@ -267,7 +267,7 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
     }
     knowledge.prime().await;
     if options.is_online {
-        site.hear_others(&house)?;
+        site.hear_others(&house, &knowledge)?;
         knowledge.follow(&house);
         house.start();
         // Where squid is, others cannot log in before it listens, and so cannot be waited for.
@@ -434,11 +434,14 @@ impl Site {
     }
 
     /// Lets the modules of `house` hear those of other processes.
-    fn hear_others(&self, house: &House) -> anyhow::Result<()> {
+    fn hear_others(&self, house: &House, knowledge: &Knowledge) -> anyhow::Result<()> {
         let Some(first) = house.beams().first() else { return Ok(()) };
         let peers = self.peers(first.module.name())?;
         for entry in ENTRIES.iter().filter(|entry| !self.directory.is_here(entry.name)) {
             house.bus().add_remote_producer(entry.name, peers.client(entry.name));
+        }
+        if !self.directory.is_here("qonsent") {
+            knowledge.ask(peers.client("qonsent"));
         }
         Ok(())
     }

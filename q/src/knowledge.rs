@@ -23,6 +23,10 @@ const KEYS_EVERY: Duration = Duration::from_mins(5);
 /// The shortest pause between two fetches, so that bad tokens cannot make a storm.
 const KEYS_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a process without qonsent asks it for changes: well before permissions narrow for want of a proof that
+/// they are current.
+const PERMISSIONS_EVERY: Duration = Duration::from_secs(5);
+
 /// The name under which the process itself listens to the bus.
 const PROCESS: &str = "process";
 /// How long a start may be held up by what happened before it and is not known yet.
@@ -90,6 +94,25 @@ impl Knowledge {
                     tracing::warn!(%error, "the signing keys could not be fetched");
                 }
                 tokio::time::sleep(KEYS_PAUSE).await;
+            }
+        });
+    }
+
+    /// Keeps asking a qonsent in another process whether anything was missed: the heartbeat without which a process
+    /// would allow less and less, because silence proves nothing.
+    pub fn ask(&self, qonsent: Client) {
+        let projector = Projector::new(self.pdp.clone(), Arc::new(self.keys.clone()));
+        tokio::spawn(async move {
+            let mut has_failed = false;
+            loop {
+                let asked = qonsent_api::catch_up(&qonsent, &projector).await;
+                if let Err(error) = &asked
+                    && !has_failed
+                {
+                    tracing::warn!(%error, "qonsent cannot be asked whether the permissions here are current");
+                }
+                has_failed = asked.is_err();
+                tokio::time::sleep(PERMISSIONS_EVERY).await;
             }
         });
     }

@@ -83,6 +83,16 @@ async fn what_one_process_decides_holds_in_the_other() {
     assert_eq!(house.q(&["grant", "revoke", "bob", "--as", "alice"]).code, Some(0));
     until("the revocation", async || !reads_alices_wallet(&house)).await;
 
+    let qonsent = Client::new(Arc::new(HttpTransport::new(house.url("qonsent"))));
+    let asked = r#"http_requests_total{method="GET",route="/revocations",status="200"} "#;
+    until("a proof that the permissions of qwallet's process are current, more than once", async || {
+        let figures = qonsent.send("GET", "/metrics", Bytes::new(), "").await.expect("figures");
+        let figures = String::from_utf8_lossy(figures.body()).into_owned();
+        let count = figures.lines().find_map(|line| line.strip_prefix(asked)?.parse::<u32>().ok());
+        count.is_some_and(|count| count >= 2)
+    })
+    .await;
+
     let token = house.q(&["auth", "token", "--as", "bob", "--json"]).json();
     let bob = Client::new(Arc::new(HttpTransport::new(house.url("qwallet"))))
         .with_credential(Arc::new(Bearer(token["accessToken"].as_str().expect("a token").to_owned())));
