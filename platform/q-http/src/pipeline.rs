@@ -198,15 +198,23 @@ pub(crate) fn permits_access(mounted: &Mounted, access: Access, caller: &Caller)
         (Access::Service, Caller::Identity(_)) => {
             Err(Problem::new(&codes::FORBIDDEN).detail("only modules of this instance may call this"))
         }
-        (Access::Operator, _) => {
-            if (mounted.is_operator)(caller) {
-                // A token narrowed to less does not open everything because its owner is an operator.
-                caller.principal().map_or(Ok(()), |principal| holds_scope(principal, OPERATOR_SCOPE))
-            } else {
-                Err(Problem::new(&codes::FORBIDDEN).detail("only operators of this instance may call this"))
-            }
+        (Access::Operator, _) if !(mounted.is_operator)(caller) => {
+            Err(Problem::new(&codes::FORBIDDEN).detail("only operators of this instance may call this"))
         }
+        (Access::Operator, _) => caller.principal().map_or(Ok(()), as_operator),
     }
+}
+
+/// What an operator's credential must be: able to administer, and useless to a thief without the key (RFC 9449).
+fn as_operator(principal: &Principal) -> Result<(), Problem> {
+    // A token narrowed to less does not open everything because its owner is an operator.
+    holds_scope(principal, OPERATOR_SCOPE)?;
+    if principal.is_sender_bound {
+        return Ok(());
+    }
+    Err(Problem::new(&codes::FORBIDDEN)
+        .detail("operators prove here that they hold their key; this token is not bound to one")
+        .hint("`q auth headers METHOD URL` prints a bound token with its proof"))
 }
 
 fn holds_scope(principal: &Principal, scope: &str) -> Result<(), Problem> {

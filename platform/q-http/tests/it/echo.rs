@@ -65,7 +65,7 @@ impl Authenticate for Names {
             scopes: words.map(str::to_owned).collect(),
             client: None,
             actor: None,
-            is_sender_bound: true,
+            is_sender_bound: !value.as_bytes().starts_with(b"Bearer"),
             authenticated_at: Timestamp::default(),
         };
         if principal.did.as_str() == "did:x:service" {

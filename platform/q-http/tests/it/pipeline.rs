@@ -137,6 +137,7 @@ async fn a_narrowed_token_of_an_operator_is_no_operators_token() {
     assert_eq!(paint("Name did:x:operator").await, 200);
     assert_eq!(paint("Name did:x:operator instance:admin").await, 200);
     assert_eq!(paint("Name did:x:operator wall:shout").await, 403);
+    assert_eq!(paint("Bearer did:x:operator").await, 403, "a token anybody can use is no operator's token");
     assert_eq!(paint("Name did:x:ada instance:admin").await, 403);
 }
 
