@@ -24,4 +24,11 @@ impl RequestKey {
         let who = caller.did().map_or("anonymous", |did| did.as_str());
         Self { scope: format!("{who} {operation}"), key: key.to_owned(), fingerprint: hash::sha256(content) }
     }
+
+    /// What was asked for, whoever sent it. For requests that carry their own signature the signer is the caller, and a
+    /// repetition is the same request with a token and without one.
+    pub fn operation(&self) -> &str {
+        // A DID has no spaces.
+        self.scope.split_once(' ').map_or(self.scope.as_str(), |(_, operation)| operation)
+    }
 }

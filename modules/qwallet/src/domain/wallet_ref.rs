@@ -12,6 +12,8 @@ use qwallet_api::WalletId;
 
 const COUNTRY: &str = "QQ";
 const BODY_LENGTH: usize = 22;
+/// The longest text looked at: the characters with a space between any two.
+const TEXT_BYTES_MAX: usize = 52;
 
 /// The reference of a wallet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +43,10 @@ impl WalletRef {
 
     /// Reads a reference; lower case and the spaces of printed groups are taken.
     pub fn parse(text: &str) -> Result<Self, NotAReference> {
+        // Orders are kept as they were written, so what reads as a reference must not be a book of spaces.
+        if text.len() > TEXT_BYTES_MAX {
+            return Err(NotAReference::Shape);
+        }
         let bytes: Vec<u8> =
             text.bytes().filter(|byte| *byte != b' ').map(|byte| byte.to_ascii_uppercase()).collect();
         let bytes: [u8; 26] = bytes.try_into().map_err(|_| NotAReference::Shape)?;

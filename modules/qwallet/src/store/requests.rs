@@ -33,15 +33,15 @@ fn short(parts: &[&[u8]]) -> [u8; 16] {
 }
 
 impl Request {
-    /// The request `key` of `caller`; two callers' keys never meet.
+    /// The request `key` of `caller`, who may be a signer whom somebody else's call serves; two callers' keys never meet.
     pub fn of(caller: &str, key: &RequestKey) -> Self {
         let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
         let hashed = short(&[
             b"q-request/1",
             &length(caller),
             caller.as_bytes(),
-            &length(&key.scope),
-            key.scope.as_bytes(),
+            &length(key.operation()),
+            key.operation().as_bytes(),
             key.key.as_bytes(),
         ]);
         Self { key: hashed, fingerprint: key.fingerprint }

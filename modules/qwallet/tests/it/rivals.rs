@@ -120,3 +120,33 @@ on_each_world!(two_processes_on_one_server_lose_and_double_nothing, async |world
     other.db().close().await;
     bank.close().await;
 });
+
+on_each_world!(an_order_is_the_same_with_a_token_and_without, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "10").await, bank.person("bob", "0").await);
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+    let anonymous = bank.world.client_as("qwallet", q_core::Caller::Anonymous);
+    let first = ann.client.clone().with_key("k").call::<CreatePayment>(&order).await.unwrap();
+    for client in [anonymous.clone(), bob.client.clone(), ann.client.clone()] {
+        let again = client.with_key("k").call::<CreatePayment>(&order).await.unwrap();
+        assert_eq!(again.transaction_id, first.transaction_id);
+    }
+    assert_eq!(code(anonymous.with_key("other").call::<CreatePayment>(&order).await), "SIGNATURE_INVALID");
+    // The same key in another payer's hand is another request.
+    let eve = bank.person("eve", "10").await;
+    let hers = bank.signed(bank.order(&eve, bob.did.as_str(), "1"), &eve);
+    let paid = eve.client.clone().with_key("k").call::<CreatePayment>(&hers).await.unwrap();
+    assert_ne!(paid.transaction_id, first.transaction_id);
+    assert_eq!(bank.balance(&bob).await.1, "2");
+    bank.close().await;
+});
+
+on_each_world!(a_recipient_is_not_padded_without_end, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "10").await, bank.person("bob", "0").await);
+    let padded = format!("{}{}", bob.wallet.wallet_ref, " ".repeat(1_000));
+    let order = bank.signed(bank.order(&ann, &padded, "1"), &ann);
+    let refused = ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await;
+    assert_eq!(code(refused), "RECIPIENT_UNKNOWN");
+    bank.close().await;
+});
