@@ -20,8 +20,11 @@ use serde::Deserialize;
 
 use crate::{generations::Generations, revocations::Revocations};
 
-/// How long an answer is believed without asking again; changes are heard by event long before.
-const MAX_AGE: Span = Span::seconds(900);
+/// How long an answer is used without asking again; changes are heard by event long before.
+const FRESH_FOR: Span = Span::seconds(300);
+/// How long it is believed while the directory does not answer: long enough for a restart, not for a partition in
+/// which a removed key would go on signing.
+const BELIEVED_FOR: Span = Span::seconds(900);
 /// Identities remembered, per generation.
 const CACHE_HALF_MAX: usize = 32 * 1024;
 
@@ -169,7 +172,7 @@ impl KeyDirectory {
         let remembered = self.remembered(&did);
         let now = self.env.now();
         if let Some(keys) = &remembered
-            && now.since(keys.loaded_at) < MAX_AGE
+            && now.since(keys.loaded_at) < FRESH_FOR
         {
             return Ok(keys.clone());
         }
@@ -177,9 +180,11 @@ impl KeyDirectory {
         let text = match self.loader.load(&scid).await {
             Ok(Some(text)) => text,
             Ok(None) => return Err(DirectoryError::Unknown),
-            // The directory is down: what was true a while ago is better than a standstill, and
-            // suspensions and revocations are heard by another way.
-            Err(error) => return remembered.ok_or(error),
+            // The directory is down: what was true a while ago is better than a standstill, for a while.
+            Err(error) => {
+                let still_believed = |keys: &Arc<IdentityKeys>| now.since(keys.loaded_at) < BELIEVED_FOR;
+                return remembered.filter(still_believed).ok_or(error);
+            }
         };
         let keys = Arc::new(keys_of_log(&did, &text, now)?);
         let mut cache = self.cache.write();
