@@ -46,6 +46,15 @@ pub(crate) struct Queues {
     reads: Sender<Box<dyn ReadJob>>,
 }
 
+/// What becomes of a store that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// It is made.
+    Make,
+    /// It was there before, so it is not opened: an empty one in its place would pass for a sound one.
+    Refuse,
+}
+
 /// What an engine hands over once it runs.
 pub(crate) struct Engine {
     pub shared: Arc<Shared>,
@@ -74,12 +83,31 @@ pub struct Answer<T> {
 impl Db {
     /// Opens the store, makes it if it does not exist, and brings its schema up to date.
     pub async fn open(config: &DbConfig, migrations: &Migrations, env: &Env) -> Result<Self, OpenError> {
+        Self::open_as(Absent::Make, config, migrations, env).await
+    }
+
+    /// Opens a store that has been there before and brings its schema up to date; makes nothing:
+    /// [`OpenError::Missing`] when the file, the database, or our tables in it are gone.
+    pub async fn open_existing(
+        config: &DbConfig,
+        migrations: &Migrations,
+        env: &Env,
+    ) -> Result<Self, OpenError> {
+        Self::open_as(Absent::Refuse, config, migrations, env).await
+    }
+
+    async fn open_as(
+        absent: Absent,
+        config: &DbConfig,
+        migrations: &Migrations,
+        env: &Env,
+    ) -> Result<Self, OpenError> {
         migrations.check()?;
         let (config, migrations, env) = (config.clone(), *migrations, env.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let engine = match &config {
-                DbConfig::Sqlite { path } => sqlite::open(path, &migrations, &env)?,
-                DbConfig::Postgres { url } => postgres::open(url, &migrations, &env)?,
+                DbConfig::Sqlite { path } => sqlite::open(path, absent, &migrations, &env)?,
+                DbConfig::Postgres { url } => postgres::open(url, absent, &migrations, &env)?,
             };
             Ok(Self(Arc::new(Inner {
                 config,

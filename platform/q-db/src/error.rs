@@ -152,6 +152,16 @@ pub enum OpenError {
         /// Who tried to open it.
         expected: String,
     },
+    /// A store that has been there before is gone. Nothing was made in its place.
+    #[error(
+        "the store of {module} is missing, {place}: restore it from a backup, or correct where the settings say it is"
+    )]
+    Missing {
+        /// Whose store it is.
+        module: String,
+        /// What is not there.
+        place: String,
+    },
     /// A migration failed; the store is as it was before it.
     #[error("migration {version} ({name}) of {module} failed")]
     Migration {

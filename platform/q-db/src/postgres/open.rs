@@ -7,7 +7,7 @@ use q_core::{Env, Timestamp};
 
 use crate::{
     DbError, Migrations, OpenError,
-    db::{Engine, Queues},
+    db::{Absent, Engine, Queues},
     job::WriteJob,
     migrations::{self, Applied, BOOTSTRAP, Migration, PLATFORM, PLATFORM_POSTGRES, PROGRAM},
     params,
@@ -23,7 +23,12 @@ const READERS: usize = 3;
 const MIGRATION_LOCK: i64 = 0x71_6d69_6772; // "qmigr"
 
 /// Opens or makes the database at `url` and starts its threads.
-pub(crate) fn open(url: &str, migrations: &Migrations, env: &Env) -> Result<Engine, OpenError> {
+pub(crate) fn open(
+    url: &str,
+    absent: Absent,
+    migrations: &Migrations,
+    env: &Env,
+) -> Result<Engine, OpenError> {
     let mut config: postgres::Config =
         url.parse().map_err(|_| OpenError::BadConfig("the PostgreSQL URL cannot be read".into()))?;
     if config.get_ssl_mode() == SslMode::Require {
@@ -32,7 +37,10 @@ pub(crate) fn open(url: &str, migrations: &Migrations, env: &Env) -> Result<Engi
         return Err(OpenError::BadConfig(why.into()));
     }
     config.application_name(&format!("q {}", migrations.module)).connect_timeout(Duration::from_secs(5));
-    let mut connection = reach(&config)?;
+    let mut connection = match absent {
+        Absent::Make => reach(&config)?,
+        Absent::Refuse => reach_existing(&config, migrations.module)?,
+    };
     connection.run(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})"))?;
     connection.run(&format!("SET statement_timeout = 0; SET lock_timeout = 0; {BOOTSTRAP}"))?;
     belongs_to(&mut connection, migrations.module)?;
@@ -63,6 +71,29 @@ fn reach(config: &postgres::Config) -> Result<PgConnection, OpenError> {
         Ok(_) => {}
     }
     Ok(PgConnection::connect(config)?)
+}
+
+/// Connects; refuses a server without the database, and a database without our tables.
+fn reach_existing(config: &postgres::Config, module: &str) -> Result<PgConnection, OpenError> {
+    let name = config.get_dbname().unwrap_or_default();
+    let missing = |what: &str| OpenError::Missing {
+        module: module.to_owned(),
+        place: format!("database {name} {what}"),
+    };
+    match config.connect(NoTls) {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_DATABASE) => {
+            return Err(missing("does not exist"));
+        }
+        reached => drop(reached.map_err(classified)?),
+    }
+    let mut connection = PgConnection::connect(config)?;
+    let mut is_ours = false;
+    let sql = "SELECT 1 WHERE to_regclass('q_store') IS NOT NULL";
+    connection.query(sql, &[], &mut |_| {
+        is_ours = true;
+        true
+    })?;
+    if is_ours { Ok(connection) } else { Err(missing("holds none of its tables")) }
 }
 
 fn belongs_to(connection: &mut PgConnection, module: &str) -> Result<(), OpenError> {

@@ -13,7 +13,7 @@ use q_core::{Env, Timestamp};
 
 use crate::{
     DbError, Migrations, OpenError,
-    db::{Engine, Queues},
+    db::{Absent, Engine, Queues},
     migrations::{self, Applied, BOOTSTRAP, Migration, PLATFORM, PLATFORM_SQLITE, PROGRAM},
     params,
     shared::Shared,
@@ -27,8 +27,16 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(3);
 const READERS_MIN: usize = 4;
 
 /// Opens or makes the store at `path` and starts its threads.
-pub(crate) fn open(path: &Path, migrations: &Migrations, env: &Env) -> Result<Engine, OpenError> {
-    prepare_folder(path)?;
+pub(crate) fn open(
+    path: &Path,
+    absent: Absent,
+    migrations: &Migrations,
+    env: &Env,
+) -> Result<Engine, OpenError> {
+    match absent {
+        Absent::Make => prepare_folder(path)?,
+        Absent::Refuse => was_there(path, migrations.module)?,
+    }
     let lock = lock(path)?;
     // SQLite would make it for everybody to read; its log and shared memory get the mode of the file.
     drop(private_file(path)?);
@@ -63,6 +71,35 @@ pub(super) fn writer_connection(path: &Path) -> Result<SqliteConnection, DbError
         return Err(DbError::Unavailable(Arc::new(OpenError::NotDurable(missing))));
     }
     Ok(connection)
+}
+
+/// Refuses a file that is gone or empty, before anything is made beside it.
+fn was_there(path: &Path, module: &str) -> Result<(), OpenError> {
+    let what = match std::fs::metadata(path) {
+        Ok(file) if file.len() > 0 => return has_store(path, module),
+        Ok(_) => "is empty",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "does not exist",
+        Err(source) => return Err(OpenError::File { path: path.to_owned(), source }),
+    };
+    Err(OpenError::Missing { module: module.to_owned(), place: format!("{} {what}", path.display()) })
+}
+
+/// Refuses a database without our tables.
+fn has_store(path: &Path, module: &str) -> Result<(), OpenError> {
+    let mut is_ours = false;
+    SqliteConnection::open(path, true)?.query(
+        "SELECT 1 FROM sqlite_master WHERE name = 'q_store'",
+        &[],
+        &mut |_| {
+            is_ours = true;
+            true
+        },
+    )?;
+    if is_ours {
+        return Ok(());
+    }
+    let place = format!("{} holds none of its tables", path.display());
+    Err(OpenError::Missing { module: module.to_owned(), place })
 }
 
 fn prepare_folder(path: &Path) -> Result<(), OpenError> {

@@ -1,7 +1,7 @@
 //! Stores that grow, and stores that are not ours to open.
 
 use q_core::Env;
-use q_db::{Migration, Migrations, OpenError, on_each_engine};
+use q_db::{Db, DbConfig, Migration, Migrations, OpenError, on_each_engine};
 
 const ONE: Migration = (1, "one", "CREATE TABLE one (id BIGINT NOT NULL PRIMARY KEY)");
 const TWO: Migration =
@@ -74,4 +74,47 @@ async fn two_writers_of_one_file_are_refused() {
     let _first = stores.open(&OLD, &env).await.unwrap();
     let refused = stores.open(&OLD, &env).await.unwrap_err().to_string();
     assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+}
+
+on_each_engine!(a_store_that_was_there_before_is_not_made_anew, async |stores| {
+    let (env, config) = (Env::system(), stores.config("shop"));
+    let refused = Db::open_existing(&config, &OLD, &env).await.unwrap_err();
+    assert!(matches!(&refused, OpenError::Missing { module, .. } if module == "shop"), "{refused}");
+    assert!(refused.to_string().contains("restore it from a backup"), "{refused}");
+    // Nothing was made by asking: it is still not there.
+    assert!(matches!(Db::open_existing(&config, &OLD, &env).await, Err(OpenError::Missing { .. })));
+    if let DbConfig::Sqlite { path } = &config {
+        let folder = path.parent().unwrap();
+        assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0, "no file, no lock");
+        std::fs::write(path, b"").unwrap();
+        assert!(matches!(Db::open_existing(&config, &OLD, &env).await, Err(OpenError::Missing { .. })));
+    }
+    stores.open(&OLD, &env).await.unwrap().close().await;
+    // What is there is opened, and brought up to date.
+    let db = Db::open_existing(&config, &NEW, &env).await.unwrap();
+    assert_eq!(db.stats().await.unwrap().migrations, 2);
+    db.close().await;
+    drop_everything(&config).await;
+    let refused = Db::open_existing(&config, &NEW, &env).await.unwrap_err();
+    assert!(refused.to_string().contains("none of its tables"), "{refused}");
+});
+
+/// Leaves a database without tables, as after a restore that went wrong.
+async fn drop_everything(config: &DbConfig) {
+    match config.clone() {
+        DbConfig::Sqlite { path } => {
+            std::fs::remove_file(&path).unwrap();
+            rusqlite::Connection::open(&path)
+                .unwrap()
+                .execute_batch("CREATE TABLE other (id INTEGER)")
+                .unwrap();
+        }
+        DbConfig::Postgres { url } => {
+            let dropped = tokio::task::spawn_blocking(move || {
+                let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+                client.batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").unwrap();
+            });
+            dropped.await.unwrap();
+        }
+    }
 }
