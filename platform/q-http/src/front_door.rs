@@ -1,17 +1,28 @@
 //! One origin for everything: `/<module>/…` leads to the module, and a few fixed paths to the one that owns them.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri, header, uri::PathAndQuery};
+use futures_util::future::join_all;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
+use http_body_util::{BodyExt as _, Limited};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use q_contract::{Problem, codes};
+use serde_json::{Value, json};
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::{PeerAddress, reply::problem_response};
+use crate::{PeerAddress, platform, reply::problem_response};
+
+/// How long the state of all modules is repeated before they are asked again: one question here is one to each.
+const HEALTH_CACHED_FOR: Duration = Duration::from_secs(1);
+/// How long a module may take to say how it is; longer than one of its own checks.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest answer about health that is read.
+const HEALTH_BYTES_MAX: usize = 1 << 16;
 
 /// What concerns one connection only (RFC 9110 section 7.6.1), and what is said to proxies.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -39,12 +50,14 @@ pub struct FrontDoor {
     modules: BTreeMap<String, Upstream>,
     fixed: Vec<(&'static str, String)>,
     client: Client<HttpConnector, Body>,
+    health: tokio::sync::Mutex<Option<(Instant, Value)>>,
 }
 
 impl FrontDoor {
     /// A front door to `modules`; a path that begins with an entry of `fixed` leads to the named module unchanged.
     pub fn new(modules: BTreeMap<String, Upstream>, fixed: Vec<(&'static str, String)>) -> Self {
-        Self { modules, fixed, client: Client::builder(TokioExecutor::new()).build_http() }
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { modules, fixed, client, health: tokio::sync::Mutex::default() }
     }
 
     /// The router that answers on the front door's port.
@@ -58,8 +71,13 @@ impl FrontDoor {
 
     async fn pass(&self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path().to_owned();
-        if path == "/" {
-            return self.index();
+        match path.as_str() {
+            "/" => return self.index(),
+            "/health" if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                return self.health().await;
+            }
+            "/health" => return platform::method_not_allowed(request).await,
+            _ => {}
         }
         let Some((upstream, rest)) = self.upstream(&path) else {
             let names: Vec<_> = self.modules.keys().map(String::as_str).collect();
@@ -122,13 +140,62 @@ impl FrontDoor {
     }
 
     fn index(&self) -> Response<Body> {
-        let mut page = String::from("Q\n\n");
+        let mut page = String::from("Q\n\n/health   all modules in one answer\n\n");
         for name in self.modules.keys() {
-            let _ = writeln!(page, "/{name}/health   /{name}/openapi.json");
+            let _ = writeln!(page, "/{name}/health   /{name}/openapi.json   /{name}/metrics   /{name}/mcp");
         }
         let mut response = Response::new(Body::from(page));
-        *response.status_mut() = StatusCode::OK;
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
         response
+    }
+
+    /// How every module is, and how the worst of them is.
+    async fn health(&self) -> Response<Body> {
+        // Whoever asks meanwhile waits for this answer instead of asking the modules once more.
+        let mut last = self.health.lock().await;
+        let body = match &*last {
+            Some((at, body)) if at.elapsed() < HEALTH_CACHED_FOR => body.clone(),
+            _ => last.insert((Instant::now(), self.ask_all().await)).1.clone(),
+        };
+        platform::json_response(if body["status"] == "unhealthy" { 503 } else { 200 }, &body)
+    }
+
+    async fn ask_all(&self) -> Value {
+        let asked = self.modules.iter().map(|(name, upstream)| async move {
+            let answer = tokio::time::timeout(HEALTH_TIMEOUT, self.ask(upstream)).await.ok().flatten();
+            (name.clone(), answer.unwrap_or("unreachable"))
+        });
+        let modules: BTreeMap<String, &str> = join_all(asked).await.into_iter().collect();
+        let is = |status| modules.values().any(|one| *one == status);
+        let worst = if is("unhealthy") || is("unreachable") {
+            "unhealthy"
+        } else if is("degraded") {
+            "degraded"
+        } else {
+            "healthy"
+        };
+        let modules: BTreeMap<_, _> =
+            modules.into_iter().map(|(name, status)| (name, json!({"status": status}))).collect();
+        json!({"status": worst, "version": env!("CARGO_PKG_VERSION"), "modules": modules})
+    }
+
+    /// What a module says of itself; nothing when what comes is no such answer.
+    async fn ask(&self, upstream: &Upstream) -> Option<&'static str> {
+        let request = |uri: String| Request::builder().uri(uri).body(Body::empty()).ok();
+        let body = match upstream {
+            Upstream::Local(router) => match router.clone().oneshot(request("/health".to_owned())?).await {
+                Ok(response) => response.into_body(),
+                Err(never) => match never {},
+            },
+            Upstream::Remote(base) => {
+                let request = request(format!("{}/health", base.trim_end_matches('/')))?;
+                Body::new(self.client.request(request).await.ok()?.into_body())
+            }
+        };
+        let body = Limited::new(body, HEALTH_BYTES_MAX).collect().await.ok()?.to_bytes();
+        let body: Value = serde_json::from_slice(&body).ok()?;
+        ["healthy", "degraded", "unhealthy"].into_iter().find(|status| body["status"] == *status)
     }
 }
 

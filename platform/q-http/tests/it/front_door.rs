@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{Router, body::Body, routing::get};
 use http::{HeaderMap, Request};
-use q_http::{FrontDoor, PeerAddress, Upstream};
+use q_http::{Check, FrontDoor, PeerAddress, RateLimits, Upstream};
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::echo::{quiet_wall, request, send};
+use crate::echo::{quiet_wall, request, send, wall};
 
 fn local() -> Router {
     let modules = [("wall".to_owned(), Upstream::Local(quiet_wall()))].into();
@@ -112,4 +113,66 @@ async fn figures_meant_for_this_host_are_not_shown_to_others_through_the_door() 
     assert_eq!(here.status(), 200);
     let (away, body) = send(&door, from("192.0.2.7:9", request("GET", "/wall/metrics", &[], ""))).await;
     assert_eq!(away.status(), 403, "{body}");
+}
+
+#[tokio::test]
+async fn the_first_page_says_where_to_look() {
+    let (head, page) = send(&local(), request("GET", "/", &[], "")).await;
+    assert_eq!(head.headers()["content-type"], "text/plain; charset=utf-8");
+    for path in ["/wall/health", "/wall/openapi.json", "/wall/metrics", "/wall/mcp"] {
+        assert!(page.contains(path), "{path} in {page}");
+    }
+    assert!(page.lines().any(|line| line.starts_with("/health ")), "{page}");
+}
+
+async fn health(modules: Vec<(&str, Upstream)>) -> (u16, Value) {
+    let modules = modules.into_iter().map(|(name, upstream)| (name.to_owned(), upstream)).collect();
+    let door = FrontDoor::new(modules, Vec::new()).router();
+    let (head, body) = send(&door, request("GET", "/health", &[], "")).await;
+    (head.status().as_u16(), serde_json::from_str(&body).unwrap())
+}
+
+#[tokio::test]
+async fn one_answer_tells_the_state_of_all_modules() {
+    let with = |check: Check| Upstream::Local(wall(RateLimits::default(), vec![check], false));
+    let up = || with(Check::required("store", || async { Ok(()) }));
+    let degraded = || with(Check::optional("squid", || async { Err("away".into()) }));
+    let down = || with(Check::required("store", || async { Err("disk".into()) }));
+    // A port that was free a moment ago and that nobody listens on.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let away = || Upstream::Remote(format!("http://{nobody}"));
+    let rows = [
+        (vec![("a", up()), ("b", up())], 200, "healthy", ["healthy", "healthy"]),
+        (vec![("a", up()), ("b", degraded())], 200, "degraded", ["healthy", "degraded"]),
+        (vec![("a", down()), ("b", degraded())], 503, "unhealthy", ["unhealthy", "degraded"]),
+        (vec![("a", up()), ("b", away())], 503, "unhealthy", ["healthy", "unreachable"]),
+    ];
+    for (modules, status, word, each) in rows {
+        let (actual, body) = health(modules).await;
+        assert_eq!((actual, &body["status"]), (status, &json!(word)), "{body}");
+        let modules = json!({"a": {"status": each[0]}, "b": {"status": each[1]}});
+        assert_eq!(body["modules"], modules);
+    }
+    let (head, _) = send(&local(), request("POST", "/health", &[], "")).await;
+    assert_eq!(head.status(), 405);
+}
+
+/// Nobody makes the door ask every module over the network as often as he likes.
+#[tokio::test]
+async fn many_questions_about_health_are_one_to_each_module() {
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = asked.clone();
+    let module = Router::new().route(
+        "/health",
+        get(move || async move {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            r#"{"status":"healthy"}"#
+        }),
+    );
+    let door = FrontDoor::new([("wall".to_owned(), Upstream::Local(module))].into(), Vec::new()).router();
+    for _ in 0..100 {
+        assert_eq!(send(&door, request("GET", "/health", &[], "")).await.0.status(), 200);
+    }
+    // Once; a machine that is very busy may need another second.
+    assert!(asked.load(std::sync::atomic::Ordering::SeqCst) < 10, "{asked:?}");
 }
