@@ -62,7 +62,9 @@ impl Refusal {
             Self::Proof => Problem::new(&INVALID_DPOP_PROOF)
                 .hint("make a fresh proof for this method and URL: `q auth headers METHOD URL`")
                 .with("serverTime", server_time),
-            Self::Overloaded => Problem::new(&q_contract::codes::RATE_LIMITED).with("retryAfter", 60),
+            Self::Overloaded => Problem::new(&q_contract::codes::RATE_LIMITED)
+                .hint("try again in 60 s")
+                .with("retryAfter", 60),
         }
     }
 }

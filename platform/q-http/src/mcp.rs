@@ -41,7 +41,7 @@ async fn message(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
         return problem_response(&Problem::new(&codes::FORBIDDEN).detail(detail));
     }
     let caller = match pipeline::authenticated(mounted, &head, "POST", &mut None) {
-        Ok(Caller::Anonymous) => return problem_response(&Problem::new(&codes::UNAUTHENTICATED)),
+        Ok(Caller::Anonymous) => return problem_response(&pipeline::unauthenticated()),
         Ok(caller) => caller,
         Err(problem) => return problem_response(&problem),
     };

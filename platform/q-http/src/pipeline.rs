@@ -186,10 +186,6 @@ pub(crate) fn service_only(mounted: &Mounted, head: &Parts) -> Result<(), Proble
 /// Whether an access rule lets the caller in.
 #[expect(clippy::match_same_arms, reason = "the rules are read from top to bottom, like the table they are")]
 pub(crate) fn permits_access(mounted: &Mounted, access: Access, caller: &Caller) -> Result<(), Problem> {
-    let unauthenticated = || {
-        Problem::new(&codes::UNAUTHENTICATED)
-            .hint("send an access token: `q auth headers METHOD URL` prints one bound to your key")
-    };
     match (access, caller) {
         (Access::Public(_) | Access::Signed, _) => Ok(()),
         (_, Caller::Anonymous) => Err(unauthenticated()),
@@ -215,6 +211,12 @@ fn as_operator(principal: &Principal) -> Result<(), Problem> {
     Err(Problem::new(&codes::FORBIDDEN)
         .detail("operators prove here that they hold their key; this token is not bound to one")
         .hint("`q auth headers METHOD URL` prints a bound token with its proof"))
+}
+
+/// The refusal of somebody who did not say who they are.
+pub(crate) fn unauthenticated() -> Problem {
+    Problem::new(&codes::UNAUTHENTICATED)
+        .hint("send an access token: `q auth headers METHOD URL` prints one bound to your key")
 }
 
 fn holds_scope(principal: &Principal, scope: &str) -> Result<(), Problem> {

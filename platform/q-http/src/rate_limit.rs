@@ -82,7 +82,7 @@ fn admit<K: Hash + Eq>(
         let wait_seconds = (ahead - WINDOW_MICROS).div_euclid(1_000_000) + 1;
         return Err(Problem::new(&codes::RATE_LIMITED)
             .detail(format!("at most {limit} requests a minute"))
-            .hint("wait for the time in Retry-After")
+            .hint(format!("try again in {wait_seconds} s"))
             .with("retryAfter", wait_seconds));
     }
     keys.insert(key, due + step);
@@ -103,6 +103,7 @@ mod tests {
         assert_eq!(left, [2, 1, 0]);
         let refused = limiter.address(address, at).unwrap_err();
         assert_eq!(refused.extra["retryAfter"], 21);
+        assert_eq!(refused.hint.as_deref(), Some("try again in 21 s"));
         assert!(limiter.address(address, Timestamp::from_seconds(1_021)).is_ok());
         assert!(limiter.address(IpAddr::from([127, 0, 0, 2]), at).is_ok());
     }

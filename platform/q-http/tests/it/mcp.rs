@@ -42,8 +42,9 @@ async fn calls_a_tool_and_hands_refusals_to_the_model() {
 #[tokio::test]
 async fn nobody_gets_no_tools() {
     let message = call(1, "tools/list", &json!({})).to_string();
-    let (head, _) = send(&quiet_wall(), request("POST", "/mcp", &[], &message)).await;
+    let (head, body) = send(&quiet_wall(), request("POST", "/mcp", &[], &message)).await;
     assert_eq!(head.status(), 401);
+    assert!(body.contains("q auth headers"), "{body}");
 }
 
 /// What a page elsewhere could make its reader's browser send.
