@@ -62,6 +62,7 @@ impl World {
             Engine::Postgres => TestStores::postgres()?,
         };
         let seed = std::env::var("Q_TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+        say_seed(seed);
         let (env, clock) = frozen_env(seed);
         let (instance_did, _) = identity("instance");
         let directory = Directory::default();
@@ -177,6 +178,12 @@ impl World {
     pub async fn abandon(self) {
         self.house.stop().await;
     }
+}
+
+/// A failing test shows what it wrote, and so how to repeat it.
+#[expect(clippy::print_stderr, reason = "the output of a test is where its reader looks")]
+fn say_seed(seed: u64) {
+    eprintln!("seed {seed}: repeat with Q_TEST_SEED={seed}");
 }
 
 fn defaults(module: &'static str, settings: &'static [Setting]) -> Settings {
