@@ -22,9 +22,9 @@ use std::{
 use futures_util::future::BoxFuture;
 use q_core::Span;
 use q_db::{Db, DbError, Migrations};
-use q_http::Api;
+use q_http::{Api, Check};
 use q_pdp::Pdp;
-use q_runtime::{Finding, Ground, Job, Module, Setting};
+use q_runtime::{Finding, Ground, Job, Module, Peers, Setting};
 
 pub use error::Error;
 pub use key_file::{KeyFile, KeyFileError};
@@ -49,7 +49,10 @@ pub const SETTINGS: &[Setting] = &[];
 const CLOSE_MINUTES_EVERY: Span = Span::seconds(10);
 
 /// The module, unsealed.
-pub struct Qlock(Arc<Service>);
+pub struct Qlock {
+    service: Arc<Service>,
+    peers: Peers,
+}
 
 /// Why the module does not open.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +93,7 @@ pub enum OpenError {
 pub async fn open(ground: Ground, pdp: Pdp, key_file: &Path) -> Result<Arc<Qlock>, OpenError> {
     let key_file = KeyFile::load(key_file)?;
     let service = Service::open(ground.db, ground.env, pdp, &key_file).await?;
-    Ok(Arc::new(Qlock(Arc::new(service))))
+    Ok(Arc::new(Qlock { service: Arc::new(service), peers: ground.peers }))
 }
 
 impl Module for Qlock {
@@ -99,22 +102,31 @@ impl Module for Qlock {
     }
 
     fn api(&self) -> Api {
-        http::api(self.0.clone())
+        http::api(self.service.clone())
     }
 
     fn db(&self) -> &Db {
-        &self.0.db
+        &self.service.db
     }
 
     fn jobs(&self) -> Vec<Job> {
-        let service = self.0.clone();
+        let service = self.service.clone();
         vec![Job::every("close-minutes", CLOSE_MINUTES_EVERY, move || {
             let service = service.clone();
             async move { service.close_minutes().await.map_err(|error| error.to_string()) }
         })]
     }
 
+    fn checks(&self) -> Vec<Check> {
+        let service = self.service.clone();
+        let permissions = Check::optional("qonsent", move || {
+            let current = service.check_permissions();
+            async move { current }
+        });
+        vec![self.peers.check("squid"), permissions]
+    }
+
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
-        Box::pin(self.0.clone().verify())
+        Box::pin(self.service.clone().verify())
     }
 }

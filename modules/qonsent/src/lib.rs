@@ -21,7 +21,7 @@ use q_core::Span;
 use q_db::{Db, DbError, Migrations};
 use q_http::{Api, Check};
 use q_pdp::{KeySource, Pdp};
-use q_runtime::{Finding, Ground, Job, Module, Setting};
+use q_runtime::{Finding, Ground, Job, Module, Peers, Setting};
 
 pub use error::Error;
 use service::Service;
@@ -43,15 +43,19 @@ pub const SETTINGS: &[Setting] = &[];
 const HEARTBEAT_EVERY: Span = Span::seconds(5);
 
 /// The module.
-pub struct Qonsent(Arc<Service>);
+pub struct Qonsent {
+    service: Arc<Service>,
+    peers: Peers,
+}
 
 /// Opens the module.
 ///
 /// `pdp` is the decision point of this process: it is brought up to date from the store before this returns, as far
 /// as `keys` can be asked, and hears of each change right after its commit.
 pub async fn open(ground: Ground, pdp: Pdp, keys: impl KeySource) -> Result<Arc<Qonsent>, DbError> {
-    let service = Service::open(ground, pdp, Arc::new(keys)).await?;
-    Ok(Arc::new(Qonsent(Arc::new(service))))
+    let peers = ground.peers.clone();
+    let service = Arc::new(Service::open(ground, pdp, Arc::new(keys)).await?);
+    Ok(Arc::new(Qonsent { service, peers }))
 }
 
 impl Module for Qonsent {
@@ -60,15 +64,15 @@ impl Module for Qonsent {
     }
 
     fn api(&self) -> Api {
-        http::api(self.0.clone())
+        http::api(self.service.clone())
     }
 
     fn db(&self) -> &Db {
-        &self.0.db
+        &self.service.db
     }
 
     fn jobs(&self) -> Vec<Job> {
-        let service = self.0.clone();
+        let service = self.service.clone();
         vec![Job::every("heartbeat", HEARTBEAT_EVERY, move || {
             let service = service.clone();
             async move { service.heartbeat().await.map_err(|error| error.to_string()) }
@@ -76,15 +80,16 @@ impl Module for Qonsent {
     }
 
     fn checks(&self) -> Vec<Check> {
-        let service = self.0.clone();
+        let service = self.service.clone();
         // Optional: a decision point that is behind denies what it must, and the rest still works.
-        vec![Check::optional("projection", move || {
+        let projection = Check::optional("projection", move || {
             let service = service.clone();
             async move { service.check_projection() }
-        })]
+        });
+        vec![projection, self.peers.check("squid")]
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
-        Box::pin(self.0.db.read(verify::verify))
+        Box::pin(self.service.db.read(verify::verify))
     }
 }

@@ -20,9 +20,9 @@ use futures_util::future::BoxFuture;
 use q_auth::KeyDirectory;
 use q_core::Span;
 use q_db::{Db, DbError};
-use q_http::Api;
+use q_http::{Api, Check};
 use q_pdp::Pdp;
-use q_runtime::{ConfigError, Finding, Ground, Job, Module, Setting};
+use q_runtime::{ConfigError, Finding, Ground, Job, Module, Peers, Setting};
 use q_seal::Sealer;
 
 use crate::{
@@ -70,6 +70,7 @@ pub enum OpenError {
 /// The wallet module.
 pub struct Wallets {
     service: Arc<Service>,
+    peers: Peers,
 }
 
 /// Opens the module on its ground. `keys` tells whose key is whose, `pdp` who may read whose wallet, and
@@ -100,7 +101,7 @@ pub async fn open(
         schedule,
         iso_alias,
     };
-    Ok(Arc::new(Wallets { service: Arc::new(service) }))
+    Ok(Arc::new(Wallets { service: Arc::new(service), peers: ground.peers }))
 }
 
 impl Wallets {
@@ -135,6 +136,16 @@ impl Module for Wallets {
                 async move { service.merge_histories().await.map_err(|error| error.to_string()) }
             }),
         ]
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let service = self.service.clone();
+        // Without either, payments go on as long as what is known of keys and permissions is young enough.
+        let permissions = Check::optional("qonsent", move || {
+            let current = service.pdp.check_current(service.env.now());
+            async move { current }
+        });
+        vec![self.peers.check("squid"), permissions]
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {

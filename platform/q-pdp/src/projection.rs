@@ -215,6 +215,20 @@ impl Pdp {
         Timestamp::from_micros(self.0.proved_at.load(Ordering::Acquire))
     }
 
+    /// Whether the projection is complete and was lately proved current; the error says what is wrong, for health.
+    pub fn check_current(&self, now: Timestamp) -> Result<(), String> {
+        if self.has_gap() {
+            return Err(format!("changes after epoch {} are missing", self.epoch()));
+        }
+        match self.freshness(now) {
+            Freshness::Current => Ok(()),
+            Freshness::Narrowed | Freshness::Stale => {
+                let age = now.since(self.proved_at()).as_seconds();
+                Err(format!("not compared with the authority for {age} s"))
+            }
+        }
+    }
+
     /// How fresh the projection is.
     pub fn freshness(&self, now: Timestamp) -> Freshness {
         Freshness::at(now, self.proved_at())

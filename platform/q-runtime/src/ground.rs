@@ -3,11 +3,14 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use q_contract::{Client, Credential, InProcess, LocalHandler, Transport};
 use q_core::{Caller, Did, Env, Timestamp, caller::Principal};
 use q_db::Db;
+use q_http::Check;
 
 use crate::{
     Settings,
@@ -102,6 +105,9 @@ pub struct Peers {
     credential_for: Option<CredentialFor>,
 }
 
+/// How long a module may take to say that it is alive; in process that is no time at all.
+const ALIVE_TIMEOUT: Duration = Duration::from_millis(500);
+
 impl Peers {
     /// The peers of the service identity `did` of `module`, which proves itself to those in other processes with
     /// what `credential_for` makes for them.
@@ -131,6 +137,47 @@ impl Peers {
                 client.with_credential(credential_for(module))
             }
             _ => client,
+        }
+    }
+
+    /// The check, for `/health`, that `module` is alive: without it the asking module still serves, with less.
+    ///
+    /// Asks `/health/live`, which asks nobody else, so that checks never run in circles.
+    pub fn check(&self, module: &'static str) -> Check {
+        // Public there: no token is fetched for it.
+        let client = Client::new(self.directory.transport(module)).within(ALIVE_TIMEOUT);
+        Check::optional(module, move || {
+            let client = client.clone();
+            async move {
+                match client.send("GET", "/health/live", Bytes::new(), "").await {
+                    Ok(answer) if answer.status().is_success() => Ok(()),
+                    Ok(answer) => Err(format!("answered {}", answer.status())),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::StatusCode, routing::get};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_module_is_alive_when_it_says_so() {
+        let directory = Directory::default();
+        let did: Did = "did:example:me".parse().unwrap();
+        let peers = Peers::new("me", did, Timestamp::default(), directory.clone(), None);
+        let router =
+            |status: StatusCode| Router::new().route("/health/live", get(move || async move { status }));
+        directory.fill("well", q_http::local_handler(router(StatusCode::OK)));
+        directory.fill("ill", q_http::local_handler(router(StatusCode::SERVICE_UNAVAILABLE)));
+        for (module, is_alive) in [("well", true), ("ill", false), ("nobody", false)] {
+            let check = peers.check(module);
+            assert!(!check.is_required && check.name == module);
+            assert_eq!((check.run)().await.is_ok(), is_alive, "{module}");
         }
     }
 }

@@ -56,6 +56,11 @@ pub(crate) struct Rings {
 }
 
 impl Service {
+    /// Whether what is known here of permissions is current.
+    pub(crate) fn check_permissions(&self) -> Result<(), String> {
+        self.pdp.check_current(self.env.now())
+    }
+
     /// Opens the root keyring with the key in `key_file`; makes the first root key of an empty store.
     pub(crate) async fn open(db: Db, env: Env, pdp: Pdp, key_file: &KeyFile) -> Result<Self, OpenError> {
         let unseal = key_file.unseal_key();

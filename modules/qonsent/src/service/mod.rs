@@ -19,7 +19,7 @@ use std::sync::{
 
 use q_core::{Caller, Env, RequestKey};
 use q_db::{Answer, Db, DbError, Tx};
-use q_pdp::{Change, Freshness, KeySource, Pdp, Projector, Resource, RevocationHead};
+use q_pdp::{Change, KeySource, Pdp, Projector, Resource, RevocationHead};
 use q_runtime::Ground;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -104,12 +104,7 @@ impl Service {
 
     /// Whether the decision point of this process is complete and current.
     pub(crate) fn check_projection(&self) -> Result<(), String> {
-        let age = self.env.now().since(self.pdp.proved_at()).as_seconds();
-        match self.pdp.freshness(self.env.now()) {
-            _ if self.pdp.has_gap() => Err(format!("changes after epoch {} are missing", self.pdp.epoch())),
-            Freshness::Current => Ok(()),
-            Freshness::Narrowed | Freshness::Stale => Err(format!("not compared with the store for {age} s")),
-        }
+        self.pdp.check_current(self.env.now())
     }
 
     /// Makes a change of the order, once for each key.

@@ -123,3 +123,26 @@ on_each_world!(quotes_and_currencies, async |world: World| {
     assert_eq!(scales, [("QToken", 18), ("PI", 8)]);
     bank.close().await;
 });
+
+on_each_world!(health_names_what_the_module_depends_on, async |world: World| {
+    let bank = Bank::open(world).await;
+    let ann = bank.person("ann", "0").await;
+    let health = async || {
+        let answer = ann.client.send("GET", "/health", Vec::new().into(), "").await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        let of = |name: &str| body["dependencies"][name]["status"].as_str().unwrap().to_owned();
+        assert!(body["dependencies"]["qonsent"]["latency"].is_u64(), "{body}");
+        (
+            answer.status().as_u16(),
+            body["status"].as_str().unwrap().to_owned(),
+            ["store", "squid", "qonsent"].map(of),
+        )
+    };
+    // No squid is in this world: payments by known keys go on.
+    let (status, word, each) = health().await;
+    assert_eq!((status, word.as_str(), each), (200, "degraded", ["up", "down", "up"].map(str::to_owned)));
+    bank.world.clock.advance(Span::seconds(60));
+    let (status, word, each) = health().await;
+    assert_eq!((status, word.as_str(), each), (200, "degraded", ["up", "down", "down"].map(str::to_owned)));
+    bank.close().await;
+});
