@@ -44,6 +44,9 @@ pub enum Error {
     /// Fewer than two different approvers.
     #[error("two different approvers must sign the same order")]
     ApprovalRequired,
+    /// More test money at once than the faucet gives.
+    #[error("the faucet gives at most {0} {1} at once")]
+    FaucetMaximum(u128, &'static str),
     /// The books cannot be written in this form.
     #[error("the format {0} is not one of hledger, ledger and ndjson")]
     FormatUnknown(String),
@@ -83,13 +86,21 @@ impl From<Error> for Problem {
                 .detail(detail)
                 .hint("an approver is allowed `admin` on the instance"),
             Error::ApprovalRequired => Self::new(&api::APPROVAL_REQUIRED).detail(detail),
+            Error::FaucetMaximum(..) => {
+                Self::new(&api::AMOUNT_OUT_OF_RANGE).detail(detail).hint("ask again for more")
+            }
             Error::FormatUnknown(_) => Self::new(&api::EXPORT_NOT_REPRESENTABLE).detail(detail),
             Error::Executor(Fault::QueueFull) => Self::new(&api::QUEUE_FULL)
                 .hint("try again with the same Idempotency-Key; nothing is done twice")
                 .with("retryAfter", 1),
             Error::Executor(Fault::Storage(error)) | Error::Storage(error) => q_http::storage_problem(&error),
-            Error::Directory(_) => {
-                Self::new(&codes::DEPENDENCY_UNAVAILABLE).detail(detail).with("retryAfter", 1)
+            Error::Directory(error) => {
+                // What the directory said names places inside; the log has it.
+                tracing::warn!(%error, "the identity directory could not be asked");
+                Self::new(&codes::DEPENDENCY_UNAVAILABLE)
+                    .detail("the signer's keys cannot be looked up at present")
+                    .hint("try again with the same Idempotency-Key; nothing is done twice")
+                    .with("retryAfter", 1)
             }
             Error::Sealed(error) => internal(&error),
             Error::Inconsistent(_) => internal(&error),
@@ -113,6 +124,13 @@ impl From<Refusal> for Problem {
             Refusal::Malformed(_) | Refusal::InvalidState(_) | Refusal::BatchSize => {
                 problem.detail(refusal.to_string())
             }
+            Refusal::AmountOutOfRange(_) => problem
+                .detail(refusal.to_string())
+                .hint("GET /currencies lists the least and the greatest amount of each currency"),
+            Refusal::RecipientUnknown => problem.hint(
+                "a recipient is a DID, a wallet id or a wallet reference, of somebody who opened a wallet here; the names \
+                 of a keyring mean something to the command line alone",
+            ),
             Refusal::KeyReused => {
                 problem.hint("use a new key for a new request, or repeat the first one unchanged")
             }
@@ -121,12 +139,10 @@ impl From<Refusal> for Problem {
             Refusal::AmountForm(_)
             | Refusal::WalletNotFound
             | Refusal::IntentNotFound
-            | Refusal::RecipientUnknown
             | Refusal::SelfPayment
             | Refusal::RailUnsupported
             | Refusal::CurrencyUnsupported
             | Refusal::AmountPrecision
-            | Refusal::AmountOutOfRange
             | Refusal::WalletFrozen
             | Refusal::InsufficientFunds
             | Refusal::RolledBack => problem,
@@ -153,10 +169,42 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::RailUnsupported => &api::RAIL_UNSUPPORTED,
         Refusal::CurrencyUnsupported => &api::CURRENCY_UNSUPPORTED,
         Refusal::AmountPrecision => &api::AMOUNT_PRECISION,
-        Refusal::AmountOutOfRange => &api::AMOUNT_OUT_OF_RANGE,
+        Refusal::AmountOutOfRange(_) => &api::AMOUNT_OUT_OF_RANGE,
         Refusal::WalletFrozen => &api::WALLET_FROZEN,
         Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
         Refusal::RolledBack => &api::BATCH_ROLLED_BACK,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::currency::Currency;
+
+    #[test]
+    fn a_refused_amount_says_what_may_be_asked_for() {
+        let said = |error: Error| Problem::from(error).detail.unwrap_or_default();
+        let pi = said(Refusal::AmountOutOfRange(Currency::find("PI")).into());
+        assert!(pi.contains("from 0.00000001 to 999999999999999999999.99999999"), "{pi}");
+        let own = said(Refusal::AmountOutOfRange(Currency::find("QToken")).into());
+        assert!(own.contains("to 340282366920938463463.374607431768211455"), "{own}");
+        let faucet = said(Error::FaucetMaximum(10_000, "QToken"));
+        assert!(faucet.contains("10000 QToken"), "{faucet}");
+    }
+
+    #[test]
+    fn nobody_outside_reads_what_the_directory_said() {
+        let inside = DirectoryError::Unavailable("connect to 10.0.0.7:4711 refused".into());
+        let problem = Problem::from(Error::Directory(inside));
+        assert_eq!((problem.code.as_str(), problem.status), ("DEPENDENCY_UNAVAILABLE", 503));
+        let told = serde_json::to_string(&problem).unwrap_or_default();
+        assert!(told.contains("retryAfter") && !told.contains("10.0.0.7"), "{told}");
+    }
+
+    #[test]
+    fn an_unknown_recipient_learns_what_names_one() {
+        let hint = Problem::from(Error::from(Refusal::RecipientUnknown)).hint.unwrap_or_default();
+        assert!(hint.contains("DID") && hint.contains("wallet reference"), "{hint}");
     }
 }

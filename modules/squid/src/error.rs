@@ -116,9 +116,9 @@ impl From<Error> for Problem {
             }
             Error::InvalidDid => Self::new(&api::INVALID_DID),
             Error::DidNotFound => Self::new(&api::DID_NOT_FOUND),
-            Error::RateLimited { retry_after } => {
-                Self::new(&codes::RATE_LIMITED).with("retryAfter", retry_after)
-            }
+            Error::RateLimited { retry_after } => Self::new(&codes::RATE_LIMITED)
+                .hint(format!("try again in {retry_after} s"))
+                .with("retryAfter", retry_after),
             Error::Sealed(error) => {
                 tracing::error!(%error, "a sealed field does not open");
                 Self::new(&codes::INTERNAL)

@@ -1,6 +1,6 @@
 //! The currencies of the instance.
 
-use q_core::{Amount, AmountError, AmountText, Scale};
+use q_core::{Amount, AmountError, AmountText, Scale, amount};
 
 /// A currency by its number in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,20 @@ impl Currency {
     pub fn read(&self, text: &AmountText) -> Result<Amount, AmountRefusal> {
         let amount = text.parse(self.scale)?;
         if amount.is_zero() { Err(AmountRefusal::Zero) } else { Ok(amount) }
+    }
+
+    /// The smallest amount that is something.
+    pub fn least(&self) -> AmountText {
+        self.text(Amount::from_units(1))
+    }
+
+    /// The largest amount that can be written: as many digits before the point as the grammar reads, or what 128
+    /// bits hold.
+    pub fn greatest(&self) -> AmountText {
+        let digits = u32::try_from(amount::INTEGER_DIGITS_MAX).unwrap_or(u32::MAX);
+        let whole =
+            10u128.checked_pow(digits).and_then(|whole| whole.checked_mul(self.scale.units_per_whole()));
+        self.text(whole.map_or(Amount::MAX, |above| Amount::from_units(above - 1)))
     }
 
     /// The wire text of an amount.

@@ -72,9 +72,9 @@ pub enum Refusal {
     /// More decimals than the currency has.
     #[error("the amount has more decimals than the currency")]
     AmountPrecision,
-    /// Zero or too large.
-    #[error("the amount is zero or too large")]
-    AmountOutOfRange,
+    /// Zero or too large, of this currency where it is known.
+    #[error("{}", range(*.0))]
+    AmountOutOfRange(Option<&'static Currency>),
     /// A wallet is frozen.
     #[error("the wallet is frozen")]
     WalletFrozen,
@@ -89,6 +89,30 @@ pub enum Refusal {
     RolledBack,
 }
 
+/// What an amount may be.
+fn range(currency: Option<&'static Currency>) -> String {
+    match currency {
+        Some(currency) => format!(
+            "an amount of {} is from {} to {}, and its fees are added to it",
+            currency.code,
+            currency.least().as_str(),
+            currency.greatest().as_str()
+        ),
+        None => "the amount is zero or too large".to_owned(),
+    }
+}
+
+impl Refusal {
+    /// The refusal of an amount of `currency`.
+    #[must_use]
+    pub fn of(self, currency: &'static Currency) -> Self {
+        match self {
+            Self::AmountOutOfRange(_) => Self::AmountOutOfRange(Some(currency)),
+            other => other,
+        }
+    }
+}
+
 impl From<AmountRefusal> for Refusal {
     fn from(refusal: AmountRefusal) -> Self {
         match refusal {
@@ -96,7 +120,9 @@ impl From<AmountRefusal> for Refusal {
                 Self::AmountForm(fault)
             }
             AmountRefusal::Text(AmountError::Precision) => Self::AmountPrecision,
-            AmountRefusal::Text(AmountError::OutOfRange) | AmountRefusal::Zero => Self::AmountOutOfRange,
+            AmountRefusal::Text(AmountError::OutOfRange) | AmountRefusal::Zero => {
+                Self::AmountOutOfRange(None)
+            }
         }
     }
 }
@@ -111,7 +137,7 @@ impl From<books::Refusal> for Refusal {
             books::Refusal::GroupMalformed
             | books::Refusal::AmountZero
             | books::Refusal::CurrencyMismatch
-            | books::Refusal::Overflow => Self::AmountOutOfRange,
+            | books::Refusal::Overflow => Self::AmountOutOfRange(None),
             books::Refusal::AccountsSame => Self::SelfPayment,
             books::Refusal::AccountUnknown => Self::RecipientUnknown,
             books::Refusal::AccountFrozen => Self::WalletFrozen,
@@ -232,8 +258,9 @@ pub fn decide(terms: &Terms<'_>, facts: &Facts<'_>) -> Result<Plan, Refusal> {
     let (currency, amount) = read_amount(terms.currency, terms.amount)?;
     let plan = plan(payer, recipient, currency, amount, facts)?;
     if let Some(max_fees) = terms.max_fees {
-        let max_fees =
-            max_fees.parse(currency.scale).map_err(|fault| Refusal::from(AmountRefusal::Text(fault)))?;
+        let max_fees = max_fees
+            .parse(currency.scale)
+            .map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
         check_fees(plan.fees.total(), max_fees)?;
     }
     Ok(plan)
@@ -251,14 +278,15 @@ pub fn decide_item(
     if payer.wallet == recipient.wallet {
         return Err(Refusal::SelfPayment);
     }
-    let amount = currency.read(amount)?;
+    let amount = currency.read(amount).map_err(|fault| Refusal::from(fault).of(currency))?;
     plan(payer, recipient, currency, amount, facts)
 }
 
 /// The currency and the amount of a payment.
 pub fn read_amount(code: &str, amount: &AmountText) -> Result<(&'static Currency, Amount), Refusal> {
     let currency = Currency::find(code).ok_or(Refusal::CurrencyUnsupported)?;
-    Ok((currency, currency.read(amount)?))
+    let amount = currency.read(amount).map_err(|fault| Refusal::from(fault).of(currency))?;
+    Ok((currency, amount))
 }
 
 /// Whether fees of `total` are within what was signed.
@@ -313,7 +341,7 @@ fn plan(
     let house = house.ok_or(Refusal::CurrencyUnsupported)?;
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-    let fees = facts.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange)?;
+    let fees = facts.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
     let legs = legs(debit, credit, house, amount, fees);
     Ok(Plan { currency, amount, fees, legs })
 }
@@ -428,8 +456,8 @@ mod tests {
             (Refusal::RailUnsupported, |case| case.rail = INTERNAL_RAIL),
             (Refusal::CurrencyUnsupported, |case| case.currency = "PI"),
             (Refusal::AmountPrecision, |case| case.amount = "9999999999999999999999".into()),
-            (Refusal::AmountOutOfRange, |case| case.amount = "0".into()),
-            (Refusal::AmountOutOfRange, |case| case.amount = "1".into()),
+            (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "0".into()),
+            (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "1".into()),
             (Refusal::WalletFrozen, |case| case.payer = Some(wallet(1))),
             (Refusal::FeesExceedMaximum, |case| case.max_fees = "0.006".into()),
         ];

@@ -59,11 +59,11 @@ impl Service {
         let id = ImportId::new(&self.env);
         let now = self.env.now();
         let (plans, items) = self.plan_file(&wallet, currency, &file).await?;
-        let fees = total_fees(plans.iter().flatten()).ok_or(Refusal::AmountOutOfRange)?;
+        let max_fees = self.most_fees(currency, &file).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
         let prepared = Prepared {
             currency: currency.code.to_owned(),
             wallet: wallet.row.reference.clone(),
-            max_fees: currency.text(fees),
+            max_fees: currency.text(max_fees),
             nonce: hash::hex(&self.env.random::<16>()),
             client_ref: file.message_id.clone(),
             document_hash,
@@ -193,6 +193,16 @@ impl Service {
         Ok((plans.collect(), items.collect()))
     }
 
+    /// The fees of every line whose amount can be read; `None` when they are too large together.
+    ///
+    /// The bound that is signed: a recipient who is missing now may have a wallet when the file is executed, and
+    /// that must not break the bound for all.
+    fn most_fees(&self, currency: &Currency, file: &PayoutFile) -> Option<Amount> {
+        let readable = file.payments.iter().filter_map(|line| currency.read(&line.amount).ok());
+        let mut fees = readable.filter_map(|amount| self.schedule.fees(amount)?.total());
+        fees.try_fold(Amount::ZERO, Amount::checked_add)
+    }
+
     fn report(
         &self,
         id: ImportId,
@@ -212,6 +222,7 @@ impl Service {
             problem: plan.as_ref().err().map(|refusal| (*refusal).into()),
         });
         let total = plans.iter().flatten().try_fold(Amount::ZERO, |sum, plan| sum.checked_add(plan.amount));
+        let fees = total_fees(plans.iter().flatten());
         let refused = plans.iter().filter(|plan| plan.is_err()).count();
         Import {
             import_id: id,
@@ -223,7 +234,7 @@ impl Service {
             count: u32::try_from(file.payments.len()).unwrap_or(u32::MAX),
             currency: currency.code.to_owned(),
             total: currency.text(total.unwrap_or(Amount::MAX)),
-            fees: prepared.max_fees.clone(),
+            fees: currency.text(fees.unwrap_or(Amount::MAX)),
             refused: u32::try_from(refused).unwrap_or(u32::MAX),
             signing_input: text(self.import_input(prepared, payer)),
             expires_at: prepared.expires_at,

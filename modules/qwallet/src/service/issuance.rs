@@ -102,7 +102,7 @@ impl Service {
         let wallet = self.directory.find(&name).await?.ok_or(Refusal::WalletNotFound)?;
         let (currency, amount) = payment::read_amount(&asked.currency, &asked.amount)?;
         if amount.units() > FAUCET_WHOLE_MAX * currency.scale.units_per_whole() {
-            return Err(Refusal::AmountOutOfRange.into());
+            return Err(Error::FaucetMaximum(FAUCET_WHOLE_MAX, currency.code));
         }
         let plan = Plan { currency, amount, fees: FeeAmounts::default(), legs: Vec::new() };
         let plan = self.issuance_plan(true, &wallet, &plan)?;

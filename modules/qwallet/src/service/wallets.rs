@@ -94,13 +94,12 @@ impl Service {
 
     /// The currencies.
     pub fn currencies(&self) -> CurrencyList {
-        let largest = |currency: &Currency| currency.text(q_core::Amount::MAX);
         let items = currency::ALL.iter().zip(0..).map(|(currency, place)| WireCurrency {
             code: currency.code.to_owned(),
             scale: currency.scale.decimals(),
-            min: currency.text(q_core::Amount::from_units(1)),
-            // What a payment may be, not what anybody has: the largest text that the grammar reads.
-            max: if currency.scale.decimals() == 18 { largest(currency) } else { largest_text(currency) },
+            min: currency.least(),
+            // What a payment may be, not what anybody has.
+            max: currency.greatest(),
             rails: vec![INTERNAL_RAIL.to_owned()],
             iso_alias: self.iso_alias.clone().filter(|_| place == 0),
         });
@@ -111,7 +110,7 @@ impl Service {
     pub fn quote(&self, request: &QuoteRequest) -> Result<Quote, Error> {
         request.amount.check_form().map_err(Refusal::AmountForm)?;
         let (currency, amount) = payment::read_amount(&request.currency, &request.amount)?;
-        let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange)?;
+        let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
         Ok(Quote {
             amount: request.amount.clone(),
             currency: currency.code.to_owned(),
@@ -212,12 +211,6 @@ fn balance(account: &Account, currency: &Currency) -> Balance {
         pending_in: pending(account.credits_pending),
         credit_limit: currency.text(account.credit_limit),
     }
-}
-
-/// The largest amount of a currency with few decimals: 21 digits before the point.
-fn largest_text(currency: &Currency) -> q_core::AmountText {
-    let units = 10u128.pow(21) * currency.scale.units_per_whole() - 1;
-    currency.text(q_core::Amount::from_units(units))
 }
 
 /// Adds the wallet and its accounts; `opener` may be an operator who opens it for its owner.
