@@ -1,12 +1,10 @@
 //! What `q` says: text for people on standard output, JSON where asked, errors with the next step on standard error.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the one place of the program that talks to the terminal"
-)]
-
-use std::process::ExitCode;
+use std::{
+    fmt::Display,
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+};
 
 use q_contract::CallError;
 use serde::Serialize;
@@ -15,6 +13,8 @@ use serde::Serialize;
 pub mod exit {
     /// The command could not do what it was asked.
     pub const FAILED: u8 = 1;
+    /// The arguments are not what the command takes.
+    pub const USAGE: u8 = 2;
     /// `q verify` found damage, or `q doctor` a problem.
     pub const FINDINGS: u8 = 3;
     /// A port is taken, a setting is wrong, or the data folder cannot be used.
@@ -43,15 +43,20 @@ impl std::fmt::Display for WithCode {
 impl std::error::Error for WithCode {}
 
 /// An error that ends the program with `code`.
-pub fn with_code(code: u8, message: impl std::fmt::Display) -> anyhow::Error {
+pub fn with_code(code: u8, message: impl Display) -> anyhow::Error {
     WithCode { code, message: message.to_string() }.into()
+}
+
+/// An error of the command line itself.
+pub fn usage(message: impl Display) -> anyhow::Error {
+    with_code(exit::USAGE, message)
 }
 
 /// Prints the error and its causes, and picks the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("q: {error}");
+    progress(format!("q: {error}"));
     for cause in error.chain().skip(1) {
-        eprintln!("   because {cause}");
+        progress(format!("   because {cause}"));
     }
     let code = if let Some(WithCode { code, .. }) = error.downcast_ref() {
         *code
@@ -59,7 +64,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
         match error.downcast_ref::<CallError>() {
             Some(CallError::Problem(_)) => exit::REFUSED,
             Some(CallError::Unreachable(_)) => {
-                eprintln!("   is the instance running? `q up` starts it");
+                progress("   is the instance running? `q up` starts it");
                 exit::UNREACHABLE
             }
             _ => exit::FAILED,
@@ -69,19 +74,28 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// A line for people.
-pub fn line(text: impl std::fmt::Display) {
-    println!("{text}");
+pub fn line(text: impl Display) {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Ok(()) => {}
+        // Whoever read has enough, as in `q … | head -1`: no failure of this program.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            progress(format!("q: standard output cannot be written: {error}"));
+            std::process::exit(i32::from(exit::FAILED));
+        }
+    }
 }
 
 /// A line about progress, kept off standard output so that pipes stay clean.
-pub fn progress(text: impl std::fmt::Display) {
-    eprintln!("{text}");
+pub fn progress(text: impl Display) {
+    // Nobody left to tell that nobody listens.
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// The value as JSON when asked for, otherwise what `text` prints.
 pub fn show<T: Serialize>(as_json: bool, value: &T, text: impl FnOnce(&T)) {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+        line(serde_json::to_string_pretty(value).unwrap_or_default());
     } else {
         text(value);
     }
