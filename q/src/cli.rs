@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use q_core::Did;
 
 /// Q: identity, permissions, keys, audit and payments of your own, in one program.
 #[derive(Debug, Parser)]
@@ -154,6 +155,17 @@ pub enum IdVerb {
         /// The keyring name.
         name: String,
     },
+    /// Take an identity back with its recovery phrase, read from standard input; prints the new phrase once.
+    Recover {
+        /// The keyring name it gets.
+        name: String,
+        /// The identity; not needed while the keyring still knows the name.
+        #[arg(long)]
+        did: Option<Did>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `q auth`.
@@ -241,6 +253,9 @@ pub enum WalletVerb {
         acting: AsArgs,
     },
     /// Put money into circulation, under the signatures of two operators.
+    ///
+    /// The same order again — the same reference, amount, wallet and currency — is the same issuance: nothing is issued
+    /// twice, and the first outcome is shown. All approvers are of this keyring.
     Issue {
         /// The amount.
         amount: String,
@@ -258,6 +273,9 @@ pub enum WalletVerb {
         /// Take money out of circulation instead.
         #[arg(long)]
         burn: bool,
+        /// Know the order by this key instead; a new key issues the same amount under the same reference once more.
+        #[arg(long, value_name = "KEY")]
+        idempotency_key: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use q_auth::{Authenticator, DpopCredential};
 use q_contract::{Client, Credential};
-use q_core::{Caller, Did, Env, caller::Principal};
+use q_core::{Caller, Did, Env, caller::Principal, hash};
 use q_db::{Db, DbConfig, Migrations};
 use q_did::Keyring;
 use q_http::{FrontDoor, IsOperator, RateLimits, Upstream};
@@ -25,7 +25,7 @@ use tokio::net::TcpListener;
 use crate::{
     knowledge::{self, Knowledge},
     layout::{InstanceFile, Layout},
-    output::{exit, with_code},
+    output::{exit, usage, with_code},
     running::{self, Note, Running},
     session::Login,
 };
@@ -153,9 +153,9 @@ impl Assembled {
 
 /// The entry of `module`, or an error that lists those there are.
 pub fn entry(module: &str) -> anyhow::Result<&'static ModuleEntry> {
-    ENTRIES.iter().find(|entry| entry.name == module).with_context(|| {
+    ENTRIES.iter().find(|entry| entry.name == module).ok_or_else(|| {
         let names: Vec<_> = ENTRIES.iter().map(|entry| entry.name).collect();
-        format!("there is no module {module}; the modules are {}", names.join(", "))
+        usage(format!("there is no module {module}; the modules are {}", names.join(", ")))
     })
 }
 
@@ -505,8 +505,10 @@ pub async fn appoint(
         authenticated_at: env.now(),
     };
     let client = Client::new(assembled.directory.transport("qonsent")).as_caller(Caller::Identity(principal));
+    // Each attempt signs a delegation of its own, so each is a request of its own.
+    let key = format!("init-appoint-{}", hash::hex(&hash::sha256(container.as_bytes())[..16]));
     let request = qonsent_api::RegisterRequest { container };
-    client.with_key("init-appoint").call::<qonsent_api::RegisterDelegations>(&request).await?;
+    client.with_key(key).call::<qonsent_api::RegisterDelegations>(&request).await?;
     Ok(())
 }
 

@@ -2,15 +2,28 @@
 
 use std::{
     fs,
-    io::Write as _,
+    io::{ErrorKind, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use q_core::{Did, hash};
 use q_did::Keyring;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::output::{exit, usage, with_code};
+
+/// The identity that is the instance.
+pub const INSTANCE: &str = "instance";
+/// The first operator.
+pub const OPERATOR: &str = "operator";
+
+/// How long a signed order is kept for a repetition.
+const ORDERS_KEPT: Duration = Duration::from_hours(30 * 24);
+/// How long a file with the headers of one request is kept; the token in it lives no longer.
+const HEADERS_KEPT: Duration = Duration::from_mins(10);
 
 /// The folders of one instance.
 #[derive(Debug, Clone)]
@@ -32,6 +45,9 @@ pub struct InstanceFile {
     /// Whether this is an instance for a first look.
     pub is_demo: bool,
 }
+
+/// How the file of an unfinished change of keys ends: no name holds a dot, so it is nobody's keyring.
+const CHANGE: &str = ".changing";
 
 impl Layout {
     /// The layout of the instance in `data`.
@@ -71,9 +87,63 @@ impl Layout {
         self.keys.join("keyring").join(format!("{name}.jsonl"))
     }
 
+    /// The copy of the file that says what instance this is, from which that one is made again.
+    pub fn instance_copy(&self) -> PathBuf {
+        self.keys.join("instance.json")
+    }
+
+    /// The recovery phrase of `name`, kept until it was shown.
+    pub fn phrase(&self, name: &str) -> PathBuf {
+        self.keys.join("keyring").join(format!("{name}.phrase"))
+    }
+
+    /// The change of keys of `name` that was begun and that the instance has not confirmed.
+    pub fn change(&self, name: &str) -> PathBuf {
+        self.keys.join("keyring").join(format!("{name}{CHANGE}"))
+    }
+
+    /// The identities with a change of keys that was begun and not finished.
+    pub fn changes(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.keys.join("keyring")) else { return Vec::new() };
+        let name = |entry: fs::DirEntry| Some(entry.file_name().to_str()?.strip_suffix(CHANGE)?.to_owned());
+        entries.filter_map(|entry| name(entry.ok()?)).collect()
+    }
+
+    /// Whether the data folder holds more than settings: an instance, or one that was begun.
+    pub fn has_data(&self) -> bool {
+        let entries = fs::read_dir(&self.data).into_iter().flatten().filter_map(Result::ok);
+        let is_store = |entry: fs::DirEntry| entry.path().extension().is_some_and(|kind| kind == "sqlite");
+        self.instance().exists() || self.unfinished().exists() || entries.into_iter().any(is_store)
+    }
+
     /// The order that was signed to be handed in under `key`: a repetition hands in the same one.
     pub fn order(&self, key: &str) -> PathBuf {
         self.keys.join("orders").join(format!("{}.json", hash::hex(&hash::sha256(key.as_bytes())[..16])))
+    }
+
+    /// Keeps the order signed to be handed in under `key`, and lets go of orders nobody will repeat.
+    pub fn keep_order<T: Serialize>(&self, key: &str, order: &T) -> anyhow::Result<()> {
+        let path = self.order(key);
+        remove_older(&self.keys.join("orders"), ORDERS_KEPT);
+        write_private(&path, &serde_json::to_vec(order)?)
+    }
+
+    /// The order kept for `key`.
+    pub fn kept_order<T: DeserializeOwned>(&self, key: &str) -> anyhow::Result<Option<T>> {
+        let path = self.order(key);
+        let Ok(text) = fs::read(&path) else { return Ok(None) };
+        Ok(Some(serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?))
+    }
+
+    /// Keeps the `headers` of one request in a file of their own, so that requests made side by side do not take each
+    /// other's; gives its path.
+    pub fn keep_headers(&self, id: &str, headers: &str) -> anyhow::Result<PathBuf> {
+        let folder = self.keys.join("headers");
+        make_private(&folder)?;
+        remove_older(&folder, HEADERS_KEPT);
+        let path = folder.join(id);
+        write_private(&path, headers.as_bytes())?;
+        Ok(path)
     }
 
     /// The key file that unseals qlock.
@@ -88,36 +158,48 @@ impl Layout {
 
     /// Makes the folders, readable by their owner only.
     pub fn create(&self) -> anyhow::Result<()> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.data)
-            .with_context(|| format!("the data folder {} cannot be made", self.data.display()))?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(self.keys.join("keyring"))
-            .and_then(|()| fs::DirBuilder::new().recursive(true).mode(0o700).create(self.keys.join("orders")))
-            .with_context(|| format!("the key folder {} cannot be made", self.keys.display()))
+        make_private(&self.data)?;
+        make_private(&self.keys.join("keyring"))?;
+        make_private(&self.keys.join("orders"))
     }
 
     /// What instance this is.
     pub fn read_instance(&self) -> anyhow::Result<InstanceFile> {
-        let path = self.instance();
-        let text = fs::read(&path).with_context(|| {
-            format!("{} holds no instance; `q init` or `q up` makes one", self.data.display())
-        })?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        read(&self.instance(), || {
+            let data = self.data.display();
+            let what = if self.has_data() {
+                format!(
+                    "{data} lacks instance.json; `q init --data {data}` makes it again from the key folder"
+                )
+            } else {
+                format!("{data} holds no instance; `q init` or `q up` makes one")
+            };
+            with_code(exit::CANNOT_START, what)
+        })
     }
 
     /// The identity called `name`.
     pub fn read_keyring(&self, name: &str) -> anyhow::Result<Keyring> {
         check_name(name)?;
-        let path = self.keyring(name);
-        let text = fs::read(&path).with_context(|| {
-            format!("no identity called {name} in this keyring; `q id list` shows them, `q id new {name}` makes one")
-        })?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+        read(&self.keyring(name), || {
+            let keys = self.keys.display();
+            if !self.keys.join("keyring").exists() && self.has_data() {
+                return with_code(
+                    exit::CANNOT_START,
+                    format!("the key folder {keys} of this instance is missing; {RESTORE_KEYS}"),
+                );
+            }
+            let is_of_the_house = name == INSTANCE || name == OPERATOR || name.starts_with("service-");
+            if is_of_the_house && self.has_data() {
+                return with_code(
+                    exit::CANNOT_START,
+                    format!("the key folder {keys} lacks the keys of {name}; {RESTORE_KEYS}"),
+                );
+            }
+            anyhow::anyhow!(
+                "no identity called {name} in this keyring; `q id list` shows them, `q id new {name}` makes one"
+            )
+        })
     }
 
     /// Keeps `keyring` under `name`, replacing what was there.
@@ -139,19 +221,52 @@ impl Layout {
     }
 }
 
+/// What to do without secrets.
+pub const RESTORE_KEYS: &str =
+    "restore it from the copy kept apart from the data: no new key opens what the old ones closed";
+
+/// The JSON in the file at `path`; what `missing` says when there is none.
+fn read<T: DeserializeOwned>(path: &Path, missing: impl FnOnce() -> anyhow::Error) -> anyhow::Result<T> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(missing()),
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+    };
+    serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// Makes a folder that only its owner reads, unless it is there.
+fn make_private(folder: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.with_context(|| format!("the folder {} cannot be made", folder.display()))
+}
+
+/// Removes the files of `folder` that were written longer ago than `age`. What cannot be removed stays: nothing
+/// depends on its being gone.
+fn remove_older(folder: &Path, age: Duration) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let written = entry.metadata().and_then(|about| about.modified());
+        if written.is_ok_and(|written| written.elapsed().is_ok_and(|passed| passed > age)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 fn check_name(name: &str) -> anyhow::Result<()> {
     let is_plain = !name.is_empty()
         && name.len() <= 64
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     if !is_plain {
-        bail!("{name:?} is not a keyring name; use letters, digits, - and _");
+        return Err(usage(format!("{name:?} is not a keyring name; use letters, digits, - and _")));
     }
     Ok(())
 }
 
 /// Writes `content` so that a crash leaves the old file or the new one, readable by its owner only.
 pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let draft = path.with_extension("draft");
+    // Of this process alone: two that write the same file do not meet in the draft.
+    let draft = path.with_extension(format!("{}.draft", std::process::id()));
     let write = || -> std::io::Result<()> {
         let mut file =
             fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;

@@ -1,13 +1,12 @@
 //! `q auth`: credentials for other programs.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use q_auth::prove::dpop_proof;
 use serde_json::json;
 
 use crate::{
     cli::{AuthVerb, Cli},
-    layout::write_private,
     output,
     session::Session,
 };
@@ -27,12 +26,27 @@ pub async fn run(cli: &Cli, verb: &AuthVerb) -> anyhow::Result<ExitCode> {
             let proof = dpop_proof(&session.keyring.current, &method, target, Some(&token), &session.env);
             let headers = json!({"Authorization": format!("DPoP {token}"), "DPoP": proof});
             // The shell splits $(…) at blanks and a header holds one, so curl reads the headers from a file.
-            let file = session.layout.keys.join("curl-headers");
-            write_private(&file, format!("Authorization: DPoP {token}\nDPoP: {proof}\n").as_bytes())?;
-            output::show(acting.json, &headers, |_| {
+            let text = format!("Authorization: DPoP {token}\nDPoP: {proof}\n");
+            if acting.json {
+                output::show(true, &headers, |_| ());
+            } else {
+                refuse_split(&session.layout.keys)?;
+                let file = session.layout.keep_headers(&session.fresh_key(), &text)?;
                 output::line(format!("-X {method} -H @{}", file.display()));
-            });
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Quotes in the outcome of $(…) are plain characters to a shell, so no path could be written that it does not split.
+fn refuse_split(keys: &Path) -> anyhow::Result<()> {
+    let text = keys.display().to_string();
+    if text.contains(|letter: char| letter.is_whitespace() || "*?[".contains(letter)) {
+        anyhow::bail!(
+            "a shell would split the path of the key folder, {text:?}; use --json and hand curl each header with -H, or a \
+             data folder without blanks and * ? ["
+        );
+    }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     cli::{CallArgs, Cli},
-    output::{self, exit},
+    output::{self, exit, usage},
     session::Session,
 };
 
@@ -24,7 +24,9 @@ pub async fn run(cli: &Cli, arguments: &CallArgs) -> anyhow::Result<ExitCode> {
     } else {
         client.with_key(arguments.idempotency_key.clone().unwrap_or_else(|| session.fresh_key()))
     };
-    anyhow::ensure!(arguments.path.starts_with('/'), "the path begins with /, as in /health");
+    if !arguments.path.starts_with('/') {
+        return Err(usage("the path begins with /, as in /health"));
+    }
     let body = Bytes::from(arguments.body.clone().unwrap_or_default());
     let answer = client.send(&method, &arguments.path, body, "application/json").await?;
     let text = std::str::from_utf8(answer.body()).context("the answer is not text")?;

@@ -2,18 +2,15 @@
 
 use std::process::ExitCode;
 
-use q_did::{Keyring, Log, Policy, RecoveryPhrase};
+use q_did::{Keyring, RecoveryPhrase};
 use qonsent_api::{RegisterDelegations, RegisterRequest, operator_delegation};
 use serde_json::json;
-use squid_api::{
-    AppendLog, AppendLogRequest, CreateIdentity, CreateIdentityRequest, GetIdentity, GetLog, Identity,
-    IdentityRequest, LogRequest, Profile,
-};
+use squid_api::{CreateIdentity, CreateIdentityRequest, GetIdentity, Identity, IdentityRequest, Profile};
 
 use crate::{
     cli::{Cli, IdVerb, ReadArgs},
-    commands::init,
-    layout::Layout,
+    commands::change,
+    layout::{INSTANCE, Layout},
     output,
     running::Running,
     session::{Session, require_running},
@@ -43,7 +40,7 @@ pub async fn run(cli: &Cli, verb: &IdVerb) -> anyhow::Result<ExitCode> {
             output::show(acting.json, &identity, show);
         }
         IdVerb::Appoint { who } => {
-            let session = Session::open(&cli.data, init::INSTANCE)?;
+            let session = Session::open(&cli.data, INSTANCE)?;
             let operator = session.identity(who)?;
             let instance = &session.keyring;
             let container = operator_delegation(&session.env, &instance.did, &instance.current, &operator)?;
@@ -51,7 +48,8 @@ pub async fn run(cli: &Cli, verb: &IdVerb) -> anyhow::Result<ExitCode> {
             client.call::<RegisterDelegations>(&RegisterRequest { container }).await?;
             output::line(format!("{operator} is an operator of this instance"));
         }
-        IdVerb::Rotate { name } => rotate(cli, name).await?,
+        IdVerb::Rotate { name } => change::rotate(&layout, name).await?,
+        IdVerb::Recover { name, did, json } => change::recover(&layout, name, did.as_ref(), *json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -93,25 +91,6 @@ fn list(layout: &Layout, as_json: bool) -> anyhow::Result<()> {
             output::line(format!("{:<20} {}", text("name"), text("did")));
         }
     });
-    Ok(())
-}
-
-async fn rotate(cli: &Cli, name: &str) -> anyhow::Result<()> {
-    let session = Session::open(&cli.data, name)?;
-    let client = session.anonymous("squid")?;
-    let request = LogRequest { scid: session.did().specific_id().to_owned() };
-    let text = client.call::<GetLog>(&request).await?.0;
-    let log = Log::verify(&text, session.env.now(), Policy::House)?;
-    let (keyring, entry) = session.keyring.rotate(&log, None, &session.env)?;
-    // The new keys are kept beside the old ones until the instance has accepted the entry.
-    let pending = format!("{name}-rotating");
-    session.layout.write_keyring(&pending, &keyring)?;
-    let entry = serde_json::to_value(&entry)?;
-    let request = AppendLogRequest { did: keyring.did.clone(), entry, compromised: false };
-    let head = client.call::<AppendLog>(&request).await?;
-    session.layout.write_keyring(name, &keyring)?;
-    std::fs::remove_file(session.layout.keyring(&pending))?;
-    output::line(format!("{name} now signs with {}; log at {}", keyring.key_id(), head.version_id));
     Ok(())
 }
 

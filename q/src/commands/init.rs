@@ -3,25 +3,21 @@
 //! squid, qonsent, qlock and qerberos need each other; here the circle is opened once, explicitly: keys are
 //! made first, then the modules are put together without listening, and the identities are registered from inside.
 
-use std::{fs, process::ExitCode};
+use std::{collections::BTreeMap, fs, io::ErrorKind, process::ExitCode};
 
 use anyhow::Context as _;
-use q_core::Env;
-use q_did::{Keyring, RecoveryPhrase};
+use q_core::{Env, hash};
+use q_did::Keyring;
+use q_runtime::Config;
 use serde_json::json;
 use squid_api::{CreateIdentity, CreateIdentityRequest, Profile, errors::SQUID_IDENTITY_EXISTS};
 
 use crate::{
     cli::{Cli, InitArgs},
     compose::{self, Assembled, Options},
-    layout::{InstanceFile, Layout, write_private},
+    layout::{INSTANCE, InstanceFile, Layout, OPERATOR, RESTORE_KEYS, write_private},
     output::{self, exit, with_code},
 };
-
-/// The identity that is the instance.
-pub const INSTANCE: &str = "instance";
-/// The first operator.
-const OPERATOR: &str = "operator";
 
 pub async fn run(cli: &Cli, arguments: &InitArgs) -> anyhow::Result<ExitCode> {
     let layout = Layout::of(&cli.data);
@@ -32,22 +28,19 @@ pub async fn run(cli: &Cli, arguments: &InitArgs) -> anyhow::Result<ExitCode> {
             format!("{data} already holds an instance; nothing was changed"),
         ));
     }
-    let phrases = make_quietly(&layout, arguments.demo).await?;
+    make_quietly(&layout, arguments.demo).await?;
     let instance = layout.read_instance()?;
-    let words =
-        |name: &str| phrases.iter().find(|(known, _)| known == name).map(|(_, phrase)| phrase.words());
+    let phrases = phrases(&layout)?;
     let made = json!({
         "instance": instance.did,
         "operator": instance.operator,
-        "recoveryPhrases": {
-            INSTANCE: words(INSTANCE).map(|words| words.to_string()),
-            OPERATOR: words(OPERATOR).map(|words| words.to_string()),
-        },
+        "recoveryPhrases": phrases,
     });
     output::show(arguments.json, &made, |_| {
         tell(&layout, &instance, &phrases);
         output::line(format!("`q up --data {}` starts it", layout.data.display()));
     });
+    finish(&layout)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -58,47 +51,107 @@ pub fn is_done(layout: &Layout) -> bool {
 
 /// Makes an instance and tells about it.
 pub async fn make(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
-    let phrases = make_quietly(layout, is_demo).await?;
-    tell(layout, &layout.read_instance()?, &phrases);
-    Ok(())
+    make_quietly(layout, is_demo).await?;
+    tell(layout, &layout.read_instance()?, &phrases(layout)?);
+    finish(layout)
 }
 
-/// Makes an instance; gives the recovery phrases of the identities made now.
+/// Makes an instance; its recovery phrases lie in the key folder until they were shown.
 ///
 /// Can be repeated after a crash: what is there is kept, what is missing is made.
-pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<Vec<(String, RecoveryPhrase)>> {
+pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
+    let config = compose::config(layout)?;
+    refuse_halves(layout, &config)?;
     layout.create().map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))?;
     let env = Env::system();
     write_private(&layout.unfinished(), b"")?;
     if !layout.unseal_key().exists() {
         qlock::KeyFile::create(&layout.unseal_key(), &env)?;
     }
-    let config = compose::config(layout)?;
-    let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
-    let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
+    let names = names();
+    for name in &names {
+        if !layout.keyring(name).exists() || !layout.genesis(name).exists() {
+            make_identity(layout, name, &config, &env)?;
+        }
+    }
+    if !layout.instance_copy().exists() {
+        let (did, operator) = (layout.read_keyring(INSTANCE)?.did, layout.read_keyring(OPERATOR)?.did);
+        let is_demo = layout.read_instance().map_or(is_demo, |instance| instance.is_demo);
+        let instance = InstanceFile { did, operator, is_demo };
+        write_private(&layout.instance_copy(), &serde_json::to_vec_pretty(&instance)?)?;
+    }
+    write_private(&layout.instance(), &fs::read(layout.instance_copy())?)?;
+    register(layout, &names, &env).await
+}
+
+/// The identities every instance begins with.
+fn names() -> Vec<String> {
     let mut names = vec![INSTANCE.to_owned(), OPERATOR.to_owned()];
     names.extend(compose::MODULES.iter().map(|entry| compose::service_name(entry.name)));
-    let mut phrases = Vec::new();
-    for name in &names {
-        if layout.keyring(name).exists() && layout.genesis(name).exists() {
-            continue;
+    names
+}
+
+/// Data without its keys, and keys without their data, are halves of an instance that is not to be made anew.
+fn refuse_halves(layout: &Layout, config: &Config) -> anyhow::Result<()> {
+    let (data, keys) = (layout.data.display(), layout.keys.display());
+    // Until all keys are made there are no stores, and the last step writes what instance it is.
+    let has_stores = compose::MODULES.iter().any(|entry| layout.store(entry.name).exists());
+    if has_stores || layout.instance().exists() {
+        let has_keys = |name: &String| layout.keyring(name).exists() && layout.genesis(name).exists();
+        if !layout.unseal_key().exists() || !names().iter().all(has_keys) {
+            let what =
+                format!("{data} holds an instance, and its key folder {keys} is incomplete; {RESTORE_KEYS}");
+            return Err(with_code(exit::CANNOT_START, what));
         }
-        let (keyring, log, phrase) = Keyring::create(host, &env).map_err(|error| {
-            let what = format!(
-                "Q_INSTANCE_ORIGIN (instance.origin) is {origin:?}: {error}; a lower-case DNS name of two labels or more is needed"
-            );
-            with_code(exit::CANNOT_START, what)
-        })?;
-        write_private(&layout.genesis(name), log.to_text().as_bytes())?;
-        layout.write_keyring(name, &keyring)?;
-        phrases.push((name.clone(), phrase));
     }
-    let (did, operator) = (layout.read_keyring(INSTANCE)?.did, layout.read_keyring(OPERATOR)?.did);
-    let instance = InstanceFile { did, operator, is_demo };
-    write_private(&layout.instance(), &serde_json::to_vec_pretty(&instance)?)?;
-    register(layout, &names, &env).await?;
-    fs::remove_file(layout.unfinished())?;
-    Ok(phrases)
+    let is_elsewhere = |entry: &compose::ModuleEntry| {
+        ["database_url", "url"].iter().any(|key| config.section(entry.name).optional(key).is_some())
+    };
+    let is_lost = layout.keyring(INSTANCE).exists() && !layout.has_data();
+    if is_lost && !compose::MODULES.iter().any(is_elsewhere) {
+        let what = format!(
+            "{keys} holds the keys of an instance whose data, {data}, is gone; restore the data from a backup, or, to \
+             begin with a new instance, move {keys} away"
+        );
+        return Err(with_code(exit::CANNOT_START, what));
+    }
+    Ok(())
+}
+
+/// Makes the keys of `name` and the first entry of its log.
+fn make_identity(layout: &Layout, name: &str, config: &Config, env: &Env) -> anyhow::Result<()> {
+    let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
+    let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
+    let (keyring, log, phrase) = Keyring::create(host, env).map_err(|error| {
+        let what = format!(
+            "Q_INSTANCE_ORIGIN (instance.origin) is {origin:?}: {error}; a lower-case DNS name of two labels or more is needed"
+        );
+        with_code(exit::CANNOT_START, what)
+    })?;
+    // A run that breaks off before the words were shown leaves them to the next one.
+    if name == INSTANCE || name == OPERATOR {
+        write_private(&layout.phrase(name), phrase.words().as_bytes())?;
+    }
+    write_private(&layout.genesis(name), log.to_text().as_bytes())?;
+    layout.write_keyring(name, &keyring)
+}
+
+/// The recovery phrases that were not shown yet.
+fn phrases(layout: &Layout) -> anyhow::Result<BTreeMap<&'static str, Option<String>>> {
+    let read = |name| match fs::read_to_string(layout.phrase(name)) {
+        Ok(words) => Ok((name, Some(words))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok((name, None)),
+        Err(error) => Err(error).with_context(|| format!("the recovery phrase of the {name}")),
+    };
+    [INSTANCE, OPERATOR].into_iter().map(read).collect()
+}
+
+/// The phrases were shown and are kept by their owners only from now on; the instance is complete.
+fn finish(layout: &Layout) -> anyhow::Result<()> {
+    for name in [INSTANCE, OPERATOR].iter().filter(|name| layout.phrase(name).exists()) {
+        fs::remove_file(layout.phrase(name))?;
+    }
+    Ok(fs::remove_file(layout.unfinished())?)
 }
 
 /// Registers the identities with squid and the first operator's rights with qonsent.
@@ -118,7 +171,8 @@ async fn register(layout: &Layout, names: &[String], env: &Env) -> anyhow::Resul
 }
 
 async fn register_identity(layout: &Layout, assembled: &Assembled, name: &str) -> anyhow::Result<()> {
-    let log_entry = serde_json::from_str(fs::read_to_string(layout.genesis(name))?.trim_end())?;
+    let genesis = fs::read_to_string(layout.genesis(name))?;
+    let log_entry = serde_json::from_str(genesis.trim_end())?;
     if let Some(module) = name.strip_prefix("service-") {
         let squid = assembled.squid.as_ref().context("squid is not part of this process")?;
         squid.register_service(module, log_entry).await?;
@@ -127,7 +181,8 @@ async fn register_identity(layout: &Layout, assembled: &Assembled, name: &str) -
     let profile = Profile { name: name.to_owned(), ..Profile::default() };
     let request = CreateIdentityRequest { log_entry, profile, privacy_level: None };
     let client = q_contract::Client::new(assembled.directory.transport("squid"));
-    match client.with_key(format!("init-{name}")).call::<CreateIdentity>(&request).await {
+    let key = format!("init-{name}-{}", hash::hex(&hash::sha256(genesis.as_bytes())[..16]));
+    match client.with_key(key).call::<CreateIdentity>(&request).await {
         Ok(_) => Ok(()),
         // A second attempt after a crash finds what the first one left.
         Err(error) if error.problem().is_some_and(|problem| problem.is(&SQUID_IDENTITY_EXISTS)) => Ok(()),
@@ -135,16 +190,15 @@ async fn register_identity(layout: &Layout, assembled: &Assembled, name: &str) -
     }
 }
 
-fn tell(layout: &Layout, instance: &InstanceFile, phrases: &[(String, RecoveryPhrase)]) {
+fn tell(layout: &Layout, instance: &InstanceFile, phrases: &BTreeMap<&'static str, Option<String>>) {
     output::line(format!("instance     {}", instance.did));
     output::line(format!("operator     {}", instance.operator));
     output::line(format!("data         {}", layout.data.display()));
     output::line(format!("secrets      {}   (keep a copy apart from the data)", layout.keys.display()));
     output::line("             the key file protects backups and a stolen database, not a rooted host");
-    for (name, phrase) in phrases.iter().filter(|(name, _)| name == INSTANCE || name == OPERATOR) {
-        output::line(format!(
-            "\nrecovery phrase of the {name}, shown only now:\n\n  {}\n",
-            phrase.words().as_str()
-        ));
+    for (name, words) in phrases {
+        if let Some(words) = words {
+            output::line(format!("\nrecovery phrase of the {name}, shown only now:\n\n  {words}\n"));
+        }
     }
 }

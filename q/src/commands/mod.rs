@@ -4,6 +4,7 @@
 
 mod auth;
 mod call;
+mod change;
 mod config;
 mod demo;
 mod doctor;
@@ -20,10 +21,16 @@ mod wallet;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Verb};
+use crate::{
+    cli::{Cli, Verb},
+    layout::Layout,
+};
 
 /// Does what the command line asks.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    if acts(&cli.verb) {
+        change::finish_all(&Layout::of(&cli.data)).await?;
+    }
     match &cli.verb {
         Verb::Init(arguments) => init::run(&cli, arguments).await,
         Verb::Up(arguments) => serve::up(&cli, arguments).await,
@@ -39,5 +46,22 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Ucan(arguments) => ucan::run(arguments),
         Verb::Call(arguments) => call::run(&cli, arguments).await,
         Verb::Openapi(arguments) => openapi::run(&cli, arguments).await,
+    }
+}
+
+/// Whether an identity of the keyring acts, and needs the keys that hold now.
+const fn acts(verb: &Verb) -> bool {
+    match verb {
+        Verb::Verify(_) | Verb::Id(_) | Verb::Auth(_) | Verb::Wallet(_) | Verb::Grant(_) | Verb::Call(_) => {
+            true
+        }
+        Verb::Init(_)
+        | Verb::Up(_)
+        | Verb::Serve(_)
+        | Verb::Stop
+        | Verb::Doctor(_)
+        | Verb::Config(_)
+        | Verb::Ucan(_)
+        | Verb::Openapi(_) => false,
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     commands::init,
     compose::{self, Options},
     layout::Layout,
-    output,
+    output::{self, usage},
 };
 
 pub async fn run(_: &Cli, arguments: &OpenapiArgs) -> anyhow::Result<ExitCode> {
@@ -31,7 +31,8 @@ pub async fn run(_: &Cli, arguments: &OpenapiArgs) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let module = arguments.module.as_deref().context("name a module, or a folder with --out")?;
+    let module = arguments.module.as_deref();
+    let module = module.ok_or_else(|| usage("name a module, or a folder with --out"))?;
     let document = documents.get(compose::entry(module)?.name).context("the module has no document")?;
     output::line(serde_json::to_string_pretty(document)?);
     Ok(ExitCode::SUCCESS)

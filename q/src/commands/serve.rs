@@ -1,7 +1,11 @@
 //! `q up` and `q serve`: start, tell where, serve until told to stop.
 
-use std::process::ExitCode;
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+};
 
+use q_runtime::Config;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -20,6 +24,7 @@ pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
         return Err(already(&layout, "an instance", &other.pids()));
     }
     if !init::is_done(&layout) {
+        refuse_taken_ports(&compose::config(&layout)?)?;
         init::make(&layout, arguments.demo).await?;
     }
     refuse_demo(&layout, arguments.demo)?;
@@ -41,8 +46,7 @@ pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> 
         .modules
         .iter()
         .map(|name| Ok(compose::entry(name)?.name))
-        .collect::<anyhow::Result<Vec<_>>>()
-        .map_err(|error| with_code(exit::CANNOT_START, error))?;
+        .collect::<anyhow::Result<Vec<_>>>()?;
     let others = running::find(&layout)?.unwrap_or_default();
     for module in &modules {
         if let Some(pid) = others.process_of(module) {
@@ -60,6 +64,30 @@ pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> 
         return Err(error.context("the demonstration did not come off"));
     }
     serve(&layout, assembled).await
+}
+
+/// A start that would be refused makes no instance.
+fn refuse_taken_ports(config: &Config) -> anyhow::Result<()> {
+    let elsewhere = compose::remote_urls(config);
+    for (section, address) in compose::listen_addresses(config) {
+        if elsewhere.contains_key(section) {
+            continue;
+        }
+        let expected = "an address with a port, such as 127.0.0.1:3000";
+        let parsed: SocketAddr = config
+            .section(section)
+            .parse("listen", expected)
+            .map_err(|error| with_code(exit::CANNOT_START, error))?;
+        if let Err(error) = TcpListener::bind(parsed) {
+            let variable = q_runtime::config::variable_name(section, "listen");
+            let what = format!(
+                "{section} cannot listen on {address}: {error}; stop what uses the port, or set {variable}; nothing was \
+                 made yet"
+            );
+            return Err(with_code(exit::CANNOT_START, what));
+        }
+    }
+    Ok(())
 }
 
 fn already(layout: &Layout, what: &str, pid: &str) -> anyhow::Error {

@@ -18,7 +18,6 @@ use qwallet_api::{
 use crate::{
     cli::{AsArgs, Cli, WalletVerb},
     commands::issue::{self, Issuance},
-    layout::write_private,
     output,
     session::Session,
 };
@@ -60,9 +59,10 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             let transaction = faucet(&open(acting)?, amount, currency).await?;
             output::show(acting.json, &transaction, show_transaction);
         }
-        WalletVerb::Issue { amount, wallet, currency, approvers, reference, burn, json } => {
+        WalletVerb::Issue { amount, wallet, currency, approvers, reference, burn, idempotency_key, json } => {
             let issuance = Issuance { amount, wallet, currency, reference, is_burn: *burn };
-            let transaction = issue::run(&cli.data, &issuance, approvers).await?;
+            let key = idempotency_key.as_deref();
+            let transaction = issue::run(&cli.data, &issuance, approvers, key).await?;
             output::show(*json, &transaction, show_transaction);
         }
         WalletVerb::Import { file, execute, acting } => {
@@ -135,12 +135,11 @@ pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<Bal
 /// first attempt broke off and nobody knows what became of it.
 pub async fn pay(session: &Session, payment: &Payment, key: &str) -> anyhow::Result<Transaction> {
     let client = session.client("qwallet")?;
-    let kept = session.layout.order(key);
-    let order: PaymentRequest = if let Ok(text) = fs::read(&kept) {
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", kept.display()))?
+    let order: PaymentRequest = if let Some(order) = session.layout.kept_order(key)? {
+        order
     } else {
         let order = signed_order(session, &client, payment).await?;
-        write_private(&kept, &serde_json::to_vec(&order)?)?;
+        session.layout.keep_order(key, &order)?;
         order
     };
     let is_same = order.payer == *session.did()

@@ -4,6 +4,7 @@ mod contracts;
 mod coverage;
 mod damage;
 mod first_day;
+mod keys;
 mod kill;
 mod on_postgres;
 mod payout;

@@ -1,0 +1,188 @@
+//! Changes of an identity's keys: rotation and recovery, each finished by a later command when it was cut off.
+//!
+//! **Invariant:** the new keys are on disk before the instance hears of them, and the old ones until it has confirmed.
+
+use std::{
+    fs,
+    io::{ErrorKind, Read as _},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use q_contract::{CallError, Client, HttpTransport};
+use q_core::{Did, Env};
+use q_did::{Keyring, Log, Policy, RecoveryPhrase, entry::Entry};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use squid_api::{
+    AppendLog, AppendLogRequest, GetLog, LogRequest,
+    errors::{SQUID_IDENTITY_NOT_FOUND, SQUID_LOG_CONFLICT, SQUID_LOG_INVALID},
+};
+
+use crate::{
+    layout::{Layout, write_private},
+    output::{self, usage},
+    running::{self, Running},
+    session::require_running,
+};
+
+/// More than 24 words of any length, so that a wrong file is not read to its end.
+const PHRASE_BYTES_MAX: u64 = 4096;
+
+/// A change that was begun: what the keyring will be, and the entry that makes it so.
+#[derive(Serialize, Deserialize)]
+struct Change {
+    keyring: Keyring,
+    entry: Value,
+}
+
+/// Replaces the current key of `name` by the next one.
+pub async fn rotate(layout: &Layout, name: &str) -> anyhow::Result<()> {
+    let squid = squid(&require_running(layout)?)?;
+    let (held, env) = (layout.read_keyring(name)?, Env::system());
+    let log = log(&squid, &held.did, &env).await?;
+    let (keyring, entry) = held.rotate(&log, None, &env)?;
+    let version = make(layout, &squid, name, keyring, &entry).await?;
+    let key_id = layout.read_keyring(name)?.key_id();
+    output::line(format!("{name} now signs with {key_id}; log at {version}"));
+    Ok(())
+}
+
+/// Takes the identity back with the words on standard input.
+pub async fn recover(layout: &Layout, name: &str, did: Option<&Did>, as_json: bool) -> anyhow::Result<()> {
+    let squid = squid(&require_running(layout)?)?;
+    let held = if layout.keyring(name).exists() { Some(layout.read_keyring(name)?.did) } else { None };
+    let did = match (did, held) {
+        (Some(did), Some(held)) if *did != held => {
+            return Err(usage(format!("{name} is {held} in this keyring; choose another name for {did}")));
+        }
+        (Some(did), _) => did.clone(),
+        (None, Some(held)) => held,
+        (None, None) => {
+            return Err(usage(format!("{name} is not in the keyring; say which identity: --did DID")));
+        }
+    };
+    let phrase = read_phrase()?;
+    let env = Env::system();
+    let log = log(&squid, &did, &env).await?;
+    let (keyring, entry, phrase) = Keyring::recover(&log, &phrase, &env).with_context(|| {
+        format!("these words do not take back {did}: perhaps they are another identity's, or old")
+    })?;
+    // The old words are used up as soon as the entry is accepted.
+    write_private(&layout.phrase(name), phrase.words().as_bytes())?;
+    make(layout, &squid, name, keyring, &entry).await?;
+    let recovered = json!({"name": name, "did": did, "recoveryPhrase": phrase.words().as_str()});
+    output::show(as_json, &recovered, |_| {
+        output::line(format!("{name} is {did} again"));
+        output::line(format!("keys    {}", layout.keyring(name).display()));
+        output::line("the old recovery phrase is used up; the new one, shown only now:");
+        output::line(format!("\n  {}\n", phrase.words().as_str()));
+    });
+    Ok(fs::remove_file(layout.phrase(name))?)
+}
+
+/// Finishes the changes that earlier commands began, so that nobody acts with keys that hold no longer.
+pub async fn finish_all(layout: &Layout) -> anyhow::Result<()> {
+    let names = layout.changes();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let Some(running) = running::find(layout)? else { return Ok(()) };
+    for name in names {
+        let place = layout.change(&name);
+        let text = match fs::read(&place) {
+            // Another command has just finished it.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            read => read?,
+        };
+        let change: Change =
+            serde_json::from_slice(&text).with_context(|| format!("{} is damaged", place.display()))?;
+        match hand_in(layout, &squid(&running)?, &name, &change).await {
+            Ok(version) => {
+                output::progress(format!(
+                    "finished the change of keys of {name} that was cut off; log at {version}"
+                ));
+                show_phrase(layout, &name)?;
+            }
+            // Its keys will never hold.
+            Err(error) if is_final(&error) => {
+                output::progress(format!(
+                    "the change of keys of {name} that was cut off was not accepted: {error}"
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The new words of a recovery that was cut off before it showed them.
+fn show_phrase(layout: &Layout, name: &str) -> anyhow::Result<()> {
+    let place = layout.phrase(name);
+    if place.exists() {
+        let words = fs::read_to_string(&place)?;
+        output::progress(format!("the new recovery phrase of {name}, shown only now:\n\n  {words}\n"));
+        fs::remove_file(place)?;
+    }
+    Ok(())
+}
+
+/// Keeps the change, hands it in and adopts its keyring.
+async fn make(
+    layout: &Layout,
+    squid: &Client,
+    name: &str,
+    keyring: Keyring,
+    entry: &Entry,
+) -> anyhow::Result<String> {
+    let change = Change { keyring, entry: serde_json::to_value(entry)? };
+    write_private(&layout.change(name), &serde_json::to_vec_pretty(&change)?)?;
+    Ok(hand_in(layout, squid, name, &change).await?)
+}
+
+/// Has the entry accepted, which squid answers alike however often it is asked, and adopts the keyring. A change that
+/// is refused is let go of: the log has moved on without it.
+async fn hand_in(layout: &Layout, squid: &Client, name: &str, change: &Change) -> Result<String, CallError> {
+    let request =
+        AppendLogRequest { did: change.keyring.did.clone(), entry: change.entry.clone(), compromised: false };
+    let kept = |error: anyhow::Error| CallError::NotReadable(format!("{error:#}"));
+    let head = match squid.call::<AppendLog>(&request).await {
+        Ok(head) => head,
+        Err(error) => {
+            if is_final(&error) {
+                let _ = fs::remove_file(layout.change(name));
+                let _ = fs::remove_file(layout.phrase(name));
+            }
+            return Err(error);
+        }
+    };
+    layout.write_keyring(name, &change.keyring).map_err(kept)?;
+    // Another command may have finished it at the same time, with the same keyring.
+    let _ = fs::remove_file(layout.change(name));
+    Ok(head.version_id)
+}
+
+/// Whether the entry was judged and refused. An answer such as "too many requests" says nothing about it.
+fn is_final(error: &CallError) -> bool {
+    let verdicts = [&SQUID_LOG_CONFLICT, &SQUID_LOG_INVALID, &SQUID_IDENTITY_NOT_FOUND];
+    error.problem().is_some_and(|problem| verdicts.iter().any(|code| problem.is(code)))
+}
+
+async fn log(squid: &Client, did: &Did, env: &Env) -> anyhow::Result<Log> {
+    let request = LogRequest { scid: did.specific_id().to_owned() };
+    let text = squid.call::<GetLog>(&request).await?.0;
+    Ok(Log::verify(&text, env.now(), Policy::House)?)
+}
+
+fn squid(running: &Running) -> anyhow::Result<Client> {
+    let squid = running.modules.get("squid").context("the instance runs without squid")?;
+    Ok(Client::new(Arc::new(HttpTransport::new(squid))))
+}
+
+fn read_phrase() -> anyhow::Result<RecoveryPhrase> {
+    output::progress("the 24 words of the recovery phrase, on standard input:");
+    let mut words = String::new();
+    std::io::stdin().take(PHRASE_BYTES_MAX).read_to_string(&mut words)?;
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    RecoveryPhrase::parse(&words).map_err(usage)
+}
