@@ -145,7 +145,12 @@ impl Module for Wallets {
             let current = service.pdp.check_current(service.env.now());
             async move { current }
         });
-        vec![self.peers.check("squid"), permissions]
+        let payments = self.service.executor.clone();
+        let executor = Check::required("executor", move || {
+            let is_running = payments.is_running();
+            async move { if is_running { Ok(()) } else { Err("payments are no longer carried out".to_owned()) } }
+        });
+        vec![self.peers.check("squid"), permissions, executor]
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {

@@ -8,13 +8,16 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use q_db::{Db, DbConfig, DbError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::commit::{Action, Ledger, Outcome, Work};
 use crate::store;
 
-/// How many commands may wait; one more is refused, so that waiting stays short.
-pub const QUEUE_COMMANDS_MAX: usize = 16_384;
+/// How many payments may wait, those of batches counted one by one; one more is refused, so that waiting stays
+/// short and what waits fits in memory: with purposes of full length about 200 MB.
+pub const QUEUE_PAYMENTS_MAX: usize = 65_536;
+
+const _: () = assert!(qwallet_api::BATCH_ITEMS_MAX <= QUEUE_PAYMENTS_MAX, "the largest batch finds room");
 
 /// How many payments one commit takes on, unless a single batch is larger.
 pub const COMMIT_PAYMENTS_MAX: usize = 4_096;
@@ -36,36 +39,54 @@ pub enum Fault {
 
 type Reply = oneshot::Sender<Result<Outcome, Fault>>;
 
+/// A command in the queue.
+struct Waiting {
+    work: Work,
+    reply: Reply,
+    /// Its place in the queue, given back when it is begun or dropped.
+    _room: OwnedSemaphorePermit,
+}
+
 /// Hands commands to the one task that changes balances. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executor {
-    queue: mpsc::Sender<(Work, Reply)>,
+    /// Bounded by `room`, which counts payments and not commands.
+    queue: mpsc::UnboundedSender<Waiting>,
+    room: Arc<Semaphore>,
 }
 
 impl Executor {
     /// Starts the executor of `writer` on `db`; it stops when the last handle is dropped.
     pub fn start(db: Db, writer: i64) -> Self {
-        let (queue, commands) = mpsc::channel(QUEUE_COMMANDS_MAX);
+        let (queue, commands) = mpsc::unbounded_channel();
         // A file has one writer, this one; a server may have several, so nothing is believed there.
         let is_shared = matches!(db.config(), DbConfig::Postgres { .. });
         let ledger = Arc::new(Mutex::new(Ledger::new(writer, is_shared)));
         tokio::spawn(Commits { db, ledger, writer }.run(commands));
-        Self { queue }
+        Self { queue, room: Arc::new(Semaphore::new(QUEUE_PAYMENTS_MAX)) }
     }
 
     /// Carries out a command; the answer comes when it is on disk.
+    ///
+    /// A caller who stops waiting takes the command out of the queue, unless it was begun: then it is carried out,
+    /// and its outcome is found under its idempotency key.
     pub async fn submit(&self, work: Work) -> Result<Outcome, Fault> {
+        let size = u32::try_from(size(&work).max(1)).map_err(|_| Fault::QueueFull)?;
+        let room = self.room.clone().try_acquire_many_owned(size).map_err(|_| Fault::QueueFull)?;
         let (reply, outcome) = oneshot::channel();
-        self.queue.try_send((work, reply)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Fault::QueueFull,
-            mpsc::error::TrySendError::Closed(_) => Fault::Storage(DbError::Closed),
-        })?;
+        let waiting = Waiting { work, reply, _room: room };
+        self.queue.send(waiting).map_err(|_| Fault::Storage(DbError::Closed))?;
         outcome.await.unwrap_or(Err(Fault::Storage(DbError::Closed)))
     }
 
-    /// How many commands wait.
+    /// How many payments wait.
     pub fn queue_depth(&self) -> usize {
-        self.queue.max_capacity() - self.queue.capacity()
+        QUEUE_PAYMENTS_MAX - self.room.available_permits()
+    }
+
+    /// Whether commands are still carried out: not after the executor's task ended.
+    pub fn is_running(&self) -> bool {
+        !self.queue.is_closed()
     }
 }
 
@@ -76,16 +97,21 @@ struct Commits {
 }
 
 impl Commits {
-    async fn run(self, mut commands: mpsc::Receiver<(Work, Reply)>) {
-        while let Some((first, reply)) = commands.recv().await {
-            let mut payments = size(&first);
-            let (mut works, mut replies) = (vec![first], vec![reply]);
-            while payments < COMMIT_PAYMENTS_MAX
-                && let Ok((work, reply)) = commands.try_recv()
-            {
-                payments += size(&work);
-                works.push(work);
-                replies.push(reply);
+    async fn run(self, mut commands: mpsc::UnboundedReceiver<Waiting>) {
+        while let Some(first) = commands.recv().await {
+            let (mut works, mut replies, mut payments) = (Vec::new(), Vec::new(), 0);
+            let mut next = Some(first);
+            while let Some(Waiting { work, reply, .. }) = next {
+                // Nobody waits any more for an answer, and nothing was begun that would have to be finished.
+                if !reply.is_closed() {
+                    payments += size(&work);
+                    works.push(work);
+                    replies.push(reply);
+                }
+                next = if payments < COMMIT_PAYMENTS_MAX { commands.try_recv().ok() } else { None };
+            }
+            if works.is_empty() {
+                continue;
             }
             let outcomes = self.carry_out(works).await;
             for (reply, outcome) in replies.into_iter().zip(outcomes) {

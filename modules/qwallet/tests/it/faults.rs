@@ -1,24 +1,28 @@
 //! Full disks, failed commits, broken rules, jumping clocks, full queues.
 
-use futures_util::future::join_all;
-use q_core::{Amount, Env, Span, Timestamp};
-use q_db::Db;
+use std::sync::{Arc, mpsc};
+
+use futures_util::{FutureExt as _, future::join_all};
+use q_auth::KeyDirectory;
+use q_core::{Amount, Span, Timestamp};
 use q_runtime::Module;
-use q_testkit::{Engine, World, on_each_world};
+use q_testkit::{Engine, World, identity, on_each_world};
 use qwallet::{
     domain::{
-        books::HoldEnd,
+        account::AccountId,
+        payment::Refusal,
         transfer::{Leg, Purpose},
     },
     service::{
-        commit::{Action, Item, Outcome, Work},
-        executor::{Executor, Fault, QUEUE_COMMANDS_MAX},
+        commit::{Action, Batch, Item, Outcome, Work},
+        executor::{Executor, Fault, QUEUE_PAYMENTS_MAX},
     },
     store::ledger::TransactionKind,
 };
-use qwallet_api::{CreateBatch, CreatePayment, IntentId, TransactionId};
+use qwallet_api::{BATCH_ITEMS_MAX, BatchId, CreateBatch, CreatePayment, TransactionId};
+use tokio::task::JoinHandle;
 
-use crate::support::{Bank, code, fresh, item};
+use crate::support::{Bank, NoLogs, Person, code, fresh, item, problem, sealer};
 
 on_each_world!(a_full_disk_loses_nothing_and_doubles_nothing, async |world: World| {
     if world.engine == Engine::Postgres {
@@ -133,30 +137,155 @@ on_each_world!(an_account_that_cannot_be_read_stops_only_its_own_payments, async
     bank.world.abandon().await;
 });
 
-#[tokio::test]
-async fn a_full_queue_refuses_the_next_command() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = q_db::DbConfig::sqlite(folder.path().join("qwallet.sqlite"));
-    let db = Db::open(&config, &qwallet::MIGRATIONS, &Env::system()).await.unwrap();
-    let executor = Executor::start(db.clone(), 1);
-    // One thread: nobody takes from the queue before all have tried to put something in.
-    let nothing = || Work {
-        request: None,
-        nonce: None,
-        expires_at: None,
-        order: None,
-        action: Action::End {
-            transaction: TransactionId::from_bytes([1; 16]),
-            intent: IntentId::from_bytes([1; 16]),
-            end: HoldEnd::Voided,
-        },
-    };
-    let outcomes = join_all((0..QUEUE_COMMANDS_MAX + 3).map(|_| executor.submit(nothing()))).await;
-    let full = outcomes.iter().filter(|outcome| matches!(outcome, Err(Fault::QueueFull))).count();
-    let answered = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Refused(_)))).count();
-    assert_eq!((full, answered), (3, QUEUE_COMMANDS_MAX));
-    db.close().await;
+/// Keeps the executor of `bank` from committing until the sender is dropped.
+async fn hold_commits(bank: &Bank) -> (mpsc::Sender<()>, JoinHandle<()>) {
+    let (release, released) = mpsc::channel::<()>();
+    let (holding, held) = mpsc::channel();
+    let released = std::sync::Mutex::new(released);
+    let db = bank.module.db().clone();
+    let holder = tokio::spawn(async move {
+        let write = db.write_locked(move |tx| {
+            tx.lock("qwallet.chain")?;
+            holding.send(()).unwrap();
+            let _ = released.lock().unwrap().recv();
+            Ok::<_, q_db::DbError>(())
+        });
+        write.await.unwrap();
+    });
+    tokio::task::spawn_blocking(move || held.recv().unwrap()).await.unwrap();
+    (release, holder)
 }
+
+/// Submits to the executor, which has begun it when this returns.
+async fn begin(executor: &Executor, work: Work) -> JoinHandle<Result<Outcome, Fault>> {
+    let submitter = executor.clone();
+    let (submitting, submitted) = tokio::sync::oneshot::channel();
+    let begun = tokio::spawn(async move {
+        let mut outcome = Box::pin(submitter.submit(work));
+        assert!(outcome.as_mut().now_or_never().is_none());
+        submitting.send(()).unwrap();
+        outcome.await
+    });
+    submitted.await.unwrap();
+    while executor.queue_depth() > 0 {
+        tokio::task::yield_now().await;
+    }
+    begun
+}
+
+async fn a_unit_from(bank: &Bank, payer: &Person, payee: &Person) -> Leg {
+    let account = async |person: &Person| {
+        let found = bank.module.service().directory.find(person.did.as_str()).await.unwrap();
+        found.unwrap().accounts.accounts[0].1
+    };
+    Leg {
+        debit: account(payer).await,
+        credit: account(payee).await,
+        amount: Amount::from_units(1),
+        purpose: Purpose::Principal,
+    }
+}
+
+on_each_world!(a_full_queue_refuses_the_next_payment_however_few_commands_wait, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let executor = &bank.module.service().executor;
+    let leg = a_unit_from(&bank, &ann, &bob).await;
+    let one = || work(TransactionId::new(&bank.world.env), leg);
+    // Items that were refused before are counted too: their room is taken all the same.
+    let batch = |size: usize| Work {
+        action: Action::Batch(Batch {
+            id: BatchId::new(&bank.world.env),
+            items: (0..size).map(|_| Err(Refusal::RecipientUnknown)).collect(),
+            is_atomic: false,
+            import: None,
+        }),
+        ..one()
+    };
+    let (release, holder) = hold_commits(&bank).await;
+    let begun = begin(executor, one()).await;
+    let mut waiting = Vec::new();
+    let mut wait = |work: Work| {
+        let mut outcome = Box::pin(executor.submit(work));
+        assert!(outcome.as_mut().now_or_never().is_none());
+        waiting.push(outcome);
+    };
+    for _ in 0..QUEUE_PAYMENTS_MAX / BATCH_ITEMS_MAX {
+        wait(batch(BATCH_ITEMS_MAX));
+    }
+    for _ in 0..QUEUE_PAYMENTS_MAX % BATCH_ITEMS_MAX - 1 {
+        wait(one());
+    }
+    assert!(matches!(executor.submit(batch(2)).await, Err(Fault::QueueFull)));
+    wait(one());
+    assert_eq!(executor.queue_depth(), QUEUE_PAYMENTS_MAX);
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+    let client = ann.client.clone().with_key("late");
+    let refused = problem(client.call::<CreatePayment>(&order).await);
+    assert_eq!((refused.code.as_str(), refused.status), ("QUEUE_FULL", 503));
+    assert_eq!(refused.extra["retryAfter"], 1);
+    drop(release);
+    holder.await.unwrap();
+    assert!(matches!(begun.await.unwrap(), Ok(Outcome::Done(_))));
+    for outcome in join_all(waiting).await {
+        assert!(matches!(outcome, Ok(Outcome::Done(_))), "{outcome:?}");
+    }
+    assert_eq!(executor.queue_depth(), 0);
+    client.call::<CreatePayment>(&order).await.unwrap();
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    bank.close().await;
+});
+
+on_each_world!(who_stops_waiting_leaves_the_queue_unless_begun, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let executor = &bank.module.service().executor;
+    let leg = a_unit_from(&bank, &ann, &bob).await;
+    let ids = [(); 3].map(|()| TransactionId::new(&bank.world.env));
+    let (release, holder) = hold_commits(&bank).await;
+    let begun = begin(executor, work(ids[0], leg)).await;
+    begun.abort();
+    assert!(begun.await.unwrap_err().is_cancelled());
+    let gone = executor.submit(work(ids[1], leg)).now_or_never();
+    assert!(gone.is_none(), "it waited");
+    let mut stays = Box::pin(executor.submit(work(ids[2], leg)));
+    assert!(stays.as_mut().now_or_never().is_none());
+    drop(release);
+    holder.await.unwrap();
+    assert!(matches!(stays.await, Ok(Outcome::Done(_))));
+    let stored = bank.module.db().read(move |reader| {
+        let found = ids.map(|id| qwallet::store::ledger::find_transaction(reader, id));
+        found.into_iter().map(|found| Ok::<_, q_db::DbError>(found?.is_some())).collect::<Result<Vec<_>, _>>()
+    });
+    assert_eq!(stored.await.unwrap(), [true, false, true]);
+    bank.close().await;
+});
+
+on_each_world!(health_tells_when_payments_are_no_longer_carried_out, async |mut world: World| {
+    let ground = world.ground("qwallet", &qwallet::MIGRATIONS, qwallet::SETTINGS).await;
+    let (authority, _) = identity("qonsent");
+    let pdp = q_pdp::Pdp::new(authority, world.env.now());
+    let keys = KeyDirectory::new(world.env.clone(), Arc::new(NoLogs), Arc::new(q_auth::Revocations::new()));
+    // The executor's task is of another runtime, which ends before the module does.
+    let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let opening = async move { qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap() };
+    let module = other.spawn(opening).await.unwrap();
+    let check = module.checks().into_iter().find(|check| check.name == "executor").unwrap();
+    assert!(check.is_required);
+    assert_eq!((check.run)().await, Ok(()));
+    tokio::task::spawn_blocking(move || drop(other)).await.unwrap();
+    assert!((check.run)().await.is_err());
+    let leg = Leg {
+        debit: AccountId(1),
+        credit: AccountId(2),
+        amount: Amount::from_units(1),
+        purpose: Purpose::Principal,
+    };
+    let refused = module.service().executor.submit(work(TransactionId::new(&world.env), leg)).await;
+    assert!(matches!(refused, Err(Fault::Storage(q_db::DbError::Closed))), "{refused:?}");
+    world.raise(module).await;
+    world.abandon().await;
+});
 
 on_each_world!(a_store_is_opened_again_where_it_was_left, async |world: World| {
     let bank = Bank::open(world).await;
