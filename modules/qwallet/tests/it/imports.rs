@@ -72,6 +72,22 @@ on_each_world!(reports_first_and_pays_once, async |world: World| {
     bank.close().await;
 });
 
+on_each_world!(a_recipient_who_opens_a_wallet_in_the_meantime_is_paid_too, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let (late, _) = q_testkit::identity("late");
+    let document = file(&ann.wallet.wallet_ref, [&bob.wallet.wallet_ref, late.as_str()], "M1");
+    let report = import(&ann, document, &fresh()).await.unwrap();
+    assert_eq!((report.refused, report.fees.as_str()), (1, "0.009"));
+    assert!(report.signing_input.contains("\"maxFees\":\"0.024\""), "{}", report.signing_input);
+    let late = bank.person("late", "0").await;
+    let paid = execute(&ann, &report, &fresh()).await.unwrap();
+    assert_eq!(paid.committed, 2);
+    assert_eq!((bank.balance(&bob).await.0, bank.balance(&late).await.0), ("1.5".into(), "2.5".into()));
+    assert_eq!(bank.balance(&ann).await.0, "95.976");
+    bank.close().await;
+});
+
 on_each_world!(refuses_with_the_place, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
