@@ -10,6 +10,11 @@ use super::in_lists;
 /// Micros in an hour.
 const HOUR: i64 = 3_600_000_000;
 
+/// How many hours one question names; two lengths, so that few statements are prepared. Orders of a few minutes
+/// keep few hours, those of a day about 27.
+const FEW_HOURS: usize = 4;
+const HOURS_LISTED_MAX: usize = 32;
+
 /// A request's key and content, as they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request {
@@ -79,15 +84,12 @@ pub fn find(reader: &mut Reader<'_>, keys: &[[u8; 16]]) -> Result<Vec<(Request, 
 
 /// The hours under which nonces are kept, in order. Few: an order expires at most a day ahead.
 pub fn nonce_hours(reader: &mut Reader<'_>) -> Result<BTreeSet<i64>, DbError> {
-    let mut hours = BTreeSet::new();
-    let mut last = i64::MIN;
-    loop {
-        // One search per hour instead of a walk over all nonces.
-        let row = reader.query_one("SELECT MIN(hour) FROM nonces WHERE hour > $1", params![last])?;
-        let Some(hour) = row.try_get::<Option<i64>>(0)? else { return Ok(hours) };
-        hours.insert(hour);
-        last = hour;
-    }
+    // One search per hour instead of a walk over all nonces, and one statement for all of them: a server is a
+    // round trip away.
+    let sql = "WITH RECURSIVE kept (hour) AS (SELECT MIN(hour) FROM nonces UNION ALL \
+               SELECT (SELECT MIN(nonces.hour) FROM nonces WHERE nonces.hour > kept.hour) FROM kept \
+               WHERE kept.hour IS NOT NULL) SELECT hour FROM kept WHERE hour IS NOT NULL";
+    reader.query(sql, &[])?.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Which of these nonces were used, in an order of any of these hours: signing again with another expiry does
@@ -98,14 +100,17 @@ pub fn spent(
     hours: &BTreeSet<i64>,
 ) -> Result<HashSet<[u8; 16]>, DbError> {
     let keys: Vec<Value> = nonces.iter().map(|nonce| nonce.nonce.into()).collect();
+    let hours: Vec<i64> = hours.iter().copied().collect();
     let mut found = HashSet::new();
-    for hour in hours {
+    for hours in hours.chunks(HOURS_LISTED_MAX) {
+        let length = if hours.len() <= FEW_HOURS { FEW_HOURS } else { HOURS_LISTED_MAX };
+        // Naming hours again changes nothing and keeps the text the same.
+        let hours: Vec<Value> = hours.iter().cycle().take(length).map(|hour| (*hour).into()).collect();
         let rows = in_lists(&keys, |places, keys| {
-            let sql =
-                format!("SELECT nonce FROM nonces WHERE nonce IN ({places}) AND hour = ${}", keys.len() + 1);
-            let mut params = keys.to_vec();
-            params.push((*hour).into());
-            reader.query(&sql, &params)
+            let of_hours: Vec<String> = (1..=length).map(|at| format!("${}", keys.len() + at)).collect();
+            let of_hours = of_hours.join(", ");
+            let sql = format!("SELECT nonce FROM nonces WHERE hour IN ({of_hours}) AND nonce IN ({places})");
+            reader.query(&sql, &[keys, &hours].concat())
         })?;
         for row in rows {
             found.insert(row.try_get(0)?);

@@ -8,7 +8,10 @@ use q_core::{PageLimit, RequestKey, Span};
 use q_pdp::Pdp;
 use q_runtime::Module;
 use q_testkit::{Engine, World, identity, on_each_world};
-use qwallet::{MIGRATIONS, SETTINGS, Wallets, store};
+use qwallet::{
+    MIGRATIONS, SETTINGS, Wallets,
+    store::{self, requests::Nonce},
+};
 use qwallet_api::{
     CreatePayment, CreateWallet, CreateWalletRequest, ListTransactions, ListTransactionsRequest, Transaction,
 };
@@ -119,6 +122,26 @@ on_each_world!(two_processes_on_one_server_lose_and_double_nothing, async |world
     assert_eq!(bank.balance(&bob).await.1, "65");
     other.db().close().await;
     bank.close().await;
+});
+
+on_each_world!(a_nonce_is_found_in_whatever_hour_it_was_spent, async |world: World| {
+    let bank = Bank::open(world).await;
+    let nonce = |hour: i64, number: u8| Nonce { hour, nonce: [number; 16] };
+    let hours: Vec<i64> = (0..70).map(|number| 1_000 + number * 3).collect();
+    let used: Vec<Nonce> = hours.iter().zip(1u8..).map(|(hour, number)| nonce(*hour, number)).collect();
+    let db = bank.module.db();
+    assert_eq!(db.read(store::requests::nonce_hours).await.unwrap(), [].into());
+    db.write(move |tx| store::requests::insert_nonces(tx, &used)).await.unwrap();
+    let kept = db.read(store::requests::nonce_hours).await.unwrap();
+    assert!(kept.iter().eq(&hours), "{kept:?}");
+    // Asked for with another hour than it was spent in, alone and among many, in few hours and in many.
+    for (count, within) in [(1u8, 70), (9, 70), (70, 70), (3, 3), (4, 4), (5, 5)] {
+        let asked: Vec<Nonce> = (1..=count).chain(100..=220).map(|number| nonce(7, number)).collect();
+        let hours = kept.iter().copied().take(within).collect();
+        let found = db.read(move |reader| store::requests::spent(reader, &asked, &hours)).await.unwrap();
+        assert_eq!(found, (1..=count).map(|number| [number; 16]).collect());
+    }
+    bank.world.abandon().await;
 });
 
 on_each_world!(an_order_is_the_same_with_a_token_and_without, async |world: World| {
