@@ -18,7 +18,8 @@ pub struct Cli {
     #[arg(long, global = true, env = "Q_DATA", default_value = "q-data", value_name = "DIR")]
     pub data: PathBuf,
     /// What to log: a level (error, warn, info, debug) or directives such as q_db=debug,info.
-    #[arg(long, global = true, env = "Q_LOG", default_value = "warn", value_name = "FILTER")]
+    #[arg(long, global = true, env = "Q_LOG", default_value = "warn", value_name = "FILTER",
+        value_parser = q_runtime::log::checked)]
     pub log: String,
     /// Log JSON lines.
     #[arg(long, global = true)]

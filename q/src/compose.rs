@@ -28,6 +28,7 @@ use crate::{
     output::{exit, usage, with_code},
     running::{self, Note, Running},
     session::Login,
+    warnings,
 };
 
 /// The modules in the order they are raised: each needs only those before it to open.
@@ -247,6 +248,10 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
     let entries = options.entries(&config);
     refuse_circle(&entries)?;
     let sockets = Sockets::take(&config, options, &entries).await?;
+    if options.is_online {
+        let front_door = sockets.front_door.as_ref().and_then(|door| door.local_addr().ok());
+        warnings::tell(&config, layout, front_door);
+    }
     let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
     let note = Note::of_this(&origin, sockets.front_door.as_ref(), &sockets.modules, remote_urls(&config));
     let running = Running::of(std::slice::from_ref(&note));

@@ -5,6 +5,11 @@
 
 use std::{collections::BTreeMap, path::Path, str::FromStr};
 
+/// The origin of a value that nobody gave.
+const DEFAULT: &str = "default";
+/// So many wrong letters make the name of a variable a slip rather than another name.
+const SLIP_MAX: usize = 3;
+
 /// One setting that exists.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
@@ -45,12 +50,10 @@ pub enum ConfigError {
         hint: String,
     },
     /// The value cannot be what the setting means.
-    #[error("{variable} ({key}) is {value:?}, which is not {expected}")]
+    #[error("{place} is {value:?}, which is not {expected}")]
     BadValue {
-        /// The setting.
-        key: String,
-        /// Its variable.
-        variable: String,
+        /// Where it was said: a variable, or a key of a file.
+        place: String,
         /// What it is.
         value: String,
         /// What it should be.
@@ -88,7 +91,7 @@ impl Config {
                 let (value, origin) = match (variable(&name), in_file) {
                     (Some(value), _) => (value, name),
                     (None, Some(value)) => (value, path.display().to_string()),
-                    (None, None) => (setting.default.to_owned(), "default".to_owned()),
+                    (None, None) => (setting.default.to_owned(), DEFAULT.to_owned()),
                 };
                 let effective = Effective { value, origin, about: setting.about };
                 sections.entry(*section).or_default().insert(setting.key, effective);
@@ -101,6 +104,23 @@ impl Config {
     pub fn section(&self, section: &str) -> Settings {
         let values = self.sections.get(section).cloned().unwrap_or_default();
         Settings { section: section.to_owned(), values }
+    }
+
+    /// Those of the variables `names` that are nearly the variable of a setting, each with that variable. They set
+    /// nothing; other programs may mean them, so it is no error.
+    pub fn misspelt(&self, names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
+        let known: Vec<String> = self
+            .sections
+            .iter()
+            .flat_map(|(section, settings)| settings.keys().map(|key| variable_name(section, key)))
+            .collect();
+        // Any of our prefixes may have the slip in it.
+        let is_ours = |name: &String| name.starts_with(['Q', 'S']) && !known.contains(name);
+        let nearest = |name: String| {
+            let (far, variable) = known.iter().map(|known| (distance(&name, known), known)).min()?;
+            (far <= SLIP_MAX).then(|| (name, variable.clone()))
+        };
+        names.into_iter().filter(is_ours).filter_map(nearest).collect()
     }
 
     /// Every setting, as `section.key` with its value, for `q config`.
@@ -129,11 +149,20 @@ impl Settings {
     pub fn parse<T: FromStr>(&self, key: &str, expected: &'static str) -> Result<T, ConfigError> {
         let value = self.text(key);
         value.parse().map_err(|_| ConfigError::BadValue {
-            key: format!("{}.{key}", self.section),
-            variable: variable_name(&self.section, key),
+            place: self.place(key),
             value: value.to_owned(),
             expected,
         })
+    }
+
+    /// Where the value of `key` was said, for a refusal that shows what to change.
+    fn place(&self, key: &str) -> String {
+        let section = &self.section;
+        match self.values.get(key).map(|effective| effective.origin.as_str()) {
+            Some(variable) if variable == variable_name(section, key) => format!("the variable {variable}"),
+            Some(file) if file != DEFAULT => format!("{key} under [{section}] in {file}"),
+            _ => format!("the default of {section}.{key}"),
+        }
     }
 }
 
@@ -213,6 +242,8 @@ fn text_of(value: &toml::Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     const DECLARED: &[(&str, &[Setting])] = &[
@@ -221,7 +252,9 @@ mod tests {
     ];
 
     fn load(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
-        let folder = std::env::temp_dir().join(format!("q-config-{}-{}", std::process::id(), text.len()));
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let file = FILES.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("q-config-{}-{file}", std::process::id()));
         std::fs::write(&folder, text).unwrap();
         let config = Config::load(DECLARED, &folder, variable);
         std::fs::remove_file(&folder).unwrap();
@@ -243,5 +276,38 @@ mod tests {
         let refused = load("[qwallet]\nlissten = 1\n", |_| None).unwrap_err().to_string();
         assert!(refused.contains("did you mean listen?"), "{refused}");
         assert!(load("[wallet]\n", |_| None).unwrap_err().to_string().contains("did you mean qwallet?"));
+    }
+
+    #[test]
+    fn a_bad_value_says_where_it_was_said() {
+        let number = |config: &Config| {
+            let read = config.section("qwallet").parse::<u32>("listen", "a number");
+            read.unwrap_err().to_string()
+        };
+        let in_file = number(&load("[qwallet]\nlisten = \"many\"\n", |_| None).unwrap());
+        assert!(in_file.starts_with("listen under [qwallet] in /"), "{in_file}");
+        assert!(in_file.ends_with("is \"many\", which is not a number"), "{in_file}");
+        let variable = number(&load("", |name| (name == "QWALLET_LISTEN").then(|| "few".into())).unwrap());
+        assert_eq!(variable, "the variable QWALLET_LISTEN is \"few\", which is not a number");
+    }
+
+    #[test]
+    fn a_slip_in_a_variable_is_told_from_another_name() {
+        let config = load("# nothing\n", |_| None).unwrap();
+        let slip = |name: &str| config.misspelt([name.to_owned()]).pop().map(|(_, variable)| variable);
+        for (name, meant) in [
+            ("QWALLET_LISTN", "QWALLET_LISTEN"),
+            ("QWALET_LISTEN", "QWALLET_LISTEN"),
+            ("Q_INSTANCE_ORIGN", "Q_INSTANCE_ORIGIN"),
+            ("Q_INSTANCES_ORIGINS", "Q_INSTANCE_ORIGIN"),
+        ] {
+            assert_eq!(slip(name).as_deref(), Some(meant), "{name}");
+        }
+        let others = ["QWALLET_LISTEN", "Q_DATA", "Q_LOG", "Q_AS", "Q_BIN", "Q_ORACLES", "Q_TEST_POSTGRES"];
+        for name in
+            others.into_iter().chain(["Q_REQUIRE_ORACLES", "Q_TEST_SEED", "QT_PLUGIN_PATH", "SHELL", "PATH"])
+        {
+            assert_eq!(slip(name), None, "{name}");
+        }
     }
 }
