@@ -21,7 +21,7 @@ use q_bus::{ReactError, Subscription};
 use q_core::Span;
 use q_db::{Db, DbError};
 use q_http::{Api, Check, IsOperator};
-use q_runtime::{Finding, Ground, Job, Module, Setting};
+use q_runtime::{Finding, Ground, Job, Module, Peers, Setting};
 use q_seal::Sealer;
 
 pub use error::Error;
@@ -57,6 +57,7 @@ pub struct Handles {
 pub struct Qerberos {
     trail: Arc<Trail>,
     desk: Arc<http::Desk>,
+    peers: Peers,
 }
 
 /// Opens the trail on its ground.
@@ -69,10 +70,11 @@ pub async fn open(ground: Ground, handles: Handles) -> Result<Arc<Qerberos>, Ope
         sealer: handles.sealer,
         checkpoint_file: configured.or(handles.checkpoint_file),
     };
+    let peers = ground.peers;
     let trail = Trail::open(ground.db, ground.env, options).await?;
     let log_url = format!("{origin}/qerberos/log");
     let desk = Arc::new(http::Desk { trail: trail.clone(), is_operator: handles.is_operator, log_url });
-    Ok(Arc::new(Qerberos { trail, desk }))
+    Ok(Arc::new(Qerberos { trail, desk, peers }))
 }
 
 impl Qerberos {
@@ -125,7 +127,7 @@ impl Module for Qerberos {
 
     fn checks(&self) -> Vec<Check> {
         let trail = self.trail.clone();
-        vec![Check::optional("log", move || {
+        let log = Check::optional("log", move || {
             let trail = trail.clone();
             async move {
                 if trail.is_rolled_back() {
@@ -138,7 +140,9 @@ impl Module for Qerberos {
                     Err(error) => Err(error.to_string()),
                 }
             }
-        })]
+        });
+        // Who reads is told by squid's tokens, who may read everything by qonsent; the log itself needs neither.
+        vec![log, self.peers.check("squid"), self.peers.check("qonsent")]
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
