@@ -40,7 +40,8 @@ pub enum Verb {
     Serve(ServeArgs),
     /// Stop the running instance: finish open requests, close the stores.
     Stop,
-    /// Check ports, settings, data folder and stores, with a fix for each line.
+    /// Check ports, settings, data folder, unseal key and, while nothing runs, that each store opens; with a fix for each
+    /// line.
     Doctor(ReadArgs),
     /// Print the effective settings and where each comes from.
     Config(ReadArgs),

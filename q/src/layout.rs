@@ -211,8 +211,15 @@ impl Layout {
     /// The names in the keyring, sorted.
     pub fn names(&self) -> anyhow::Result<Vec<String>> {
         let folder = self.keys.join("keyring");
-        let entries = fs::read_dir(&folder)
-            .with_context(|| format!("no keyring at {}; `q init` or `q up` makes one", folder.display()))?;
+        let entries = fs::read_dir(&folder).map_err(|_| {
+            let keys = self.keys.display();
+            let what = if self.has_data() {
+                format!("the key folder {keys} of this instance is missing; {RESTORE_KEYS}")
+            } else {
+                format!("no keyring in {keys}; `q init` or `q up` makes one")
+            };
+            with_code(exit::CANNOT_START, what)
+        })?;
         let mut names: Vec<String> = entries
             .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".json")?.to_owned()))
             .collect();

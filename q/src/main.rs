@@ -10,6 +10,7 @@ mod layout;
 mod output;
 mod running;
 mod session;
+mod settings;
 mod warnings;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use crate::{
     compose::{self, Assembled, Options},
     layout::{INSTANCE, InstanceFile, Layout, OPERATOR, RESTORE_KEYS, write_private},
     output::{self, exit, with_code},
+    settings,
 };
 
 pub async fn run(cli: &Cli, arguments: &InitArgs) -> anyhow::Result<ExitCode> {
@@ -61,6 +62,9 @@ pub async fn make(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
 /// Can be repeated after a crash: what is there is kept, what is missing is made.
 pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
     let config = compose::config(layout)?;
+    if let Some(wrong) = settings::wrong(&config).first() {
+        return Err(with_code(exit::CANNOT_START, wrong));
+    }
     refuse_halves(layout, &config)?;
     layout.create().map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))?;
     let env = Env::system();

@@ -36,7 +36,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Up(arguments) => serve::up(&cli, arguments).await,
         Verb::Serve(arguments) => serve::some(&cli, arguments).await,
         Verb::Stop => stop::run(&cli).await,
-        Verb::Doctor(arguments) => doctor::run(&cli, arguments),
+        Verb::Doctor(arguments) => doctor::run(&cli, arguments).await,
         Verb::Config(arguments) => config::run(&cli, arguments),
         Verb::Verify(arguments) => verify::run(&cli, arguments).await,
         Verb::Id(verb) => id::run(&cli, verb).await,

@@ -18,7 +18,7 @@ use qwallet_api::{
 use crate::{
     cli::{AsArgs, Cli, WalletVerb},
     commands::issue::{self, Issuance},
-    output,
+    output::{self, usage},
     session::Session,
 };
 
@@ -51,7 +51,10 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         }
         WalletVerb::History { who, acting } => history(&open(acting)?, who.as_deref(), acting.json).await?,
         WalletVerb::Show { transaction, acting } => {
-            let path = TransactionPath { transaction_id: transaction.parse()? };
+            let transaction_id = transaction
+                .parse()
+                .map_err(|error| usage(format!("{transaction:?} is not a transaction id: {error}")))?;
+            let path = TransactionPath { transaction_id };
             let transaction = open(acting)?.client("qwallet")?.call::<GetTransaction>(&path).await?;
             output::show(acting.json, &transaction, show_transaction);
         }

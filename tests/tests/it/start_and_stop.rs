@@ -55,3 +55,44 @@ fn a_second_process_on_one_folder_is_refused() {
     house.stop();
     assert_eq!(house.q(&["wallet", "balance"]).code, Some(6));
 }
+
+#[test]
+fn the_doctor_says_what_a_start_would_refuse() {
+    let Some(house) = Instance::unstarted(&[]) else { return };
+    assert_eq!(house.q(&["init"]).code, Some(0));
+    let sound = house.q(&["doctor"]);
+    assert_eq!(sound.code, Some(0), "{}", sound.said);
+    assert!(sound.said.contains("store of qwallet"), "{}", sound.said);
+
+    let settings = house.data().join("q.toml");
+    for (text, name) in [
+        ("[qwallet]\nfee_network_basis_points = 70000\n", "fee_network_basis_points under"),
+        ("[limits]\nper_identity_per_minute = \"many\"\n", "per_identity_per_minute under"),
+        ("[squid]\ndatabase_url = \"mysql://x/y\"\n", "SQUID_DATABASE_URL"),
+        ("[qonsent]\nurl = \"elsewhere\"\n", "url under"),
+        ("[instance]\norigin = \"http://Here\"\n", "origin under"),
+    ] {
+        std::fs::write(&settings, text).unwrap();
+        let sick = house.q(&["doctor"]);
+        assert_eq!(sick.code, Some(3), "{text}{}", sick.said);
+        assert!(sick.said.contains(name), "{text}{}", sick.said);
+    }
+    std::fs::remove_file(&settings).unwrap();
+
+    std::fs::write(house.data().join("qonsent.sqlite"), "not a store, and longer than any header of one")
+        .unwrap();
+    let damaged = house.q(&["doctor"]);
+    assert_eq!(damaged.code, Some(3), "{}", damaged.said);
+    assert!(damaged.said.contains("qonsent"), "{}", damaged.said);
+    std::fs::remove_file(house.scratch().join("q-data.keys/unseal.key")).unwrap();
+    let locked = house.q(&["doctor"]);
+    assert!(locked.said.contains("BAD unseal key"), "{}", locked.said);
+}
+
+#[test]
+fn wrong_usage_has_an_exit_code_of_its_own() {
+    let Some(house) = Instance::unstarted(&[]) else { return };
+    for wrong in [&["serve", "qwalet"][..], &["verify", "nothing"], &["openapi"], &["id", "frobnicate"]] {
+        assert_eq!(house.q(wrong).code, Some(2), "{wrong:?}");
+    }
+}
