@@ -154,6 +154,6 @@ impl Module for Wallets {
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
-        Box::pin(verify::verify(&self.service.db))
+        Box::pin(verify::verify(&self.service.db, &self.service.sealer))
     }
 }

@@ -4,11 +4,14 @@
 //! memory. Nothing stops it: each finding names the row, the account and the commit, and the next row is
 //! read.
 
+mod asked;
+
 use std::collections::{HashMap, HashSet};
 
 use q_core::{Amount, SignedAmount, Total, hash::Sha256};
 use q_db::{Db, DbError, Reader};
 use q_runtime::Finding;
+use q_seal::Sealer;
 use qwallet_api::{TransactionId, WalletId};
 
 use crate::{
@@ -32,15 +35,18 @@ const COMMITS_PAGE: u32 = 1_000;
 /// More transfers than any commit has: the executor's payments and one batch beside them, eight legs each.
 const COMMIT_TRANSFERS_MAX: i64 = 131_072;
 
-/// Checks the whole store.
-pub async fn verify(db: &Db) -> Result<Vec<Finding>, DbError> {
-    db.read(|reader| {
+/// Checks the whole store; `sealer` opens what is sealed in it.
+pub async fn verify(db: &Db, sealer: &Sealer) -> Result<Vec<Finding>, DbError> {
+    let sealer = sealer.clone();
+    db.read(move |reader| {
         let mut check = Check::default();
         check.orders(reader)?;
         check.commits(reader)?;
         check.counts(reader)?;
         check.accounts(reader)?;
         check.holds(reader)?;
+        check.intents(reader, &sealer)?;
+        check.imports(reader, &sealer)?;
         check.wallets(reader)?;
         check.history(reader)?;
         Ok(check.findings)
@@ -73,6 +79,9 @@ struct Check {
     open: HashMap<i64, Open>,
     ended: HashMap<TransactionId, HoldEnd>,
     held: HashSet<TransactionId>,
+    /// Held transactions whose intent was not seen yet.
+    awaiting_intent: HashSet<TransactionId>,
+    unread_intent: bool,
     heads: HashMap<i64, (i64, Sha256, q_core::Timestamp, i64)>,
     transfer_count: i64,
     transaction_count: i64,
@@ -440,6 +449,7 @@ impl Check {
             Ok(())
         })?;
         for hold in rows {
+            self.awaiting_intent.insert(hold.transaction);
             let place = format!("holds {}", hold.transaction);
             if !self.held.remove(&hold.transaction) {
                 self.find("hold_unknown", place.clone(), "no transfer holds anything for it".to_owned());

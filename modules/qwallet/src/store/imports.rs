@@ -1,7 +1,7 @@
 //! Payout files that were read.
 
 use q_core::{Did, Timestamp};
-use q_db::{DbError, Reader, Tx, params};
+use q_db::{DbError, Reader, Row, Tx, params};
 use qwallet_api::{BatchId, ImportId, WalletId};
 
 /// A row of `imports`.
@@ -50,8 +50,11 @@ pub fn insert(tx: &mut Tx<'_>, import: &ImportRow) -> Result<(), DbError> {
 /// The import, if it exists.
 pub fn find(reader: &mut Reader<'_>, id: ImportId) -> Result<Option<ImportRow>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM imports WHERE id = $1");
-    let Some(row) = reader.query_opt(&sql, params![id.bytes()])? else { return Ok(None) };
-    Ok(Some(ImportRow {
+    reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(import).transpose()
+}
+
+fn import(row: &Row) -> Result<ImportRow, DbError> {
+    Ok(ImportRow {
         id: ImportId::from_bytes(row.try_get(0)?),
         wallet: WalletId::from_bytes(row.try_get(1)?),
         payer: row.try_get(2)?,
@@ -61,7 +64,25 @@ pub fn find(reader: &mut Reader<'_>, id: ImportId) -> Result<Option<ImportRow>, 
         batch: row.try_get::<Option<[u8; 16]>>(6)?.map(BatchId::from_bytes),
         created_at: row.try_get(7)?,
         expires_at: row.try_get(8)?,
-    }))
+    })
+}
+
+/// Calls `each` with every import and whether the batch it names exists.
+pub fn for_each(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(ImportId, Result<(ImportRow, bool), DbError>) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let columns: Vec<String> = COLUMNS.split(", ").map(|column| format!("imports.{column}")).collect();
+    let sql = format!(
+        "SELECT {}, batches.commit_id FROM imports LEFT JOIN batches ON batches.id = imports.batch \
+         ORDER BY imports.id",
+        columns.join(", ")
+    );
+    reader.for_each(&sql, params![], |row| {
+        let has_batch = row.try_get::<Option<i64>>(9).map(|commit| commit.is_some());
+        let read = import(&row).and_then(|import| Ok((import, has_batch?)));
+        each(ImportId::from_bytes(row.try_get(0)?), read)
+    })
 }
 
 /// Whether the wallet has a file of this id that was executed or still may be.

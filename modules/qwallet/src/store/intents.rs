@@ -4,7 +4,7 @@ use q_core::{Amount, AmountText, Did, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 use qwallet_api::{IntentId, TransactionId, WalletId};
 
-use crate::domain::{currency::CurrencyId, fees::FeeAmounts};
+use crate::domain::{books::HoldEnd, currency::CurrencyId, fees::FeeAmounts};
 
 /// Where an intent is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +172,41 @@ pub fn list(
     );
     let rows = reader.query(&sql, params![wallet.bytes(), before.bytes(), status, count])?;
     rows.iter().map(intent).collect()
+}
+
+/// What the holds say about the transaction of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing was held for the intent.
+    Never,
+    /// Money is held.
+    Open,
+    /// Money was held.
+    Ended(HoldEnd),
+}
+
+/// Calls `each` with every intent and what the holds say about it.
+pub fn for_each(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(IntentId, Result<(IntentRow, Held), DbError>) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let columns: Vec<String> = COLUMNS.split(", ").map(|column| format!("intents.{column}")).collect();
+    let sql = format!(
+        "SELECT {}, holds.intent, holds.end_kind FROM intents LEFT JOIN holds \
+         ON holds.transaction_id = intents.transaction_id AND holds.intent = intents.id ORDER BY intents.id",
+        columns.join(", ")
+    );
+    reader.for_each(&sql, params![], |row| {
+        let id = IntentId::from_bytes(row.try_get(0)?);
+        each(id, intent(&row).and_then(|intent| Ok((intent, held(&row)?))))
+    })
+}
+
+fn held(row: &Row) -> Result<Held, DbError> {
+    if row.try_get::<Option<Vec<u8>>>(15)?.is_none() {
+        return Ok(Held::Never);
+    }
+    Ok(super::ledger::read_hold_end(row, 16)?.map_or(Held::Open, Held::Ended))
 }
 
 /// Changes where an intent is, if it is still `from`; answers whether it was.

@@ -258,13 +258,18 @@ const fn hold_end(code: i64) -> Option<HoldEnd> {
     }
 }
 
+/// How a hold ended, from column `index` of a row.
+pub(super) fn read_hold_end(row: &Row, index: usize) -> Result<Option<HoldEnd>, DbError> {
+    let end: Option<i64> = row.try_get(index)?;
+    end.map(|code| hold_end(code).ok_or(bad(index, "how a hold ended"))).transpose()
+}
+
 fn hold(row: &Row) -> Result<HoldRow, DbError> {
-    let end: Option<i64> = row.try_get(3)?;
     Ok(HoldRow {
         transaction: TransactionId::from_bytes(row.try_get(0)?),
         intent: IntentId::from_bytes(row.try_get(1)?),
         expires_at: row.try_get(2)?,
-        end: end.map(|code| hold_end(code).ok_or(bad(3, "how a hold ended"))).transpose()?,
+        end: read_hold_end(row, 3)?,
         end_seq: row.try_get(4)?,
         end_commit: row.try_get(5)?,
     })

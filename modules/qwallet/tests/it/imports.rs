@@ -12,7 +12,7 @@ use qwallet_api::{
 use crate::support::{Bank, Person, code, fresh, problem, sign};
 
 /// A file of two payments in our own words.
-fn file(debtor: &str, creditors: [&str; 2], message_id: &str) -> String {
+pub fn file(debtor: &str, creditors: [&str; 2], message_id: &str) -> String {
     let payment = |number: usize, creditor: &str| {
         format!(
             "<CdtTrfTxInf><PmtId><EndToEndId>E{number}</EndToEndId></PmtId>\

@@ -3,9 +3,12 @@
 use q_db::params;
 use q_runtime::Module;
 use q_testkit::{Engine, World, on_each_world};
-use qwallet_api::{CreatePayment, WalletId};
+use qwallet_api::{
+    CreateImport, CreateIntent, CreateIntentRequest, CreatePayment, ImportRequest, SignIntent, SignRequest,
+    WalletId,
+};
 
-use crate::support::{Bank, fresh};
+use crate::support::{Bank, fresh, sign};
 
 /// Runs `sql` behind the module's back and answers the codes and places of what `verify` then finds.
 async fn findings_after(bank: &Bank, sql: &'static str) -> Vec<String> {
@@ -123,5 +126,65 @@ on_each_world!(nobody_gets_anothers_account_or_a_limit_by_a_column, async |world
     let sql = format!("{limit}{bytes}{}' WHERE id = 7", "01".repeat(16));
     let found = findings_after(&bank, Box::leak(sql.into_boxed_str())).await;
     assert!(has(&found, &changed), "{found:?}");
+    bank.world.abandon().await;
+});
+
+on_each_world!(notices_intents_and_payout_files_somebody_touched, async |world: World| {
+    let is_sqlite = world.engine == Engine::Sqlite;
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let mut names = Vec::new();
+    for is_signed in [true, false] {
+        let request = CreateIntentRequest {
+            amount: "1".into(),
+            currency: "QToken".into(),
+            recipient: bob.wallet.wallet_ref.clone(),
+            purpose: Some("rent".into()),
+            expires_in: Some(600),
+            wallet: None,
+        };
+        let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
+        names.push(intent.intent_id.to_string());
+        if is_signed {
+            let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
+            let request = SignRequest { intent_id: intent.intent_id, signature };
+            ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+        }
+    }
+    let document = crate::imports::file(&ann.wallet.wallet_ref, [&bob.wallet.wallet_ref; 2], "M1");
+    let request = ImportRequest { wallet: None, document };
+    let import = ann.client.clone().with_key(fresh()).call::<CreateImport>(&request).await.unwrap().import_id;
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    let (signed, pending) = (&names[0], &names[1]);
+
+    let found = findings_after(&bank, "UPDATE intents SET status = 3 WHERE status = 1").await;
+    assert_eq!(found, [format!("intent_mismatch intents {signed}")]);
+    let found = findings_after(&bank, "UPDATE intents SET status = 1 WHERE status = 3").await;
+    assert_eq!(found, Vec::<String>::new());
+    let found = findings_after(&bank, "UPDATE intents SET status = 2 WHERE status = 0").await;
+    assert_eq!(found, [format!("intent_mismatch intents {pending}")]);
+    findings_after(&bank, "UPDATE intents SET status = 0 WHERE status = 2").await;
+    let found = findings_after(&bank, "UPDATE intents SET amount = 'much' WHERE status = 0").await;
+    assert_eq!(found, [format!("intent_mismatch intents {pending}")]);
+    let found = findings_after(&bank, "UPDATE intents SET amount = '1', status = 9 WHERE status = 0").await;
+    assert_eq!(found, [format!("intent_unreadable intents {pending}")]);
+    let moved = "UPDATE intents SET purpose = (SELECT purpose FROM intents WHERE status = 1), status = 0 \
+                 WHERE status = 9";
+    assert_eq!(findings_after(&bank, moved).await, [format!("sealed_field intents {pending}")]);
+    let found = findings_after(&bank, "DELETE FROM intents WHERE status = 1").await;
+    assert_eq!(found, [format!("sealed_field intents {pending}"), "intent_missing intents".into()]);
+    findings_after(&bank, "DELETE FROM intents WHERE status = 0").await;
+
+    let imports = |found: Vec<String>| -> Vec<String> {
+        found.into_iter().filter(|finding| finding.contains("import_")).collect()
+    };
+    let found = imports(findings_after(&bank, "UPDATE imports SET batch = id").await);
+    assert_eq!(found, [format!("import_mismatch imports {import}")]);
+    let found = imports(findings_after(&bank, "UPDATE imports SET batch = NULL, items = report").await);
+    assert_eq!(found, [format!("sealed_field imports {import}")]);
+    if is_sqlite {
+        let found = imports(findings_after(&bank, "UPDATE imports SET created_at = 'once'").await);
+        assert_eq!(found, [format!("import_unreadable imports {import}")]);
+    }
     bank.world.abandon().await;
 });
