@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context as _;
 use q_contract::{CallError, Client, HttpTransport};
 use q_core::{Did, Env};
-use q_did::{Keyring, Log, Policy, RecoveryPhrase, entry::Entry};
+use q_did::{Keyring, Log, Policy, RecoveryPhrase};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use squid_api::{
@@ -34,6 +34,9 @@ const PHRASE_BYTES_MAX: u64 = 4096;
 struct Change {
     keyring: Keyring,
     entry: Value,
+    /// The new words after a recovery, until they were shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    phrase: Option<String>,
 }
 
 /// Replaces the current key of `name` by the next one.
@@ -42,8 +45,10 @@ pub async fn rotate(layout: &Layout, name: &str) -> anyhow::Result<()> {
     let (held, env) = (layout.read_keyring(name)?, Env::system());
     let log = log(&squid, &held.did, &env).await?;
     let (keyring, entry) = held.rotate(&log, None, &env)?;
-    let version = make(layout, &squid, name, keyring, &entry).await?;
-    let key_id = layout.read_keyring(name)?.key_id();
+    let key_id = keyring.key_id();
+    let change = Change { keyring, entry: serde_json::to_value(&entry)?, phrase: None };
+    let version = make(layout, &squid, name, &change).await?;
+    done(layout, name);
     output::line(format!("{name} now signs with {key_id}; log at {version}"));
     Ok(())
 }
@@ -68,17 +73,19 @@ pub async fn recover(layout: &Layout, name: &str, did: Option<&Did>, as_json: bo
     let (keyring, entry, phrase) = Keyring::recover(&log, &phrase, &env).with_context(|| {
         format!("these words do not take back {did}: perhaps they are another identity's, or old")
     })?;
+    let words = phrase.words().to_string();
     // The old words are used up as soon as the entry is accepted.
-    write_private(&layout.phrase(name), phrase.words().as_bytes())?;
-    make(layout, &squid, name, keyring, &entry).await?;
-    let recovered = json!({"name": name, "did": did, "recoveryPhrase": phrase.words().as_str()});
+    let change = Change { keyring, entry: serde_json::to_value(&entry)?, phrase: Some(words.clone()) };
+    make(layout, &squid, name, &change).await?;
+    let recovered = json!({"name": name, "did": did, "recoveryPhrase": words});
     output::show(as_json, &recovered, |_| {
         output::line(format!("{name} is {did} again"));
         output::line(format!("keys    {}", layout.keyring(name).display()));
         output::line("the old recovery phrase is used up; the new one, shown only now:");
-        output::line(format!("\n  {}\n", phrase.words().as_str()));
+        output::line(format!("\n  {words}\n"));
     });
-    Ok(fs::remove_file(layout.phrase(name))?)
+    done(layout, name);
+    Ok(())
 }
 
 /// Finishes the changes that earlier commands began, so that nobody acts with keys that hold no longer.
@@ -102,7 +109,11 @@ pub async fn finish_all(layout: &Layout) -> anyhow::Result<()> {
                 output::progress(format!(
                     "finished the change of keys of {name} that was cut off; log at {version}"
                 ));
-                show_phrase(layout, &name)?;
+                if let Some(words) = &change.phrase {
+                    let text = "the new recovery phrase, shown only now";
+                    output::progress(format!("{text}:\n\n  {words}\n"));
+                }
+                done(layout, &name);
             }
             // Its keys will never hold.
             Err(error) if is_final(&error) => {
@@ -116,28 +127,15 @@ pub async fn finish_all(layout: &Layout) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The new words of a recovery that was cut off before it showed them.
-fn show_phrase(layout: &Layout, name: &str) -> anyhow::Result<()> {
-    let place = layout.phrase(name);
-    if place.exists() {
-        let words = fs::read_to_string(&place)?;
-        output::progress(format!("the new recovery phrase of {name}, shown only now:\n\n  {words}\n"));
-        fs::remove_file(place)?;
-    }
-    Ok(())
+/// Keeps the change, hands it in and adopts its keyring.
+async fn make(layout: &Layout, squid: &Client, name: &str, change: &Change) -> anyhow::Result<String> {
+    write_private(&layout.change(name), &serde_json::to_vec_pretty(change)?)?;
+    Ok(hand_in(layout, squid, name, change).await?)
 }
 
-/// Keeps the change, hands it in and adopts its keyring.
-async fn make(
-    layout: &Layout,
-    squid: &Client,
-    name: &str,
-    keyring: Keyring,
-    entry: &Entry,
-) -> anyhow::Result<String> {
-    let change = Change { keyring, entry: serde_json::to_value(entry)? };
-    write_private(&layout.change(name), &serde_json::to_vec_pretty(&change)?)?;
-    Ok(hand_in(layout, squid, name, &change).await?)
+/// Nothing of the change is left to do or to say. Another command may have finished it at the same time.
+fn done(layout: &Layout, name: &str) {
+    let _ = fs::remove_file(layout.change(name));
 }
 
 /// Has the entry accepted, which squid answers alike however often it is asked, and adopts the keyring. A change that
@@ -150,15 +148,12 @@ async fn hand_in(layout: &Layout, squid: &Client, name: &str, change: &Change) -
         Ok(head) => head,
         Err(error) => {
             if is_final(&error) {
-                let _ = fs::remove_file(layout.change(name));
-                let _ = fs::remove_file(layout.phrase(name));
+                done(layout, name);
             }
             return Err(error);
         }
     };
     layout.write_keyring(name, &change.keyring).map_err(kept)?;
-    // Another command may have finished it at the same time, with the same keyring.
-    let _ = fs::remove_file(layout.change(name));
     Ok(head.version_id)
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use q_contract::{Client, HttpTransport};
 use q_core::Env;
-use q_did::{Keyring, Log, Policy};
+use q_did::{Keyring, Log, Policy, RecoveryPhrase};
 use q_tests::Instance;
 use serde_json::{Value, json};
 
@@ -148,11 +148,48 @@ fn an_identity_whose_keys_are_lost_is_taken_back_with_its_words() {
     assert_ne!(new_words, words);
     let paid = house.q(&["wallet", "pay", "alice", "1", "--as", "carol", "--json"]).json();
     assert_eq!(paid["status"], "SETTLED");
-    assert!(!keys(&house).join("keyring/carol.phrase").exists());
+    assert!(!keys(&house).join("keyring/carol.changing").exists());
 
     // The old words are used up; the new ones work.
     assert_ne!(with_input(&house, &recover, words).0, Some(0));
-    assert_eq!(with_input(&house, &["id", "recover", "carol"], new_words).0, Some(0));
+    let (code, said, complained) = with_input(&house, &["id", "recover", "carol", "--json"], new_words);
+    assert_eq!(code, Some(0), "{complained}");
+    let recovered: Value = serde_json::from_str(&said).unwrap();
+
+    // Cut off before it could show the next words: whatever is done next shows them.
+    let words = RecoveryPhrase::parse(recovered["recoveryPhrase"].as_str().unwrap()).unwrap();
+    let env = Env::system();
+    let log = Log::verify(&log_text(&house, did), env.now(), Policy::House).unwrap();
+    let (next, entry, phrase) = Keyring::recover(&log, &words, &env).unwrap();
+    let change = json!({"keyring": next, "entry": entry, "phrase": phrase.words().as_str()});
+    fs::write(keys(&house).join("keyring/carol.changing"), change.to_string()).unwrap();
+    let balance = house.q(&["wallet", "balance", "--as", "carol"]);
+    assert_eq!(balance.code, Some(0), "{}", balance.complained);
+    assert!(balance.complained.contains(phrase.words().as_str()), "{}", balance.complained);
+    assert_eq!(house.q(&["wallet", "balance", "--as", "carol"]).complained, "");
+}
+
+#[test]
+fn orders_nobody_repeats_any_more_are_let_go() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    let pay = |key| {
+        let arguments = ["wallet", "pay", "bob", "1", "--as", "alice", "--idempotency-key", key];
+        assert_eq!(house.q(&arguments).code, Some(0));
+    };
+    let orders = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(keys(&house).join("orders")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    pay("first");
+    let old = orders();
+    for path in &old {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    pay("second");
+    let now = orders();
+    assert_eq!(now.len(), 1);
+    assert!(!old.contains(&now[0]));
 }
 
 #[test]
