@@ -26,7 +26,7 @@ use q_seal::Sealer;
 
 pub use error::Error;
 pub use service::{
-    Recorded, Trail,
+    Recorded, RolledBack, Trail,
     trail::{OpenError, TrailOptions},
 };
 pub use store::MIGRATIONS;
@@ -153,6 +153,9 @@ impl Module for Qerberos {
 /// What is missing, as one line.
 fn missing(report: &qerberos_api::GapReport) -> Result<(), String> {
     let of = |producer: &qerberos_api::ProducerState| {
+        if let Some(head) = producer.rolled_back_to {
+            return Some(format!("{}: its store was rolled back to event {head}", producer.producer));
+        }
         let count: u64 = producer.missing.iter().map(|gap| gap.to - gap.from + 1).sum();
         (count + producer.conflicts > 0)
             .then(|| format!("{}: {count} missing, {} in conflict", producer.producer, producer.conflicts))

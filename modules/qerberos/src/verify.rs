@@ -38,6 +38,10 @@ impl Trail {
                 Ok::<_, DbError>(check.findings)
             })
             .await?;
+        for (producer, head) in self.rolled_back_producers() {
+            let detail = format!("its store ends at event {head}: it is older than this trail");
+            findings.push(Finding::new("rolled_back", format!("producers {producer}"), detail));
+        }
         if self.is_rolled_back() {
             findings.push(Finding::new(
                 "rollback_detected",

@@ -61,6 +61,8 @@ pub(crate) struct Follower {
     kept: AtomicI64,
     head: AtomicI64,
     parked: AtomicU64,
+    /// Whether the producer's store was found to end before what was heard of it.
+    is_behind: AtomicBool,
     trouble: Mutex<(u32, Option<String>)>,
 }
 
@@ -88,6 +90,7 @@ impl Follower {
             kept: AtomicI64::new(0),
             head: AtomicI64::new(0),
             parked: AtomicU64::new(0),
+            is_behind: AtomicBool::new(false),
             trouble: Mutex::default(),
         }
     }
@@ -152,7 +155,39 @@ impl Follower {
         let position = self.until_done(shutdown, || self.db.cursor(&self.cursor)).await?;
         self.kept.store(position, Ordering::Relaxed);
         self.position.send_replace(position);
+        // A store of this process can only have been exchanged while nothing ran.
+        if let (Kind::Audit { react }, Source::Here(_)) = (&self.subscription.kind, &self.source) {
+            let head = self.until_read(shutdown, || self.source.head(Stream::Audit)).await?;
+            self.compare(position, head, react, shutdown).await?;
+        }
         Ok(())
+    }
+
+    /// Notices a producer that has fewer rows than were heard of it: its store was rolled back, and what it writes
+    /// now would go unheard until it has as many again.
+    async fn compare(
+        &self,
+        position: i64,
+        head: i64,
+        react: &OnAudit,
+        shutdown: &mut watch::Receiver<bool>,
+    ) -> Result<(), Stop> {
+        let is_behind = head < position;
+        if self.is_behind.swap(is_behind, Ordering::Relaxed) || !is_behind {
+            return Ok(());
+        }
+        let what = format!("its store ends at {head}, and {position} was heard of it: it was rolled back");
+        tracing::error!(subscriber = self.subscriber, producer = self.producer, head, position, what);
+        *self.trouble.lock() = (1, Some(what));
+        let batch = AuditBatch {
+            producer: self.producer.clone(),
+            cursor: self.cursor.clone(),
+            rows: Vec::new(),
+            head,
+        };
+        let react = react.clone();
+        // There is nothing to repeat: it was said above, whatever becomes of it.
+        shielded(None, async move { react(batch).await }, shutdown).await.map(drop)
     }
 
     /// Delivers the next events. `false` when there are none.
@@ -170,7 +205,10 @@ impl Follower {
             }
             Kind::Audit { react } => {
                 let read = || self.source.audit_after(after, AUDIT_ROWS_MAX);
-                let rows = self.until_read(shutdown, read).await?;
+                let (rows, head) = self.until_read(shutdown, read).await?;
+                if let Some(head) = head {
+                    self.compare(after, head, react, shutdown).await?;
+                }
                 let Some(last) = rows.last() else { return Ok(false) };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
                 self.resumed(shutdown).await?;
@@ -279,7 +317,8 @@ impl Follower {
         react: &OnAudit,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Stop> {
-        let batch = AuditBatch { producer: self.producer.clone(), cursor: self.cursor.clone(), rows };
+        let head = self.head.load(Ordering::Relaxed);
+        let batch = AuditBatch { producer: self.producer.clone(), cursor: self.cursor.clone(), rows, head };
         let last = batch.last_position();
         let deliveries = if self.switches.doubled.load(Ordering::SeqCst) { 2 } else { 1 };
         for _ in 0..deliveries {

@@ -111,12 +111,20 @@ impl Source {
         }
     }
 
-    /// The audit rows after a position. From elsewhere, waits for some; may be empty.
-    pub async fn audit_after(&self, after: i64, limit: u32) -> Result<Vec<AuditRow>, ReadError> {
+    /// The audit rows after a position, and the newest position where it came with them. From elsewhere, waits for
+    /// some; may be empty.
+    pub async fn audit_after(
+        &self,
+        after: i64,
+        limit: u32,
+    ) -> Result<(Vec<AuditRow>, Option<i64>), ReadError> {
         match self {
-            Self::Here(db) => Ok(db.audit_after(after, limit).await?),
-            Self::Elsewhere(remote) => Ok(remote.next(Stream::Audit, after, limit).await?.rows),
-            Self::Nowhere => Ok(Vec::new()),
+            Self::Here(db) => Ok((db.audit_after(after, limit).await?, None)),
+            Self::Elsewhere(remote) => {
+                let page = remote.next(Stream::Audit, after, limit).await?;
+                Ok((page.rows, Some(page.head)))
+            }
+            Self::Nowhere => Ok((Vec::new(), None)),
         }
     }
 

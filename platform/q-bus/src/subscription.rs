@@ -56,6 +56,9 @@ pub struct AuditBatch {
     pub cursor: String,
     /// The rows, by position.
     pub rows: Vec<AuditRow>,
+    /// The newest position the producer's store has, as far as it is known. Below the cursor when that store was
+    /// rolled back; the batch has no rows then.
+    pub head: i64,
 }
 
 impl AuditBatch {
@@ -109,7 +112,8 @@ impl Subscription {
 
     /// The audit rows of every module, the subscriber's own included, in batches without gaps.
     ///
-    /// No row is ever passed over: a batch whose reaction fails comes again until it succeeds.
+    /// No row is ever passed over: a batch whose reaction fails comes again until it succeeds. A producer whose store
+    /// ends before what was heard of it is told once, as a batch without rows.
     pub fn audit<F, R>(react: F) -> Self
     where
         F: Fn(AuditBatch) -> R + Send + Sync + 'static,

@@ -395,6 +395,10 @@ pub struct ProducerState {
     pub conflicts: u64,
     /// When the newest one was received.
     pub last_received_at: Timestamp,
+    /// The number of its newest event, when its store was found to end before what is in the log: an older copy of
+    /// the store was put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolled_back_to: Option<u64>,
 }
 
 /// How complete the trail is.

@@ -80,7 +80,7 @@ impl Trail {
     /// that are in the log already are passed over, so the same rows may come again after a crash.
     pub async fn ingest(self: &Arc<Self>, batch: AuditBatch) -> Result<(), Error> {
         if batch.rows.is_empty() {
-            return Ok(());
+            return self.told_of_head(&batch.producer, batch.head).await;
         }
         let cursor = Some((batch.cursor.clone(), batch.last_position()));
         let AuditBatch { producer, rows, .. } = batch;

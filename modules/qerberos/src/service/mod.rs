@@ -8,6 +8,8 @@ pub mod prove;
 pub mod publish;
 pub mod search;
 pub mod trail;
+pub mod witness;
 
 pub use append::Recorded;
 pub use trail::Trail;
+pub use witness::RolledBack;

@@ -58,7 +58,9 @@ impl Trail {
     /// How complete the trail is.
     pub async fn gaps(&self) -> Result<GapReport, Error> {
         let producers = self.db.read(store::producers::all).await?;
+        let rolled_back = self.rolled_back_producers();
         let state = |producer: store::producers::Producer| ProducerState {
+            rolled_back_to: rolled_back.get(&producer.name).copied(),
             producer: producer.name,
             expected_seq: producer.head.next_seq,
             seen: producer.seen,

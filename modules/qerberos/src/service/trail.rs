@@ -1,6 +1,6 @@
 //! The trail: one log, its keys, and the places where its parts meet.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 use q_core::{Env, Timestamp};
@@ -32,6 +32,8 @@ pub struct Trail {
     pub(super) published: watch::Sender<u64>,
     /// Whether the store turned out older than what was published; then nothing is signed.
     pub(super) is_rolled_back: bool,
+    /// Producers whose stores turned out older than this one since it was opened, and where they end.
+    pub(super) rolled_back: Mutex<BTreeMap<String, u64>>,
 }
 
 /// What a trail is opened with.
@@ -96,6 +98,7 @@ impl Trail {
             queue: Mutex::default(),
             published: watch::Sender::new(compared.published_size),
             is_rolled_back: compared.is_rolled_back,
+            rolled_back: Mutex::default(),
         }))
     }
 

@@ -45,7 +45,7 @@ fn rows(positions: impl IntoIterator<Item = i64>) -> AuditBatch {
         trace: None,
     };
     let rows = positions.into_iter().map(row).collect();
-    AuditBatch { producer: "diary".into(), cursor: "audit of diary".into(), rows }
+    AuditBatch { producer: "diary".into(), cursor: "audit of diary".into(), rows, head: 0 }
 }
 
 async fn gaps_of(qerberos: &Arc<Qerberos>) -> (u64, Vec<(u64, u64)>, u64) {
@@ -82,3 +82,46 @@ on_each_world!(
         world.close().await;
     }
 );
+
+on_each_world!(a_producer_that_was_rolled_back_is_known_by_its_rows, async |mut world: World| {
+    let qerberos = raise(&mut world).await;
+    let diary = Diary::raise(&mut world).await;
+    world.start();
+    let ada = identity("ada").0;
+    for number in 0..4 {
+        diary.write(&format!("{number}"), &ada, false).await.unwrap();
+    }
+    world.settle().await;
+    let trail = qerberos.trail();
+    assert_eq!(trail.rolled_back(&diary.0, 4).await.unwrap(), None);
+    assert_eq!(trail.rolled_back(&diary.0, 9).await.unwrap(), None, "the trail may be behind");
+    let older = trail.rolled_back(&diary.0, 3).await.unwrap().unwrap();
+    assert_eq!((older.module.as_str(), older.head, older.trail), ("diary", 3, 4));
+    assert!(older.to_string().contains("ends at audit row 3, the trail has 4"), "{older}");
+    // As many rows again, and yet another store: the fourth row is not the one that was heard.
+    let other = AuditId::from_bytes([7; 16]).to_string();
+    let forget = move |tx: &mut q_db::Tx<'_>| {
+        tx.execute("UPDATE q_audit SET id = $1 WHERE position = 4", &[other.as_str().into()])
+    };
+    diary.0.write(forget).await.unwrap();
+    let forked = trail.rolled_back(&diary.0, 4).await.unwrap().unwrap();
+    assert!(forked.to_string().contains("went on from an older copy"), "{forked}");
+    world.close().await;
+});
+
+on_each_world!(a_rollback_is_noticed_while_the_trail_runs, async |mut world: World| {
+    let qerberos = raise(&mut world).await;
+    let trail = qerberos.trail();
+    trail.ingest(rows(1..=5)).await.unwrap();
+    let told = |head| AuditBatch { head, ..rows([]) };
+    trail.ingest(told(5)).await.unwrap();
+    assert!(q_runtime::Module::verify(&*qerberos).await.unwrap().is_empty());
+    trail.ingest(told(3)).await.unwrap();
+    let report = trail.gaps().await.unwrap();
+    assert_eq!(report.producers[0].rolled_back_to, Some(3));
+    let findings = q_runtime::Module::verify(&*qerberos).await.unwrap();
+    assert_eq!((findings[0].code.as_str(), findings[0].place.as_str()), ("rolled_back", "producers diary"));
+    let check = &q_runtime::Module::checks(&*qerberos)[0];
+    assert!((check.run)().await.unwrap_err().contains("rolled back to event 3"));
+    world.abandon().await;
+});

@@ -39,7 +39,7 @@ fn batch(first: i64) -> AuditBatch {
         }
     };
     let rows = (first..first + BATCH).map(row).collect();
-    AuditBatch { producer: "qwallet".into(), cursor: "audit of qwallet".into(), rows }
+    AuditBatch { producer: "qwallet".into(), cursor: "audit of qwallet".into(), rows, head: 0 }
 }
 
 #[test]

@@ -57,3 +57,24 @@ on_each_source!(a_reaction_may_move_the_cursor_in_its_own_commit, async |ground|
     assert_eq!(line.listener.stats().await.unwrap().writes - before, 1, "one commit, not two");
     line.stop().await;
 });
+
+on_each_source!(a_producer_that_was_rolled_back_is_told_once, async |ground| {
+    let mut line = Line::new(ground).await;
+    for number in 0..2 {
+        line.producer.write(move |tx| tx.audit(AuditEntry::change("thing.do", None, number))).await.unwrap();
+    }
+    // The listener has heard of more rows than there are now.
+    line.listener.write(|tx| tx.set_cursor("audit of producer", 5)).await.unwrap();
+    let (heard, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let subscription = Subscription::audit(move |batch| {
+        let sent = heard.send((batch.producer, batch.rows.len(), batch.head));
+        async move { sent.map_err(ReactError::fail) }
+    });
+    line.bus.subscribe("listener", line.listener.clone(), subscription);
+    line.start();
+    assert_eq!(told.recv().await, Some(("producer".to_owned(), 0, 2)));
+    line.producer.write(|tx| tx.audit(AuditEntry::change("thing.do", None, 3))).await.unwrap();
+    assert_eq!(line.listener.cursor("audit of producer").await.unwrap(), 5, "the cursor never goes back");
+    line.stop().await;
+    assert!(told.try_recv().is_err(), "once");
+});

@@ -100,6 +100,7 @@ on_each_engine!(a_store_that_was_there_before_is_not_made_anew, async |stores| {
 });
 
 /// Leaves a database without tables, as after a restore that went wrong.
+#[allow(clippy::disallowed_types, reason = "makes what the crate itself never leaves behind")]
 async fn drop_everything(config: &DbConfig) {
     match config.clone() {
         DbConfig::Sqlite { path } => {
