@@ -13,12 +13,13 @@ use anyhow::Context as _;
 use q_auth::{Authenticator, DpopCredential};
 use q_contract::{Client, Credential};
 use q_core::{Caller, Did, Env, caller::Principal, hash};
-use q_db::{Db, DbConfig, Migrations};
+use q_db::{Db, DbConfig, Migrations, OpenError};
 use q_did::Keyring;
 use q_http::{FrontDoor, IsOperator, RateLimits, Upstream};
 use q_pdp::Resource;
 use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Locate, Module, Peers, Setting};
 use q_seal::Sealer;
+use qerberos::{RolledBack, Trail};
 use squid::{Squid, SquidModule};
 use tokio::net::TcpListener;
 
@@ -28,6 +29,7 @@ use crate::{
     output::{exit, usage, with_code},
     running::{self, Note, Running},
     session::Login,
+    stores::{self, Known},
     warnings,
 };
 
@@ -141,6 +143,8 @@ pub struct Assembled {
     pub directory: Directory,
     /// squid itself, where the root of trust is made.
     pub squid: Option<Arc<Squid>>,
+    /// The modules whose stores are older than the audit trail.
+    pub rolled_back: Vec<RolledBack>,
 }
 
 impl Assembled {
@@ -263,12 +267,22 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
         config,
         instance,
         squid: OnceLock::new(),
+        trail: OnceLock::new(),
+        known: Known::read(layout, options.is_online)?,
     };
     let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
     let mut house = site.house(&knowledge);
+    let mut heads = Vec::new();
     for entry in &entries {
-        let module = site.open(entry, &knowledge, &running).await?;
+        let (module, head) = site.open(entry, &knowledge, &running).await?;
+        heads.push((module.db().clone(), head));
         house.raise(module, site.limits()?, site.bases(entry.name, &running));
+    }
+    site.known.add(layout, entries.iter().map(|entry| entry.name))?;
+    let rolled_back = site.rolled_back(&heads).await?;
+    if options.is_online && !rolled_back.is_empty() {
+        house.stop().await;
+        return Err(stores::refusal(&rolled_back));
     }
     knowledge.prime().await;
     if options.is_online {
@@ -281,7 +295,8 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
         }
         listen(&mut house, sockets, &site);
     }
-    Ok(Assembled { house, note, directory: site.directory, squid: site.squid.get().cloned() })
+    let squid = site.squid.get().cloned();
+    Ok(Assembled { house, note, directory: site.directory, squid, rolled_back })
 }
 
 /// squid seals its fields with a key that qlock releases, and proves to a qlock elsewhere who it is with a token that
@@ -338,6 +353,8 @@ struct Site {
     identity: Instance,
     instance: InstanceFile,
     squid: OnceLock<Arc<Squid>>,
+    trail: OnceLock<Arc<Trail>>,
+    known: Known,
 }
 
 impl Site {
@@ -361,12 +378,28 @@ impl Site {
         entry: &ModuleEntry,
         knowledge: &Knowledge,
         running: &Running,
-    ) -> anyhow::Result<Arc<dyn Module>> {
+    ) -> anyhow::Result<(Arc<dyn Module>, i64)> {
         let ground = self.ground(entry).await?;
-        let opened = self.open_on(entry, ground, knowledge, running).await;
+        // Before the module writes anything.
+        let head = ground.db.audit_head().await;
+        let opened = match head {
+            Ok(head) => self.open_on(entry, ground, knowledge, running).await.map(|module| (module, head)),
+            Err(error) => Err(error.into()),
+        };
         opened
             .with_context(|| format!("{} does not open", entry.name))
             .map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))
+    }
+
+    /// The modules whose stores are older than what the audit trail has heard of them.
+    async fn rolled_back(&self, heads: &[(Db, i64)]) -> anyhow::Result<Vec<RolledBack>> {
+        match (self.trail.get(), heads.first()) {
+            (Some(trail), _) => stores::compare(trail, heads).await,
+            (None, Some((store, _))) => {
+                Ok(stores::compare_elsewhere(&self.peers(store.module())?.client("qerberos"), heads).await)
+            }
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     async fn open_on(
@@ -392,7 +425,9 @@ impl Site {
                     is_operator: self.is_operator(knowledge),
                     checkpoint_file: Some(self.layout.keys.join("qerberos.checkpoint")),
                 };
-                qerberos::open(ground, handles).await?
+                let qerberos = qerberos::open(ground, handles).await?;
+                let _ = self.trail.set(qerberos.trail().clone());
+                qerberos
             }
             "qwallet" => {
                 let sealer = sealer(&ground).await?;
@@ -404,12 +439,12 @@ impl Site {
 
     async fn ground(&self, entry: &ModuleEntry) -> anyhow::Result<Ground> {
         let settings = self.config.section(entry.name);
-        let store = match settings.optional("database_url") {
-            Some(url) => url.parse::<DbConfig>(),
-            None => Ok(DbConfig::sqlite(self.layout.store(entry.name))),
+        let store = store_of(&self.layout, &self.config, entry.name)?;
+        let db = if self.known.has(entry.name) {
+            Db::open_existing(&store, entry.migrations, &self.env).await
+        } else {
+            Db::open(&store, entry.migrations, &self.env).await
         };
-        let store = store.map_err(|error| with_code(exit::CANNOT_START, error))?;
-        let db = Db::open(&store, entry.migrations, &self.env).await;
         let db =
             db.map_err(|error| with_code(exit::CANNOT_START, format!("{} at {store}: {error}", entry.name)))?;
         Ok(Ground {
@@ -486,6 +521,27 @@ impl Site {
         }
         bases
     }
+}
+
+/// Where the rows of `module` live.
+fn store_of(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<DbConfig> {
+    let store = match config.section(module).optional("database_url") {
+        Some(url) => url.parse::<DbConfig>(),
+        None => Ok(DbConfig::sqlite(layout.store(module))),
+    };
+    store.map_err(|error| with_code(exit::CANNOT_START, error))
+}
+
+/// Why the store of `module` is not there, or `None`; opens it for a moment and makes nothing.
+pub async fn missing_store(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<Option<String>> {
+    let store = store_of(layout, config, module)?;
+    match Db::open_existing(&store, entry(module)?.migrations, &Env::system()).await {
+        Ok(db) => db.close().await,
+        Err(error @ OpenError::Missing { .. }) => return Ok(Some(error.to_string())),
+        // Said by whoever opens it in earnest.
+        Err(_) => {}
+    }
+    Ok(None)
 }
 
 /// The sealer of a module's fields: its data key, released by qlock.

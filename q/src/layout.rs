@@ -67,6 +67,11 @@ impl Layout {
         self.data.join(format!("{module}.sqlite"))
     }
 
+    /// The list of the modules that have a store: kept with the secrets, so that it does not vanish with the stores.
+    pub fn stores(&self) -> PathBuf {
+        self.keys.join("stores.json")
+    }
+
     /// The folder of the running processes' notes.
     pub fn running(&self) -> PathBuf {
         self.data.join("running")

@@ -11,6 +11,7 @@ mod output;
 mod running;
 mod session;
 mod settings;
+mod stores;
 mod warnings;
 
 use std::process::ExitCode;

@@ -9,11 +9,13 @@ use serde_json::Value;
 
 use crate::{
     cli::{Cli, VerifyArgs},
+    commands::init,
     compose,
     layout::Layout,
-    output::{self, exit},
+    output::{self, exit, with_code},
     running,
     session::Session,
+    stores,
 };
 
 pub async fn run(cli: &Cli, arguments: &VerifyArgs) -> anyhow::Result<ExitCode> {
@@ -22,6 +24,11 @@ pub async fn run(cli: &Cli, arguments: &VerifyArgs) -> anyhow::Result<ExitCode> 
         Some(module) => vec![compose::entry(module)?.name],
         None => compose::MODULES.iter().map(|entry| entry.name).collect(),
     };
+    if layout.unfinished().exists() && !init::is_done(&layout) {
+        let what =
+            format!("the making of {} was cut off; `q init` or `q up` finishes it", layout.data.display());
+        return Err(with_code(exit::CANNOT_START, what));
+    }
     let running = running::find(&layout)?.unwrap_or_default();
     let (here, stopped): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| running.modules.contains_key(*name));
@@ -65,7 +72,8 @@ async fn offline(
     names: &[&str],
 ) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut reports = BTreeMap::new();
-    let elsewhere = compose::remote_urls(&compose::config(layout)?);
+    let config = compose::config(layout)?;
+    let elsewhere = compose::remote_urls(&config);
     for name in names.iter().filter(|name| elsewhere.contains_key(**name)) {
         output::progress(format!("{name} is elsewhere by its setting url and is not verified from here"));
     }
@@ -75,16 +83,28 @@ async fn offline(
         .filter(|name| modules.is_empty() || modules.contains(name))
         .filter(|name| !elsewhere.contains_key(*name))
         .collect();
+    let missing = take_missing(layout, &config, &mut openable).await?;
+    for (name, finding) in &missing {
+        reports.insert((*name).to_owned(), serde_json::to_value([finding])?);
+    }
+    if openable.is_empty() {
+        return Ok(reports);
+    }
     // A store so damaged that its module, or one that needs it, does not open is a finding, not a failure to
     // look: what comes before it is still verified, and there the cause is named.
-    let house = loop {
+    let assembled = loop {
         let options = compose::Options { modules: openable.clone(), is_online: false };
         match compose::assemble(layout, &options).await {
-            Ok(built) => break built.house,
+            Ok(built) => break built,
             Err(error) => {
                 let Some(closed) = openable.pop() else { return Ok(reports) };
                 let place = layout.store(closed).display().to_string();
-                let finding = Finding::new("cannot_open", place, format!("{error:#}"));
+                let mut why = format!("{error:#}");
+                if !missing.is_empty() {
+                    let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
+                    why = format!("not looked at while the store of {} is missing: {why}", names.join(", "));
+                }
+                let finding = Finding::new("cannot_open", place, why);
                 reports.insert(closed.to_owned(), serde_json::to_value([finding])?);
                 if openable.is_empty() {
                     return Ok(reports);
@@ -92,11 +112,33 @@ async fn offline(
             }
         }
     };
+    let compose::Assembled { house, rolled_back, .. } = assembled;
     for beam in house.beams().iter().filter(|beam| names.contains(&beam.module.name())) {
         output::progress(format!("verifying {}", beam.module.name()));
-        let findings = q_runtime::verify(&*beam.module).await?;
+        let mut findings = q_runtime::verify(&*beam.module).await?;
+        let older = rolled_back.iter().filter(|older| older.module == beam.module.name());
+        findings.extend(older.map(stores::finding));
         reports.insert(beam.module.name().to_owned(), serde_json::to_value(findings)?);
     }
     house.stop().await;
     Ok(reports)
+}
+
+/// The modules of `names` whose stores are gone, taken out of it.
+async fn take_missing(
+    layout: &Layout,
+    config: &q_runtime::Config,
+    names: &mut Vec<&'static str>,
+) -> anyhow::Result<Vec<(&'static str, Finding)>> {
+    let (known, mut missing) = (stores::Known::read(layout, false)?, Vec::new());
+    for name in std::mem::take(names) {
+        match compose::missing_store(layout, config, name).await? {
+            Some(_) if !known.is_listed(name) => {
+                output::progress(format!("{name} has no store yet; `q up` makes it"));
+            }
+            Some(why) => missing.push((name, Finding::new("store_missing", format!("{name} store"), why))),
+            None => names.push(name),
+        }
+    }
+    Ok(missing)
 }

@@ -6,6 +6,7 @@ mod damage;
 mod first_day;
 mod keys;
 mod kill;
+mod lost_and_old_stores;
 mod on_postgres;
 mod payout;
 mod start_and_stop;
