@@ -4,6 +4,7 @@ mod contracts;
 mod coverage;
 mod damage;
 mod first_day;
+mod health;
 mod keys;
 mod kill;
 mod lost_and_old_stores;
