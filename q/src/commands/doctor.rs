@@ -134,7 +134,16 @@ async fn stores(layout: &Layout, config: &q_runtime::Config) -> Vec<Line> {
     match compose::assemble(layout, &Options { modules: here.clone(), is_online: false }).await {
         Ok(built) => {
             built.house.stop().await;
-            here.iter().map(|name| Line::good(format!("store of {name}"), "opens")).collect()
+            let older = |name: &&str| built.rolled_back.iter().find(|older| older.module == **name);
+            let line = |name: &&str| match older(name) {
+                Some(older) => Line::bad(
+                    format!("store of {name}"),
+                    older.to_string(),
+                    "put the newest copy of it back, or restore every store from the same backup",
+                ),
+                None => Line::good(format!("store of {name}"), "opens"),
+            };
+            here.iter().map(line).collect()
         }
         Err(error) => vec![Line::bad(
             "stores",
