@@ -274,16 +274,32 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
     let mut house = site.house(&knowledge);
     let mut heads = Vec::new();
     for entry in &entries {
-        let (module, head) = site.open(entry, &knowledge, &running).await?;
+        let (module, head) = match site.open(entry, &knowledge, &running).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The stores opened so far are free again for a next attempt.
+                house.stop().await;
+                return Err(error);
+            }
+        };
         heads.push((module.db().clone(), head));
         house.raise(module, site.limits()?, site.bases(entry.name, &running));
     }
-    site.known.add(layout, entries.iter().map(|entry| entry.name))?;
-    let rolled_back = site.rolled_back(&heads).await?;
-    if options.is_online && !rolled_back.is_empty() {
-        house.stop().await;
-        return Err(stores::refusal(&rolled_back));
-    }
+    let noted = site.known.add(layout, entries.iter().map(|entry| entry.name));
+    let compared = match noted {
+        Ok(()) => site.rolled_back(&heads).await,
+        Err(error) => Err(error),
+    };
+    let rolled_back = match compared {
+        Ok(older) if older.is_empty() || !options.is_online => older,
+        refused => {
+            house.stop().await;
+            return Err(match refused {
+                Ok(older) => stores::refusal(&older),
+                Err(error) => with_code(exit::CANNOT_START, format!("{error:#}")),
+            });
+        }
+    };
     knowledge.prime().await;
     if options.is_online {
         site.hear_others(&house, &knowledge)?;
