@@ -20,7 +20,7 @@ use q_pdp::Resource;
 use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Locate, Module, Peers, Setting};
 use q_seal::Sealer;
 use qerberos::{RolledBack, Trail};
-use squid::{Squid, SquidModule};
+use squid::{Squid, SquidModule, remote::Login};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -28,7 +28,6 @@ use crate::{
     layout::{InstanceFile, Layout},
     output::{exit, usage, with_code},
     running::{self, Note, Running},
-    session::Login,
     stores::{self, Known},
     warnings,
 };
@@ -478,8 +477,7 @@ impl Site {
         let squid = self.directory.transport("squid");
         let origin = self.identity.origin.clone();
         let (key, env) = (keyring.current, self.env.clone());
-        let login =
-            Arc::new(Login::new(squid, origin.clone(), keyring.did.clone(), key.clone(), env.clone()));
+        let login = Arc::new(Login::new(squid, &origin, keyring.did.clone(), key.clone(), env.clone()));
         let credential_for: CredentialFor = Arc::new(move |target| {
             // By the name it has behind the front door a module knows itself, at whatever address it is reached.
             let base = format!("{origin}/{target}");

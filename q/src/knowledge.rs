@@ -5,18 +5,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
-use q_auth::{
-    Authenticator, Expected, KeyDirectory, KeyLoader, LoadFailed, LogLoader, Revocations,
-    directory::DirectoryError,
-};
+use q_auth::{Authenticator, Expected, KeyDirectory, Revocations};
 use q_bus::{ReactError, Subscription};
 use q_contract::Client;
 use q_core::{Did, Env};
-use q_jose::jwk::JwkSet;
 use q_pdp::{Pdp, Projector};
 use q_runtime::{Directory, House, Instance};
-use squid_api::{GetKeySet, GetLog, LogRequest, NoFields};
+use squid::remote::Remote;
 
 /// How often the signing keys are fetched when no token asked for a new one.
 const KEYS_EVERY: Duration = Duration::from_mins(5);
@@ -40,7 +35,7 @@ pub struct Knowledge {
     pub keys: KeyDirectory,
     /// Decides permissions.
     pub pdp: Pdp,
-    squid: Arc<Squid>,
+    squid: Arc<Remote>,
 }
 
 impl Knowledge {
@@ -48,7 +43,7 @@ impl Knowledge {
     pub fn new(env: &Env, instance: &Instance, directory: &Directory, qonsent: &Did) -> Self {
         let revocations = Arc::new(Revocations::new());
         let expected = Expected { issuer: instance.origin.clone(), audience: instance.origin.clone() };
-        let squid = Arc::new(Squid(Client::new(directory.transport("squid"))));
+        let squid = Arc::new(Remote(Client::new(directory.transport("squid"))));
         Self {
             authenticator: Arc::new(Authenticator::new(env.clone(), expected, revocations.clone())),
             keys: KeyDirectory::new(env.clone(), squid.clone(), revocations),
@@ -123,32 +118,5 @@ impl Knowledge {
 pub async fn caught_up(house: &House) {
     if tokio::time::timeout(CATCH_UP_MAX, house.bus().caught_up(PROCESS)).await.is_err() {
         tracing::warn!("not all revocations and permissions are known yet; is squid or qonsent away?");
-    }
-}
-
-/// squid, asked for what is public there.
-struct Squid(Client);
-
-impl KeyLoader for Squid {
-    fn load(&self) -> BoxFuture<'_, Result<JwkSet, LoadFailed>> {
-        Box::pin(async move {
-            let failed = |error: String| LoadFailed(error);
-            let set =
-                self.0.call::<GetKeySet>(&NoFields {}).await.map_err(|error| failed(error.to_string()))?;
-            let keys = serde_json::json!({"keys": set.keys});
-            serde_json::from_value(keys).map_err(|error| failed(error.to_string()))
-        })
-    }
-}
-
-impl LogLoader for Squid {
-    fn load<'a>(&'a self, scid: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
-        Box::pin(async move {
-            match self.0.call::<GetLog>(&LogRequest { scid: scid.to_owned() }).await {
-                Ok(log) => Ok(Some(log.0)),
-                Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => Ok(None),
-                Err(error) => Err(DirectoryError::Unavailable(error.to_string())),
-            }
-        })
     }
 }

@@ -3,16 +3,11 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, header};
-use q_auth::{DpopCredential, TokenSource, prove};
-use q_contract::{CallError, Client, HttpTransport, Transport};
-use q_core::{Did, Env, Timestamp};
+use q_auth::{DpopCredential, TokenSource};
+use q_contract::{CallError, Client, HttpTransport};
+use q_core::{Did, Env};
 use q_did::Keyring;
-use q_jose::SecretKey;
-use serde::Deserialize;
-use tokio::sync::Mutex;
+use squid::remote::Login;
 
 use crate::{
     layout::Layout,
@@ -22,10 +17,6 @@ use crate::{
 
 /// How long a command waits for an answer; verifying or exporting a large store takes a while.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How long a login may take.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(30);
-/// A token is renewed when it has less than this left.
-const RENEW_BEFORE_SECONDS: i64 = 30;
 
 /// A running instance and an identity that acts there.
 pub struct Session {
@@ -53,7 +44,7 @@ impl Session {
         let squid = running.modules.get("squid").context("the instance runs without squid")?;
         let tokens = Login::new(
             Arc::new(HttpTransport::new(squid)),
-            running.origin.clone(),
+            &running.origin,
             keyring.did.clone(),
             keyring.current.clone(),
             env.clone(),
@@ -118,71 +109,4 @@ pub fn require_running(layout: &Layout) -> anyhow::Result<Running> {
         let data = layout.data.display();
         with_code(exit::UNREACHABLE, format!("no instance runs on {data}; `q up --data {data}` starts it"))
     })
-}
-
-/// Logs in with one self-signed assertion (RFC 7523) and keeps the token while it lives.
-pub struct Login {
-    squid: Arc<dyn Transport>,
-    issuer: String,
-    did: Did,
-    key: SecretKey,
-    env: Env,
-    current: Mutex<Option<(String, Timestamp)>>,
-}
-
-/// The answer of the token endpoint (RFC 6749 section 5.1).
-#[derive(Debug, Deserialize)]
-struct TokenAnswer {
-    access_token: String,
-    expires_in: i64,
-}
-
-impl Login {
-    /// Logs `did` in with its current `key` at `squid`, which issues as `issuer`.
-    pub fn new(squid: Arc<dyn Transport>, issuer: String, did: Did, key: SecretKey, env: Env) -> Self {
-        Self { squid, issuer, did, key, env, current: Mutex::default() }
-    }
-
-    async fn log_in(&self, is_bound: bool) -> Result<TokenAnswer, CallError> {
-        let assertion = prove::login_assertion(&self.did, &self.key, &self.issuer, &self.env);
-        let body =
-            format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
-        let mut request = Request::post("/oauth2/token")
-            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Bytes::from(body))
-            .map_err(|error| CallError::NotReadable(error.to_string()))?;
-        if is_bound {
-            // The login server knows itself by the issuer's name, at whatever address it is reached.
-            let endpoint = format!("{}/oauth2/token", self.issuer);
-            let proof = prove::dpop_proof(&self.key, "POST", &endpoint, None, &self.env);
-            let value =
-                HeaderValue::from_str(&proof).map_err(|error| CallError::NotReadable(error.to_string()))?;
-            request.headers_mut().insert("dpop", value);
-        }
-        let answer = self.squid.send(request, LOGIN_PATIENCE).await?;
-        if answer.status().is_success() {
-            serde_json::from_slice(answer.body()).map_err(|error| CallError::NotReadable(error.to_string()))
-        } else {
-            let problem = serde_json::from_slice(answer.body());
-            Err(problem.map_or_else(|error| CallError::NotReadable(error.to_string()), CallError::Problem))
-        }
-    }
-}
-
-impl TokenSource for Login {
-    fn token(&self) -> BoxFuture<'_, Result<String, CallError>> {
-        Box::pin(async move {
-            let mut current = self.current.lock().await;
-            let now = self.env.now();
-            if let Some((token, until)) = current.as_ref()
-                && until.since(now).as_seconds() > RENEW_BEFORE_SECONDS
-            {
-                return Ok(token.clone());
-            }
-            let answer = self.log_in(true).await?;
-            let until = now + q_core::Span::seconds(answer.expires_in);
-            *current = Some((answer.access_token.clone(), until));
-            Ok(answer.access_token)
-        })
-    }
 }

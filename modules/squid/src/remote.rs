@@ -1,17 +1,16 @@
 //! squid as other modules and the command line reach it: logs, keys and logins through a client.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, header};
 use q_auth::{
     KeyLoader, LoadFailed, LogLoader, TokenSource,
     claims::SKEW_MAX,
     directory::DirectoryError,
     prove::{JWT_BEARER_GRANT, dpop_proof, login_assertion},
 };
-use q_contract::{CallError, Client, Credential};
+use q_contract::{CallError, Client, Transport, wire};
 use q_core::{Did, Env, Span, Timestamp};
 use q_jose::{JwkSet, SecretKey};
 use squid_api::{
@@ -49,53 +48,62 @@ impl KeyLoader for Remote {
     }
 }
 
-/// Logs an identity in and keeps the token until it is nearly over.
+/// How long a login may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Logs an identity in by a self-signed assertion (RFC 7523) and keeps the token until it is nearly over.
 pub struct Login {
-    client: Client,
+    squid: Arc<dyn Transport>,
+    /// The login server's origin, for whom assertions and proofs are made at whatever address it is reached.
+    origin: String,
     did: Did,
     key: SecretKey,
-    /// The login server's origin, for whom assertions are made.
-    origin: String,
-    scope: Option<String>,
     env: Env,
     token: Mutex<Option<(String, Timestamp)>>,
 }
 
 impl Login {
-    /// A login of `did` with its current key, at the squid behind `client`, whose base URL is `base`.
+    /// A login of `did` with its current key at `squid`, which issues tokens as `origin`.
     ///
-    /// Over HTTP the token is bound to the key. A client of the same process sends no headers, so its token
-    /// is a bearer token.
-    pub fn new(client: Client, base: &str, origin: &str, did: Did, key: SecretKey, env: Env) -> Self {
-        let url = format!("{}{TOKEN_PATH}", base.trim_end_matches('/'));
-        let proof = ProofOnly { key: key.clone(), url, env: env.clone() };
+    /// Speaks to the transport itself and not through a client, because a client of the same process sends no
+    /// headers, and the proof that binds the token is one.
+    pub fn new(squid: Arc<dyn Transport>, origin: &str, did: Did, key: SecretKey, env: Env) -> Self {
         Self {
-            client: client.with_credential(Arc::new(proof)),
+            squid,
+            origin: origin.trim_end_matches('/').to_owned(),
             did,
             key,
-            origin: origin.to_owned(),
-            scope: None,
             env,
             token: Mutex::new(None),
         }
     }
 
-    /// The same with less than every scope.
-    #[must_use]
-    pub fn with_scope(mut self, scope: &str) -> Self {
-        self.scope = Some(scope.to_owned());
-        self
-    }
-
-    /// Logs in now, whatever is remembered.
-    pub async fn log_in(&self) -> Result<TokenResponse, CallError> {
-        let request = TokenRequest {
+    /// Logs in now, whatever is remembered; the token is bound to the key, or one that anybody can use.
+    pub async fn log_in(&self, is_bound: bool) -> Result<TokenResponse, CallError> {
+        let not_readable = |error: &dyn std::fmt::Display| CallError::NotReadable(error.to_string());
+        let (uri, body) = wire::encode::<IssueToken>(&TokenRequest {
             grant_type: JWT_BEARER_GRANT.into(),
             assertion: Some(login_assertion(&self.did, &self.key, &self.origin, &self.env)),
-            scope: self.scope.clone(),
+            scope: None,
             client_id: None,
-        };
-        self.client.call::<IssueToken>(&request).await
+        })
+        .map_err(|error| not_readable(&error))?;
+        let mut request = Request::post(uri)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|error| not_readable(&error))?;
+        if is_bound {
+            let endpoint = format!("{}{TOKEN_PATH}", self.origin);
+            let proof = dpop_proof(&self.key, "POST", &endpoint, None, &self.env);
+            let value = HeaderValue::from_str(&proof).map_err(|error| not_readable(&error))?;
+            request.headers_mut().insert("dpop", value);
+        }
+        let answer = self.squid.send(request, PATIENCE).await?;
+        if answer.status().is_success() {
+            return serde_json::from_slice(answer.body()).map_err(|error| not_readable(&error));
+        }
+        let problem = serde_json::from_slice(answer.body());
+        Err(problem.map_or_else(|error| not_readable(&error), CallError::Problem))
     }
 }
 
@@ -109,29 +117,10 @@ impl TokenSource for Login {
             {
                 return Ok(token.clone());
             }
-            let response = self.log_in().await?;
+            let response = self.log_in(true).await?;
             let lifetime = Span::seconds(i64::try_from(response.expires_in).unwrap_or(0));
             *remembered = Some((response.access_token.clone(), now + lifetime - SKEW_MAX));
             Ok(response.access_token)
-        })
-    }
-}
-
-/// The proof a token request carries: of the key alone, there is no token yet.
-struct ProofOnly {
-    key: SecretKey,
-    url: String,
-    env: Env,
-}
-
-impl Credential for ProofOnly {
-    fn attach<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), CallError>> {
-        Box::pin(async move {
-            let proof = dpop_proof(&self.key, request.method().as_str(), &self.url, None, &self.env);
-            let value =
-                HeaderValue::from_str(&proof).map_err(|error| CallError::NotReadable(error.to_string()))?;
-            request.headers_mut().insert("dpop", value);
-            Ok(())
         })
     }
 }

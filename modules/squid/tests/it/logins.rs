@@ -1,5 +1,7 @@
 //! Logging in by assertion, bound to a key or not.
 
+use std::sync::Arc;
+
 use http::{Request, header};
 use q_auth::{
     DpopCredential, TokenSource as _,
@@ -7,7 +9,7 @@ use q_auth::{
     issue::AssertionClaims,
     prove::{self, JWT_BEARER_GRANT},
 };
-use q_contract::{Authenticate as _, Credential as _, Target};
+use q_contract::{Authenticate as _, Credential as _, HttpTransport, Target};
 use q_core::{Did, Span};
 use q_jose::jws::{Header, sign_json};
 use q_testkit::{Way, World, on_each_world};
@@ -151,10 +153,12 @@ on_each_world!(a_bound_token_works_with_its_key_only, async |world: World| {
     let alice = house.owner("Alice").await;
     let env = house.world.env.clone();
     let (did, key) = (alice.keyring.did.clone(), alice.keyring.current.clone());
-    let login = Login::new(house.anonymous(), "http://squid.test", ORIGIN, did, key.clone(), env.clone());
-    let response = login.log_in().await.unwrap();
+    let squid = Arc::new(HttpTransport::new(house.world.url("squid").unwrap()));
+    let login = Login::new(squid, ORIGIN, did, key.clone(), env.clone());
+    assert_eq!(login.log_in(false).await.unwrap().token_type, "Bearer");
+    let response = login.log_in(true).await.unwrap();
     assert_eq!(response.token_type, "DPoP");
-    let login = std::sync::Arc::new(login);
+    let login = Arc::new(login);
     let token = login.token().await.unwrap();
     assert_eq!(login.token().await.unwrap(), token, "kept while it is good");
     house.world.clock.advance(Span::seconds(541));
