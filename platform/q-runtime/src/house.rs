@@ -86,6 +86,8 @@ impl House {
             });
             details
         };
+        let metrics = Metrics::default();
+        module.metrics(&mut metrics.registry().lock());
         let verified = module.clone();
         let (store, stop) = (module.db().clone(), self.stop.subscribe());
         Shell {
@@ -107,7 +109,7 @@ impl House {
                 let (store, stop) = (store.clone(), stop.clone());
                 Box::pin(async move { q_bus::feed::answer(&store, &query, stop).await })
             }),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::new(metrics),
             is_draining: self.is_draining.clone(),
         }
     }

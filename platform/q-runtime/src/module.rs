@@ -1,6 +1,7 @@
 //! The shape every module has for the platform.
 
 use futures_util::future::BoxFuture;
+use prometheus_client::registry::Registry;
 use q_bus::Subscription;
 use q_db::{Db, DbError};
 use q_http::{Api, Check};
@@ -33,6 +34,13 @@ pub trait Module: Send + Sync + 'static {
     fn checks(&self) -> Vec<Check> {
         Vec::new()
     }
+
+    /// Puts its own metrics beside those every module has; called once, when it is mounted.
+    ///
+    /// Names follow the Prometheus conventions and begin with the module's name; `_total` is added to counters by
+    /// the registry. Every label has few values, known when the code is written: never an id, an address or a text
+    /// somebody sent. What is touched on every request is created once and kept by the module.
+    fn metrics(&self, _registry: &mut Registry) {}
 
     /// Reads everything it keeps and reports each inconsistency; an empty list means sound.
     ///
