@@ -1,6 +1,6 @@
 //! `q`: the whole ecosystem as one program. Dispatches the verb and turns its outcome into an exit code.
 //!
-//! **Invariant:** only `compose.rs` names the modules that make an instance; only `output.rs` talks to the terminal.
+//! **Invariant:** only `compose/` names the modules that make an instance; only `output.rs` talks to the terminal.
 
 mod cli;
 mod commands;

@@ -29,7 +29,7 @@ pub fn wrong(config: &Config) -> Vec<String> {
     for key in ["fee_platform_basis_points", "fee_network_basis_points"] {
         wrong.unless::<u16>("qwallet", key, "a number from 0 to 65535");
     }
-    for entry in compose::MODULES {
+    for entry in &compose::MODULES {
         let settings = config.section(entry.name);
         if settings.optional("url").is_some() {
             wrong.unless::<BaseUrl>(entry.name, "url", "a URL such as http://127.0.0.1:3000");

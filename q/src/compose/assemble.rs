@@ -1,0 +1,204 @@
+//! Puts the modules of one process together.
+
+use std::sync::{Arc, OnceLock};
+
+use q_contract::Client;
+use q_core::{Caller, Did, Env, caller::Principal, hash};
+use q_db::{Db, OpenError};
+use q_did::Keyring;
+use q_runtime::{Config, Directory, House, Instance, Locate};
+use qerberos::RolledBack;
+use squid::Squid;
+
+use super::{
+    MODULES, ModuleEntry, config, entry, remote_urls,
+    site::{Site, store_of},
+    sockets::{Sockets, listen},
+};
+use crate::{
+    knowledge::{self, Knowledge},
+    layout::Layout,
+    output::{exit, with_code},
+    running::{self, Note, Running},
+    stores::{self, Known},
+    warnings,
+};
+
+/// What to put together.
+pub struct Options {
+    /// The modules of this process; all when empty.
+    pub modules: Vec<&'static str>,
+    /// Whether to listen, deliver events and run jobs; without it the modules only answer calls from inside.
+    pub is_online: bool,
+}
+
+impl Options {
+    /// All modules, answering calls from inside only.
+    pub fn offline() -> Self {
+        Self { modules: Vec::new(), is_online: false }
+    }
+
+    /// The modules of this process, in the order they are raised. When all are wanted, those that the settings put
+    /// elsewhere stay there.
+    pub(super) fn entries(&self, config: &Config) -> Vec<&'static ModuleEntry> {
+        let is_wanted = |entry: &&ModuleEntry| match self.modules.as_slice() {
+            [] => config.section(entry.name).optional("url").is_none(),
+            modules => modules.contains(&entry.name),
+        };
+        MODULES.iter().filter(is_wanted).collect()
+    }
+}
+
+/// A house with everything raised.
+pub struct Assembled {
+    /// The modules.
+    pub house: House,
+    /// Where they listen, when they do.
+    pub note: Note,
+    /// How to reach them from inside.
+    pub directory: Directory,
+    /// squid itself, where the root of trust is made.
+    pub squid: Option<Arc<Squid>>,
+    /// The modules whose stores are older than the audit trail.
+    pub rolled_back: Vec<RolledBack>,
+}
+
+impl Assembled {
+    /// This process together with those that run beside it now.
+    pub fn running(&self, layout: &Layout) -> anyhow::Result<Running> {
+        let mut notes = running::notes(layout)?;
+        notes.push(self.note.clone());
+        Ok(Running::of(&notes))
+    }
+}
+
+/// Puts the modules of `options` together on the instance in `layout`.
+pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Assembled> {
+    let instance = layout.read_instance()?;
+    let config = config(layout)?;
+    let entries = options.entries(&config);
+    refuse_circle(&entries)?;
+    let sockets = Sockets::take(&config, options, &entries).await?;
+    if options.is_online {
+        let front_door = sockets.front_door.as_ref().and_then(|door| door.local_addr().ok());
+        warnings::tell(&config, layout, front_door);
+    }
+    let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
+    let note = Note::of_this(&origin, sockets.front_door.as_ref(), &sockets.modules, remote_urls(&config));
+    let running = Running::of(std::slice::from_ref(&note));
+    let site = Site {
+        env: Env::system(),
+        layout: layout.clone(),
+        directory: directory(layout, &config, &entries),
+        identity: Instance { did: instance.did.clone(), origin, is_demo: instance.is_demo },
+        config,
+        instance,
+        squid: OnceLock::new(),
+        trail: OnceLock::new(),
+        known: Known::read(layout, options.is_online)?,
+    };
+    let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
+    let mut house = site.house(&knowledge);
+    let mut heads = Vec::new();
+    for entry in &entries {
+        let (module, head) = match site.open(entry, &knowledge, &running).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                // The stores opened so far are free again for a next attempt.
+                house.stop().await;
+                return Err(error);
+            }
+        };
+        heads.push((module.db().clone(), head));
+        house.raise(module, site.limits()?, site.bases(entry.name, &running));
+    }
+    let noted = site.known.add(layout, entries.iter().map(|entry| entry.name));
+    let compared = match noted {
+        Ok(()) => site.rolled_back(&heads).await,
+        Err(error) => Err(error),
+    };
+    let rolled_back = match compared {
+        Ok(older) if older.is_empty() || !options.is_online => older,
+        refused => {
+            house.stop().await;
+            return Err(match refused {
+                Ok(older) => stores::refusal(&older),
+                Err(error) => with_code(exit::CANNOT_START, format!("{error:#}")),
+            });
+        }
+    };
+    knowledge.prime().await;
+    if options.is_online {
+        site.hear_others(&house, &knowledge)?;
+        knowledge.follow(&house);
+        house.start();
+        // Where squid is, others cannot log in before it listens, and so cannot be waited for.
+        if !site.directory.is_here("squid") || site.directory.is_here("qonsent") {
+            knowledge::caught_up(&house).await;
+        }
+        listen(&mut house, sockets, &site);
+    }
+    let squid = site.squid.get().cloned();
+    Ok(Assembled { house, note, directory: site.directory, squid, rolled_back })
+}
+
+/// squid seals its fields with a key that qlock releases, and proves to a qlock elsewhere who it is with a token that
+/// it would have to issue first.
+fn refuse_circle(entries: &[&'static ModuleEntry]) -> anyhow::Result<()> {
+    let has = |name| entries.iter().any(|entry| entry.name == name);
+    if has("squid") && !has("qlock") {
+        let what =
+            "squid cannot open without qlock in the same process; start both with `q serve qlock squid`";
+        return Err(with_code(exit::CANNOT_START, what));
+    }
+    Ok(())
+}
+
+/// The modules of other processes are where the settings say, or where the notes in the data folder do.
+fn directory(layout: &Layout, config: &Config, here: &[&'static ModuleEntry]) -> Directory {
+    let is_here = |name: &str| here.iter().any(|entry| entry.name == name);
+    let elsewhere = MODULES.iter().filter(|entry| !is_here(entry.name)).map(|entry| entry.name.to_owned());
+    let (urls, layout) = (remote_urls(config), layout.clone());
+    let in_notes = move |module: &str| {
+        let notes = running::notes(&layout).unwrap_or_default();
+        notes.into_iter().find_map(|mut note| note.modules.remove(module))
+    };
+    let locate: Locate = Arc::new(move |module| urls.get(module).cloned().or_else(|| in_notes(module)));
+    Directory::new(elsewhere.collect(), locate)
+}
+
+/// Why the store of `module` is not there, or `None`; opens it for a moment and makes nothing.
+pub async fn missing_store(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<Option<String>> {
+    let store = store_of(layout, config, module)?;
+    match Db::open_existing(&store, entry(module)?.migrations, &Env::system()).await {
+        Ok(db) => db.close().await,
+        Err(error @ OpenError::Missing { .. }) => return Ok(Some(error.to_string())),
+        // Said by whoever opens it in earnest.
+        Err(_) => {}
+    }
+    Ok(None)
+}
+
+/// Has the instance delegate its administration to `operator`.
+pub async fn appoint(
+    assembled: &Assembled,
+    instance: &Keyring,
+    operator: &Did,
+    env: &Env,
+) -> anyhow::Result<()> {
+    let container = qonsent_api::operator_delegation(env, &instance.did, &instance.current, operator)?;
+    let principal = Principal {
+        did: instance.did.clone(),
+        scopes: Vec::new(),
+        client: None,
+        actor: None,
+        is_sender_bound: true,
+        authenticated_at: env.now(),
+    };
+    let client = Client::new(assembled.directory.transport("qonsent")).as_caller(Caller::Identity(principal));
+    // Each attempt signs a delegation of its own, so each is a request of its own.
+    let key = format!("init-appoint-{}", hash::hex(&hash::sha256(container.as_bytes())[..16]));
+    let request = qonsent_api::RegisterRequest { container };
+    client.with_key(key).call::<qonsent_api::RegisterDelegations>(&request).await?;
+    Ok(())
+}

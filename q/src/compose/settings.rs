@@ -1,0 +1,86 @@
+//! What can be set: the platform's sections, what every module has, and each module's own.
+
+use std::collections::BTreeMap;
+
+use q_runtime::{Config, Setting};
+
+use super::{MODULES, ModuleEntry};
+use crate::{
+    layout::Layout,
+    output::{exit, with_code},
+};
+
+const PLATFORM_SETTINGS: [(&str, &[Setting]); 3] = [
+    (
+        "instance",
+        &[Setting {
+            key: "origin",
+            default: "http://qnode.localhost:8080",
+            about: "The origin under which people reach the front door; issuer and audience of every token.",
+        }],
+    ),
+    (
+        "front_door",
+        &[Setting { key: "listen", default: "127.0.0.1:8080", about: "Address and port of the front door." }],
+    ),
+    (
+        "limits",
+        &[
+            Setting {
+                key: "per_address_per_minute",
+                default: "6000",
+                about: "Requests a minute allowed to one network address, per module; 0 switches the limit off.",
+            },
+            Setting {
+                key: "per_identity_per_minute",
+                default: "600",
+                about: "Requests a minute allowed to one identity, per module; 0 switches the limit off.",
+            },
+        ],
+    ),
+];
+
+/// The effective settings of the instance in `layout`.
+pub fn config(layout: &Layout) -> anyhow::Result<Config> {
+    let mut declared: Vec<(&'static str, Vec<Setting>)> =
+        PLATFORM_SETTINGS.iter().map(|(section, settings)| (*section, settings.to_vec())).collect();
+    for entry in &MODULES {
+        let mut settings = entry.common_settings();
+        settings.extend_from_slice(entry.settings);
+        declared.push((entry.name, settings));
+    }
+    let config = Config::load(&declared, &layout.config(), |name| std::env::var(name).ok());
+    config.map_err(|error| with_code(exit::CANNOT_START, error))
+}
+
+/// The sections that listen, with their addresses.
+pub fn listen_addresses(config: &Config) -> Vec<(&'static str, String)> {
+    let sections = std::iter::once("front_door").chain(MODULES.iter().map(|entry| entry.name));
+    sections.map(|section| (section, config.section(section).text("listen").to_owned())).collect()
+}
+
+/// Modules whose settings name a URL are elsewhere.
+pub fn remote_urls(config: &Config) -> BTreeMap<String, String> {
+    let url = |name: &str| config.section(name).optional("url").map(str::to_owned);
+    MODULES.iter().filter_map(|entry| Some((entry.name.to_owned(), url(entry.name)?))).collect()
+}
+
+impl ModuleEntry {
+    /// The settings every module has. Their texts live as long as the program, like those of a declaration.
+    pub(super) fn common_settings(&self) -> Vec<Setting> {
+        let listen: &'static str = Box::leak(format!("127.0.0.1:{}", self.port).into_boxed_str());
+        vec![
+            Setting { key: "listen", default: listen, about: "Address and port of this module." },
+            Setting {
+                key: "database_url",
+                default: "",
+                about: "Where its rows live: empty for a file in the data folder, or postgres://user@host/database.",
+            },
+            Setting {
+                key: "url",
+                default: "",
+                about: "Its base URL when it runs in another process; empty when it runs in this one.",
+            },
+        ]
+    }
+}
