@@ -22,7 +22,7 @@ pub use assemble::{Assembled, Options, appoint, assemble, missing_store};
 pub use settings::{config, listen_addresses, remote_urls};
 
 /// The modules in the order they are raised: each needs only those before it to open.
-pub static MODULES: [ModuleEntry; 5] = [
+pub static MODULES: [ModuleEntry; 6] = [
     ModuleEntry { name: "qlock", port: 3020, settings: qlock::SETTINGS, migrations: &qlock::MIGRATIONS },
     ModuleEntry { name: "squid", port: 3010, settings: squid::SETTINGS, migrations: &squid::MIGRATIONS },
     ModuleEntry {
@@ -43,6 +43,7 @@ pub static MODULES: [ModuleEntry; 5] = [
         settings: qwallet::SETTINGS,
         migrations: &qwallet::MIGRATIONS,
     },
+    ModuleEntry { name: q_ops::NAME, port: 8090, settings: q_ops::SETTINGS, migrations: &q_ops::MIGRATIONS },
 ];
 
 /// Paths that standards fix at the origin, and the module that owns them.
@@ -109,6 +110,15 @@ impl Site {
             "qwallet" => {
                 let sealer = sealer(&ground).await?;
                 qwallet::open(ground, pdp, Arc::new(keys), sealer).await?
+            }
+            q_ops::NAME => {
+                let handles = q_ops::Handles {
+                    is_operator: self.is_operator(knowledge),
+                    watched: MODULES.iter().map(|entry| entry.name.to_owned()).collect(),
+                    data: self.layout.data.clone(),
+                    keys: self.layout.keys.clone(),
+                };
+                q_ops::open(ground, handles).await?
             }
             other => anyhow::bail!("{other} is not composed"),
         })

@@ -1,0 +1,1 @@
+//! What went wrong, who was told, and what was done about it.

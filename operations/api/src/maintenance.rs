@@ -1,0 +1,1 @@
+//! Announced pauses: when, of what, and what comes after.

@@ -1,0 +1,1 @@
+//! Objectives, alerts and who is told.

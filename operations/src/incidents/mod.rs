@@ -1,0 +1,20 @@
+//! What went wrong, who was told, and what was done about it.
+//!
+//! **Invariant:** a timeline only grows.
+
+use std::sync::Arc;
+
+use q_http::ApiBuilder;
+use q_runtime::Job;
+
+use crate::Desk;
+
+/// The endpoints of this room.
+pub(crate) fn routes(api: ApiBuilder<Desk>) -> ApiBuilder<Desk> {
+    api
+}
+
+/// The regular work of this room.
+pub(crate) fn jobs(_desk: &Arc<Desk>) -> Vec<Job> {
+    Vec::new()
+}
