@@ -92,6 +92,11 @@ impl Layout {
         self.keys.join("keyring").join(format!("{name}.jsonl"))
     }
 
+    /// Present while the identity called `name` was made for an instance that exists and squid does not know it yet.
+    pub fn unregistered(&self, name: &str) -> PathBuf {
+        self.keys.join("keyring").join(format!("{name}.unregistered"))
+    }
+
     /// The copy of the file that says what instance this is, from which that one is made again.
     pub fn instance_copy(&self) -> PathBuf {
         self.keys.join("instance.json")

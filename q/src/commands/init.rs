@@ -17,7 +17,8 @@ use crate::{
     compose::{self, Assembled, Options},
     layout::{INSTANCE, InstanceFile, Layout, OPERATOR, RESTORE_KEYS, write_private},
     output::{self, exit, with_code},
-    settings,
+    running, settings,
+    stores::Known,
 };
 
 pub async fn run(cli: &Cli, arguments: &InitArgs) -> anyhow::Result<ExitCode> {
@@ -86,6 +87,49 @@ pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<()> 
     }
     write_private(&layout.instance(), &fs::read(layout.instance_copy())?)?;
     register(layout, &names, &env).await
+}
+
+/// Gives an instance made by an earlier version the identities of the services added since. Asks for nothing when it has
+/// them all; needs squid's store to itself otherwise.
+pub async fn complete(layout: &Layout) -> anyhow::Result<()> {
+    let stores = Known::read(layout, true)?;
+    let is_new = |entry: &&compose::ModuleEntry| {
+        // A service that has written to a store had keys: those are lost, and not to be replaced.
+        let name = compose::service_name(entry.name);
+        let is_unknown = !layout.keyring(&name).exists() && !stores.is_listed(entry.name);
+        is_unknown || layout.unregistered(&name).exists()
+    };
+    let new: Vec<String> =
+        compose::MODULES.iter().filter(is_new).map(|entry| compose::service_name(entry.name)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
+    if let Some(running) = running::find(layout)? {
+        let what = format!(
+            "this version adds {}; stop what runs on {} (process {}) once, and start it with this version",
+            new.join(", "),
+            layout.data.display(),
+            running.pids()
+        );
+        return Err(with_code(exit::CANNOT_START, what));
+    }
+    let (config, env) = (compose::config(layout)?, Env::system());
+    for name in new.iter().filter(|name| !layout.keyring(name).exists()) {
+        write_private(&layout.unregistered(name), b"")?;
+        make_identity(layout, name, &config, &env)?;
+    }
+    let options = Options { modules: vec!["qlock", "squid"], is_online: false };
+    let assembled = compose::assemble(layout, &options).await?;
+    let registered = async {
+        for name in &new {
+            register_identity(layout, &assembled, name).await?;
+            fs::remove_file(layout.unregistered(name))?;
+        }
+        anyhow::Ok(())
+    };
+    let registered = registered.await;
+    assembled.house.stop().await;
+    registered
 }
 
 /// The identities every instance begins with.

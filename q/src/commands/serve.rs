@@ -27,6 +27,7 @@ pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
         refuse_taken_ports(&compose::config(&layout)?)?;
         init::make(&layout, arguments.demo).await?;
     }
+    init::complete(&layout).await?;
     refuse_demo(&layout, arguments.demo)?;
     let assembled = compose::assemble(&layout, &Options { modules: Vec::new(), is_online: true }).await?;
     tell(&assembled);
@@ -53,6 +54,7 @@ pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> 
             return Err(already(&layout, module, &pid.to_string()));
         }
     }
+    init::complete(&layout).await?;
     refuse_demo(&layout, arguments.demo)?;
     let assembled = compose::assemble(&layout, &Options { modules, is_online: true }).await?;
     tell(&assembled);
