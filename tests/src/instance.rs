@@ -10,7 +10,7 @@ use q_testkit::oracle;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const LISTENERS: [&str; 6] = ["Q_FRONT_DOOR", "SQUID", "QONSENT", "QLOCK", "QERBEROS", "QWALLET"];
+const LISTENERS: [&str; 7] = ["Q_OPS", "Q_FRONT_DOOR", "SQUID", "QONSENT", "QLOCK", "QERBEROS", "QWALLET"];
 
 /// An instance of its own, gone with its folder when dropped.
 pub struct Instance {

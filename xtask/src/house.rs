@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const START_MAX: Duration = Duration::from_mins(1);
-const MODULES: [&str; 5] = ["SQUID", "QONSENT", "QLOCK", "QERBEROS", "QWALLET"];
+const MODULES: [&str; 6] = ["Q_OPS", "SQUID", "QONSENT", "QLOCK", "QERBEROS", "QWALLET"];
 
 /// The instance; dropping it stops the process and removes the folder.
 pub struct House {

@@ -3,6 +3,7 @@
 mod contracts;
 mod coverage;
 mod damage;
+mod earlier_version;
 mod first_day;
 mod health;
 mod keys;
