@@ -125,7 +125,11 @@ impl Client {
             let left = self.timeout.saturating_sub(started.elapsed());
             let request = self.request(method, uri, body.clone(), media_type, left).await?;
             match self.transport.send(request, left).await {
-                Err(Unreachable::NoAnswer(..)) if may_repeat && attempt < Self::ATTEMPTS_MAX => attempt += 1,
+                Err(Unreachable::NoAnswer(..) | Unreachable::NotConnected(..))
+                    if may_repeat && attempt < Self::ATTEMPTS_MAX =>
+                {
+                    attempt += 1;
+                }
                 answer => return Ok(answer?),
             }
         }

@@ -33,8 +33,19 @@ pub const INTERNAL: ErrorCode = ErrorCode::new("INTERNAL", 500, "the request fai
 /// The store cannot answer now.
 pub const STORAGE_UNAVAILABLE: ErrorCode =
     ErrorCode::new("STORAGE_UNAVAILABLE", 503, "the store cannot answer now");
-/// The instance is stopping.
-pub const DRAINING: ErrorCode = ErrorCode::new("DRAINING", 503, "the service is stopping");
+/// The process has just started and does not know yet what was revoked before.
+pub const NOT_READY: ErrorCode = ErrorCode::new("NOT_READY", 503, "the service has just started");
+/// The store has no room for what was to be written.
+pub const STORAGE_FULL: ErrorCode = ErrorCode::new("STORAGE_FULL", 507, "the store has no room left");
+/// Maintenance: nothing is answered.
+pub const MAINTENANCE: ErrorCode = ErrorCode::new("MAINTENANCE", 503, "the service is in maintenance");
+/// Reads only, by order.
+pub const READ_ONLY: ErrorCode = ErrorCode::new("READ_ONLY", 503, "the service takes no writes now");
+/// Reads only, because something was found wrong.
+pub const WRITE_STOPPED: ErrorCode =
+    ErrorCode::new("WRITE_STOPPED", 503, "writes are stopped until the store is found sound");
+/// Operators and services only.
+pub const ISOLATED: ErrorCode = ErrorCode::new("ISOLATED", 403, "the service is isolated");
 /// A module this one needs did not answer.
 pub const DEPENDENCY_UNAVAILABLE: ErrorCode =
     ErrorCode::new("DEPENDENCY_UNAVAILABLE", 503, "a service this one depends on did not answer");
@@ -56,7 +67,12 @@ pub const ALL: &[ErrorCode] = &[
     RATE_LIMITED,
     INTERNAL,
     STORAGE_UNAVAILABLE,
-    DRAINING,
+    STORAGE_FULL,
+    MAINTENANCE,
+    READ_ONLY,
+    WRITE_STOPPED,
+    ISOLATED,
+    NOT_READY,
     DEPENDENCY_UNAVAILABLE,
     DEADLINE_EXCEEDED,
 ];

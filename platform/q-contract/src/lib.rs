@@ -12,6 +12,7 @@ pub mod codes;
 pub mod endpoint;
 pub mod openapi;
 pub mod problem;
+mod replicas;
 pub mod transport;
 pub mod wire;
 
@@ -20,6 +21,7 @@ pub use body::{Blob, Reply, Text};
 pub use client::{CallError, Client, Credential};
 pub use endpoint::{Access, Declaration, Endpoint, Method};
 pub use problem::{ErrorCode, Problem};
+pub use replicas::Replicas;
 pub use transport::{HttpTransport, InProcess, LocalHandler, Transport, Unreachable};
 
 #[doc(hidden)]

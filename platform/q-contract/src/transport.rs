@@ -24,7 +24,10 @@ pub enum Unreachable {
     /// The module does not run in this process and has no address.
     #[error("{0} is neither part of this process nor configured with a URL")]
     NotConfigured(String),
-    /// No connection, or it broke.
+    /// No connection came about, so it certainly did nothing.
+    #[error("{0} cannot be connected to")]
+    NotConnected(String, #[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The connection broke.
     #[error("no answer from {0}")]
     NoAnswer(String, #[source] Box<dyn std::error::Error + Send + Sync>),
     /// The time allowed is over.
@@ -33,6 +36,13 @@ pub enum Unreachable {
     /// Recent calls failed; the next attempt waits a moment.
     #[error("{0} failed repeatedly and is not called for a moment")]
     CircuitOpen(String),
+}
+
+impl Unreachable {
+    /// Whether the target certainly did nothing, so that another one may be asked in its place.
+    pub const fn has_not_acted(&self) -> bool {
+        matches!(self, Self::NotConfigured(_) | Self::NotConnected(..) | Self::CircuitOpen(_))
+    }
 }
 
 /// Carries requests to one module.
@@ -132,6 +142,21 @@ impl HttpTransport {
         }
     }
 
+    /// Where the module is.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Whether calls failed in a row lately, so that none is tried for a moment.
+    pub fn is_open(&self) -> bool {
+        self.breaker.lock().is_open()
+    }
+
+    /// Notes whether the address answered somebody who sends on its own, as the front door does.
+    pub fn note(&self, has_answered: bool) {
+        self.breaker.lock().note(has_answered);
+    }
+
     async fn exchange(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Unreachable> {
         let broken =
             |error: Box<dyn std::error::Error + Send + Sync>| Unreachable::NoAnswer(self.base.clone(), error);
@@ -139,7 +164,10 @@ impl HttpTransport {
             format!("{}{}", self.base, request.uri()).parse().map_err(|error| broken(Box::new(error)))?;
         *request.uri_mut() = uri;
         let response =
-            self.client.request(request.map(Full::new)).await.map_err(|error| broken(Box::new(error)))?;
+            self.client.request(request.map(Full::new)).await.map_err(|error| match error.is_connect() {
+                true => Unreachable::NotConnected(self.base.clone(), Box::new(error)),
+                false => broken(Box::new(error)),
+            })?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await.map_err(broken)?;
         Ok(Response::from_parts(head, body.to_bytes()))

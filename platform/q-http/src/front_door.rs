@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody as _},
+};
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header, uri::PathAndQuery};
 use http_body_util::{BodyExt as _, Limited};
@@ -10,7 +13,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use q_contract::{Problem, codes};
+use q_contract::{Problem, Replicas, client::IDEMPOTENCY_HEADER, codes};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -21,6 +24,8 @@ use crate::{PeerAddress, platform, reply::problem_response};
 const HEALTH_CACHED_FOR: Duration = Duration::from_secs(1);
 /// How long a module may take to say how it is; longer than one of its own checks.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest body that is kept for a second replica.
+const REPLAYED_BYTES_MAX: u64 = 1 << 20;
 /// The longest answer about health that is read.
 const HEALTH_BYTES_MAX: usize = 1 << 16;
 
@@ -41,8 +46,15 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub enum Upstream {
     /// In this process.
     Local(Router),
-    /// At this base URL.
-    Remote(String),
+    /// In other processes, at these base URLs.
+    Remote(Arc<Replicas>),
+}
+
+impl Upstream {
+    /// The module in other processes, at one base URL or several with commas between them.
+    pub fn remote(module: &str, urls: &str) -> Self {
+        Self::Remote(Arc::new(Replicas::new(module, &Replicas::urls(urls))))
+    }
 }
 
 /// The routes of the front door.
@@ -102,7 +114,7 @@ impl FrontDoor {
             Upstream::Remote(_) if target.path() == "/metrics" && !is_local(&request) => problem_response(
                 &Problem::new(&codes::FORBIDDEN).detail("figures are shown to this host only"),
             ),
-            Upstream::Remote(base) => self.forward(base, &target, request).await,
+            Upstream::Remote(replicas) => self.forward(replicas, &target, request).await,
         }
     }
 
@@ -118,25 +130,44 @@ impl FrontDoor {
         Some((self.modules.get(name)?, if rest.is_empty() { "/" } else { rest }))
     }
 
-    async fn forward(&self, base: &str, target: &PathAndQuery, mut request: Request<Body>) -> Response<Body> {
-        let unavailable =
-            || problem_response(&Problem::new(&codes::DEPENDENCY_UNAVAILABLE).with("retryAfter", 1));
-        let Ok(uri) = format!("{}{target}", base.trim_end_matches('/')).parse::<Uri>() else {
-            return unavailable();
-        };
-        *request.uri_mut() = uri;
+    /// Passes the request to a replica, and to the next one where the first certainly did nothing with it, or where
+    /// doing it twice is doing it once.
+    async fn forward(
+        &self,
+        replicas: &Replicas,
+        target: &PathAndQuery,
+        mut request: Request<Body>,
+    ) -> Response<Body> {
         request.headers_mut().remove(header::HOST);
         end_at_this_hop(request.headers_mut());
-        match self.client.request(request).await {
-            Ok(mut response) => {
-                end_at_this_hop(response.headers_mut());
-                response.map(Body::new)
-            }
-            Err(error) => {
-                tracing::warn!(%error, base, "a module did not answer the front door");
-                unavailable()
+        let may_repeat = matches!(*request.method(), Method::GET | Method::HEAD)
+            || request.headers().contains_key(IDEMPOTENCY_HEADER);
+        let (head, body) = request.into_parts();
+        let mut body = match Replayable::of(body).await {
+            Ok(body) => body,
+            Err(problem) => return problem_response(&problem),
+        };
+        for replica in replicas.in_turn() {
+            let Ok(uri) = format!("{}{target}", replica.base()).parse::<Uri>() else { break };
+            let Some(body) = body.take() else { break };
+            let mut head = head.clone();
+            head.uri = uri;
+            match self.client.request(Request::from_parts(head, body)).await {
+                Ok(mut response) => {
+                    replica.note(true);
+                    end_at_this_hop(response.headers_mut());
+                    return response.map(Body::new);
+                }
+                Err(error) => {
+                    replica.note(false);
+                    tracing::warn!(%error, base = replica.base(), "a module did not answer the front door");
+                    if !may_repeat && !error.is_connect() {
+                        break;
+                    }
+                }
             }
         }
+        problem_response(&Problem::new(&codes::DEPENDENCY_UNAVAILABLE).with("retryAfter", 1))
     }
 
     fn index(&self) -> Response<Body> {
@@ -188,14 +219,50 @@ impl FrontDoor {
                 Ok(response) => response.into_body(),
                 Err(never) => match never {},
             },
-            Upstream::Remote(base) => {
-                let request = request(format!("{}/health", base.trim_end_matches('/')))?;
-                Body::new(self.client.request(request).await.ok()?.into_body())
+            Upstream::Remote(replicas) => {
+                let mut answer = None;
+                for replica in replicas.in_turn() {
+                    let request = request(format!("{}/health", replica.base()))?;
+                    answer = self.client.request(request).await.ok();
+                    replica.note(answer.is_some());
+                    if answer.is_some() {
+                        break;
+                    }
+                }
+                Body::new(answer?.into_body())
             }
         };
         let body = Limited::new(body, HEALTH_BYTES_MAX).collect().await.ok()?.to_bytes();
         let body: Value = serde_json::from_slice(&body).ok()?;
         ["healthy", "degraded", "unhealthy"].into_iter().find(|status| body["status"] == *status)
+    }
+}
+
+/// A body that can be sent again when it is small, and once when it is not.
+enum Replayable {
+    Small(Bytes),
+    Large(Option<Body>),
+}
+
+impl Replayable {
+    async fn of(body: Body) -> Result<Self, Problem> {
+        // A body of unknown length may be a long one that arrives slowly, and is not held up here.
+        if !body.size_hint().exact().is_some_and(|length| length <= REPLAYED_BYTES_MAX) {
+            return Ok(Self::Large(Some(body)));
+        }
+        match body.collect().await {
+            Ok(body) => Ok(Self::Small(body.to_bytes())),
+            Err(error) => {
+                Err(Problem::new(&codes::INVALID_REQUEST).detail(format!("the body broke off: {error}")))
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Body> {
+        match self {
+            Self::Small(bytes) => Some(Body::from(bytes.clone())),
+            Self::Large(body) => body.take(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use q_contract::{Client, Credential, InProcess, LocalHandler, Transport};
+use q_contract::{Client, Credential, HttpTransport, InProcess, LocalHandler, Transport};
 use q_core::{Caller, Did, Env, Timestamp, caller::Principal};
 use q_db::Db;
 use q_http::Check;
@@ -83,6 +83,14 @@ impl Directory {
         !self.elsewhere.as_ref().is_some_and(|(modules, _)| modules.contains(module))
     }
 
+    /// The base URLs of `module` in other processes as of now; `None` when it is expected in this one.
+    pub fn urls(&self, module: &str) -> Option<Vec<String>> {
+        match &self.elsewhere {
+            Some((modules, locate)) if modules.contains(module) => Some(locate(module)),
+            _ => None,
+        }
+    }
+
     /// The way to `module`.
     pub fn transport(&self, module: &str) -> Arc<dyn Transport> {
         match &self.elsewhere {
@@ -138,6 +146,20 @@ impl Peers {
             }
             _ => client,
         }
+    }
+
+    /// A client of each process that runs `module` now: for whoever watches them one by one. One client when the
+    /// module is in this process.
+    pub fn clients(&self, module: &str) -> Vec<Client> {
+        let Some(urls) = self.directory.urls(module) else { return vec![self.client(module)] };
+        let client = |url: &String| {
+            let client = Client::new(Arc::new(HttpTransport::new(url))).as_caller(self.me.clone());
+            match &self.credential_for {
+                Some(credential_for) => client.with_credential(credential_for(module)),
+                None => client,
+            }
+        };
+        urls.iter().map(client).collect()
     }
 
     /// The check, for `/health`, that `module` is alive: without it the asking module still serves, with less.

@@ -1,4 +1,5 @@
-//! The way to a module that runs in another process, which may move to another address when it is started again.
+//! The way to a module that runs in other processes, which may be several and may move to other addresses when they
+//! are started again.
 
 use std::{
     sync::Arc,
@@ -9,53 +10,42 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use parking_lot::Mutex;
-use q_contract::{HttpTransport, Transport, Unreachable};
+use q_contract::{Replicas, Transport, Unreachable};
 
-/// Finds the base URL of a module that runs elsewhere, as of now; `None` while it runs nowhere.
-pub type Locate = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+/// Finds the base URLs of a module that runs elsewhere, one for each replica, as of now; none while it runs nowhere.
+pub type Locate = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
-/// How long an address is used without looking it up again.
+/// How long addresses are used without looking them up again.
 const ADDRESS_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// A transport to wherever the module is.
 pub(crate) struct Located {
     module: String,
     locate: Locate,
-    known: Mutex<Option<Known>>,
-}
-
-#[derive(Clone)]
-struct Known {
-    url: String,
-    transport: Arc<HttpTransport>,
-    /// `None` when the address has to be looked up again.
-    looked_up_at: Option<Instant>,
+    replicas: Replicas,
+    /// `None` when the addresses have to be looked up again.
+    looked_up_at: Mutex<Option<Instant>>,
 }
 
 impl Located {
     pub(crate) fn new(module: &str, locate: Locate) -> Self {
-        Self { module: module.to_owned(), locate, known: Mutex::default() }
+        let replicas = Replicas::new(module, &[]);
+        Self { module: module.to_owned(), locate, replicas, looked_up_at: Mutex::default() }
     }
 
-    fn transport(&self) -> Result<Arc<HttpTransport>, Unreachable> {
-        let mut known = self.known.lock();
-        if let Some(known) = &*known
-            && known.looked_up_at.is_some_and(|at| at.elapsed() < ADDRESS_AGE_MAX)
-        {
-            return Ok(known.transport.clone());
+    fn look_up(&self) -> Result<(), Unreachable> {
+        let mut looked_up_at = self.looked_up_at.lock();
+        if looked_up_at.is_some_and(|at| at.elapsed() < ADDRESS_AGE_MAX) {
+            return Ok(());
         }
-        let url = (self.locate)(&self.module);
-        let url = url.ok_or_else(|| {
+        let urls = (self.locate)(&self.module);
+        if urls.is_empty() {
             let why = "no process of this instance runs it now, and no setting says where it is";
-            Unreachable::NoAnswer(self.module.clone(), why.into())
-        })?;
-        // The same address keeps its connections.
-        let transport = match known.take() {
-            Some(former) if former.url == url => former.transport,
-            _ => Arc::new(HttpTransport::new(url.clone())),
-        };
-        *known = Some(Known { url, transport: transport.clone(), looked_up_at: Some(Instant::now()) });
-        Ok(transport)
+            return Err(Unreachable::NotConnected(self.module.clone(), why.into()));
+        }
+        self.replicas.set(&urls);
+        *looked_up_at = Some(Instant::now());
+        Ok(())
     }
 }
 
@@ -66,11 +56,10 @@ impl Transport for Located {
         timeout: Duration,
     ) -> BoxFuture<'_, Result<Response<Bytes>, Unreachable>> {
         Box::pin(async move {
-            let answer = self.transport()?.send(request, timeout).await;
-            if answer.is_err()
-                && let Some(known) = &mut *self.known.lock()
-            {
-                known.looked_up_at = None;
+            self.look_up()?;
+            let answer = self.replicas.send(request, timeout).await;
+            if answer.is_err() {
+                *self.looked_up_at.lock() = None;
             }
             answer
         })
@@ -78,5 +67,55 @@ impl Transport for Located {
 
     fn is_in_process(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, routing::get};
+    use q_contract::Client;
+    use tokio::{net::TcpListener, sync::watch};
+
+    use super::*;
+
+    /// A server that says `name`, and its address.
+    async fn says(name: &'static str, stop: &watch::Sender<bool>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/", get(move || async move { name }));
+        tokio::spawn(q_http::serve(listener, router, stop.subscribe()));
+        url
+    }
+
+    async fn asked(client: &Client) -> Result<String, String> {
+        let answer = client.send("POST", "/", Bytes::new(), "").await.map_err(|error| error.to_string())?;
+        let _ = answer;
+        let answer = client.send("GET", "/", Bytes::new(), "").await.map_err(|error| error.to_string())?;
+        Ok(String::from_utf8_lossy(answer.body()).into_owned())
+    }
+
+    #[tokio::test]
+    async fn replicas_take_turns_and_one_that_is_gone_is_passed_over() {
+        let stop = watch::Sender::new(false);
+        let (one, two) = (says("one", &stop).await, says("two", &stop).await);
+        let gone = {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            format!("http://{}", listener.local_addr().unwrap())
+        };
+        let urls = Arc::new(Mutex::new(vec![one, gone, two]));
+        let known = urls.clone();
+        let client = Client::new(Arc::new(Located::new("m", Arc::new(move |_| known.lock().clone()))));
+        let mut heard = Vec::new();
+        for _ in 0..12 {
+            heard.push(asked(&client).await.expect("even a write without a key: nothing was connected to"));
+        }
+        assert!(
+            heard.iter().any(|name| name == "one") && heard.iter().any(|name| name == "two"),
+            "{heard:?}"
+        );
+        urls.lock().clear();
+        let nowhere = Client::new(Arc::new(Located::new("m", Arc::new(move |_| urls.lock().clone()))));
+        assert!(asked(&nowhere).await.unwrap_err().contains("m cannot be connected to"));
+        stop.send_replace(true);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use q_contract::Client;
+use q_contract::{Client, Replicas};
 use q_core::{Caller, Did, Env, caller::Principal, hash};
 use q_db::{Db, OpenError};
 use q_did::Keyring;
@@ -161,9 +161,12 @@ fn directory(layout: &Layout, config: &Config, here: &[&'static ModuleEntry]) ->
     let (urls, layout) = (remote_urls(config), layout.clone());
     let in_notes = move |module: &str| {
         let notes = running::notes(&layout).unwrap_or_default();
-        notes.into_iter().find_map(|mut note| note.modules.remove(module))
+        notes.into_iter().filter_map(|mut note| note.modules.remove(module)).collect()
     };
-    let locate: Locate = Arc::new(move |module| urls.get(module).cloned().or_else(|| in_notes(module)));
+    let locate: Locate = Arc::new(move |module| match urls.get(module) {
+        Some(urls) => Replicas::urls(urls),
+        None => in_notes(module),
+    });
     Directory::new(elsewhere.collect(), locate)
 }
 

@@ -79,7 +79,8 @@ impl ModuleEntry {
             Setting {
                 key: "url",
                 default: "",
-                about: "Its base URL when it runs in another process; empty when it runs in this one.",
+                about: "Its base URL when it runs in another process, or several with commas between them; empty when it \
+                        runs in this one.",
             },
         ]
     }

@@ -59,7 +59,10 @@ pub(super) fn listen(house: &mut House, sockets: Sockets, site: &Site) {
     }
     if let Some(listener) = sockets.front_door {
         let local = routers.into_iter().map(|(name, router)| (name.to_owned(), Upstream::Local(router)));
-        let remote = remote_urls(&site.config).into_iter().map(|(name, url)| (name, Upstream::Remote(url)));
+        let remote = remote_urls(&site.config).into_iter().map(|(name, urls)| {
+            let upstream = Upstream::remote(&name, &urls);
+            (name, upstream)
+        });
         let fixed = FIXED_PATHS.iter().map(|(path, module)| (*path, (*module).to_owned())).collect();
         house.listen(listener, FrontDoor::new(remote.chain(local).collect(), fixed).router());
     }

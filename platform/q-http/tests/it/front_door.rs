@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{Router, body::Body, routing::get};
 use http::{HeaderMap, Request};
-use q_http::{Check, FrontDoor, PeerAddress, RateLimits, Upstream};
+use q_http::{Check, Ending, FrontDoor, PeerAddress, RateLimits, Upstream};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 
@@ -64,7 +64,7 @@ async fn an_odd_target_leads_nowhere_and_breaks_nothing() {
 }
 
 /// A module in another process that tells which headers reached it.
-async fn remote() -> (Router, watch::Sender<bool>) {
+async fn remote() -> (Router, watch::Sender<Ending>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let told = |headers: HeaderMap| async move {
@@ -72,9 +72,9 @@ async fn remote() -> (Router, watch::Sender<bool>) {
         names.join(" ")
     };
     let module = Router::new().route("/headers", get(told)).route("/metrics", get(|| async { "figures" }));
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Ending::No);
     tokio::spawn(q_http::serve(listener, module, stopping));
-    let modules: BTreeMap<_, _> = [("wall".to_owned(), Upstream::Remote(url))].into();
+    let modules: BTreeMap<_, _> = [("wall".to_owned(), Upstream::remote("wall", &url))].into();
     (FrontDoor::new(modules, Vec::new()).router(), stop)
 }
 
@@ -140,7 +140,7 @@ async fn one_answer_tells_the_state_of_all_modules() {
     let down = || with(Check::required("store", || async { Err("disk".into()) }));
     // A port that was free a moment ago and that nobody listens on.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let away = || Upstream::Remote(format!("http://{nobody}"));
+    let away = || Upstream::remote("wall", &format!("http://{nobody}"));
     let rows = [
         (vec![("a", up()), ("b", up())], 200, "healthy", ["healthy", "healthy"]),
         (vec![("a", up()), ("b", degraded())], 200, "degraded", ["healthy", "degraded"]),
