@@ -90,6 +90,9 @@ pub trait Endpoint: Send + Sync + 'static {
     const BODY_BYTES_MAX: usize = 1 << 20;
     /// Whether repeating the request is harmless by its nature, so that no key is asked for.
     const IS_IDEMPOTENT: bool = false;
+    /// Whether it is answered while the module is read-only although its method writes: it only reads, or it takes
+    /// away rights, which must never wait.
+    const WHEN_READ_ONLY: bool = false;
 
     /// An example request.
     fn example() -> Option<Value> {
@@ -124,6 +127,8 @@ pub struct Declaration {
     pub body_bytes_max: usize,
     /// See [`Endpoint::IS_IDEMPOTENT`].
     pub is_idempotent: bool,
+    /// See [`Endpoint::WHEN_READ_ONLY`].
+    pub when_read_only: bool,
     /// The schema of the request.
     pub request_schema: fn(&mut SchemaGenerator) -> Schema,
     /// The schema of a JSON answer.
@@ -148,6 +153,7 @@ impl Declaration {
             consumes: E::CONSUMES,
             body_bytes_max: E::BODY_BYTES_MAX,
             is_idempotent: E::IS_IDEMPOTENT,
+            when_read_only: E::WHEN_READ_ONLY,
             request_schema: |generator| E::Request::json_schema(generator),
             response_schema: |generator| <E::Response as Reply>::schema(generator),
             example: E::example,
@@ -189,6 +195,7 @@ pub fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str>
 ///     consumes "application/xml" document;        // the raw body becomes the String field `document`
 ///     body_max 10 << 20;                          // bytes; 1 MiB when not said
 ///     idempotent true;                            // harmless to repeat: no Idempotency-Key is asked for
+///     when_read_only true;                        // answered in read-only mode although it is no GET
 ///     example { "label": "household" };
 /// }
 /// ```
@@ -205,6 +212,7 @@ macro_rules! endpoint {
         $(consumes $consumes:literal $field:ident;)?
         $(body_max $body_max:expr;)?
         $(idempotent $idempotent:literal;)?
+        $(when_read_only $when_read_only:literal;)?
         $(example $example:tt;)?
     ) => {
         $(#[doc = $doc])+
@@ -226,6 +234,7 @@ macro_rules! endpoint {
             $(const CONSUMES: Option<(&'static str, &'static str)> = Some(($consumes, stringify!($field)));)?
             $(const BODY_BYTES_MAX: usize = $body_max;)?
             $(const IS_IDEMPOTENT: bool = $idempotent;)?
+            $(const WHEN_READ_ONLY: bool = $when_read_only;)?
             $(fn example() -> Option<$crate::macro_support::serde_json::Value> {
                 Some($crate::macro_support::serde_json::json!($example))
             })?

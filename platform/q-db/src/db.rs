@@ -5,29 +5,30 @@ use std::{sync::Arc, sync::atomic::Ordering, thread::JoinHandle};
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 use q_core::{Env, RequestKey};
+use q_trace::{Kind, Span};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     DbConfig, DbError, Migrations, OpenError,
-    job::{Isolation, Read, ReadJob, Write, WriteJob},
+    job::{Bookkeeping, Isolation, Read, ReadJob, Write, WriteJob},
     postgres,
     shared::Shared,
-    sqlite, trace,
+    sqlite,
     tx::{Reader, Tx},
 };
 
 /// How many reads, and how many writes, may wait in line; further callers wait for a place.
-const QUEUE_JOBS_MAX: usize = 8_192;
+pub(crate) const QUEUE_JOBS_MAX: usize = 8_192;
 
 /// One open store. Cheap to clone; the last clone to go stops the threads.
 #[derive(Clone)]
-pub struct Db(Arc<Inner>);
+pub struct Db(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     config: DbConfig,
     migrations: Migrations,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     queues: RwLock<Option<Queues>>,
     /// PostgreSQL only: gives positions to events and audit rows, one batch at a time.
     sequencer: RwLock<Option<Sender<Box<dyn WriteJob>>>>,
@@ -120,7 +121,12 @@ impl Db {
                 threads: Mutex::new(engine.threads),
             })))
         });
-        opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let opened: Result<Self, OpenError> =
+            opened.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let db = opened?;
+        db.refresh_mode().await?;
+        db.keep_mode();
+        Ok(db)
     }
 
     /// Runs `body` on a snapshot, on a database thread.
@@ -155,7 +161,16 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let queue = self.0.queues.read().as_ref().map(|queues| queues.writes.clone());
-        self.send(queue, Isolation::Serializable, body).await
+        self.send(queue, Isolation::Serializable, Bookkeeping::No, body).await
+    }
+
+    /// Like [`Db::write`], for what the platform notes about the store itself: not held up by a write stop.
+    pub(crate) async fn write_always<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut Tx<'_>) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<T, DbError> {
+        let queue = self.0.queues.read().as_ref().map(|queues| queues.writes.clone());
+        self.send(queue, Isolation::Serializable, Bookkeeping::Yes, body).await
     }
 
     /// Like [`Db::write`], for bodies that lock the rows they decide on (`query_for_update`): on
@@ -169,7 +184,7 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let queue = self.0.queues.read().as_ref().map(|queues| queues.writes.clone());
-        self.send(queue, Isolation::ReadCommitted, body).await
+        self.send(queue, Isolation::ReadCommitted, Bookkeeping::No, body).await
     }
 
     /// Like [`Db::write`], and remembers the answer under `key` in the same commit: the same request
@@ -198,6 +213,16 @@ impl Db {
     /// The module the store belongs to.
     pub fn module(&self) -> &str {
         &self.0.shared.module
+    }
+
+    /// The present instant by the store's clock, which never goes back.
+    pub fn now(&self) -> q_core::Timestamp {
+        self.0.shared.now()
+    }
+
+    /// Clock and entropy.
+    pub fn env(&self) -> &Env {
+        &self.0.shared.env
     }
 
     /// Where the store is.
@@ -232,6 +257,16 @@ impl Db {
         (self.0.shared.commits.load(Ordering::Relaxed), self.0.shared.writes.load(Ordering::Relaxed))
     }
 
+    /// How many reads and how many writes wait for a thread.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let queues = self.0.queues.read();
+        queues.as_ref().map_or((0, 0), |queues| (queues.reads.len(), queues.writes.len()))
+    }
+
+    pub(crate) fn thread_count(&self) -> usize {
+        self.0.threads.lock().len()
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         matches!(self.0.config, DbConfig::Postgres { .. })
     }
@@ -242,7 +277,7 @@ impl Db {
         body: impl FnMut(&mut Tx<'_>) -> Result<T, DbError> + Send + 'static,
     ) -> Result<T, DbError> {
         let queue = self.0.sequencer.read().clone();
-        self.send(queue, Isolation::ReadCommitted, body).await
+        self.send(queue, Isolation::ReadCommitted, Bookkeeping::Yes, body).await
     }
 
     #[cfg(feature = "testing")]
@@ -254,6 +289,7 @@ impl Db {
         &self,
         queue: Option<Sender<Box<dyn WriteJob>>>,
         isolation: Isolation,
+        bookkeeping: Bookkeeping,
         body: impl FnMut(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<T, E>
     where
@@ -261,13 +297,29 @@ impl Db {
         E: From<DbError> + Send + 'static,
     {
         let queue = queue.ok_or(DbError::Closed)?;
+        if bookkeeping == Bookkeeping::No {
+            self.0.shared.writes_go_on()?;
+        }
         let permit =
             self.0.write_places.clone().acquire_owned().await.map_err(|_| E::from(DbError::Closed))?;
         let (answer, answered) = oneshot::channel();
-        let job = Write { body, isolation, trace: trace::current(), result: None, answer, permit };
+        // From the place in line to the answer: the wait, the body and the sync.
+        let span = Span::child("db.write", Kind::Client);
+        let trace = q_trace::current();
+        let job = Write { body, isolation, bookkeeping, trace, result: None, answer, permit };
         queue.send(Box::new(job)).map_err(|_| DbError::Closed)?;
         drop(queue);
-        answered.await.unwrap_or_else(|_| Err(DbError::Closed.into()))
+        let answer = answered.await.unwrap_or_else(|_| Err(DbError::Closed.into()));
+        if let Some(mut span) = span {
+            span.set("db.system.name", if self.is_postgres() { "postgresql" } else { "sqlite" });
+            span.set("db.namespace", self.0.shared.module.clone());
+            span.set("db.operation.name", "COMMIT");
+            if answer.is_err() {
+                span.fail("rolled back");
+            }
+            span.finish();
+        }
+        answer
     }
 }
 

@@ -44,6 +44,9 @@ pub enum DbError {
     /// The engine found its file damaged.
     #[error("the store is damaged")]
     Corrupt(#[source] Source),
+    /// Writes are stopped because something was found wrong; reads go on.
+    #[error("writes are stopped: {0}")]
+    WriteStopped(Arc<str>),
     /// Another process holds a lock for too long.
     #[error("the store is busy")]
     Busy(#[source] Source),

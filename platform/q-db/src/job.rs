@@ -21,6 +21,15 @@ pub(crate) enum Isolation {
     ReadCommitted,
 }
 
+/// Whether a write is the platform's own note about the store, which a write stop lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bookkeeping {
+    /// A module's write.
+    No,
+    /// The mode itself, positions of rows that are committed already.
+    Yes,
+}
+
 /// What became of running a write's body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
@@ -51,7 +60,8 @@ pub(crate) trait ReadJob: Send {
 pub(crate) struct Write<T, E, F> {
     pub body: F,
     pub isolation: Isolation,
-    pub trace: Option<String>,
+    pub bookkeeping: Bookkeeping,
+    pub trace: Option<q_trace::Context>,
     pub result: Option<Result<T, E>>,
     pub answer: oneshot::Sender<Result<T, E>>,
     /// One place in the queue, given back with the answer.
@@ -73,6 +83,13 @@ where
     }
 
     fn attempt(&mut self, tx: &mut Tx<'_>) -> Attempt {
+        if self.bookkeeping == Bookkeeping::No
+            && let Err(stopped) = tx.writes_go_on()
+        {
+            // Stopped while this one stood in line.
+            self.result = Some(Err(stopped.into()));
+            return Attempt { is_kept: false, has_news: false };
+        }
         tx.set_trace(self.trace.clone());
         let mut result = catch_unwind(AssertUnwindSafe(|| (self.body)(tx)))
             .unwrap_or_else(|payload| Err(panicked(payload).into()));

@@ -10,14 +10,17 @@
 // The rest of the house is kept away from these types; this crate is where they live.
 #![expect(clippy::disallowed_types, reason = "this is the crate that knows the engines")]
 
+pub mod backup;
 mod bulk;
 mod config;
 mod db;
 mod engine;
 mod error;
+mod figures;
 mod health;
 mod job;
 mod migrations;
+pub mod mode;
 mod parked;
 mod postgres;
 mod shared;
@@ -25,7 +28,6 @@ mod sqlite;
 mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod trace;
 mod tx;
 mod value;
 
@@ -33,8 +35,10 @@ pub use bulk::{Column, ColumnType};
 pub use config::DbConfig;
 pub use db::{Answer, Db};
 pub use error::{ConstraintKind, DbError, OpenError, Source};
+pub use figures::{COMMIT_SECONDS, Figures};
 pub use health::Stats;
 pub use migrations::{Migration, Migrations};
+pub use mode::{Mode, ModeKind, ModeOrder, StopCause, WriteStop};
 pub use parked::Parked;
 pub use q_core::RequestKey;
 pub use streams::{AuditRow, OutboxRow};

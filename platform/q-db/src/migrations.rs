@@ -96,11 +96,15 @@ pub(crate) fn hash(text: &str) -> String {
 pub(crate) const PLATFORM: &str = "platform";
 
 /// The tables of q-db itself, which every store has.
-pub(crate) const PLATFORM_SQLITE: &[Migration] =
-    &[(1, "platform", include_str!("../migrations/sqlite/0001_platform.sql"))];
+pub(crate) const PLATFORM_SQLITE: &[Migration] = &[
+    (1, "platform", include_str!("../migrations/sqlite/0001_platform.sql")),
+    (2, "modes", include_str!("../migrations/sqlite/0002_modes.sql")),
+];
 /// See [`PLATFORM_SQLITE`].
-pub(crate) const PLATFORM_POSTGRES: &[Migration] =
-    &[(1, "platform", include_str!("../migrations/postgres/0001_platform.sql"))];
+pub(crate) const PLATFORM_POSTGRES: &[Migration] = &[
+    (1, "platform", include_str!("../migrations/postgres/0001_platform.sql")),
+    (2, "modes", include_str!("../migrations/postgres/0002_modes.sql")),
+];
 
 /// Made before anything else; its own shape never changes.
 pub(crate) const BOOTSTRAP: &str = "

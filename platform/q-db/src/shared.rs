@@ -1,9 +1,14 @@
 //! What the handle and its threads have in common.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+};
 
 use q_core::{Env, Timestamp};
 use tokio::sync::watch;
+
+use crate::{DbError, Mode, StopCause, WriteStop, figures::Durations};
 
 /// State of one open store.
 pub(crate) struct Shared {
@@ -13,7 +18,13 @@ pub(crate) struct Shared {
     pub clock: AtomicI64,
     pub commits: AtomicU64,
     pub writes: AtomicU64,
+    pub commit_times: Durations,
     news: watch::Sender<u64>,
+    mode: watch::Sender<Arc<Mode>>,
+    /// Whether memory knows of a write stop that the store does not.
+    is_stop_unsaved: AtomicBool,
+    /// What commits change, for whoever ships it away (SQLite).
+    pub changes: crate::sqlite::Slot,
     #[cfg(feature = "testing")]
     pub faults: crate::testing::Faults,
 }
@@ -26,7 +37,11 @@ impl Shared {
             clock: AtomicI64::new(clock.micros()),
             commits: AtomicU64::new(0),
             writes: AtomicU64::new(0),
+            commit_times: Durations::default(),
             news: watch::Sender::new(0),
+            mode: watch::Sender::default(),
+            is_stop_unsaved: AtomicBool::new(false),
+            changes: crate::sqlite::Slot::default(),
             #[cfg(feature = "testing")]
             faults: crate::testing::Faults::default(),
         }
@@ -49,5 +64,79 @@ impl Shared {
 
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
+    }
+
+    pub fn mode(&self) -> Arc<Mode> {
+        self.mode.borrow().clone()
+    }
+
+    pub fn mode_changes(&self) -> watch::Receiver<Arc<Mode>> {
+        self.mode.subscribe()
+    }
+
+    /// Takes over what was just committed by somebody who had `seen` what memory held. A stop that came meanwhile
+    /// stays.
+    pub fn set_mode(&self, seen: &Arc<Mode>, mut committed: Mode) -> Arc<Mode> {
+        self.mode.send_modify(|mode| {
+            if self.is_stop_unsaved.load(Ordering::SeqCst) && !Arc::ptr_eq(mode, seen) {
+                committed.write_stop.clone_from(&mode.write_stop);
+            } else {
+                self.is_stop_unsaved.store(false, Ordering::SeqCst);
+            }
+            *mode = Arc::new(committed);
+        });
+        self.mode()
+    }
+
+    /// Takes over what the store says, unless memory has changed since it was `seen` or knows more.
+    pub fn refresh_mode(&self, seen: &Arc<Mode>, stored: Mode) {
+        self.mode.send_if_modified(|mode| {
+            let is_news =
+                Arc::ptr_eq(mode, seen) && !self.is_stop_unsaved.load(Ordering::SeqCst) && **mode != stored;
+            if is_news {
+                *mode = Arc::new(stored);
+            }
+            is_news
+        });
+    }
+
+    /// The write stop that the store does not know of yet.
+    pub fn unsaved_stop(&self) -> Option<WriteStop> {
+        let is_unsaved = self.is_stop_unsaved.load(Ordering::SeqCst);
+        self.mode.borrow().write_stop.clone().filter(|_| is_unsaved)
+    }
+
+    /// Stops writes from this instant on.
+    pub fn stop_writes(&self, cause: StopCause, reason: &str) {
+        let since = self.now();
+        let is_new = self.mode.send_if_modified(|mode| {
+            // Damage is worse than a failed sync, and is not forgotten by the verification that ends one.
+            let holds = mode.write_stop.as_ref().map(|stop| stop.cause);
+            if holds.is_some_and(|holds| holds != StopCause::FailedSync || cause == StopCause::FailedSync) {
+                return false;
+            }
+            let stop = WriteStop { cause, reason: reason.to_owned(), since };
+            *mode = Arc::new(Mode { write_stop: Some(stop), ..Mode::clone(mode) });
+            self.is_stop_unsaved.store(true, Ordering::SeqCst);
+            true
+        });
+        if is_new {
+            tracing::error!(store = self.module, cause = cause.name(), reason, "writes are stopped");
+        }
+    }
+
+    /// Stops writes when `error` says that the store cannot be trusted.
+    pub fn judge(&self, error: &DbError) {
+        if let DbError::Corrupt(source) = error {
+            self.stop_writes(StopCause::Damage, &format!("the store is damaged: {source}"));
+        }
+    }
+
+    /// Refuses while writes are stopped.
+    pub fn writes_go_on(&self) -> Result<(), DbError> {
+        match &self.mode.borrow().write_stop {
+            None => Ok(()),
+            Some(stop) => Err(DbError::WriteStopped(stop.reason.as_str().into())),
+        }
     }
 }

@@ -15,7 +15,7 @@ pub struct OutboxRow {
     pub position: i64,
     /// The event.
     pub event: Event,
-    /// The trace id of the request that caused it.
+    /// The W3C `traceparent` of the request that caused it.
     pub trace: Option<String>,
 }
 
@@ -110,6 +110,39 @@ impl Db {
 fn head(reader: &mut Reader<'_>, stream: Stream) -> Result<i64, DbError> {
     let sql = format!("SELECT COALESCE(MAX(position), 0) FROM {}", stream.table());
     reader.query_one(&sql, &[])?.try_get(0)
+}
+
+/// The newest positions of events and audit rows.
+pub(crate) fn heads(reader: &mut Reader<'_>) -> Result<(i64, i64), DbError> {
+    Ok((head(reader, Stream::Outbox)?, head(reader, Stream::Audit)?))
+}
+
+/// Lets the next event and the next audit row come after these positions.
+pub(crate) fn skip(tx: &mut Tx<'_>, events: i64, audit: i64) -> Result<(), DbError> {
+    for (stream, beyond) in [(Stream::Outbox, events), (Stream::Audit, audit)] {
+        if head(tx, stream)? >= beyond {
+            continue;
+        }
+        if tx.is_postgres() {
+            let sql = "UPDATE q_heads SET position = $1 WHERE name = $2 AND position < $1";
+            tx.execute(sql, params![beyond, stream.table()])?;
+            continue;
+        }
+        // A file counts on from its newest row: one that says why stands at the last number others have heard.
+        let now = tx.now();
+        match stream {
+            Stream::Outbox => tx.execute(
+                "INSERT INTO q_outbox (position, id, topic, subject, at, data) VALUES ($1, $2, $3, 'store', $4, '{}')",
+                params![beyond, EventId::new(tx.env()).to_string(), "q.platform.restored", now],
+            )?,
+            Stream::Audit => tx.execute(
+                "INSERT INTO q_audit (position, id, at, family, action, target, verdict, details) \
+                 VALUES ($1, $2, $3, 'platform', 'store.resumed', 'store', 'WARN', '{}')",
+                params![beyond, AuditId::new(tx.env()).to_string(), now],
+            )?,
+        };
+    }
+    Ok(())
 }
 
 /// Gives the next positions to the rows that have none yet (PostgreSQL).

@@ -11,7 +11,7 @@ use crate::{Answer, Column, DbError, Row, Value, engine::Connection, params, sha
 /// Asks questions, all of them answered from one snapshot.
 pub struct Reader<'a> {
     connection: Connection<'a>,
-    module: &'a str,
+    shared: &'a Shared,
     failure: Option<DbError>,
 }
 
@@ -20,7 +20,7 @@ pub struct Tx<'a> {
     reader: Reader<'a>,
     shared: &'a Shared,
     now: Timestamp,
-    trace: Option<String>,
+    trace: Option<q_trace::Context>,
     has_news: bool,
 }
 
@@ -35,8 +35,8 @@ enum Recorded {
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(connection: Connection<'a>, module: &'a str) -> Self {
-        Self { connection, module, failure: None }
+    pub(crate) fn new(connection: Connection<'a>, shared: &'a Shared) -> Self {
+        Self { connection, shared, failure: None }
     }
 
     /// All rows.
@@ -91,8 +91,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The module the store belongs to.
-    pub fn module(&self) -> &str {
-        self.module
+    pub fn module(&self) -> &'a str {
+        &self.shared.module
     }
 
     /// How far the follower called `name` has come; 0 before its first step.
@@ -110,6 +110,7 @@ impl<'a> Reader<'a> {
             return Err(DbError::Aborted);
         }
         statement(&mut self.connection).inspect_err(|error| {
+            self.shared.judge(error);
             if !matches!(error, DbError::BadRow { .. }) {
                 self.failure = Some(error.clone());
             }
@@ -119,7 +120,7 @@ impl<'a> Reader<'a> {
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(connection: Connection<'a>, shared: &'a Shared) -> Self {
-        let reader = Reader::new(connection, &shared.module);
+        let reader = Reader::new(connection, shared);
         Self { reader, shared, now: shared.now(), trace: None, has_news: false }
     }
 
@@ -184,7 +185,9 @@ impl<'a> Tx<'a> {
     pub fn emit<P: EventPayload>(&mut self, payload: &P) -> Result<EventId, DbError> {
         let id = EventId::new(self.env());
         let data = serde_json::to_string(payload)?;
-        let row = params![id.to_string(), P::TOPIC, payload.subject(), self.now, data, self.trace.clone()];
+        // The whole context, so that the reaction continues where the event was caused.
+        let trace = self.trace.as_ref().map(q_trace::Context::traceparent);
+        let row = params![id.to_string(), P::TOPIC, payload.subject(), self.now, data, trace];
         self.has_news = true;
         self.execute(
             "INSERT INTO q_outbox (id, topic, subject, at, data, trace) VALUES ($1, $2, $3, $4, $5, $6)",
@@ -210,7 +213,7 @@ impl<'a> Tx<'a> {
             entry.target,
             verdict,
             entry.details.to_string(),
-            self.trace.clone(),
+            self.trace.as_ref().map(|context| context.trace.to_string()),
         ];
         self.has_news = true;
         self.execute(
@@ -294,8 +297,16 @@ impl<'a> Tx<'a> {
         Ok(())
     }
 
-    pub(crate) fn set_trace(&mut self, trace: Option<String>) {
+    pub(crate) fn writes_go_on(&self) -> Result<(), DbError> {
+        self.shared.writes_go_on()
+    }
+
+    pub(crate) fn set_trace(&mut self, trace: Option<q_trace::Context>) {
         self.trace = trace;
+    }
+
+    pub(crate) const fn is_postgres(&self) -> bool {
+        self.reader.connection.is_postgres()
     }
 
     pub(crate) const fn has_news(&self) -> bool {

@@ -6,12 +6,14 @@
 //! **Invariant:** no endpoint is reachable that is neither declared nor one of the platform's own.
 
 mod api;
+mod connection;
 mod context;
 mod front_door;
 pub mod health;
 mod local;
 mod mcp;
 pub mod metrics;
+mod mode;
 mod mounted;
 mod pipeline;
 mod platform;
@@ -26,7 +28,8 @@ pub use front_door::{FrontDoor, Upstream};
 pub use health::Check;
 pub use local::local_handler;
 pub use mounted::{Details, Feed, IsOperator, Verify};
+pub use q_db::{Mode, ModeKind, ModeOrder};
 pub use rate_limit::RateLimits;
 pub use reply::storage_problem;
-pub use server::{PeerAddress, serve};
+pub use server::{Ending, Listener, Passed, PeerAddress, serve};
 pub use shell::Shell;

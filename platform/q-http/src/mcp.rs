@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     api::{Input, Route},
+    mode,
     mounted::Mounted,
     pipeline, platform,
     reply::problem_response,
@@ -121,9 +122,7 @@ async fn invoke(
     fields: Value,
 ) -> Result<String, Problem> {
     pipeline::permits_access(mounted, route.declaration.access, &caller)?;
-    if mounted.is_draining.load(Ordering::Relaxed) && route.declaration.method.is_write() {
-        return Err(Problem::new(&codes::DRAINING).hint("try again").with("retryAfter", 1));
-    }
+    mode::admits(mounted, &route.declaration, &caller)?;
     let given =
         head.headers.get(q_contract::client::IDEMPOTENCY_HEADER).map(pipeline::checked_key).transpose()?;
     let key = given.map_or_else(|| q_core::hash::hex(&mounted.env.random::<16>()), str::to_owned);
@@ -133,16 +132,22 @@ async fn invoke(
         .method
         .is_write()
         .then(|| RequestKey::new(&caller, &operation, &key, fields.to_string().as_bytes()));
-    let trace_id = pipeline::trace_id(mounted, &head.headers);
+    let mut span = pipeline::span(mounted, &head.headers);
+    span.rename(|| format!("tools/call {}", route.declaration.tool.unwrap_or_default()));
     let context = Context {
         caller,
         request_key,
-        trace_id: trace_id.clone(),
+        trace_id: span.context().trace.to_string(),
         peer: pipeline::peer(head),
         headers: head.headers.clone(),
     };
-    let handling = q_db::trace::scope(trace_id, (route.handler)(context, Input::Json(fields)));
-    let encoded = pipeline::in_time(&head.headers, handling).await?;
+    let handling = q_trace::scope(span.context().clone(), (route.handler)(context, Input::Json(fields)));
+    let answer = pipeline::in_time(&head.headers, handling).await;
+    if let Err(problem) = &answer {
+        span.set("error.type", problem.code.to_string());
+    }
+    span.finish();
+    let encoded = answer?;
     Ok(String::from_utf8_lossy(&encoded.body).into_owned())
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::AtomicBool};
 use futures_util::future::BoxFuture;
 use q_contract::{Authenticate, Problem};
 use q_core::{Caller, Env};
+use q_db::Db;
 
 use crate::{Api, health::Monitor, metrics::Metrics, rate_limit::RateLimiter};
 
@@ -21,7 +22,10 @@ pub type Feed = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Vec<u8>, Problem
 
 /// A shell and an API put together; what every request of a module shares.
 pub(crate) struct Mounted {
+    /// The module's name, for spans and log lines.
+    pub(crate) module: Arc<str>,
     pub(crate) env: Env,
+    pub(crate) db: Db,
     pub(crate) auth: Arc<dyn Authenticate>,
     pub(crate) is_operator: IsOperator,
     pub(crate) limiter: RateLimiter,

@@ -14,15 +14,17 @@ use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use q_contract::{
     Access, Declaration, Method, Problem, Target, TrustedCaller,
-    client::{DEADLINE_HEADER, IDEMPOTENCY_HEADER},
+    client::{self, DEADLINE_HEADER, IDEMPOTENCY_HEADER, REQUEST_ID_HEADER},
     codes,
 };
 use q_core::{Caller, Principal, RequestKey, request_key::IDEMPOTENCY_KEY_BYTES_MAX};
+use q_trace::{Kind, Remote, Span};
 
 use crate::{
     Context, PeerAddress,
     api::{Input, Route},
     metrics::{RequestLabels, RouteLabels},
+    mode,
     mounted::Mounted,
     rate_limit::Allowance,
     reply::{Encoded, problem_response},
@@ -64,18 +66,27 @@ async fn measured(
     let started = tokio::time::Instant::now();
     let declaration = &route.declaration;
     mounted.metrics.in_flight.inc();
-    let trace_id = trace_id(mounted, request.headers());
+    let mut span = span(mounted, request.headers());
+    span.rename(|| format!("{} {}", declaration.method.as_str(), declaration.path));
+    let trace_id = span.context().trace.to_string();
+    let request_id = span.context().request_id();
     let mut allowance = None;
     let answering = answered(mounted, route, path, request, &trace_id, &mut allowance);
-    // The trace id travels into every event and audit row that this request causes.
-    let mut response = match q_db::trace::scope(trace_id.clone(), answering).await {
+    // The trace travels into every log line, call, event and audit row that this request causes.
+    let answered = q_trace::scope(span.context().clone(), async {
+        let answered = answering.await;
+        if let Err(problem) = &answered
+            && problem.status >= 500
+        {
+            tracing::warn!(operation = declaration.operation, code = %problem.code, "request failed");
+        }
+        answered
+    });
+    let mut response = match answered.await {
         Ok(encoded) => encoded.into_response(),
         Err(mut problem) => {
             problem.trace_id = Some(trace_id.clone());
-            if problem.status >= 500 {
-                tracing::warn!(module = mounted.api.module, operation = declaration.operation, trace.id = %trace_id,
-                    code = %problem.code, "request failed");
-            }
+            span.set("error.type", problem.code.to_string());
             problem_response(&problem)
         }
     };
@@ -85,7 +96,16 @@ async fn measured(
     mounted.metrics.requests.get_or_create(&RequestLabels { method, route: path, status }).inc();
     let seconds = started.elapsed().as_secs_f64();
     mounted.metrics.durations.get_or_create(&RouteLabels { method, route: path }).observe(seconds);
-    decorate(response.headers_mut(), &trace_id, allowance);
+    decorate(response.headers_mut(), &trace_id, &request_id, allowance);
+    if span.context().is_sampled {
+        span.set("http.request.method", method);
+        span.set("http.route", path);
+        span.set("http.response.status_code", status);
+        if status >= 500 {
+            span.fail("");
+        }
+    }
+    span.finish();
     response
 }
 
@@ -97,11 +117,9 @@ async fn answered(
     trace_id: &str,
     allowance: &mut Option<Allowance>,
 ) -> Result<Encoded, Problem> {
-    if mounted.is_draining.load(std::sync::atomic::Ordering::Relaxed) && route.declaration.method.is_write() {
-        return Err(Problem::new(&codes::DRAINING).hint("try again").with("retryAfter", 1));
-    }
     let (head, body) = request.into_parts();
     let caller = admitted(mounted, &route.declaration, &head, allowance)?;
+    mode::admits(mounted, &route.declaration, &caller)?;
     let body = whole_body(&head, body, &route.declaration).await?;
     let request_key = request_key(&route.declaration, &head, &caller, &body)?;
     let context = Context {
@@ -329,20 +347,19 @@ pub(crate) fn peer(head: &Parts) -> Option<IpAddr> {
     head.extensions.get::<PeerAddress>().map(|PeerAddress(address)| address.ip())
 }
 
-/// The trace id of a W3C `traceparent` header, or a fresh one.
-pub(crate) fn trace_id(mounted: &Mounted, headers: &HeaderMap) -> String {
-    let given = headers.get("traceparent").and_then(|value| value.to_str().ok()?.split('-').nth(1));
-    match given {
-        Some(id) if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            id.to_ascii_lowercase()
-        }
-        _ => q_core::hash::hex(&mounted.env.random::<16>()),
-    }
+/// The work of answering: in the trace of a W3C `traceparent` header, or in a new one.
+pub(crate) fn span(mounted: &Mounted, headers: &HeaderMap) -> Span {
+    let given = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let remote = given(client::TRACE_HEADER).and_then(Remote::parse);
+    let request = given(REQUEST_ID_HEADER).and_then(q_trace::Context::checked_request_id);
+    Span::begin(&mounted.env, "request", Kind::Server, &mounted.module, remote).requested_as(request)
 }
 
-fn decorate(headers: &mut HeaderMap, trace_id: &str, allowance: Option<Allowance>) {
-    if let Ok(value) = HeaderValue::from_str(trace_id) {
-        headers.insert(TRACE_HEADER, value);
+fn decorate(headers: &mut HeaderMap, trace_id: &str, request_id: &str, allowance: Option<Allowance>) {
+    for (name, text) in [(TRACE_HEADER, trace_id), (REQUEST_ID_HEADER, request_id)] {
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if !headers.contains_key(header::CACHE_CONTROL) {

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use q_contract::{Access, Problem, codes};
 use serde_json::{Value, json};
 
-use crate::{PeerAddress, health::Dependency, mounted::Mounted, pipeline, reply::problem_response};
+use crate::{PeerAddress, health::Dependency, mode, mounted::Mounted, pipeline, reply::problem_response};
 
 pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
     let health = {
@@ -30,7 +30,9 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
         move || async move {
             let health = mounted.monitor.health(&mounted.env).await;
             let store_is_up = health.dependencies.get("store").is_none_or(|store| store.error.is_none());
-            let is_ready = store_is_up && !mounted.is_draining.load(Ordering::Relaxed);
+            // An isolated module is not sent work; one that only reads is.
+            let is_isolated = mounted.db.mode().state() == q_db::ModeKind::Isolated;
+            let is_ready = store_is_up && !is_isolated && !mounted.is_draining.load(Ordering::Relaxed);
             json_response(if is_ready { 200 } else { 503 }, &json!({"ready": is_ready}))
         }
     };
@@ -50,8 +52,17 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
         let mounted = mounted.clone();
         move |request: Request<Body>| async move { feed(&mounted, request).await }
     };
+    let mode_shown = {
+        let mounted = mounted.clone();
+        move |request: Request<Body>| async move { mode::show(&mounted, request).await }
+    };
+    let mode_set = {
+        let mounted = mounted.clone();
+        move |request: Request<Body>| async move { mode::set(&mounted, request).await }
+    };
     Router::new()
         .route("/feed", get(feed))
+        .route("/mode", get(mode_shown).post(mode_set))
         .route("/health/verify", post(verify))
         .route("/health", get(health))
         .route("/health/detailed", get(detailed))
@@ -73,6 +84,7 @@ async fn detailed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     if let (Value::Object(body), Value::Object(details)) = (&mut body, (mounted.details)().await) {
         body.extend(details);
     }
+    body["mode"] = mode::shown(&mounted.db);
     json_response(200, &body)
 }
 

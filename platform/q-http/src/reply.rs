@@ -45,6 +45,13 @@ pub fn storage_problem(error: &DbError) -> Problem {
     match error {
         DbError::IdempotencyKeyReused => Problem::new(&codes::IDEMPOTENCY_KEY_REUSED)
             .hint("use a new key for a new request, or repeat the first one unchanged"),
+        DbError::WriteStopped(_) => crate::mode::write_stopped(None),
+        DbError::Full(_) => {
+            tracing::error!(error = %error, chain = ?error, "the store has no room left");
+            Problem::new(&codes::STORAGE_FULL)
+                .hint("reads are answered; try again with the same Idempotency-Key when the operators have made room")
+                .with("retryAfter", 30)
+        }
         other => {
             tracing::error!(error = %other, chain = ?other, "the store failed a request");
             Problem::new(&codes::STORAGE_UNAVAILABLE)

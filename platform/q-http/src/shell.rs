@@ -5,12 +5,14 @@ use std::sync::{Arc, atomic::AtomicBool};
 use axum::Router;
 use q_contract::Authenticate;
 use q_core::Env;
+use q_db::Db;
 
 use crate::{
     Api, Check, RateLimits,
     health::Monitor,
     mcp,
     metrics::Metrics,
+    mode::ModeGauges,
     mounted::{Details, Feed, IsOperator, Mounted, Verify},
     pipeline, platform,
     rate_limit::RateLimiter,
@@ -20,6 +22,8 @@ use crate::{
 pub struct Shell {
     /// Clock and entropy.
     pub env: Env,
+    /// The module's store, which knows what the module lets through at present.
+    pub db: Db,
     /// Checks credentials.
     pub auth: Arc<dyn Authenticate>,
     /// Knows the operators.
@@ -46,8 +50,11 @@ impl Shell {
     /// The router that answers for `api`, with the platform's own endpoints beside it.
     pub fn mount(self, api: Api) -> Router {
         let openapi = serde_json::to_vec_pretty(&api.openapi()).unwrap_or_default();
+        self.metrics.registry().lock().register_collector(Box::new(ModeGauges(self.db.clone())));
         let mounted = Arc::new(Mounted {
+            module: api.module.into(),
             env: self.env,
+            db: self.db,
             auth: self.auth,
             is_operator: self.is_operator,
             limiter: RateLimiter::new(self.limits),

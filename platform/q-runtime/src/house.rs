@@ -1,19 +1,28 @@
 //! Modules raised on their ground, listening, until the house is told to stop.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::Router;
 use q_bus::Bus;
 use q_contract::{Authenticate, Declaration};
 use q_core::{Env, Timestamp};
-use q_http::{Check, IsOperator, RateLimits, Shell, metrics::Metrics};
+use q_http::{Check, Ending, IsOperator, Listener, Passed, RateLimits, Shell, metrics::Metrics};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
-use crate::{Directory, Finding, Module};
+use crate::{Directory, Finding, Module, guard};
+
+/// How long a stop may be held up by deliveries.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 /// One module of a house, mounted.
 pub struct Beam {
@@ -33,8 +42,15 @@ pub struct House {
     directory: Directory,
     bus: Bus,
     beams: Vec<Beam>,
+    /// Ends the listeners.
+    ending: watch::Sender<Ending>,
+    /// Ends answers that wait for something to happen.
+    hurry: watch::Sender<bool>,
+    /// Ends deliveries and jobs.
     stop: watch::Sender<bool>,
     is_draining: Arc<AtomicBool>,
+    notice: Duration,
+    is_started: bool,
     started_at: Timestamp,
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
@@ -51,8 +67,12 @@ impl House {
             directory,
             bus: Bus::new(),
             beams: Vec::new(),
+            ending: watch::Sender::new(Ending::No),
+            hurry: watch::Sender::new(false),
             stop: watch::Sender::new(false),
             is_draining: Arc::default(),
+            notice: Duration::ZERO,
+            is_started: false,
             listeners: JoinSet::new(),
             workers: JoinSet::new(),
         }
@@ -89,9 +109,10 @@ impl House {
         let metrics = Metrics::default();
         module.metrics(&mut metrics.registry().lock());
         let verified = module.clone();
-        let (store, stop) = (module.db().clone(), self.stop.subscribe());
+        let (store, stop) = (module.db().clone(), self.hurry.subscribe());
         Shell {
             env: self.env.clone(),
+            db: module.db().clone(),
             auth: self.auth.clone(),
             is_operator: self.is_operator.clone(),
             limits,
@@ -134,6 +155,10 @@ impl House {
                 self.workers.spawn(job.keep_running(beam.module.name(), self.stop.subscribe()));
             }
         }
+        self.is_started = true;
+        for beam in &self.beams {
+            self.workers.spawn(guard::keep_watch(beam.module.clone(), self.stop.subscribe()));
+        }
         let delivering = self.bus.start(self.stop.subscribe());
         self.workers.spawn(async move {
             let _ = delivering.await;
@@ -141,15 +166,72 @@ impl House {
     }
 
     /// Serves `router` on `listener`; the caller owns the socket, so that tests can take any free port.
-    pub fn listen(&mut self, listener: TcpListener, router: Router) {
-        self.listeners.spawn(q_http::serve(listener, router, self.stop.subscribe()));
+    pub fn listen(&mut self, listener: impl Into<Listener>, router: Router) {
+        self.listeners.spawn(q_http::serve(listener.into(), router, self.ending.subscribe()));
     }
 
-    /// Finishes open requests, then jobs and deliveries, then closes the stores: in reverse of their start.
+    /// Does `work` beside the modules until the house stops; it may be given up at any moment.
+    pub fn beside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut stop = self.stop.subscribe();
+        self.workers.spawn(async move {
+            tokio::select! {
+                () = work => {}
+                _ = stop.wait_for(|is_stopping| *is_stopping) => {}
+            }
+        });
+    }
+
+    /// For how long `/health/ready` says no before connections are refused, so that whoever balances load looks away
+    /// first.
+    pub fn give_notice(&mut self, notice: Duration) {
+        self.notice = notice;
+    }
+
+    /// Finishes open requests, delivers what is committed, finishes jobs, then closes the stores: in reverse of their
+    /// start.
     pub async fn stop(mut self) {
         self.is_draining.store(true, Ordering::Relaxed);
-        let _ = self.stop.send(true);
+        if !self.listeners.is_empty() {
+            tokio::time::sleep(self.notice).await;
+        }
+        self.end_listeners(Ending::Close).await;
+        if self.is_started {
+            self.settle().await;
+        }
+        self.close().await;
+    }
+
+    /// Finishes open requests and jobs and closes the stores, for another process to go on with both: connections
+    /// between two requests are sent to `connections`. What is not delivered yet, the other process delivers.
+    pub async fn pass_on(mut self, connections: mpsc::UnboundedSender<Passed>) {
+        self.end_listeners(Ending::PassOn(connections)).await;
+        self.close().await;
+    }
+
+    async fn end_listeners(&mut self, ending: Ending) {
+        self.hurry.send_replace(true);
+        self.ending.send_replace(ending);
         while self.listeners.join_next().await.is_some() {}
+        // Dropped, so that whoever waits for connections hears that there are no more.
+        self.ending.send_replace(Ending::Close);
+    }
+
+    /// Lets the last requests take their effect here: events are reacted to, and the modules finish what they put off.
+    async fn settle(&self) {
+        if tokio::time::timeout(SETTLE_MAX, self.bus.settled_here()).await.is_err() {
+            tracing::warn!(
+                "not everything was delivered before the stop; it is delivered after the next start"
+            );
+        }
+        for beam in &self.beams {
+            if let Err(error) = beam.module.settle().await {
+                tracing::warn!(module = beam.module.name(), %error, "something put off is left for the next start");
+            }
+        }
+    }
+
+    async fn close(mut self) {
+        self.stop.send_replace(true);
         while self.workers.join_next().await.is_some() {}
         for beam in self.beams.iter().rev() {
             beam.module.db().close().await;
@@ -158,6 +240,8 @@ impl House {
 }
 
 /// Everything wrong with what `module` keeps: the engine's own check first, then the module's.
+///
+/// A finding stops the module's writes, running or not; none ends such a stop ([`guard::judge`]).
 pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> {
     let mut findings: Vec<Finding> = module
         .db()
@@ -167,6 +251,7 @@ pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> 
         .map(|complaint| Finding::new("store_damaged", format!("{} store", module.name()), complaint))
         .collect();
     findings.extend(module.verify().await?);
+    guard::judge(module.db(), &findings).await?;
     Ok(findings)
 }
 

@@ -4,6 +4,7 @@
 
 pub mod config;
 mod ground;
+mod guard;
 mod house;
 mod job;
 mod located;

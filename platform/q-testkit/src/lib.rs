@@ -5,10 +5,12 @@
 //! **Invariant:** nothing here is compiled into the product.
 
 mod env;
+mod proxy;
 pub mod walk;
 mod world;
 
 pub use env::{FrozenClock, SeededEntropy, frozen_env};
+pub use proxy::Proxy;
 pub use q_oracle as oracle;
 pub use world::{Engine, Way, World, identity};
 

@@ -82,6 +82,7 @@ endpoint! {
     errors [IDENTITY_MISMATCH, DECRYPT_FAILED, AUDIT_UNAVAILABLE];
     body_max VALUE_BODY_BYTES_MAX;
     idempotent true;
+    when_read_only true;
 }
 
 endpoint! {
@@ -99,6 +100,7 @@ endpoint! {
     access Access::Identity(SCOPE_USE);
     errors [DECRYPT_FAILED, AUDIT_UNAVAILABLE];
     idempotent true;
+    when_read_only true;
 }
 
 endpoint! {
@@ -121,6 +123,7 @@ endpoint! {
     tool "qlock.verify";
     body_max 2 * VALUE_BODY_BYTES_MAX;
     idempotent true;
+    when_read_only true;
 }
 
 endpoint! {
@@ -129,6 +132,7 @@ endpoint! {
     access Access::Identity(SCOPE_USE);
     errors [VALIDATION_FAILED];
     idempotent true;
+    when_read_only true;
     example { "bytes": 32 };
 }
 

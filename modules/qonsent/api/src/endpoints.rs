@@ -26,6 +26,7 @@ endpoint! {
     errors [INVALID_RESOURCE_FORMAT, INVALID_IDENTITY_FORMAT, INVALID_ACTION, FORBIDDEN, QONSENT_STALE];
     tool "qonsent.check";
     idempotent true;
+    when_read_only true;
     example {
         "resource": "qdrive:file:01JABC", "identity": "did:squid:QmZ1kPYtWQ2D9qUcFqGz1oUtd2ao6MQuHjyKoGVszmxRqq",
         "action": "read"
@@ -60,6 +61,7 @@ endpoint! {
         DELEGATION_NOT_FOUND, FORBIDDEN,
     ];
     tool "qonsent.revoke";
+    when_read_only true;
 }
 
 endpoint! {

@@ -65,6 +65,7 @@ endpoint! {
     access Access::Operator;
     errors [SQUID_IDENTITY_NOT_FOUND, SQUID_STATUS_CONFLICT];
     idempotent true;
+    when_read_only true;
 }
 
 endpoint! {
@@ -128,6 +129,7 @@ endpoint! {
     pub RevokeToken = POST "/oauth2/revoke" (RevokeRequest) -> Empty;
     access Access::Public("whoever holds a token may end it");
     body_max 32 << 10;
+    when_read_only true;
 }
 
 endpoint! {
@@ -142,6 +144,7 @@ endpoint! {
     access Access::Identity("session:write");
     errors [SQUID_SESSION_NOT_FOUND];
     idempotent true;
+    when_read_only true;
 }
 
 endpoint! {
@@ -149,6 +152,7 @@ endpoint! {
     pub EndAllSessions = DELETE "/auth/sessions" (NoFields) -> Empty;
     access Access::Identity("session:write");
     idempotent true;
+    when_read_only true;
 }
 
 endpoint! {

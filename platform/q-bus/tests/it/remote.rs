@@ -12,7 +12,7 @@ use q_bus::{Bus, Subscription};
 use q_contract::{Authenticate, CallError, Client, Credential, HttpTransport, Problem, Target};
 use q_core::{Caller, Env, Timestamp, caller::Principal};
 use q_db::{Db, testing::TestStores};
-use q_http::{Api, RateLimits, Shell, metrics::Metrics};
+use q_http::{Api, Ending, RateLimits, Shell, metrics::Metrics};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -24,6 +24,7 @@ const WHO: &str = "q-test-caller";
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
+    ending: watch::Sender<Ending>,
     running: JoinHandle<()>,
 }
 
@@ -31,15 +32,16 @@ impl Server {
     pub(crate) async fn of(db: &Db, address: &str) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = watch::Sender::new(false);
+        let (stop, ending) = (watch::Sender::new(false), watch::Sender::new(Ending::No));
         let router = shell(db.clone(), stop.subscribe())
             .mount(Api::build("producer", "Nothing.", Arc::new(())).done());
-        let running = tokio::spawn(q_http::serve(listener, router, stop.subscribe()));
-        Self { address, stop, running }
+        let running = tokio::spawn(q_http::serve(listener, router, ending.subscribe()));
+        Self { address, stop, ending, running }
     }
 
     pub(crate) async fn stop(self) {
         self.stop.send_replace(true);
+        self.ending.send_replace(Ending::Close);
         self.running.await.unwrap();
     }
 }
@@ -47,6 +49,7 @@ impl Server {
 fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
     Shell {
         env: Env::system(),
+        db: db.clone(),
         auth: Arc::new(Named),
         is_operator: Arc::new(|_| false),
         limits: RateLimits { per_address_per_minute: 1, per_identity_per_minute: 1 },

@@ -119,7 +119,7 @@ fn refuse_nul(params: &[Value]) -> Result<(), DbError> {
 }
 
 /// The engine's error in our words.
-pub(super) fn classified(error: postgres::Error) -> DbError {
+pub(crate) fn classified(error: postgres::Error) -> DbError {
     let lost_connection = error.is_closed()
         || error.source().is_some_and(|source| source.downcast_ref::<std::io::Error>().is_some());
     let (code, name) = match error.as_db_error() {

@@ -7,5 +7,5 @@ mod open;
 mod values;
 mod worker;
 
-pub(crate) use connection::PgConnection;
-pub(crate) use open::open;
+pub(crate) use connection::{PgConnection, classified};
+pub(crate) use open::{open, reach_raw};

@@ -52,6 +52,14 @@ pub(crate) fn open(
     start(&config, Arc::new(Shared::new(migrations.module, env.clone(), clock)))
 }
 
+/// Connects to the database at `url`, which is made first if the server does not have it.
+pub(crate) fn reach_raw(url: &str) -> Result<postgres::Client, OpenError> {
+    let config: postgres::Config =
+        url.parse().map_err(|_| OpenError::BadConfig("the PostgreSQL URL cannot be read".into()))?;
+    drop(reach(&config)?);
+    config.connect(NoTls).map_err(|error| classified(error).into())
+}
+
 /// Connects; makes the database first if the server does not have it.
 fn reach(config: &postgres::Config) -> Result<PgConnection, OpenError> {
     match config.connect(NoTls) {

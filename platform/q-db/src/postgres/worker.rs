@@ -1,6 +1,10 @@
 //! A thread with a connection: serves jobs, runs collisions again, reconnects.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crossbeam_channel::Receiver;
 
@@ -75,7 +79,7 @@ impl Worker {
     fn read(&mut self, job: Box<dyn ReadJob>) {
         let shared = self.shared.clone();
         let connection = self.connection();
-        job.run(&mut Reader::new(Connection::Postgres(&mut *connection), &shared.module));
+        job.run(&mut Reader::new(Connection::Postgres(&mut *connection), &shared));
         self.roll_back();
     }
 
@@ -139,8 +143,14 @@ impl Worker {
     }
 
     fn commit(&mut self, has_news: bool) -> Outcome {
+        let began = Instant::now();
         match self.connection().run("COMMIT") {
-            Ok(()) => Outcome::Done(Ok(()), has_news),
+            Ok(()) => {
+                if self.is_counted {
+                    self.shared.commit_times.note(began.elapsed());
+                }
+                Outcome::Done(Ok(()), has_news)
+            }
             Err(error @ DbError::Conflict(_)) => {
                 self.roll_back();
                 Outcome::Again(error)

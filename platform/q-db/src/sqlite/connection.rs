@@ -18,7 +18,7 @@ const STATEMENTS_MAX: usize = 512;
 
 /// A connection and its statements.
 pub(crate) struct SqliteConnection {
-    pub(super) raw: rusqlite::Connection,
+    pub(crate) raw: rusqlite::Connection,
     /// Common text → text with SQLite's own numbered parameters.
     numbered: HashMap<Box<str>, Arc<str>>,
 }

@@ -2,14 +2,16 @@
 //!
 //! **Invariant:** no write is answered before the commit that holds it is on disk.
 
+mod changes;
 mod connection;
 mod numbered;
 mod open;
 mod reader;
 mod writer;
 
-pub(crate) use connection::{NulInText, SqliteConnection};
-pub(crate) use open::open;
+pub(crate) use changes::{CutRequest, Gate, Slot};
+pub(crate) use connection::{NulInText, SqliteConnection, classified};
+pub(crate) use open::{open, private_file};
 
 /// What a commit reports whose sync failed.
 #[cfg(feature = "testing")]

@@ -115,7 +115,7 @@ fn prepare_folder(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Opens a file, which is made for its owner only if there is none.
-fn private_file(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn private_file(path: &Path) -> Result<File, OpenError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     #[cfg(unix)]
@@ -233,7 +233,7 @@ fn start(
             .spawn(body)
             .map_err(|source| OpenError::File { path: path.to_owned(), source })
     };
-    let writer = Writer { path: path.to_owned(), shared: shared.clone(), connection: Some(connection), lock };
+    let writer = Writer::new(path, shared.clone(), connection, lock);
     let module = shared.module.clone();
     let mut threads = vec![spawn(format!("{module}-write"), Box::new(move || writer.run(&writes)))?];
     let readers =

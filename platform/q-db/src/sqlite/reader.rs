@@ -42,6 +42,6 @@ fn serve(
         job.refuse(error.clone());
         return Err(error);
     }
-    job.run(&mut Reader::new(Connection::Sqlite(&mut *connection), &shared.module));
+    job.run(&mut Reader::new(Connection::Sqlite(&mut *connection), shared));
     if connection.is_idle() { Ok(()) } else { connection.step("ROLLBACK") }
 }

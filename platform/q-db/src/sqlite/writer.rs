@@ -4,7 +4,7 @@
 //! the commit, refusals too: a refusal may rest on a row of the same batch.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -17,7 +17,7 @@ use crate::{
     engine::Connection,
     job::{Attempt, WriteJob},
     shared::Shared,
-    sqlite::SqliteConnection,
+    sqlite::{SqliteConnection, changes::Keeper},
     tx::Tx,
 };
 
@@ -27,18 +27,29 @@ const BATCH_JOBS_MAX: usize = 1_024;
 const BATCH_COLLECT_MAX: Duration = Duration::from_millis(25);
 
 pub(super) struct Writer {
-    pub path: PathBuf,
-    pub shared: Arc<Shared>,
-    pub connection: Option<SqliteConnection>,
+    path: PathBuf,
+    shared: Arc<Shared>,
+    connection: Option<SqliteConnection>,
+    keeper: Keeper,
     /// Held while this writer lives, so that no second process writes.
-    pub lock: std::fs::File,
+    lock: std::fs::File,
 }
 
 impl Writer {
+    pub fn new(path: &Path, shared: Arc<Shared>, connection: SqliteConnection, lock: std::fs::File) -> Self {
+        Self { path: path.to_owned(), shared, connection: Some(connection), keeper: Keeper::default(), lock }
+    }
+
     /// Serves writes until the queue is closed, then folds the log into the file.
     pub fn run(mut self, queue: &Receiver<Box<dyn WriteJob>>) {
         while let Ok(first) = queue.recv() {
             self.batch(first, queue);
+            self.keep_changes();
+        }
+        if self.keeps_changes()
+            && let Some(connection) = &mut self.connection
+        {
+            self.keeper.end(&self.path, connection, &self.shared.changes);
         }
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.run("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -48,11 +59,33 @@ impl Writer {
         drop(self.lock);
     }
 
+    fn keeps_changes(&self) -> bool {
+        self.shared.changes.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Between two commits: reads what was committed before a checkpoint takes it away, and hands it over if asked.
+    fn keep_changes(&mut self) {
+        if !self.keeps_changes() {
+            return;
+        }
+        if let Some(connection) = &mut self.connection {
+            if let Err(error) = self.keeper.watch(connection) {
+                tracing::warn!(%error, store = self.shared.module, "commits cannot be watched");
+            }
+            self.keeper.after_commits(&self.path, connection, &self.shared.changes);
+        }
+        let request = self.shared.changes.request.lock().take();
+        if let Some(request) = request {
+            self.keeper.cut(request, &self.path, self.connection.as_mut());
+        }
+    }
+
     fn batch(&mut self, first: Box<dyn WriteJob>, queue: &Receiver<Box<dyn WriteJob>>) {
         let mut jobs = Vec::new();
         let outcome = self.transaction(first, queue, &mut jobs);
         if let Err(error) = &outcome {
             tracing::error!(error = %error, store = self.shared.module, writes = jobs.len(), "a commit failed");
+            self.shared.judge(error);
             self.recover(error);
         }
         for job in jobs {
@@ -141,7 +174,10 @@ impl Writer {
         if self.shared.faults.commit_fails.swap(false, Ordering::SeqCst) {
             return Err(crate::sqlite::failed_sync());
         }
-        self.connection().step("COMMIT")
+        let began = Instant::now();
+        self.connection().step("COMMIT")?;
+        self.shared.commit_times.note(began.elapsed());
+        Ok(())
     }
 
     /// Makes the handle usable again. After a failed sync the pages in memory are not trusted: the
@@ -151,6 +187,7 @@ impl Writer {
         let is_rolled_back = connection.is_idle() || connection.run("ROLLBACK").is_ok();
         if !is_rolled_back || matches!(error, DbError::Unavailable(_) | DbError::Corrupt(_)) {
             self.connection = None;
+            self.keeper.lost_connection();
         }
     }
 

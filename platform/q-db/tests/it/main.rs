@@ -13,6 +13,7 @@ mod durability;
 mod idempotency;
 mod migrations;
 mod model;
+mod modes;
 mod platform;
 mod server;
 mod speed;

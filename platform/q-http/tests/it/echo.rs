@@ -7,6 +7,7 @@ use http::{Request, Response, request::Parts};
 use http_body_util::BodyExt as _;
 use q_contract::{Access, Authenticate, ErrorCode, Problem, Target, codes, endpoint, json_types};
 use q_core::{Caller, Clock, Env, SystemEntropy, Timestamp, caller::Principal};
+use q_db::{Db, Migrations, testing::TestStores};
 use q_http::{Api, Check, Context, RateLimits, Shell, metrics::Metrics};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,20 +97,37 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
         .on::<GetShout, _, _, _>(answer)
         .on::<PaintWall, _, _, _>(answer)
         .done();
+    let (stores, db) = store();
     Shell {
+        db,
         env: Env { clock: Arc::new(Noon), entropy: Arc::new(SystemEntropy) },
         auth: Arc::new(Names),
         is_operator: Arc::new(|caller| caller.did().is_some_and(|did| did.as_str() == "did:x:operator")),
         limits,
         bases: vec!["http://wall.test".into()],
         checks,
-        details: Arc::new(|| Box::pin(async { json!({"bricks": 7}) })),
+        details: Arc::new(move || {
+            // The store's folder lives as long as the wall.
+            let _ = &stores;
+            Box::pin(async { json!({"bricks": 7}) })
+        }),
         verify: Arc::new(|| Box::pin(async { Ok(json!([])) })),
         feed: Arc::new(|query| Box::pin(async move { Ok(format!("[{query:?}]").into_bytes()) })),
         metrics: Arc::new(Metrics::default()),
         is_draining: Arc::new(AtomicBool::new(is_draining)),
     }
     .mount(api)
+}
+
+/// A store of its own, opened on another thread so that a test need not wait for it.
+fn store() -> (TestStores, Db) {
+    let opened = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let stores = TestStores::sqlite();
+        let db = runtime.block_on(stores.open(&Migrations::new("wall", &[], &[]), &Env::system())).unwrap();
+        (stores, db)
+    });
+    opened.join().unwrap()
 }
 
 pub(crate) fn quiet_wall() -> Router {

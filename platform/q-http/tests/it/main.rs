@@ -5,6 +5,7 @@
 mod echo;
 mod front_door;
 mod mcp;
+mod mode;
 mod pipeline;
 mod platform;
 mod server;
