@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,15 +12,17 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 use q_contract::Client;
 use q_core::event::EventId;
-use q_db::{Db, DbError};
+use q_db::{Db, DbError, Standing};
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
 };
 
 use crate::{
-    Lag, ReactError, Subscription,
+    Lag, Murmur, Nats, ReactError, Subscription,
     follower::{Follower, Switches},
+    nats::Relay,
+    replica::{Beating, Shared},
     source::{Place, Source},
     subscription::Kind,
 };
@@ -42,6 +44,9 @@ struct Inner {
     wishes: Mutex<Vec<Wish>>,
     followers: RwLock<Vec<Arc<Follower>>>,
     switches: Arc<Switches>,
+    nats: OnceLock<Nats>,
+    replicas: Mutex<BTreeMap<String, Shared>>,
+    murmurs: Mutex<Vec<(String, Db, Murmur)>>,
 }
 
 /// A subscription that waits for the start.
@@ -66,6 +71,23 @@ impl Bus {
     /// A bus nobody listens to yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Carries everything between processes over `nats` from the start on; without it, producers in other processes
+    /// are asked themselves.
+    pub fn use_nats(&self, nats: Nats) {
+        let _ = self.0.nats.set(nats);
+    }
+
+    /// What this process is among those that share the store `db`, from the start on.
+    pub fn standing(&self, db: &Db) -> watch::Receiver<Standing> {
+        let mut replicas = self.0.replicas.lock();
+        replicas.entry(db.module().to_owned()).or_insert_with(|| Shared::new(db.clone())).standing()
+    }
+
+    /// Lets the replicas of `module`, which share the store `db`, tell each other something from the start on.
+    pub fn murmur(&self, module: &str, db: Db, murmur: Murmur) {
+        self.0.murmurs.lock().push((module.to_owned(), db, murmur));
     }
 
     /// Lets others follow the events and audit rows of the module `name`.
@@ -99,13 +121,39 @@ impl Bus {
             let shutdown = shutdown.clone();
             tasks.spawn(async move { follower.run(shutdown).await });
         }
+        self.start_carrying(&mut tasks, &shutdown);
+        let beating = self.start_beating();
         tokio::spawn(async move {
             while let Some(ended) = tasks.join_next().await {
                 if ended.is_err() {
                     tracing::error!("a subscription ended by a panic");
                 }
             }
+            // Only now may another replica take over.
+            beating.stop().await;
         })
+    }
+
+    /// Starts what goes over NATS, and what replicas tell each other.
+    fn start_carrying(&self, tasks: &mut JoinSet<()>, shutdown: &watch::Receiver<bool>) {
+        let nats = self.0.nats.get().cloned();
+        for (module, db, murmur) in std::mem::take(&mut *self.0.murmurs.lock()) {
+            tasks.spawn(murmur.run(nats.clone(), module, self.standing(&db), shutdown.clone()));
+        }
+        let Some(nats) = nats else { return };
+        for (module, place) in self.0.producers.read().iter() {
+            if let Place::Here(db) = place {
+                let standing = self.standing(db);
+                let relay = Relay { nats: nats.clone(), module: module.clone(), db: db.clone(), standing };
+                tasks.spawn(relay.run(shutdown.clone()));
+            }
+        }
+        tasks.spawn(nats.listen(shutdown.clone()));
+    }
+
+    /// Takes a place among the replicas of every store that is shared.
+    fn start_beating(&self) -> Beating {
+        Beating(self.0.replicas.lock().values().filter_map(Shared::keep_beating).collect())
     }
 
     fn followers_of(&self, wish: &Wish) -> Vec<Arc<Follower>> {
@@ -126,10 +174,11 @@ impl Bus {
                         "nobody knows where the producer runs, nothing will be heard from it"
                     );
                 }
-                let source = Source::of(&name, place);
-                let (subscriber, db) = (wish.subscriber.clone(), wish.db.clone());
                 let subscription = wish.subscription.clone();
-                Arc::new(Follower::new(subscriber, name, source, db, subscription, switches.clone()))
+                let source = Source::of(&name, place, subscription.stream(), self.0.nats.get());
+                let (subscriber, db) = (wish.subscriber.clone(), wish.db.clone());
+                let (switches, standing) = (switches.clone(), self.standing(&wish.db));
+                Arc::new(Follower::new(subscriber, name, source, db, subscription, switches, standing))
             })
             .collect()
     }
@@ -148,7 +197,7 @@ impl Bus {
     /// reacted to. `false`, with a line in the log, when that takes more than 30 seconds.
     pub async fn settled(&self) -> bool {
         let settling = async {
-            while !self.settle_once().await {
+            while !settle_once(&self.0.followers.read().clone()).await {
                 tokio::time::sleep(SETTLE_PAUSE).await;
             }
         };
@@ -159,21 +208,14 @@ impl Bus {
         settled.is_ok()
     }
 
-    /// Waits for every follower to reach the present heads; `true` when nothing was written meanwhile.
-    async fn settle_once(&self) -> bool {
-        let followers = self.0.followers.read().clone();
-        let mut heads = Vec::with_capacity(followers.len());
-        for follower in &followers {
-            let Ok(head) = follower.head().await else { return false };
-            follower.reached(head).await;
-            heads.push(head);
+    /// Like [`Bus::settled`] for what was written in this process, however long it takes: what happens elsewhere holds
+    /// nothing up.
+    pub async fn settled_here(&self) {
+        let mut followers = self.0.followers.read().clone();
+        followers.retain(|follower| follower.is_of_this_process());
+        while !settle_once(&followers).await {
+            tokio::time::sleep(SETTLE_PAUSE).await;
         }
-        for (follower, head) in followers.iter().zip(heads) {
-            if follower.head().await.ok() != Some(head) {
-                return false;
-            }
-        }
-        true
     }
 
     /// Waits until `subscriber` has reacted to everything its producers have written by now, however long that
@@ -234,4 +276,22 @@ impl std::fmt::Debug for Bus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bus").field("lags", &self.lags()).finish()
     }
+}
+
+/// Waits for every follower to reach the present heads; `true` when nothing was written meanwhile. What another
+/// replica reacts to is not waited for.
+async fn settle_once(followers: &[Arc<Follower>]) -> bool {
+    let followers: Vec<_> = followers.iter().filter(|follower| !follower.is_standing_by()).collect();
+    let mut heads = Vec::with_capacity(followers.len());
+    for follower in &followers {
+        let Ok(head) = follower.head().await else { return false };
+        follower.reached(head).await;
+        heads.push(head);
+    }
+    for (follower, head) in followers.iter().zip(heads) {
+        if follower.head().await.ok() != Some(head) {
+            return false;
+        }
+    }
+    true
 }

@@ -20,7 +20,7 @@ use crate::source::{LOOK_EVERY, ReadError, Stream};
 /// Where every module answers.
 pub const PATH: &str = "/feed";
 /// The longest wait for something to tell. Connections that idle longer are cut by some networks.
-const WAIT_MAX: Duration = Duration::from_secs(20);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(20);
 /// The most rows of one page.
 const ROWS_MAX: u32 = 1_024;
 /// How much longer than the wait an answer may take.
@@ -39,7 +39,7 @@ struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Page<T> {
     /// Whose rows these are.
-    module: String,
+    pub module: String,
     /// The newest position.
     pub head: i64,
     pub rows: Vec<T>,
@@ -170,9 +170,20 @@ impl Remote {
         after: i64,
         limit: u32,
     ) -> Result<Page<T>, ReadError> {
+        self.next_within(stream, after, limit, WAIT_MAX).await
+    }
+
+    /// Like [`Remote::next`], and empty after `wait` at the latest.
+    pub async fn next_within<T: DeserializeOwned>(
+        &self,
+        stream: Stream,
+        after: i64,
+        limit: u32,
+        wait: Duration,
+    ) -> Result<Page<T>, ReadError> {
         let asked_at = Instant::now();
         // The first question is not kept waiting, so that a connection is seen to stand.
-        let wait = if self.is_connected() { WAIT_MAX } else { Duration::ZERO };
+        let wait = if self.is_connected() { wait } else { Duration::ZERO };
         let page = self.ask::<T>(Request { stream, after, limit, wait }).await?;
         if page.rows.is_empty() && !wait.is_zero() && asked_at.elapsed() < EMPTY_PAUSE {
             tokio::time::sleep(EMPTY_PAUSE).await;

@@ -10,8 +10,9 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use q_core::Event;
-use q_db::{AuditRow, Db, DbError, OutboxRow};
+use q_core::{Event, Timestamp};
+use q_db::{AuditRow, Db, DbError, OutboxRow, Standing};
+use q_trace::{Kind as SpanKind, Remote, Span};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -49,6 +50,8 @@ impl Default for Switches {
 
 pub(crate) struct Follower {
     pub subscriber: String,
+    /// The same for spans.
+    module: Arc<str>,
     pub subscription: Subscription,
     /// The subscriber's store.
     pub db: Db,
@@ -56,11 +59,15 @@ pub(crate) struct Follower {
     source: Source,
     cursor: String,
     switches: Arc<Switches>,
+    /// What this process is among those that share the subscriber's store.
+    standing: watch::Receiver<Standing>,
     position: watch::Sender<i64>,
     /// The cursor in the subscriber's store.
     kept: AtomicI64,
     head: AtomicI64,
     parked: AtomicU64,
+    /// When what is reacted to now was written, in microseconds; 0 while nothing waits.
+    pending_since: AtomicI64,
     /// Whether the producer's store was found to end before what was heard of it.
     is_behind: AtomicBool,
     trouble: Mutex<(u32, Option<String>)>,
@@ -77,19 +84,23 @@ impl Follower {
         db: Db,
         subscription: Subscription,
         switches: Arc<Switches>,
+        standing: watch::Receiver<Standing>,
     ) -> Self {
         Self {
             cursor: subscription.cursor(&producer),
+            module: subscriber.as_str().into(),
             subscriber,
             producer,
             source,
             db,
             subscription,
             switches,
+            standing,
             position: watch::Sender::new(0),
             kept: AtomicI64::new(0),
             head: AtomicI64::new(0),
             parked: AtomicU64::new(0),
+            pending_since: AtomicI64::new(0),
             is_behind: AtomicBool::new(false),
             trouble: Mutex::default(),
         }
@@ -99,9 +110,15 @@ impl Follower {
         &self.cursor
     }
 
+    /// Whether the producer is in this process.
+    pub fn is_of_this_process(&self) -> bool {
+        matches!(self.source, Source::Here(..))
+    }
+
     pub fn lag(&self) -> Lag {
         let (failures, last_error) = self.trouble.lock().clone();
         let position = *self.position.borrow();
+        let pending_since = self.pending_since.load(Ordering::Relaxed);
         Lag {
             subscriber: self.subscriber.clone(),
             producer: self.producer.clone(),
@@ -110,6 +127,7 @@ impl Follower {
             head: self.head.load(Ordering::Relaxed).max(position),
             failures,
             parked: self.parked.load(Ordering::Relaxed),
+            pending_since: (pending_since != 0).then(|| Timestamp::from_micros(pending_since)),
             last_error,
             is_connected: self.source.is_connected(),
         }
@@ -117,11 +135,7 @@ impl Follower {
 
     /// The newest position of the producer; 0 when it is nowhere.
     pub async fn head(&self) -> Result<i64, ReadError> {
-        let stream = match self.subscription.kind {
-            Kind::Events { .. } => Stream::Events,
-            Kind::Audit { .. } => Stream::Audit,
-        };
-        let head = self.source.head(stream).await?;
+        let head = self.source.head(self.subscription.stream()).await?;
         self.head.fetch_max(head, Ordering::Relaxed);
         Ok(head)
     }
@@ -132,19 +146,39 @@ impl Follower {
         let _ = self.position.subscribe().wait_for(|reached| *reached >= position).await;
     }
 
+    /// Whether another process that shares the subscriber's store reacts in place of this one.
+    pub fn is_standing_by(&self) -> bool {
+        self.is_shared() && !self.standing.borrow().is_leader
+    }
+
+    /// Whether the replicas of the subscriber react once for all of them. What is kept in memory each hears itself.
+    const fn is_shared(&self) -> bool {
+        !matches!(self.subscription.kind, Kind::Events { is_durable: false, .. })
+    }
+
     /// Follows until `shutdown`.
     pub async fn run(&self, mut shutdown: watch::Receiver<bool>) {
-        if matches!(self.source, Source::Nowhere) || self.begin(&mut shutdown).await.is_err() {
+        if matches!(self.source, Source::Nowhere) {
             return;
         }
-        let mut news = self.source.news();
-        loop {
-            news.mark();
-            let Ok(has_read) = self.step(&mut shutdown).await else { break };
-            if or_stop(&mut shutdown, news.wait(has_read)).await.is_err() {
-                break;
-            }
+        while self.turn(&mut shutdown).await.is_ok() {}
+    }
+
+    /// Follows from the first event, or from the kept cursor for as long as this process leads its replicas.
+    async fn turn(&self, shutdown: &mut watch::Receiver<bool>) -> Result<(), Stop> {
+        if self.is_shared() {
+            let mut standing = self.standing.clone();
+            let leads = async { standing.wait_for(|standing| standing.is_leader).await.map(drop) };
+            or_stop(shutdown, leads).await?.map_err(|_| Stop)?;
         }
+        self.begin(shutdown).await?;
+        let mut news = self.source.news();
+        while !self.is_standing_by() {
+            news.mark();
+            let has_read = self.step(shutdown).await?;
+            or_stop(shutdown, news.wait(has_read)).await?;
+        }
+        Ok(())
     }
 
     /// Finds the place to go on from.
@@ -156,7 +190,7 @@ impl Follower {
         self.kept.store(position, Ordering::Relaxed);
         self.position.send_replace(position);
         // A store of this process can only have been exchanged while nothing ran.
-        if let (Kind::Audit { react }, Source::Here(_)) = (&self.subscription.kind, &self.source) {
+        if let (Kind::Audit { react }, Source::Here(..)) = (&self.subscription.kind, &self.source) {
             let head = self.until_read(shutdown, || self.source.head(Stream::Audit)).await?;
             self.compare(position, head, react, shutdown).await?;
         }
@@ -198,8 +232,12 @@ impl Follower {
             Kind::Events { topics, is_durable, react } => {
                 let read = || self.source.events_after(after, EVENTS_MAX);
                 let rows = self.until_read(shutdown, read).await?;
-                let Some(last) = rows.last() else { return Ok(false) };
+                let Some(last) = rows.last() else {
+                    self.pending_since.store(0, Ordering::Relaxed);
+                    return Ok(false);
+                };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
+                self.pending_since.store(rows[0].event.time.micros(), Ordering::Relaxed);
                 self.resumed(shutdown).await?;
                 self.events(rows, topics, *is_durable, react, shutdown).await?;
             }
@@ -209,8 +247,12 @@ impl Follower {
                 if let Some(head) = head {
                     self.compare(after, head, react, shutdown).await?;
                 }
-                let Some(last) = rows.last() else { return Ok(false) };
+                let Some(last) = rows.last() else {
+                    self.pending_since.store(0, Ordering::Relaxed);
+                    return Ok(false);
+                };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
+                self.pending_since.store(rows[0].at.micros(), Ordering::Relaxed);
                 self.resumed(shutdown).await?;
                 self.audit(rows, react, shutdown).await?;
             }
@@ -238,6 +280,7 @@ impl Follower {
         for row in rows {
             let is_wanted = topics.iter().any(|prefix| row.event.topic.starts_with(prefix));
             if is_wanted {
+                self.pending_since.store(row.event.time.micros(), Ordering::Relaxed);
                 outcome = self.event(&row, is_durable, react, shutdown).await;
                 if outcome.is_err() {
                     break;
@@ -268,7 +311,10 @@ impl Follower {
             loop {
                 let (react, event) = (react.clone(), row.event.clone());
                 let reaction = async move { react(event).await };
-                match shielded(row.trace.clone(), reaction, shutdown).await? {
+                let span = self.span(row);
+                let outcome = shielded(Some(span.context().clone()), reaction, shutdown).await?;
+                ended(span, &outcome);
+                match outcome {
                     Ok(()) => break self.is_well(),
                     Err(ReactError::Retry(reason)) => {
                         self.pause_after(&mut failures, &reason, RETRY_PAUSE_MAX, shutdown).await?;
@@ -281,6 +327,20 @@ impl Follower {
             }
         }
         Ok(())
+    }
+
+    /// The work of one reaction: it continues the trace of the request that caused the event.
+    fn span(&self, row: &OutboxRow) -> Span {
+        let remote = row.trace.as_deref().and_then(Remote::parse);
+        let mut span = Span::begin(self.db.env(), "process", SpanKind::Consumer, &self.module, remote);
+        span.rename(|| format!("process {}", row.event.topic));
+        if span.context().is_sampled {
+            span.set("messaging.system", "q");
+            span.set("messaging.operation.type", "process");
+            span.set("messaging.destination.name", row.event.topic.clone());
+            span.set("messaging.message.id", row.event.id.to_string());
+        }
+        span
     }
 
     async fn park(
@@ -422,15 +482,22 @@ impl Follower {
     }
 }
 
+fn ended(mut span: Span, outcome: &Result<(), ReactError>) {
+    if let Err(error) = outcome {
+        span.fail(error.to_string());
+    }
+    span.finish();
+}
+
 /// Runs a reaction in a task of its own, so that a panic anywhere in it is an answer.
 async fn shielded(
-    trace: Option<String>,
+    trace: Option<q_trace::Context>,
     reaction: impl Future<Output = Result<(), ReactError>> + Send + 'static,
     shutdown: &mut watch::Receiver<bool>,
 ) -> Result<Result<(), ReactError>, Stop> {
     let mut task = JoinSet::new(); // which, unlike a bare handle, ends the task when it is dropped
     match trace {
-        Some(trace) => task.spawn(q_db::trace::scope(trace, reaction)),
+        Some(trace) => task.spawn(q_trace::scope(trace, reaction)),
         None => task.spawn(reaction),
     };
     let too_late = async {

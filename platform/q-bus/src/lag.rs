@@ -1,5 +1,6 @@
 //! How far behind a subscription is, for health.
 
+use q_core::Timestamp;
 use serde::Serialize;
 
 /// The state of one subscription with one producer.
@@ -20,6 +21,8 @@ pub struct Lag {
     pub failures: u32,
     /// Events put aside since the start.
     pub parked: u64,
+    /// When the oldest of what waits was written; nothing while nothing waits.
+    pub pending_since: Option<Timestamp>,
     /// Why the last reaction failed.
     pub last_error: Option<String>,
     /// Whether the producer runs in this process, or answered from its own one when it was last asked.

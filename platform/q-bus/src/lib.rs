@@ -11,9 +11,12 @@ mod bus;
 pub mod feed;
 mod follower;
 mod lag;
+pub mod nats;
+mod replica;
 mod source;
 mod subscription;
 
 pub use bus::{Bus, Redelivery};
 pub use lag::Lag;
+pub use nats::{Murmur, Nats, NatsSettings};
 pub use subscription::{AuditBatch, ReactError, Subscription};

@@ -4,9 +4,13 @@ use std::time::Duration;
 
 use q_contract::Client;
 use q_db::{AuditRow, Db, DbError, OutboxRow};
+use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use crate::feed::Remote;
+use crate::{
+    feed::{Page, Remote, WAIT_MAX},
+    nats::{Nats, Reader, Take},
+};
 
 /// How often to look although nothing was announced: a replica in another process may have written.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -67,28 +71,99 @@ pub(crate) enum Place {
     Elsewhere(Client),
 }
 
+/// How long a stream that is heard is waited for before looking whether anything was lost.
+const STREAM_WAIT: Duration = Duration::from_secs(1);
+/// How long a stream that is not heard is waited for: what it has kept comes at once.
+const KEPT_WAIT: Duration = Duration::from_millis(50);
+/// How long the producer is waited for while its stream does not have what follows.
+const GAP_WAIT: Duration = Duration::from_millis(500);
+
 /// A producer as one follower reads it.
 pub(crate) enum Source {
-    Here(Db),
+    /// In this process, where other processes may write to its store as well and say so.
+    Here(Db, Option<watch::Receiver<u64>>),
     Elsewhere(Box<Remote>),
+    Streamed(Box<Streamed>),
     /// Neither in this process nor known to be in another one.
     Nowhere,
 }
 
+/// A producer elsewhere whose rows come by NATS, and from itself what does not.
+pub(crate) struct Streamed {
+    producer: String,
+    nats: Nats,
+    reader: Reader,
+    remote: Remote,
+}
+
+impl Streamed {
+    async fn next<T: DeserializeOwned>(
+        &self,
+        stream: Stream,
+        after: i64,
+        limit: u32,
+    ) -> Result<Page<T>, ReadError> {
+        let wait = if self.nats.is_connected() {
+            let said = self.nats.head(&self.producer, stream);
+            let wait = if said.is_some() { STREAM_WAIT } else { KEPT_WAIT };
+            let taken = self.reader.take(after, limit, wait).await;
+            // Said after the wait: silence is no loss when the producer says that there was nothing to hear.
+            let said = self.nats.head(&self.producer, stream);
+            match (taken, said) {
+                (Take::Rows(rows), said) => {
+                    let head = said.unwrap_or_default();
+                    return Ok(Page { module: self.producer.clone(), head, rows });
+                }
+                // One that says less than was heard may have been rolled back, which it is asked itself.
+                (Take::Nothing, Some(head)) if head == after => {
+                    return Ok(Page { module: self.producer.clone(), head: after, rows: Vec::new() });
+                }
+                (Take::Nothing, Some(_)) => Duration::ZERO,
+                (Take::Elsewhere, Some(_)) => GAP_WAIT,
+                (_, None) => WAIT_MAX,
+            }
+        } else {
+            WAIT_MAX
+        };
+        self.remote.next_within(stream, after, limit, wait).await
+    }
+
+    /// Whether something written there arrives here: by the one way or the other.
+    fn is_connected(&self) -> bool {
+        self.nats.head(&self.producer, Stream::Events).is_some() || self.remote.is_connected()
+    }
+
+    async fn head(&self, stream: Stream) -> Result<i64, ReadError> {
+        match (self.remote.head(stream).await, self.nats.head(&self.producer, stream)) {
+            (Err(_), Some(said)) => Ok(said),
+            (asked, _) => asked,
+        }
+    }
+}
+
 impl Source {
-    pub fn of(producer: &str, place: Option<Place>) -> Self {
-        match place {
-            Some(Place::Here(db)) => Self::Here(db),
-            Some(Place::Elsewhere(client)) => Self::Elsewhere(Box::new(Remote::new(producer, client))),
-            None => Self::Nowhere,
+    pub fn of(producer: &str, place: Option<Place>, stream: Stream, nats: Option<&Nats>) -> Self {
+        match (place, nats) {
+            (Some(Place::Here(db)), nats) => Self::Here(db, nats.map(|nats| nats.producer(producer).news())),
+            (Some(Place::Elsewhere(client)), None) => {
+                Self::Elsewhere(Box::new(Remote::new(producer, client)))
+            }
+            (Some(Place::Elsewhere(client)), Some(nats)) => Self::Streamed(Box::new(Streamed {
+                producer: producer.to_owned(),
+                reader: Reader::new(nats.clone(), producer, stream),
+                nats: nats.clone(),
+                remote: Remote::new(producer, client),
+            })),
+            (None, _) => Self::Nowhere,
         }
     }
 
     /// Whether something written there arrives here.
     pub fn is_connected(&self) -> bool {
         match self {
-            Self::Here(_) => true,
+            Self::Here(..) => true,
             Self::Elsewhere(remote) => remote.is_connected(),
+            Self::Streamed(streamed) => streamed.is_connected(),
             Self::Nowhere => false,
         }
     }
@@ -96,8 +171,9 @@ impl Source {
     /// The newest position; 0 when the producer is nowhere.
     pub async fn head(&self, stream: Stream) -> Result<i64, ReadError> {
         match self {
-            Self::Here(db) => Ok(stream.head(db).await?),
+            Self::Here(db, _) => Ok(stream.head(db).await?),
             Self::Elsewhere(remote) => remote.head(stream).await,
+            Self::Streamed(streamed) => streamed.head(stream).await,
             Self::Nowhere => Ok(0),
         }
     }
@@ -105,8 +181,9 @@ impl Source {
     /// The events after a position. From elsewhere, waits for some; may be empty.
     pub async fn events_after(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, ReadError> {
         match self {
-            Self::Here(db) => Ok(db.outbox_after(after, limit).await?),
+            Self::Here(db, _) => Ok(db.outbox_after(after, limit).await?),
             Self::Elsewhere(remote) => Ok(remote.next(Stream::Events, after, limit).await?.rows),
+            Self::Streamed(streamed) => Ok(streamed.next(Stream::Events, after, limit).await?.rows),
             Self::Nowhere => Ok(Vec::new()),
         }
     }
@@ -118,29 +195,33 @@ impl Source {
         after: i64,
         limit: u32,
     ) -> Result<(Vec<AuditRow>, Option<i64>), ReadError> {
-        match self {
-            Self::Here(db) => Ok((db.audit_after(after, limit).await?, None)),
-            Self::Elsewhere(remote) => {
-                let page = remote.next(Stream::Audit, after, limit).await?;
-                Ok((page.rows, Some(page.head)))
+        let page = match self {
+            Self::Here(db, _) => return Ok((db.audit_after(after, limit).await?, None)),
+            Self::Elsewhere(remote) => remote.next(Stream::Audit, after, limit).await?,
+            Self::Streamed(streamed) => {
+                let page = streamed.next::<AuditRow>(Stream::Audit, after, limit).await?;
+                // Rows that came prove that the store has them; a heartbeat from before does not disprove it.
+                let head = page.rows.last().map_or(page.head, |last| page.head.max(last.position));
+                Page { head, ..page }
             }
-            Self::Nowhere => Ok((Vec::new(), None)),
-        }
+            Self::Nowhere => return Ok((Vec::new(), None)),
+        };
+        Ok((page.rows, Some(page.head)))
     }
 
     /// What tells that a read may be worth while.
     pub fn news(&self) -> News {
         match self {
-            Self::Here(db) => News::Told(db.changes()),
-            Self::Elsewhere(_) | Self::Nowhere => News::AskedFor,
+            Self::Here(db, elsewhere) => News::Told(db.changes(), elsewhere.clone()),
+            Self::Elsewhere(_) | Self::Streamed(_) | Self::Nowhere => News::AskedFor,
         }
     }
 }
 
 /// When to read again.
 pub(crate) enum News {
-    /// Counts up with every commit of this process.
-    Told(watch::Receiver<u64>),
+    /// Counts up with every commit of this process, and with those of its replicas where they can be heard.
+    Told(watch::Receiver<u64>, Option<watch::Receiver<u64>>),
     /// A read waits by itself.
     AskedFor,
 }
@@ -148,24 +229,36 @@ pub(crate) enum News {
 impl News {
     /// Marks what is known; called before reading, so that what is written during the reading wakes again.
     pub fn mark(&mut self) {
-        if let Self::Told(changes) = self {
+        if let Self::Told(changes, elsewhere) = self {
             changes.borrow_and_update();
+            elsewhere.as_mut().map(|elsewhere| *elsewhere.borrow_and_update());
         }
     }
 
     /// Waits until a further read makes sense, after one that gave something or nothing.
     pub async fn wait(&mut self, has_read: bool) {
         match self {
-            Self::Told(_) if has_read => {}
-            Self::Told(changes) => {
-                let changed = async {
-                    if changes.changed().await.is_err() {
-                        std::future::pending::<()>().await; // the producer is closed
+            Self::Told(..) if has_read => {}
+            Self::Told(changes, elsewhere) => {
+                let elsewhere = async {
+                    match elsewhere {
+                        Some(elsewhere) => changed(elsewhere).await,
+                        None => std::future::pending().await,
                     }
                 };
-                let _ = tokio::time::timeout(LOOK_EVERY, changed).await;
+                tokio::select! {
+                    () = changed(changes) => {}
+                    () = elsewhere => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
             }
             Self::AskedFor => tokio::time::sleep(GATHER).await,
         }
+    }
+}
+
+async fn changed(news: &mut watch::Receiver<u64>) {
+    if news.changed().await.is_err() {
+        std::future::pending::<()>().await; // the producer is closed
     }
 }

@@ -5,6 +5,8 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use q_core::Event;
 use q_db::{AuditRow, DbError};
 
+use crate::source::Stream;
+
 /// Why a reaction did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReactError {
@@ -130,6 +132,14 @@ impl Subscription {
         let topics = topics.iter().map(ToString::to_string).collect();
         let react: OnEvent = Arc::new(move |event| Box::pin(react(event)));
         Self { producer: Some(producer.to_owned()), kind: Kind::Events { topics, is_durable, react } }
+    }
+
+    /// What of the producer is followed.
+    pub(crate) const fn stream(&self) -> Stream {
+        match self.kind {
+            Kind::Events { .. } => Stream::Events,
+            Kind::Audit { .. } => Stream::Audit,
+        }
     }
 
     /// The name of the cursor in the subscriber's store. Other topics make another cursor, which

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, Request, header};
 use q_core::Caller;
+use q_trace::{Kind, Span};
 
 use crate::{Endpoint, Problem, Reply, Transport, TrustedCaller, Unreachable, wire};
 
@@ -13,6 +14,11 @@ use crate::{Endpoint, Problem, Reply, Transport, TrustedCaller, Unreachable, wir
 pub const DEADLINE_HEADER: &str = "q-deadline";
 /// The header that makes a write repeatable.
 pub const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// The header that carries the trace (W3C Trace Context).
+pub const TRACE_HEADER: &str = "traceparent";
+/// The header that carries the id under which the request is known where it was first made.
+pub const REQUEST_ID_HEADER: &str = "x-request-id";
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
@@ -118,12 +124,39 @@ impl Client {
         body: Bytes,
         media_type: &str,
     ) -> Result<http::Response<Bytes>, CallError> {
+        let span = self.span(method, uri);
+        let answer = self.attempts(method, uri, body, media_type, span.as_ref().map(Span::context)).await;
+        if let Some(span) = span {
+            ended(span, &answer);
+        }
+        answer
+    }
+
+    /// The work of asking, as part of the work at hand.
+    fn span(&self, method: &str, uri: &str) -> Option<Span> {
+        let mut span = Span::child("call", Kind::Client)?;
+        // Without a template for the path only the method names it (semantic conventions for HTTP).
+        span.rename(|| method.to_owned());
+        span.set("http.request.method", method.to_owned());
+        span.set("url.path", uri.split('?').next().unwrap_or_default().to_owned());
+        span.set("q.transport", if self.transport.is_in_process() { "memory" } else { "http" });
+        Some(span)
+    }
+
+    async fn attempts(
+        &self,
+        method: &str,
+        uri: &str,
+        body: Bytes,
+        media_type: &str,
+        trace: Option<&q_trace::Context>,
+    ) -> Result<http::Response<Bytes>, CallError> {
         let may_repeat = method == "GET" || self.key.is_some();
         let started = tokio::time::Instant::now();
         let mut attempt = 1;
         loop {
             let left = self.timeout.saturating_sub(started.elapsed());
-            let request = self.request(method, uri, body.clone(), media_type, left).await?;
+            let request = self.request(method, uri, body.clone(), media_type, left, trace).await?;
             match self.transport.send(request, left).await {
                 Err(Unreachable::NoAnswer(..) | Unreachable::NotConnected(..))
                     if may_repeat && attempt < Self::ATTEMPTS_MAX =>
@@ -142,6 +175,7 @@ impl Client {
         body: Bytes,
         media_type: &str,
         left: Duration,
+        trace: Option<&q_trace::Context>,
     ) -> Result<Request<Bytes>, CallError> {
         let has_body = !body.is_empty();
         let mut request = Request::builder()
@@ -151,6 +185,9 @@ impl Client {
             .body(body)
             .map_err(|error| CallError::NotReadable(error.to_string()))?;
         let headers = request.headers_mut();
+        if let Some(trace) = trace.cloned().or_else(q_trace::current) {
+            carry(&trace, headers);
+        }
         if has_body {
             let value = HeaderValue::from_str(media_type)
                 .map_err(|error| CallError::NotReadable(error.to_string()))?;
@@ -168,6 +205,30 @@ impl Client {
         }
         Ok(request)
     }
+}
+
+/// Hands the trace and the request's id on, so that both find everything it causes.
+fn carry(trace: &q_trace::Context, headers: &mut HeaderMap) {
+    let mut set = |name, value: String| {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    };
+    set(TRACE_HEADER, trace.traceparent());
+    set(REQUEST_ID_HEADER, trace.request_id());
+}
+
+fn ended(mut span: Span, answer: &Result<http::Response<Bytes>, CallError>) {
+    match answer {
+        Ok(answer) => {
+            span.set("http.response.status_code", answer.status().as_u16());
+            if answer.status().is_client_error() || answer.status().is_server_error() {
+                span.fail("refused");
+            }
+        }
+        Err(error) => span.fail(error.to_string()),
+    }
+    span.finish();
 }
 
 fn problem_in(status: u16, body: &[u8]) -> CallError {

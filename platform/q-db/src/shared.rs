@@ -129,6 +129,9 @@ impl Shared {
     pub fn judge(&self, error: &DbError) {
         if let DbError::Corrupt(source) = error {
             self.stop_writes(StopCause::Damage, &format!("the store is damaged: {source}"));
+        } else if sqlite::is_failed_sync(error) {
+            // PostgreSQL stops and recovers by itself when its sync fails.
+            self.stop_writes(StopCause::FailedSync, "a sync failed: what is on disk is not known");
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use axum::{Router, body::Body, routing::post};
 use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};

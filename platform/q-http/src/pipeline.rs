@@ -23,7 +23,7 @@ use q_trace::{Kind, Remote, Span};
 use crate::{
     Context, PeerAddress,
     api::{Input, Route},
-    metrics::{RequestLabels, RouteLabels},
+    metrics::RouteMetrics,
     mode,
     mounted::Mounted,
     rate_limit::Allowance,
@@ -47,12 +47,13 @@ pub(crate) fn endpoint(mounted: &Arc<Mounted>, route: Route) -> MethodRouter {
         Method::DELETE => MethodFilter::DELETE,
     };
     let mounted = mounted.clone();
-    let route = Arc::new(route);
+    let counted = mounted.metrics.route(&route.declaration);
+    let route = Arc::new((route, counted));
     on(filter, move |parameters: RawPathParams, request: Request<Body>| {
         let (mounted, route) = (mounted.clone(), route.clone());
         let path =
             parameters.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>();
-        async move { measured(&mounted, &route, path, request).await }
+        async move { measured(&mounted, &route.0, &route.1, path, request).await }
     })
 }
 
@@ -60,12 +61,13 @@ pub(crate) fn endpoint(mounted: &Arc<Mounted>, route: Route) -> MethodRouter {
 async fn measured(
     mounted: &Mounted,
     route: &Route,
+    counted: &RouteMetrics,
     path: Vec<(String, String)>,
     request: Request<Body>,
 ) -> Response<Body> {
     let started = tokio::time::Instant::now();
     let declaration = &route.declaration;
-    mounted.metrics.in_flight.inc();
+    let in_flight = counted.begun();
     let mut span = span(mounted, request.headers());
     span.rename(|| format!("{} {}", declaration.method.as_str(), declaration.path));
     let trace_id = span.context().trace.to_string();
@@ -90,12 +92,10 @@ async fn measured(
             problem_response(&problem)
         }
     };
-    mounted.metrics.in_flight.dec();
+    drop(in_flight);
     let (method, path) = (declaration.method.as_str(), declaration.path);
     let status = response.status().as_u16();
-    mounted.metrics.requests.get_or_create(&RequestLabels { method, route: path, status }).inc();
-    let seconds = started.elapsed().as_secs_f64();
-    mounted.metrics.durations.get_or_create(&RouteLabels { method, route: path }).observe(seconds);
+    counted.ended(status, started.elapsed());
     decorate(response.headers_mut(), &trace_id, &request_id, allowance);
     if span.context().is_sampled {
         span.set("http.request.method", method);

@@ -51,6 +51,7 @@ impl Shell {
     pub fn mount(self, api: Api) -> Router {
         let openapi = serde_json::to_vec_pretty(&api.openapi()).unwrap_or_default();
         self.metrics.registry().lock().register_collector(Box::new(ModeGauges(self.db.clone())));
+        self.metrics.watch_store(&self.db, api.module);
         let mounted = Arc::new(Mounted {
             module: api.module.into(),
             env: self.env,

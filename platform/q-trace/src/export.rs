@@ -102,7 +102,7 @@ pub fn start(options: Options, env: &Env) -> io::Result<Option<Exporter>> {
         .enable_http1()
         .wrap_connector(connector);
     let (queue, spans) = mpsc::channel(QUEUE_SPANS_MAX);
-    if !tracer::install(options.ratio, queue) {
+    if !tracer::install(options.ratio, queue, env.clone()) {
         return Ok(None);
     }
     let (stop, stopped) = oneshot::channel();

@@ -126,7 +126,8 @@ impl Span {
     }
 
     /// Begins a part of the work at hand; `None` unless that is recorded.
-    pub fn child(env: &Env, name: &'static str, kind: Kind) -> Option<Self> {
+    pub fn child(name: &'static str, kind: Kind) -> Option<Self> {
+        let env = tracer::env()?;
         let parent = crate::current().filter(|current| current.is_sampled)?;
         let context = Context { span: SpanId(env.random()), ..parent.clone() };
         Some(Self { context, record: Some(Record::new(env, name, kind, Some(parent.span))) })

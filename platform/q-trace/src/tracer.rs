@@ -5,6 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use q_core::Env;
 use tokio::sync::mpsc;
 
 use crate::{TraceId, span::Finished};
@@ -17,6 +18,7 @@ pub(crate) struct Tracer {
     /// Traces whose last eight bytes, as a number, are below this are sampled (TraceIdRatioBased).
     threshold: u128,
     queue: mpsc::Sender<Finished>,
+    env: Env,
 }
 
 /// What became of the spans of this process.
@@ -39,14 +41,19 @@ pub fn is_on() -> bool {
 }
 
 /// `false` when there is a tracer already.
-pub(crate) fn install(ratio: f64, queue: mpsc::Sender<Finished>) -> bool {
+pub(crate) fn install(ratio: f64, queue: mpsc::Sender<Finished>, env: Env) -> bool {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a ratio from 0 to 1 times 2^64 is never negative and fits 128 bits"
     )]
     let threshold = (ratio.clamp(0.0, 1.0) * 18_446_744_073_709_551_616.0) as u128;
-    TRACER.set(Tracer { threshold, queue }).is_ok()
+    TRACER.set(Tracer { threshold, queue, env }).is_ok()
+}
+
+/// Clock and entropy, while spans are exported.
+pub(crate) fn env() -> Option<&'static Env> {
+    TRACER.get().map(|tracer| &tracer.env)
 }
 
 /// Whether spans of this trace are recorded: as whoever began it decided, else by its id, so that every process

@@ -210,6 +210,16 @@ pub(crate) fn classified(error: rusqlite::Error) -> DbError {
     }
 }
 
+/// Whether `error` means that what the engine handed to the disk may not be there: a sync or a write behind it failed.
+pub(crate) fn is_failed_sync(error: &DbError) -> bool {
+    let DbError::Unavailable(source) = error else { return false };
+    let Some(rusqlite::Error::SqliteFailure(failure, _)) = source.downcast_ref() else { return false };
+    matches!(
+        failure.extended_code,
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC | ffi::SQLITE_IOERR_WRITE
+    )
+}
+
 fn constraint(extended: i32, message: &str, source: Source) -> DbError {
     // "UNIQUE constraint failed: accounts.owner, accounts.currency"
     let place = message.split_once("constraint failed: ").map_or("", |(_, place)| place);

@@ -126,7 +126,11 @@ impl Writer {
 
     fn begin(&mut self) -> Result<(), DbError> {
         if self.connection.is_none() {
-            self.connection = Some(super::open::writer_connection(&self.path)?);
+            let connection = super::open::writer_connection(&self.path)?;
+            // The log was begun before a sync failed: everything committed goes into the file, synced, and a new log
+            // begins behind it. One that readers hold open waits for the next time.
+            connection.run("PRAGMA wal_checkpoint(TRUNCATE)")?;
+            self.connection = Some(connection);
         }
         #[cfg(feature = "testing")]
         self.inject()?;

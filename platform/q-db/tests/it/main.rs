@@ -8,6 +8,7 @@
     reason = "tests count small numbers and take closures"
 )]
 
+mod backup;
 mod bulk;
 mod durability;
 mod idempotency;

@@ -67,9 +67,6 @@ async fn a_page_of_another_origin_gets_no_tools() {
 async fn tools_keep_the_rules_of_writes() {
     let message =
         call(1, "tools/call", &json!({"name": "wall.shout", "arguments": {"text": "hello"}})).to_string();
-    let draining = wall(RateLimits::default(), Vec::new(), true);
-    let (_, body) = send(&draining, request("POST", "/mcp", &[ALICE], &message)).await;
-    assert!(body.contains("DRAINING"), "{body}");
     let long_key = "k".repeat(256);
     let headers = [ALICE, ("idempotency-key", long_key.as_str())];
     let (_, body) = send(&quiet_wall(), request("POST", "/mcp", &headers, &message)).await;

@@ -95,13 +95,12 @@ async fn too_many_requests_of_one_address_wait() {
 }
 
 #[tokio::test]
-async fn while_draining_reads_are_answered_and_writes_are_not() {
+async fn while_draining_whoever_comes_is_answered_and_nobody_else_is_sent() {
     let router = wall(RateLimits::default(), Vec::new(), true);
     let (head, _) = send(&router, request("GET", "/shouts/hello", &[], "")).await;
     assert_eq!(head.status(), 200);
-    let (status, problem) =
-        refusal(&router, request("POST", "/shouts", &[ALICE, KEY], r#"{"text":"x"}"#)).await;
-    assert_eq!((status, problem["code"].as_str().unwrap()), (503, "DRAINING"));
+    let (written, _) = send(&router, request("POST", "/shouts", &[ALICE, KEY], r#"{"text":"x"}"#)).await;
+    assert!(written.status().is_success(), "{}", written.status());
     let (ready, _) = send(&router, request("GET", "/health/ready", &[], "")).await;
     assert_eq!(ready.status(), 503);
 }

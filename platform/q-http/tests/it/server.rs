@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
 use q_contract::{CallError, Client, HttpTransport, Unreachable, codes};
+use q_http::{Ending, Listener, Passed};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -20,7 +21,7 @@ async fn listening() -> (TcpListener, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_typed_call_travels_over_a_socket() {
     let (listener, base) = listening().await;
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Ending::No);
     let serving = tokio::spawn(q_http::serve(listener, quiet_wall(), stopping));
     let client = Client::new(Arc::new(HttpTransport::new(base)));
     let odd = Shout { text: "a/b ?#%20 ü".into() };
@@ -28,14 +29,14 @@ async fn a_typed_call_travels_over_a_socket() {
     let refused = client.call::<PaintWall>(&odd).await.unwrap_err();
     assert!(refused.problem().is_some_and(|problem| problem.is(&codes::UNAUTHENTICATED)), "{refused}");
     drop(client);
-    stop.send(true).unwrap();
+    stop.send(Ending::Close).unwrap();
     serving.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_waits_for_the_answer_that_is_being_made() {
     let (listener, base) = listening().await;
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Ending::No);
     let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let router = {
         let (begun, finish) = (begun.clone(), finish.clone());
@@ -53,7 +54,7 @@ async fn a_stop_waits_for_the_answer_that_is_being_made() {
         Client::new(Arc::new(HttpTransport::new(base))).send("GET", "/slow", bytes::Bytes::new(), "").await
     });
     begun.notified().await;
-    stop.send(true).unwrap();
+    stop.send(Ending::Close).unwrap();
     assert!(!serving.is_finished());
     finish.notify_one();
     assert_eq!(asking.await.unwrap().unwrap().body(), "done");
