@@ -8,7 +8,7 @@ use std::sync::{
 use q_core::{Env, Timestamp};
 use tokio::sync::watch;
 
-use crate::{DbError, Mode, StopCause, WriteStop, figures::Durations};
+use crate::{DbError, Mode, StopCause, WriteStop, figures::Durations, sqlite};
 
 /// State of one open store.
 pub(crate) struct Shared {

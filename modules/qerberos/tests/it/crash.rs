@@ -96,6 +96,7 @@ impl Outside {
                 self.sent = (0..count).map(|_| fresh(&self.env)).collect();
                 self.trail.db().faults().fail_next_commit();
                 assert!(self.record().await.is_err(), "a commit that failed is not acknowledged");
+                self.trail.db().resume_writes(None, "verification").await.unwrap();
             }
             Step::Repeat => self.record().await.unwrap(),
             Step::Publish => {
@@ -106,6 +107,7 @@ impl Outside {
                 let _ = self.trail.publish().await;
                 // A publication without news commits nothing, so the fault waits: let it hit something harmless.
                 let _: Result<(), q_db::DbError> = self.trail.db().write(|tx| tx.set_cursor("x", 1)).await;
+                self.trail.db().resume_writes(None, "verification").await.unwrap();
             }
             Step::FileIsOld => {
                 let kept = std::fs::read(file(&self.folder)).ok();

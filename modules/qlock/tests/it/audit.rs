@@ -133,9 +133,13 @@ async fn no_audit_row_no_signature() {
     setting.end_minute().await;
     setting.db.faults().fail_next_commit();
     refused(ada.call::<Sign>(&sign).await, &AUDIT_UNAVAILABLE);
+    setting.db.resume_writes(None, "verification").await.unwrap();
     let make = CreateKeyRequest { key_type: KeyType::Ed25519, label: None, owner: None };
     setting.db.faults().fail_next_commit();
     refused(ada.clone().with_key("k").call::<CreateKey>(&make).await, &codes::STORAGE_UNAVAILABLE);
+    // Until the store was looked at, no signature either.
+    refused(ada.call::<Sign>(&sign).await, &AUDIT_UNAVAILABLE);
+    setting.db.resume_writes(None, "verification").await.unwrap();
     ada.call::<Sign>(&sign).await.unwrap();
     setting.world.close().await;
 }

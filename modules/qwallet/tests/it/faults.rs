@@ -36,12 +36,15 @@ on_each_world!(a_full_disk_loses_nothing_and_doubles_nothing, async |world: Worl
     let batch = bank.signed_batch(bank.batch(&ann, items), &ann);
     let client = ann.client.clone().with_key("k");
     bank.module.db().faults().set_disk_full(true);
-    assert_eq!(code(client.call::<CreateBatch>(&batch).await), "STORAGE_UNAVAILABLE");
+    assert_eq!(code(client.call::<CreateBatch>(&batch).await), "STORAGE_FULL");
     bank.module.db().faults().set_disk_full(false);
     assert_eq!(bank.balance(&ann).await.1, "100");
     bank.module.db().faults().fail_next_commit();
     assert_eq!(code(client.call::<CreateBatch>(&batch).await), "STORAGE_UNAVAILABLE");
     assert_eq!(bank.balance(&ann).await.1, "100");
+    // Nothing is built on a store whose last sync failed, until it was verified.
+    assert_eq!(code(client.call::<CreateBatch>(&batch).await), "WRITE_STOPPED");
+    assert_eq!(q_runtime::verify(bank.module.as_ref()).await.unwrap(), []);
     let paid = client.call::<CreateBatch>(&batch).await.unwrap();
     assert_eq!(client.call::<CreateBatch>(&batch).await.unwrap(), paid);
     assert_eq!(bank.balance(&bob).await.1, "10");

@@ -10,7 +10,7 @@ mod reader;
 mod writer;
 
 pub(crate) use changes::{CutRequest, Gate, Slot};
-pub(crate) use connection::{NulInText, SqliteConnection, classified};
+pub(crate) use connection::{NulInText, SqliteConnection, classified, is_failed_sync};
 pub(crate) use open::{open, private_file};
 
 /// What a commit reports whose sync failed.

@@ -1,7 +1,7 @@
 //! What was answered is there, what was not answered is whole or absent.
 
 use q_core::Env;
-use q_db::{DbError, on_each_engine, params, testing::TestStores};
+use q_db::{DbError, StopCause, on_each_engine, params, testing::TestStores};
 
 use crate::{LEDGER, counter, open};
 
@@ -103,7 +103,13 @@ fn a_failed_commit_is_never_reported_as_done() {
         let failed = db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 1)", &[])).await;
         assert!(matches!(failed, Err(DbError::Unavailable(_))), "{failed:?}");
         assert_eq!(counter(&db, "a").await, 0);
-        db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 2)", &[])).await.unwrap();
+        // What is on disk is not known until somebody looked.
+        let again = || db.write(|tx| tx.execute("INSERT INTO counters VALUES ('a', 2)", &[]));
+        assert!(matches!(again().await, Err(DbError::WriteStopped(_))));
+        assert_eq!(db.mode().write_stop.as_ref().unwrap().cause, StopCause::FailedSync);
+        assert_eq!(db.check().await.unwrap(), Vec::<String>::new());
+        db.resume_writes(None, "verification").await.unwrap();
+        again().await.unwrap();
         assert_eq!(counter(&db, "a").await, 2);
         drop(db);
         assert_eq!(counter(&open(stores).await, "a").await, 2);

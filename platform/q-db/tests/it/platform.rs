@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use q_core::{AuditEntry, Clock, Env, EventPayload, SystemEntropy, Timestamp, event::EventId};
-use q_db::{DbError, on_each_engine, trace};
+use q_db::{DbError, on_each_engine};
 use serde::{Deserialize, Serialize};
 
 use crate::{LEDGER, open};
@@ -23,7 +23,14 @@ impl EventPayload for Opened {
 on_each_engine!(events_and_audit_rows_come_with_the_commit, async |stores| {
     let db = open(stores).await;
     let mut news = db.changes();
-    trace::scope("trace-1".into(), async {
+    let context = q_trace::Context {
+        trace: q_trace::TraceId([7; 16]),
+        span: q_trace::SpanId([8; 8]),
+        is_sampled: false,
+        module: "ledger".into(),
+        request: None,
+    };
+    q_trace::scope(context.clone(), async {
         db.write(|tx| {
             tx.emit(&Opened { number: 1 })?;
             tx.audit(AuditEntry::change("account.open", None, "account 1"))
@@ -46,7 +53,7 @@ on_each_engine!(events_and_audit_rows_come_with_the_commit, async |stores| {
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].position, events[0].event.source.as_str()), (1, "ledger"));
     assert_eq!(events[0].event.payload::<Opened>().unwrap().number, 1);
-    assert_eq!(events[0].trace.as_deref(), Some("trace-1"));
+    assert_eq!(events[0].trace.as_deref(), Some(context.traceparent().as_str()));
     let audit = db.audit_after(0, 10).await.unwrap();
     assert_eq!((audit.len(), audit[0].position), (1, 1));
     assert_eq!(audit[0].entry, AuditEntry::change("account.open", None, "account 1"));
