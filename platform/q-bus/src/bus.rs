@@ -193,6 +193,19 @@ impl Bus {
         self.lags().into_iter().filter(|lag| lag.subscriber == subscriber).collect()
     }
 
+    /// Asks the producers of this process how far they are, as far as `module` hears them or is heard: the followers
+    /// themselves know it only when they read on.
+    pub async fn look_ahead(&self, module: &str) {
+        let followers = self.0.followers.read().clone();
+        let is_about = |follower: &&Arc<Follower>| {
+            follower.is_of_this_process() && (follower.subscriber == module || follower.producer() == module)
+        };
+        for follower in followers.iter().filter(is_about) {
+            // What cannot be read is told by the follower itself.
+            let _ = follower.head().await;
+        }
+    }
+
     /// Waits until everything written so far, and everything written by the reactions to it, has been
     /// reacted to. `false`, with a line in the log, when that takes more than 30 seconds.
     pub async fn settled(&self) -> bool {

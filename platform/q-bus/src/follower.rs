@@ -110,6 +110,10 @@ impl Follower {
         &self.cursor
     }
 
+    pub fn producer(&self) -> &str {
+        &self.producer
+    }
+
     /// Whether the producer is in this process.
     pub fn is_of_this_process(&self) -> bool {
         matches!(self.source, Source::Here(..))

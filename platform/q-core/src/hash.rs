@@ -1,6 +1,6 @@
 //! SHA-256 and RFC 8785 canonical JSON: the two steps before most signatures.
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{constant_time, digest};
 use serde::Serialize;
 
 /// A SHA-256 digest.
@@ -22,6 +22,12 @@ pub fn sha256_of(parts: &[&[u8]]) -> Sha256 {
     let mut out = [0; 32];
     out.copy_from_slice(context.finish().as_ref());
     out
+}
+
+/// Whether two secrets are the same, in a time that depends on neither their contents nor where they differ.
+pub fn is_same_secret(one: &[u8], other: &[u8]) -> bool {
+    // Hashed first, so that their lengths do not show either.
+    constant_time::verify_slices_are_equal(&sha256(one), &sha256(other)).is_ok()
 }
 
 /// The value has no canonical JSON form (a non-finite number, or a map with non-string keys).

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::{Db, DbConfig, DbError};
+use crate::{Db, DbConfig, DbError, tx::Reader};
 
 /// The figures of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,21 +22,31 @@ pub struct Stats {
     pub commits: u64,
     /// Writes those commits carried; more than `commits` when writes shared them.
     pub writes: u64,
+    /// The copies of the server, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replication: Option<Replication>,
+}
+
+/// The standbys of a PostgreSQL server, as far as it tells this user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Replication {
+    /// Whether the server is itself a standby.
+    pub is_standby: bool,
+    /// How many standbys are connected.
+    pub standbys: i64,
+    /// How many of them a commit waits for, as far as it is told.
+    pub synchronous_standbys: i64,
+    /// How far the furthest behind is, in bytes of the log; not known without the right to look.
+    pub replay_lag_bytes: Option<i64>,
 }
 
 impl Db {
     /// The figures of the store.
     pub async fn stats(&self) -> Result<Stats, DbError> {
         let (commits, writes) = self.counts();
-        let size_bytes = match self.config() {
-            DbConfig::Sqlite { path } => file_bytes(path, "") + file_bytes(path, "-wal"),
-            DbConfig::Postgres { .. } => {
-                self.read(|reader| {
-                    reader.query_one("SELECT pg_database_size(current_database())", &[])?.try_get(0)
-                })
-                .await?
-            }
-        };
+        let size_bytes = self.size_bytes().await?;
+        let replication = if self.is_postgres() { Some(self.read(replication).await?) } else { None };
         Ok(Stats {
             engine: self.config().engine(),
             size_bytes,
@@ -44,7 +54,21 @@ impl Db {
             outbox_depth: self.outbox_head().await?,
             commits,
             writes,
+            replication,
         })
+    }
+
+    /// Bytes on disk, the log included.
+    pub async fn size_bytes(&self) -> Result<u64, DbError> {
+        match self.config() {
+            DbConfig::Sqlite { path } => Ok(file_bytes(path, "") + file_bytes(path, "-wal")),
+            DbConfig::Postgres { .. } => {
+                self.read(|reader| {
+                    reader.query_one("SELECT pg_database_size(current_database())", &[])?.try_get(0)
+                })
+                .await
+            }
+        }
     }
 
     /// Asks the engine to check its own structures; each line names one damage.
@@ -105,6 +129,22 @@ impl Db {
         }
         Ok(findings)
     }
+}
+
+/// What the server says of its copies. Without the right to look (`pg_monitor`) it counts them and hides the rest.
+fn replication(reader: &mut Reader<'_>) -> Result<Replication, DbError> {
+    let row = reader.query_one(
+        "SELECT CASE WHEN pg_is_in_recovery() THEN 1 ELSE 0 END::bigint, COUNT(*), \
+         COUNT(*) FILTER (WHERE sync_state IN ('sync', 'quorum')), \
+         MAX(pg_wal_lsn_diff(sent_lsn, replay_lsn))::bigint FROM pg_stat_replication",
+        &[],
+    )?;
+    Ok(Replication {
+        is_standby: row.try_get::<i64>(0)? != 0,
+        standbys: row.try_get(1)?,
+        synchronous_standbys: row.try_get(2)?,
+        replay_lag_bytes: row.try_get(3)?,
+    })
 }
 
 /// Damage that stops the check is what the check was looking for.

@@ -34,6 +34,7 @@ use tower::ServiceExt as _;
 
 use crate::{
     PeerAddress,
+    metrics::OpenConnection,
     server::{DRAIN_TIMEOUT, Ending, Passed, Place, begins},
 };
 
@@ -103,6 +104,7 @@ pub(crate) async fn run(
     _place: Place,
 ) {
     let Accepted { listener, stream, peer, read } = accepted;
+    let _open = OpenConnection::new();
     // Answers are small and waited for; collecting them into fuller packets only delays them.
     let _ = stream.set_nodelay(true);
     let course = Arc::new(Course::default());

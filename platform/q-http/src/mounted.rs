@@ -30,7 +30,7 @@ pub(crate) struct Mounted {
     pub(crate) is_operator: IsOperator,
     pub(crate) limiter: RateLimiter,
     pub(crate) bases: Vec<String>,
-    pub(crate) monitor: Monitor,
+    pub(crate) monitor: Arc<Monitor>,
     pub(crate) details: Details,
     pub(crate) verify: Verify,
     pub(crate) feed: Feed,

@@ -11,7 +11,17 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use q_contract::{Access, Problem, codes};
 use serde_json::{Value, json};
 
-use crate::{PeerAddress, health::Dependency, mode, mounted::Mounted, pipeline, reply::problem_response};
+use crate::{
+    PeerAddress,
+    metrics::{self, open_connections},
+    mode,
+    mounted::Mounted,
+    pipeline,
+    reply::problem_response,
+};
+
+/// How the program was built.
+pub(crate) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
 pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
     let health = {
@@ -38,7 +48,7 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
     };
     let metrics = {
         let mounted = mounted.clone();
-        move |request: Request<Body>| async move { metrics(&mounted, request) }
+        move |request: Request<Body>| async move { scraped(&mounted, request).await }
     };
     let openapi = {
         let mounted = mounted.clone();
@@ -79,8 +89,20 @@ async fn detailed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     }
     let health = mounted.monitor.health(&mounted.env).await;
     let mut body = json!(health);
-    let checks = health.dependencies.iter().map(|(name, dependency)| (*name, check_details(dependency)));
-    body["dependencies"] = checks.map(|(name, details)| (name.to_owned(), details)).collect::<Value>();
+    body["dependencies"] = json!(mounted.monitor.details(&health));
+    body["since"] = json!(mounted.monitor.since());
+    body["requests"] = json!(mounted.metrics.recent());
+    body["process"] = json!(mounted.metrics.usage());
+    body["process"]["id"] = json!(std::process::id());
+    body["connections"] = json!({"open": open_connections()});
+    let figures = mounted.db.figures();
+    body["pool"] = json!({
+        "threads": figures.threads,
+        "readsWaiting": figures.reads_waiting,
+        "writesWaiting": figures.writes_waiting,
+        "waitingMax": figures.waiting_max,
+    });
+    body["build"] = json!({"version": env!("CARGO_PKG_VERSION"), "profile": PROFILE});
     if let (Value::Object(body), Value::Object(details)) = (&mut body, (mounted.details)().await) {
         body.extend(details);
     }
@@ -118,25 +140,44 @@ async fn feed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     }
 }
 
-fn check_details(dependency: &Dependency) -> Value {
-    json!({
-        "status": dependency.status,
-        "latency": dependency.latency,
-        "required": dependency.is_required,
-        "lastSuccess": dependency.last_success,
-        "lastError": dependency.error,
-    })
-}
-
-fn metrics(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
+async fn scraped(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     let (head, _) = request.into_parts();
-    let is_local =
-        head.extensions.get::<PeerAddress>().is_none_or(|PeerAddress(peer)| peer.ip().is_loopback());
-    if !is_local && let Err(problem) = operator_only(mounted, &head) {
+    if let Err(problem) = may_scrape(mounted, &head) {
         return problem_response(&problem);
     }
+    // What is told of dependencies is as fresh as `/health`, and costs as little.
+    mounted.monitor.health(&mounted.env).await;
+    mounted.metrics.refresh().await;
     let text = mounted.metrics.render();
-    typed(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes())
+    let accepted = head.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accepted.contains("application/openmetrics-text") {
+        return typed(200, metrics::OPEN_METRICS, text.into_bytes());
+    }
+    typed(200, metrics::PROMETHEUS, metrics::plain(&text).into_bytes())
+}
+
+/// This host, the bearer of the token for scrapers, operators, and services of this instance.
+fn may_scrape(mounted: &Mounted, head: &http::request::Parts) -> Result<(), Problem> {
+    let is_local =
+        head.extensions.get::<PeerAddress>().is_none_or(|PeerAddress(peer)| peer.ip().is_loopback());
+    // A proxy on this host asks for somebody elsewhere.
+    let is_passed_on = ["forwarded", "x-forwarded-for"].iter().any(|name| head.headers.contains_key(*name));
+    if is_local && !is_passed_on {
+        return Ok(());
+    }
+    let given = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = given
+        .and_then(|value| value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")));
+    if let Some((_, token)) = token
+        && mounted.metrics.knows_token(token.trim())
+    {
+        return Ok(());
+    }
+    let caller = pipeline::authenticated(mounted, head, "GET", &mut None)?;
+    if caller.is_service() {
+        return Ok(());
+    }
+    pipeline::permits_access(mounted, Access::Operator, &caller)
 }
 
 fn operator_only(mounted: &Mounted, head: &http::request::Parts) -> Result<(), Problem> {

@@ -9,7 +9,7 @@ use q_db::Db;
 
 use crate::{
     Api, Check, RateLimits,
-    health::Monitor,
+    health::{Gauges, Monitor},
     mcp,
     metrics::Metrics,
     mode::ModeGauges,
@@ -52,6 +52,8 @@ impl Shell {
         let openapi = serde_json::to_vec_pretty(&api.openapi()).unwrap_or_default();
         self.metrics.registry().lock().register_collector(Box::new(ModeGauges(self.db.clone())));
         self.metrics.watch_store(&self.db, api.module);
+        let monitor = Arc::new(Monitor::new(self.checks));
+        self.metrics.registry().lock().register_collector(Box::new(Gauges(monitor.clone())));
         let mounted = Arc::new(Mounted {
             module: api.module.into(),
             env: self.env,
@@ -60,7 +62,7 @@ impl Shell {
             is_operator: self.is_operator,
             limiter: RateLimiter::new(self.limits),
             bases: self.bases,
-            monitor: Monitor::new(self.checks),
+            monitor,
             details: self.details,
             verify: self.verify,
             feed: self.feed,

@@ -12,14 +12,17 @@ use axum::Router;
 use q_bus::Bus;
 use q_contract::{Authenticate, Declaration};
 use q_core::{Env, Timestamp};
-use q_http::{Check, Ending, IsOperator, Listener, Passed, RateLimits, Shell, metrics::Metrics};
+use q_http::{
+    Check, Ending, IsOperator, Listener, Passed, RateLimits, Shell,
+    metrics::{self, Metrics},
+};
 use serde_json::json;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
-use crate::{Directory, Finding, Module, guard};
+use crate::{Directory, Finding, Module, figures::Figures, guard};
 
 /// How long a stop may be held up by deliveries.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +44,7 @@ pub struct House {
     is_operator: IsOperator,
     directory: Directory,
     bus: Bus,
+    metrics: metrics::Options,
     beams: Vec<Beam>,
     /// Ends the listeners.
     ending: watch::Sender<Ending>,
@@ -66,6 +70,7 @@ impl House {
             is_operator,
             directory,
             bus: Bus::new(),
+            metrics: metrics::Options::default(),
             beams: Vec::new(),
             ending: watch::Sender::new(Ending::No),
             hurry: watch::Sender::new(false),
@@ -76,6 +81,13 @@ impl House {
             listeners: JoinSet::new(),
             workers: JoinSet::new(),
         }
+    }
+
+    /// What the modules raised from now on measure, and who may look.
+    #[must_use]
+    pub fn measured(mut self, options: metrics::Options) -> Self {
+        self.metrics = options;
+        self
     }
 
     /// Mounts `module` so that others of this process reach it; it listens nowhere yet and reacts to nothing.
@@ -92,22 +104,20 @@ impl House {
     fn shell(&self, module: &Arc<dyn Module>, limits: RateLimits, bases: Vec<String>) -> Shell {
         let mut checks = vec![store_check(module)];
         checks.extend(module.checks());
-        let (db, bus, name) = (module.db().clone(), self.bus.clone(), module.name());
-        let (env, started_at) = (self.env.clone(), self.started_at);
-        let details = move || {
-            let (db, bus, env) = (db.clone(), bus.clone(), env.clone());
-            let details: futures_util::future::BoxFuture<'static, serde_json::Value> = Box::pin(async move {
-                let store = match db.stats().await {
-                    Ok(stats) => json!(stats),
-                    Err(error) => json!({"error": error.to_string()}),
-                };
-                let uptime_seconds = env.now().since(started_at).as_seconds();
-                json!({"store": store, "bus": bus.lags_of(name), "uptimeSeconds": uptime_seconds})
-            });
-            details
-        };
-        let metrics = Metrics::default();
-        module.metrics(&mut metrics.registry().lock());
+        let db = module.db().clone();
+        let figures = Figures::new(module.name(), db, self.bus.clone(), self.env.clone(), self.started_at);
+        let metrics = Metrics::new(self.metrics.clone());
+        {
+            let registry = metrics.registry();
+            let mut registry = registry.lock();
+            registry.register_collector(Box::new(figures.clone()));
+            module.metrics(&mut registry);
+        }
+        let refreshed = figures.clone();
+        metrics.before_scrape(move || {
+            let figures = refreshed.clone();
+            Box::pin(async move { figures.refresh().await })
+        });
         let verified = module.clone();
         let (store, stop) = (module.db().clone(), self.hurry.subscribe());
         Shell {
@@ -118,7 +128,10 @@ impl House {
             limits,
             bases,
             checks,
-            details: Arc::new(details),
+            details: Arc::new(move || {
+                let figures = figures.clone();
+                Box::pin(async move { figures.details().await })
+            }),
             verify: Arc::new(move || {
                 let module = verified.clone();
                 Box::pin(async move {

@@ -3,6 +3,7 @@
 //! **Invariant:** knows modules only through the [`Module`] trait, never by name.
 
 pub mod config;
+mod figures;
 mod ground;
 mod guard;
 mod house;

@@ -13,12 +13,13 @@ mod text;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -54,6 +55,11 @@ struct RequestLabels {
 const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 5.0];
 
+/// How long a scrape waits for figures that have to be asked for.
+const REFRESH_MAX: Duration = Duration::from_secs(1);
+
+type Hook = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 static OPEN_CONNECTIONS: AtomicI64 = AtomicI64::new(0);
 
 /// Counts a connection of this process as open until it is dropped.
@@ -79,25 +85,41 @@ pub fn open_connections() -> i64 {
 
 /// The metrics every module has.
 pub struct Metrics {
-    is_on: bool,
     registry: SharedRegistry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     in_flight: Gauge,
     recent: Recent,
-    data: Option<PathBuf>,
+    options: Options,
+    hook: OnceLock<Hook>,
+}
+
+/// What an operator chose for the metrics of a process.
+#[derive(Clone)]
+pub struct Options {
+    /// False counts no requests: only to measure what counting them costs.
+    pub is_on: bool,
+    /// The folder whose disk is watched.
+    pub data: Option<PathBuf>,
+    /// What a scraper elsewhere shows as a bearer token.
+    pub token: Option<Arc<str>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { is_on: true, data: None, token: None }
+    }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self::new(true, None)
+        Self::new(Options::default())
     }
 }
 
 impl Metrics {
-    /// The metrics of a module. `is_on` false counts no requests, to measure what counting them costs; `data` is the
-    /// folder whose disk is watched.
-    pub fn new(is_on: bool, data: Option<PathBuf>) -> Self {
+    /// The metrics of a module.
+    pub fn new(options: Options) -> Self {
         let mut registry = Registry::default();
         let requests = Family::default();
         registry.register("http_requests", "Requests answered", requests.clone());
@@ -107,9 +129,17 @@ impl Metrics {
         registry.register("http_request_duration_seconds", help, durations.clone());
         let in_flight = Gauge::default();
         registry.register("http_requests_in_flight", "Requests being answered", in_flight.clone());
-        registry.register_collector(Box::new(process::Collector { data: data.clone() }));
+        registry.register_collector(Box::new(process::Collector { data: options.data.clone() }));
         let registry = Arc::new(Mutex::new(registry));
-        Self { is_on, registry, requests, durations, in_flight, recent: Recent::default(), data }
+        Self {
+            registry,
+            requests,
+            durations,
+            in_flight,
+            recent: Recent::default(),
+            options,
+            hook: OnceLock::new(),
+        }
     }
 
     /// The registry behind `/metrics`.
@@ -119,12 +149,32 @@ impl Metrics {
 
     /// What this process uses of its machine.
     pub fn usage(&self) -> Usage {
-        Usage::now(self.data.as_deref())
+        Usage::now(self.options.data.as_deref())
     }
 
     /// The requests of the last five minutes.
     pub fn recent(&self) -> Summary {
         self.recent.summary()
+    }
+
+    /// Has `hook` run before each scrape, to learn what a scrape cannot wait for itself. The first one counts.
+    pub fn before_scrape(&self, hook: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        let _ = self.hook.set(Box::new(hook));
+    }
+
+    /// Runs the hook; figures that take longer than a second stay as they were.
+    pub(crate) async fn refresh(&self) {
+        if let Some(hook) = self.hook.get() {
+            let _ = tokio::time::timeout(REFRESH_MAX, hook()).await;
+        }
+    }
+
+    /// Whether `given` is the token for scrapers, found out in a time that tells nothing of it.
+    pub(crate) fn knows_token(&self, given: &str) -> bool {
+        self.options
+            .token
+            .as_ref()
+            .is_some_and(|token| q_core::hash::is_same_secret(token.as_bytes(), given.as_bytes()))
     }
 
     /// Adds what the module's store counts.
@@ -165,7 +215,7 @@ pub(crate) struct RouteMetrics {
 
 impl RouteMetrics {
     pub(crate) fn begun(&self) -> InFlight<'_> {
-        let gauge = self.metrics.is_on.then_some(&self.metrics.in_flight);
+        let gauge = self.metrics.options.is_on.then_some(&self.metrics.in_flight);
         gauge.inspect(|gauge| {
             gauge.inc();
         });
@@ -173,7 +223,7 @@ impl RouteMetrics {
     }
 
     pub(crate) fn ended(&self, status: u16, duration: Duration) {
-        if !self.metrics.is_on {
+        if !self.metrics.options.is_on {
             return;
         }
         self.duration.observe(duration.as_secs_f64());

@@ -43,7 +43,7 @@ impl prometheus_client::collector::Collector for Collector {
         let labels = [
             ("module", self.module),
             ("version", env!("CARGO_PKG_VERSION")),
-            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }),
+            ("profile", crate::platform::PROFILE),
             ("engine", figures.engine),
         ];
         ConstGauge::new(1_i64).encode(build.encode_family(&labels)?)
