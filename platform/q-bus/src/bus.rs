@@ -119,7 +119,7 @@ impl Bus {
         let mut tasks = JoinSet::new();
         for follower in started {
             let shutdown = shutdown.clone();
-            tasks.spawn(async move { follower.run(shutdown).await });
+            tasks.spawn(async move { follower.keep_running(shutdown).await });
         }
         self.start_carrying(&mut tasks, &shutdown);
         let beating = self.start_beating();
@@ -268,6 +268,14 @@ impl Bus {
         Ok(Redelivery::NotFound)
     }
 
+    /// Has those subscriptions of `subscriber` that wait after a failure try again at once. Answers what they are.
+    pub fn hurry(&self, subscriber: &str) -> Vec<String> {
+        let followers = self.0.followers.read();
+        let troubled =
+            followers.iter().filter(|follower| follower.subscriber == subscriber && follower.is_troubled());
+        troubled.map(|follower| follower.hurry()).collect()
+    }
+
     /// Holds deliveries back: for maintenance, and for tests of what happens before events arrive.
     pub fn pause(&self) {
         self.0.switches.paused.send_replace(true);
@@ -294,6 +302,9 @@ impl std::fmt::Debug for Bus {
 /// Waits for every follower to reach the present heads; `true` when nothing was written meanwhile. What another
 /// replica reacts to is not waited for.
 async fn settle_once(followers: &[Arc<Follower>]) -> bool {
+    if followers.iter().any(|follower| *follower.standing.borrow() == Standing::UNKNOWN) {
+        return false;
+    }
     let followers: Vec<_> = followers.iter().filter(|follower| !follower.is_standing_by()).collect();
     let mut heads = Vec::with_capacity(followers.len());
     for follower in &followers {

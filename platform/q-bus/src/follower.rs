@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
@@ -9,11 +10,15 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use q_core::{Event, Timestamp};
 use q_db::{AuditRow, Db, DbError, OutboxRow, Standing};
 use q_trace::{Kind as SpanKind, Remote, Span};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use crate::{
     AuditBatch, Lag, ReactError, Subscription,
@@ -60,7 +65,7 @@ pub(crate) struct Follower {
     cursor: String,
     switches: Arc<Switches>,
     /// What this process is among those that share the subscriber's store.
-    standing: watch::Receiver<Standing>,
+    pub standing: watch::Receiver<Standing>,
     position: watch::Sender<i64>,
     /// The cursor in the subscriber's store.
     kept: AtomicI64,
@@ -71,6 +76,8 @@ pub(crate) struct Follower {
     /// Whether the producer's store was found to end before what was heard of it.
     is_behind: AtomicBool,
     trouble: Mutex<(u32, Option<String>)>,
+    /// Ends the pause after a failure.
+    hurry: Notify,
 }
 
 /// The house is stopping.
@@ -103,6 +110,7 @@ impl Follower {
             pending_since: AtomicI64::new(0),
             is_behind: AtomicBool::new(false),
             trouble: Mutex::default(),
+            hurry: Notify::new(),
         }
     }
 
@@ -158,6 +166,29 @@ impl Follower {
     /// Whether the replicas of the subscriber react once for all of them. What is kept in memory each hears itself.
     const fn is_shared(&self) -> bool {
         !matches!(self.subscription.kind, Kind::Events { is_durable: false, .. })
+    }
+
+    /// Whether it waits after a failure.
+    pub fn is_troubled(&self) -> bool {
+        self.trouble.lock().0 > 0
+    }
+
+    /// Ends the pause after a failure, and answers what is followed.
+    pub fn hurry(&self) -> String {
+        self.hurry.notify_one();
+        self.cursor.clone()
+    }
+
+    /// Follows until `shutdown`, and again after a fault of ours: reactions have their own shield.
+    pub async fn keep_running(&self, mut shutdown: watch::Receiver<bool>) {
+        let mut failures = 0;
+        while AssertUnwindSafe(self.run(shutdown.clone())).catch_unwind().await.is_err() {
+            let reason = "following ended by a panic and begins again";
+            tracing::error!(subscriber = self.subscriber, subscription = self.cursor, reason);
+            if self.pause_after(&mut failures, reason, RETRY_PAUSE_MAX, &mut shutdown).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Follows until `shutdown`.
@@ -475,7 +506,13 @@ impl Follower {
             );
         }
         let pause = RETRY_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1).min(16)));
-        or_stop(shutdown, tokio::time::sleep(pause.min(longest))).await
+        let pause = async {
+            tokio::select! {
+                () = tokio::time::sleep(pause.min(longest)) => {}
+                () = self.hurry.notified() => {}
+            }
+        };
+        or_stop(shutdown, pause).await
     }
 
     fn is_well(&self) {

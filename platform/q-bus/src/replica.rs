@@ -21,8 +21,7 @@ pub(crate) struct Beating(pub Vec<(watch::Sender<bool>, JoinHandle<()>)>);
 impl Shared {
     pub fn new(db: Db) -> Self {
         // Where a store cannot be shared there is nothing to find out.
-        let standing =
-            if db.can_be_shared() { Standing { is_leader: false, replicas: 1 } } else { Standing::ALONE };
+        let standing = if db.can_be_shared() { Standing::UNKNOWN } else { Standing::ALONE };
         Self { db, standing: Arc::new(watch::Sender::new(standing)) }
     }
 

@@ -118,7 +118,11 @@ impl Streamed {
                 (Take::Nothing, Some(head)) if head == after => {
                     return Ok(Page { module: self.producer.clone(), head: after, rows: Vec::new() });
                 }
-                (Take::Nothing, Some(_)) => Duration::ZERO,
+                // There is more than came: the consumer did not survive something.
+                (Take::Nothing, Some(_)) => {
+                    self.reader.close().await;
+                    Duration::ZERO
+                }
                 (Take::Elsewhere, Some(_)) => GAP_WAIT,
                 (_, None) => WAIT_MAX,
             }

@@ -25,11 +25,13 @@ const LEADER: &str = "leader";
 pub struct Standing {
     /// Whether this one relays, and reacts durably, for all of them.
     pub is_leader: bool,
-    /// How many there are, this one included.
+    /// How many there are, this one included; 0 while that is not known.
     pub replicas: u32,
 }
 
 impl Standing {
+    /// Not found out yet.
+    pub const UNKNOWN: Self = Self { is_leader: false, replicas: 0 };
     /// The only process of a store.
     pub const ALONE: Self = Self { is_leader: true, replicas: 1 };
 }
@@ -85,7 +87,7 @@ impl Replica {
         let (id, beat) = (self.id.clone(), self.beat);
         let heard: Heard = self
             .db
-            .write_locked(move |tx| {
+            .sequence(move |tx| {
                 let mine = format!("{ROWS}{id}");
                 tx.lock(LEADER)?;
                 for (other, beat) in &gone {
@@ -165,9 +167,7 @@ impl Replica {
         }
         let mine = format!("{ROWS}{}", self.id);
         self.db
-            .write_locked(move |tx| {
-                tx.execute("DELETE FROM q_store WHERE name = $1", params![&mine]).map(drop)
-            })
+            .sequence(move |tx| tx.execute("DELETE FROM q_store WHERE name = $1", params![&mine]).map(drop))
             .await
     }
 }

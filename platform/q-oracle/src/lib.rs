@@ -5,6 +5,10 @@
 //!
 //! **Invariant:** never part of the product: only tests, and crates made for tests, depend on this one.
 
+mod nats;
+
+pub use nats::NatsServer;
+
 use std::{
     env,
     ffi::OsStr,

@@ -38,7 +38,7 @@ impl Murmur {
                 tokio::time::sleep(EVERY).await;
                 let replicas = standing.borrow().replicas;
                 let can_hear = nats.as_ref().is_some_and(Nats::is_connected);
-                (self.among)(replicas, can_hear);
+                (self.among)(replicas.max(1), can_hear);
                 if let Some(nats) = nats.as_ref().filter(|_| replicas > 1) {
                     let told = (self.tell)();
                     if !told.is_empty() {

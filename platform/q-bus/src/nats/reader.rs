@@ -81,6 +81,11 @@ impl Reader {
         taken
     }
 
+    /// Forgets the open stream, so that the next reading opens it anew.
+    pub async fn close(&self) {
+        self.state.lock().await.open = None;
+    }
+
     /// The messages after a position; none when the stream begins later, or is not there.
     async fn open(&self, after: i64) -> Result<(Option<Open>, i64), String> {
         let name = self.nats.stream_name(&self.producer, self.stream);

@@ -112,18 +112,25 @@ on_each_source!(the_trace_goes_on_into_the_reaction, async |ground| {
     });
     line.bus.subscribe("listener", line.listener.clone(), subscription);
     line.start();
-    q_db::trace::scope("trace-7".into(), line.count("a", 1)).await;
+    let context = q_trace::Context {
+        trace: q_trace::TraceId([7; 16]),
+        span: q_trace::SpanId([7; 8]),
+        is_sampled: false,
+        module: "producer".into(),
+        request: None,
+    };
+    q_trace::scope(context, line.count("a", 1)).await;
     assert!(line.bus.settled().await);
     let rows = line.listener.audit_after(0, 10).await.unwrap();
-    assert_eq!(rows[0].trace.as_deref(), Some("trace-7"));
+    assert_eq!(rows[0].trace.as_deref(), Some("07".repeat(16).as_str()));
     line.stop().await;
 });
 
 #[test]
 fn an_event_arrives_within_milliseconds() {
     // Over HTTP a few more: a follower lets rows come together before it asks again.
-    for (way, millis_max) in [(Way::InProcess, 10), (Way::Http, 25)] {
-        let ground = Ground { stores: q_db::testing::TestStores::sqlite(), way };
+    for (way, millis_max) in [(Way::InProcess, 10), (Way::Http, 25), (Way::Nats, 25)] {
+        let Some(ground) = Ground::new(q_db::testing::TestStores::sqlite(), way) else { continue };
         q_db::testing::run(async {
             let mut line = Line::new(&ground).await;
             let (arrived, mut arrivals) = tokio::sync::mpsc::unbounded_channel();

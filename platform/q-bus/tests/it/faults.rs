@@ -163,7 +163,7 @@ on_each_source!(a_missing_producer_is_told, async |ground| {
 
 #[test]
 fn a_reaction_that_hangs_does_not_keep_the_house_from_stopping() {
-    let ground = Ground { stores: q_db::testing::TestStores::sqlite(), way: Way::InProcess };
+    let ground = Ground { stores: q_db::testing::TestStores::sqlite(), way: Way::InProcess, nats: None };
     q_db::testing::run(async {
         let mut line = Line::new(&ground).await;
         let (entered, mut is_inside) = tokio::sync::mpsc::unbounded_channel();

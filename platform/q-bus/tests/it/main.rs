@@ -6,14 +6,16 @@
 mod audit;
 mod delivery;
 mod faults;
+mod nats;
 mod remote;
 
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use q_bus::Bus;
+use q_bus::{Bus, Nats, NatsSettings};
 use q_core::{Env, Event, EventPayload};
 use q_db::{Db, DbError, Migrations, params, testing::TestStores};
+use q_oracle::NatsServer;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -53,12 +55,26 @@ pub(crate) enum Way {
     InProcess,
     /// Over a socket, as if it ran in another process.
     Http,
+    /// Over a NATS server, with the socket for what the server does not have.
+    Nats,
 }
 
 /// The stores of a test, and the way between them.
 pub(crate) struct Ground {
     pub(crate) stores: TestStores,
     pub(crate) way: Way,
+    pub(crate) nats: Option<NatsServer>,
+}
+
+impl Ground {
+    /// `None` where the machine lacks what the way needs.
+    pub(crate) fn new(stores: TestStores, way: Way) -> Option<Self> {
+        let nats = match way {
+            Way::InProcess | Way::Http => None,
+            Way::Nats => Some(NatsServer::start()?),
+        };
+        Some(Self { stores, way, nats })
+    }
 }
 
 /// Makes one test per engine and way: `on_each_source!(name, async |ground| { … })`.
@@ -70,8 +86,8 @@ macro_rules! on_each_source {
             async fn body($ground: &$crate::Ground) $body
 
             fn on(stores: Option<q_db::testing::TestStores>, way: $crate::Way) {
-                if let Some(stores) = stores {
-                    q_db::testing::run(body(&$crate::Ground { stores, way }));
+                if let Some(ground) = stores.and_then(|stores| $crate::Ground::new(stores, way)) {
+                    q_db::testing::run(body(&ground));
                 }
             }
 
@@ -94,6 +110,16 @@ macro_rules! on_each_source {
             fn postgres_over_http() {
                 on(q_db::testing::TestStores::postgres(), $crate::Way::Http);
             }
+
+            #[test]
+            fn sqlite_over_nats() {
+                on(Some(q_db::testing::TestStores::sqlite()), $crate::Way::Nats);
+            }
+
+            #[test]
+            fn postgres_over_nats() {
+                on(q_db::testing::TestStores::postgres(), $crate::Way::Nats);
+            }
         }
     };
 }
@@ -107,6 +133,8 @@ pub(crate) struct Line {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) running: Option<JoinHandle<()>>,
     server: Option<remote::Server>,
+    /// The producer's process, when it relays to a NATS server.
+    relay: Option<nats::Process>,
 }
 
 impl Line {
@@ -115,6 +143,7 @@ impl Line {
         let producer = ground.stores.open(&PRODUCER, &env).await.unwrap();
         let listener = ground.stores.open(&LISTENER, &env).await.unwrap();
         let bus = Bus::new();
+        let mut relay = None;
         let server = match ground.way {
             Way::InProcess => {
                 bus.add_producer("producer", producer.clone());
@@ -125,8 +154,16 @@ impl Line {
                 bus.add_remote_producer("producer", remote::client(server.address, "other"));
                 Some(server)
             }
+            Way::Nats => {
+                let server = remote::Server::of(&producer, "127.0.0.1:0").await;
+                bus.add_remote_producer("producer", remote::client(server.address, "other"));
+                let settings = NatsSettings::new(&ground.nats.as_ref().unwrap().url(), "qtest");
+                bus.use_nats(Nats::connect(settings.clone(), "listener").await.unwrap());
+                relay = Some(nats::Process::with(&producer, settings, "producer").await);
+                Some(server)
+            }
         };
-        Self { bus, producer, listener, stop: watch::Sender::new(false), running: None, server }
+        Self { relay, bus, producer, listener, stop: watch::Sender::new(false), running: None, server }
     }
 
     pub(crate) fn start(&mut self) {
@@ -137,6 +174,9 @@ impl Line {
         self.stop.send_replace(true);
         if let Some(running) = self.running.take() {
             running.await.unwrap();
+        }
+        if let Some(relay) = self.relay.take() {
+            relay.stop().await;
         }
         if let Some(server) = self.server.take() {
             server.stop().await;

@@ -61,6 +61,7 @@ fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
             let (db, stop) = (db.clone(), stop.clone());
             Box::pin(async move { q_bus::feed::answer(&db, &query, stop).await })
         }),
+        recover: Arc::new(|_| Box::pin(async { Vec::new() })),
         metrics: Arc::new(Metrics::default()),
         is_draining: Arc::new(AtomicBool::new(false)),
     }
