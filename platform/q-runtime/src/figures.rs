@@ -115,6 +115,13 @@ fn stream(lag: &Lag) -> &'static str {
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = self.0.env.now();
+        let help = "Log lines lost because the disk was too slow or full.";
+        ConstCounter::new(crate::log::dropped()).encode(encoder.encode_descriptor(
+            "q_log_lines_dropped",
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
         let size = i64::try_from(self.0.size_bytes.load(Ordering::Relaxed)).unwrap_or(i64::MAX);
         let help = "Size of the store on disk.";
         ConstGauge::new(size).encode(encoder.encode_descriptor(
