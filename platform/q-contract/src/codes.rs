@@ -39,6 +39,9 @@ pub const DRAINING: ErrorCode = ErrorCode::new("DRAINING", 503, "the service is 
 pub const NOT_READY: ErrorCode = ErrorCode::new("NOT_READY", 503, "the service has just started");
 /// The store has no room for what was to be written.
 pub const STORAGE_FULL: ErrorCode = ErrorCode::new("STORAGE_FULL", 507, "the store has no room left");
+/// More requests than can be answered in time; some are refused for a while.
+pub const OVERLOADED: ErrorCode =
+    ErrorCode::new("OVERLOADED", 503, "the service answers fewer requests for a while");
 /// Maintenance: nothing is answered.
 pub const MAINTENANCE: ErrorCode = ErrorCode::new("MAINTENANCE", 503, "the service is in maintenance");
 /// Reads only, by order.
@@ -70,6 +73,7 @@ pub const ALL: &[ErrorCode] = &[
     INTERNAL,
     STORAGE_UNAVAILABLE,
     STORAGE_FULL,
+    OVERLOADED,
     MAINTENANCE,
     READ_ONLY,
     WRITE_STOPPED,

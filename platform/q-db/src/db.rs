@@ -210,6 +210,13 @@ impl Db {
         self.0.shared.news()
     }
 
+    /// Has every connection to the server made anew before its next use; what is under way is finished first. Answers
+    /// whether there are any: a file has none.
+    pub fn reconnect(&self) -> bool {
+        self.0.shared.renewals.fetch_add(1, Ordering::Relaxed);
+        self.is_postgres()
+    }
+
     /// The module the store belongs to.
     pub fn module(&self) -> &str {
         &self.0.shared.module

@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub commits: AtomicU64,
     pub writes: AtomicU64,
     pub commit_times: Durations,
+    /// Counts up when every connection is to be made anew.
+    pub renewals: AtomicU64,
     news: watch::Sender<u64>,
     mode: watch::Sender<Arc<Mode>>,
     /// Whether memory knows of a write stop that the store does not.
@@ -38,6 +40,7 @@ impl Shared {
             commits: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             commit_times: Durations::default(),
+            renewals: AtomicU64::new(0),
             news: watch::Sender::new(0),
             mode: watch::Sender::default(),
             is_stop_unsaved: AtomicBool::new(false),

@@ -7,7 +7,7 @@ use q_contract::{Authenticate, Problem};
 use q_core::{Caller, Env};
 use q_db::Db;
 
-use crate::{Api, health::Monitor, metrics::Metrics, rate_limit::RateLimiter};
+use crate::{Api, Recover, health::Monitor, metrics::Metrics, rate_limit::RateLimiter, recover::Shed};
 
 /// Decides whether a caller is an operator of the instance.
 pub type IsOperator = Arc<dyn Fn(&Caller) -> bool + Send + Sync>;
@@ -34,6 +34,8 @@ pub(crate) struct Mounted {
     pub(crate) details: Details,
     pub(crate) verify: Verify,
     pub(crate) feed: Feed,
+    pub(crate) recover: Recover,
+    pub(crate) shed: Shed,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) is_draining: Arc<AtomicBool>,
     pub(crate) api: Api,

@@ -16,7 +16,7 @@ use crate::{
     metrics::{self, open_connections},
     mode,
     mounted::Mounted,
-    pipeline,
+    pipeline, recover,
     reply::problem_response,
 };
 
@@ -70,7 +70,12 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
         let mounted = mounted.clone();
         move |request: Request<Body>| async move { mode::set(&mounted, request).await }
     };
+    let recovered = {
+        let mounted = mounted.clone();
+        move |request: Request<Body>| async move { recover::recover(&mounted, request).await }
+    };
     Router::new()
+        .route("/recover", post(recovered))
         .route("/feed", get(feed))
         .route("/mode", get(mode_shown).post(mode_set))
         .route("/health/verify", post(verify))

@@ -8,7 +8,7 @@ use q_core::Env;
 use q_db::Db;
 
 use crate::{
-    Api, Check, RateLimits,
+    Api, Check, RateLimits, Recover,
     health::{Gauges, Monitor},
     mcp,
     metrics::Metrics,
@@ -40,6 +40,8 @@ pub struct Shell {
     pub verify: Verify,
     /// What the modules of this instance in other processes follow.
     pub feed: Feed,
+    /// Starts its tasks again and renews its connections.
+    pub recover: Recover,
     /// Its counters.
     pub metrics: Arc<Metrics>,
     /// Set while the process stops: not ready, no new work.
@@ -66,6 +68,8 @@ impl Shell {
             details: self.details,
             verify: self.verify,
             feed: self.feed,
+            recover: self.recover,
+            shed: crate::recover::Shed::default(),
             metrics: self.metrics,
             is_draining: self.is_draining,
             api,

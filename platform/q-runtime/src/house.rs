@@ -22,7 +22,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Directory, Finding, Module, figures::Figures, guard};
+use crate::{Directory, Finding, Module, Tasks, figures::Figures, guard, recover};
 
 /// How long a stop may be held up by deliveries.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
@@ -58,6 +58,7 @@ pub struct House {
     started_at: Timestamp,
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
+    tasks: Tasks,
 }
 
 impl House {
@@ -65,6 +66,7 @@ impl House {
     pub fn new(env: Env, auth: Arc<dyn Authenticate>, is_operator: IsOperator, directory: Directory) -> Self {
         Self {
             started_at: env.now(),
+            tasks: Tasks::new(env.clone()),
             env,
             auth,
             is_operator,
@@ -111,6 +113,7 @@ impl House {
             let registry = metrics.registry();
             let mut registry = registry.lock();
             registry.register_collector(Box::new(figures.clone()));
+            registry.register_collector(self.tasks.collector(module.name()));
             module.metrics(&mut registry);
         }
         let refreshed = figures.clone();
@@ -118,6 +121,8 @@ impl House {
             let figures = refreshed.clone();
             Box::pin(async move { figures.refresh().await })
         });
+        let recover = recover::of(module.name(), self.tasks.clone(), self.bus.clone(), module.db().clone());
+        let (tasks, name) = (self.tasks.clone(), module.name());
         let verified = module.clone();
         let (store, stop) = (module.db().clone(), self.hurry.subscribe());
         Shell {
@@ -129,8 +134,12 @@ impl House {
             bases,
             checks,
             details: Arc::new(move || {
-                let figures = figures.clone();
-                Box::pin(async move { figures.details().await })
+                let (figures, tasks) = (figures.clone(), tasks.clone());
+                Box::pin(async move {
+                    let mut details = figures.details().await;
+                    details["tasks"] = json!(tasks.of(name));
+                    details
+                })
             }),
             verify: Arc::new(move || {
                 let module = verified.clone();
@@ -143,6 +152,7 @@ impl House {
                 let (store, stop) = (store.clone(), stop.clone());
                 Box::pin(async move { q_bus::feed::answer(&store, &query, stop).await })
             }),
+            recover,
             metrics: Arc::new(metrics),
             is_draining: self.is_draining.clone(),
         }
@@ -165,12 +175,20 @@ impl House {
                 self.bus.subscribe(beam.module.name(), beam.module.db().clone(), subscription);
             }
             for job in beam.module.jobs() {
-                self.workers.spawn(job.keep_running(beam.module.name(), self.stop.subscribe()));
+                let (name, stop) = (beam.module.name(), self.stop.subscribe());
+                let kept = self.tasks.keep(name, job.name, stop.clone(), move |busy| {
+                    job.clone().keep_running(name, busy, stop.clone())
+                });
+                self.workers.spawn(kept);
             }
         }
         self.is_started = true;
         for beam in &self.beams {
-            self.workers.spawn(guard::keep_watch(beam.module.clone(), self.stop.subscribe()));
+            let (module, stop) = (beam.module.clone(), self.stop.subscribe());
+            let kept = self.tasks.keep(module.name(), "guard", stop.clone(), move |_| {
+                guard::keep_watch(module.clone(), stop.clone())
+            });
+            self.workers.spawn(kept);
         }
         let delivering = self.bus.start(self.stop.subscribe());
         self.workers.spawn(async move {

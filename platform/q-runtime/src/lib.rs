@@ -11,6 +11,8 @@ mod job;
 mod located;
 pub mod log;
 mod module;
+mod recover;
+mod tasks;
 
 pub use config::{Config, ConfigError, Setting, Settings};
 pub use ground::{CredentialFor, Directory, Ground, Instance, Peers};
@@ -18,3 +20,4 @@ pub use house::{Beam, House, verify};
 pub use job::Job;
 pub use located::Locate;
 pub use module::{Finding, Module};
+pub use tasks::{TaskReport, Tasks};

@@ -194,8 +194,13 @@ fn restore_clock(connection: &mut PgConnection, env: &Env) -> Result<Timestamp, 
 fn start(config: &postgres::Config, shared: Arc<Shared>) -> Result<Engine, OpenError> {
     let (queues, writes, reads) = Queues::new();
     let (sequencer, sequences) = crossbeam_channel::unbounded::<Box<dyn WriteJob>>();
-    let worker =
-        || Worker { config: config.clone(), shared: shared.clone(), connection: None, is_counted: true };
+    let worker = || Worker {
+        config: config.clone(),
+        shared: shared.clone(),
+        connection: None,
+        is_counted: true,
+        renewal: 0,
+    };
     let mut threads = Vec::new();
     let mut spawn = |role: &str, body: Box<dyn FnOnce() + Send>| {
         let name = format!("{}-{role}", shared.module);

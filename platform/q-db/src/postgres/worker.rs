@@ -1,7 +1,7 @@
 //! A thread with a connection: serves jobs, runs collisions again, reconnects.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -36,6 +36,8 @@ pub(super) struct Worker {
     pub connection: Option<PgConnection>,
     /// Whether its commits show in the figures; giving positions is no write of the module.
     pub is_counted: bool,
+    /// Which renewal the connection is of.
+    pub renewal: u64,
 }
 
 /// What one run of a write came to.
@@ -186,7 +188,9 @@ impl Worker {
     }
 
     fn connected(&mut self) -> Result<&mut PgConnection, DbError> {
-        if self.connection.as_ref().is_none_or(PgConnection::is_closed) {
+        let renewal = self.shared.renewals.load(Ordering::Relaxed);
+        let is_old = std::mem::replace(&mut self.renewal, renewal) != renewal;
+        if is_old || self.connection.as_ref().is_none_or(PgConnection::is_closed) {
             self.connection = Some(PgConnection::connect(&self.config)?);
         }
         Ok(self.connection())

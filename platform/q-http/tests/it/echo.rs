@@ -113,6 +113,7 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
         }),
         verify: Arc::new(|| Box::pin(async { Ok(json!([])) })),
         feed: Arc::new(|query| Box::pin(async move { Ok(format!("[{query:?}]").into_bytes()) })),
+        recover: Arc::new(|_| Box::pin(async { Vec::new() })),
         metrics: Arc::new(Metrics::default()),
         is_draining: Arc::new(AtomicBool::new(is_draining)),
     }
