@@ -24,6 +24,29 @@ pub fn sha256_of(parts: &[&[u8]]) -> Sha256 {
     out
 }
 
+/// A SHA-256 of something too long to be in memory at once, taken piece by piece.
+pub struct Hashing(digest::Context);
+
+impl Default for Hashing {
+    fn default() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Hashing {
+    /// Adds a piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The digest of all pieces.
+    pub fn finish(self) -> Sha256 {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
 /// Whether two secrets are the same, in a time that depends on neither their contents nor where they differ.
 pub fn is_same_secret(one: &[u8], other: &[u8]) -> bool {
     // Hashed first, so that their lengths do not show either.

@@ -12,6 +12,7 @@
 
 pub mod backup;
 mod bulk;
+mod clock;
 mod config;
 mod db;
 mod engine;
@@ -39,7 +40,7 @@ pub use db::{Answer, Db};
 pub use error::{ConstraintKind, DbError, OpenError, Source};
 pub use figures::{COMMIT_SECONDS, Figures};
 pub use health::{Replication, Stats};
-pub use look::{Look, look};
+pub use look::{Look, look, platform_version};
 pub use migrations::{Migration, Migrations};
 pub use mode::{Mode, ModeKind, ModeOrder, StopCause, WriteStop};
 pub use parked::Parked;

@@ -42,6 +42,11 @@ pub trait Module: Send + Sync + 'static {
     /// somebody sent. What is touched on every request is created once and kept by the module.
     fn metrics(&self, _registry: &mut Registry) {}
 
+    /// Finishes what it has put off, after the last request and the last delivery and before its store closes.
+    fn settle(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// Reads everything it keeps and reports each inconsistency; an empty list means sound.
     ///
     /// Collects all findings and never stops at the first. The store's own integrity is checked by the caller.

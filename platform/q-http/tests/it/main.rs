@@ -4,6 +4,7 @@
 
 mod echo;
 mod front_door;
+mod hand_over;
 mod mcp;
 mod mode;
 mod pipeline;
