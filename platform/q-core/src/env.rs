@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::Timestamp;
+use crate::{Span, Timestamp};
 
 /// Tells the time. The only other source of time in the house is the one tests freeze.
 pub trait Clock: Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Timestamp;
+
+    /// How long something has been running that nobody sets: between two looks it grows by the time that passed,
+    /// whatever became of the clock. A test's clock is set by nobody else, so it may count by itself.
+    fn steady(&self) -> Span {
+        self.now().since(Timestamp::from_micros(0))
+    }
 }
 
 /// Fills buffers with unpredictable bytes.
@@ -26,6 +32,16 @@ impl Clock for SystemClock {
         let since_epoch =
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    fn steady(&self) -> Span {
+        // On Linux the clock that goes on while the machine sleeps: waking up is no jump.
+        #[cfg(target_os = "linux")]
+        let clock = rustix::time::ClockId::Boottime;
+        #[cfg(not(target_os = "linux"))]
+        let clock = rustix::time::ClockId::Monotonic;
+        let passed = rustix::time::clock_gettime(clock);
+        Span::seconds(passed.tv_sec) + Span::micros(passed.tv_nsec / 1_000)
     }
 }
 

@@ -52,6 +52,11 @@ impl Span {
         Self(seconds.saturating_mul(1_000_000))
     }
 
+    /// A span of whole microseconds.
+    pub const fn micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
     /// A span of whole milliseconds.
     pub const fn millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1_000))
@@ -65,6 +70,20 @@ impl Span {
     /// Whole seconds, rounded towards zero.
     pub const fn as_seconds(self) -> i64 {
         self.0 / 1_000_000
+    }
+}
+
+impl std::ops::Add for Span {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl std::ops::Sub for Span {
+    type Output = Self;
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }
 

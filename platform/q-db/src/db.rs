@@ -232,6 +232,12 @@ impl Db {
         &self.0.shared.env
     }
 
+    /// How far the host's clock has jumped ahead of the time that passed since it was last believed; zero while it is
+    /// believed. The store does not follow such a jump: nothing expires by it.
+    pub fn clock_jump(&self) -> q_core::Span {
+        self.0.shared.clock.jump(&self.0.shared.env)
+    }
+
     /// Where the store is.
     pub fn config(&self) -> &DbConfig {
         &self.0.config

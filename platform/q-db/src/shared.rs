@@ -2,20 +2,19 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use q_core::{Env, Timestamp};
 use tokio::sync::watch;
 
-use crate::{DbError, Mode, StopCause, WriteStop, figures::Durations, sqlite};
+use crate::{DbError, Mode, StopCause, WriteStop, clock::StoreClock, figures::Durations, sqlite};
 
 /// State of one open store.
 pub(crate) struct Shared {
     pub module: String,
     pub env: Env,
-    /// The newest instant any write has seen, in microseconds.
-    pub clock: AtomicI64,
+    pub clock: StoreClock,
     pub commits: AtomicU64,
     pub writes: AtomicU64,
     pub commit_times: Durations,
@@ -35,8 +34,8 @@ impl Shared {
     pub fn new(module: &str, env: Env, clock: Timestamp) -> Self {
         Self {
             module: module.to_owned(),
+            clock: StoreClock::new(&env, clock),
             env,
-            clock: AtomicI64::new(clock.micros()),
             commits: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             commit_times: Durations::default(),
@@ -52,8 +51,7 @@ impl Shared {
 
     /// The present instant, never earlier than one given before.
     pub fn now(&self) -> Timestamp {
-        let now = self.env.now().micros();
-        Timestamp::from_micros(self.clock.fetch_max(now, Ordering::Relaxed).max(now))
+        self.clock.now(&self.env)
     }
 
     /// Counts a commit of `writes` writes and wakes those who follow the outbox or the audit rows.

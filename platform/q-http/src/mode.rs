@@ -177,6 +177,10 @@ impl Collector for ModeGauges {
         }
         let help = "Whether writes are stopped because something was found wrong";
         let stopped = ConstGauge::new(i64::from(mode.write_stop.is_some()));
-        stopped.encode(encoder.encode_descriptor("q_write_stopped", help, None, stopped.metric_type())?)
+        stopped.encode(encoder.encode_descriptor("q_write_stopped", help, None, stopped.metric_type())?)?;
+        let help =
+            "How far the host's clock has jumped ahead of the time that passed; 0 while it is believed";
+        let jump = ConstGauge::new(self.0.clock_jump().as_seconds());
+        jump.encode(encoder.encode_descriptor("q_clock_jump_seconds", help, None, jump.metric_type())?)
     }
 }

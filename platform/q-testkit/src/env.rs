@@ -12,23 +12,44 @@ use rand_chacha::ChaCha12Rng;
 
 /// A clock that stands still until told to move.
 #[derive(Debug, Clone)]
-pub struct FrozenClock(Arc<AtomicI64>);
+pub struct FrozenClock(Arc<Hands>);
+
+#[derive(Debug)]
+struct Hands {
+    shown: AtomicI64,
+    /// How far the clock was set without time passing.
+    set: AtomicI64,
+}
 
 impl FrozenClock {
     /// A clock that shows `at`.
     pub fn at(at: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(at.micros())))
+        Self(Arc::new(Hands { shown: AtomicI64::new(at.micros()), set: AtomicI64::new(0) }))
     }
 
-    /// Moves the clock by `span`, backwards when negative.
+    /// Lets `span` pass; a negative one sets the clock back.
     pub fn advance(&self, span: Span) {
-        self.0.fetch_add(span.as_micros(), Ordering::SeqCst);
+        self.0.shown.fetch_add(span.as_micros(), Ordering::SeqCst);
+        if span.as_micros() < 0 {
+            self.0.set.fetch_add(span.as_micros(), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the clock ahead by `span` (back when negative) without time passing: a host whose clock is wrong.
+    pub fn jump(&self, span: Span) {
+        self.0.shown.fetch_add(span.as_micros(), Ordering::SeqCst);
+        self.0.set.fetch_add(span.as_micros(), Ordering::SeqCst);
     }
 }
 
 impl Clock for FrozenClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.0.load(Ordering::SeqCst))
+        Timestamp::from_micros(self.0.shown.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Span {
+        let passed = self.0.shown.load(Ordering::SeqCst) - self.0.set.load(Ordering::SeqCst);
+        Span::micros(passed)
     }
 }
 

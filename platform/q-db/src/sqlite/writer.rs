@@ -166,7 +166,7 @@ impl Writer {
     }
 
     fn commit(&mut self, is_dirty: bool) -> Result<(), DbError> {
-        let clock = self.shared.clock.load(Ordering::Relaxed);
+        let clock = self.shared.clock.newest().micros();
         let connection = self.connection();
         if is_dirty {
             connection.execute(
