@@ -33,10 +33,13 @@ enum Verb {
     Check,
     /// The house rules that the compiler does not know (style.md, section 7)
     Tidy,
-    /// Writes openapi/*.json anew from the endpoint declarations
-    Openapi(verbs::openapi::Args),
+    /// Writes what is generated and committed anew: contracts (openapi/) and runbooks (docs/runbooks/)
+    Generate(verbs::generate::Args),
     /// Load runs, each beside its anchor in the same run
     Bench(verbs::bench::Args),
+    /// Faults made on purpose, and what held: `cargo xtask drill faults`
+    #[command(subcommand)]
+    Drill(verbs::drill::Args),
     /// Imports a payout file by an independent program, pays it, and has independent programs confirm the books
     DemoPayout(verbs::demo_payout::Args),
 }
@@ -46,8 +49,9 @@ fn main() -> ExitCode {
         Verb::Test(args) => verbs::test::run(&args),
         Verb::Check => verbs::check::run(),
         Verb::Tidy => verbs::check::tidy(),
-        Verb::Openapi(args) => verbs::openapi::run(&args),
+        Verb::Generate(args) => verbs::generate::run(&args),
         Verb::Bench(args) => verbs::bench::run(&args),
+        Verb::Drill(args) => verbs::drill::run(&args),
         Verb::DemoPayout(args) => verbs::demo_payout::run(&args),
     });
     match outcome {

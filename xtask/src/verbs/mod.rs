@@ -5,5 +5,7 @@
 pub mod bench;
 pub mod check;
 pub mod demo_payout;
-pub mod openapi;
+pub mod drill;
+mod drill_runbook;
+pub mod generate;
 pub mod test;

@@ -4,7 +4,7 @@ use crate::machine;
 use crate::oracles::{self, Oracles};
 use crate::postgres::{Cluster, Purpose};
 use crate::steps::Steps;
-use crate::verbs::{check, openapi};
+use crate::verbs::{check, generate};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::process::Command;
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::default();
     if !args.only_tests && args.package.is_none() {
         check::add_to(&mut steps)?;
-        steps.run("openapi", openapi::compare)?;
+        steps.run("generated files", generate::compare)?;
     }
     let mut prepared = None;
     steps.run("oracles", || {

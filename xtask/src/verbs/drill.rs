@@ -1,0 +1,110 @@
+//! `cargo xtask drill faults`: the fault drills of the journeys, one line each.
+//!
+//! The drills are ordinary tests of `q-tests`, so `cargo xtask test` runs them too; here each runs alone, and what it
+//! says held is shown.
+
+use crate::machine;
+use crate::oracles;
+use crate::postgres::{Cluster, Purpose};
+use crate::verbs::drill_runbook;
+use anyhow::{Context as _, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Which drills.
+#[derive(clap::Subcommand)]
+pub enum Args {
+    /// Kill, full disk, cut store and bus, clock, damage, slow neighbours, partition
+    Faults(Faults),
+    /// The runbooks of qwallet and of the ecosystem, from top to bottom
+    Runbook,
+}
+
+/// Which of the fault drills.
+#[derive(clap::Args)]
+pub struct Faults {
+    /// Only those whose name contains this
+    filter: Option<String>,
+}
+
+/// Names of tests that are drills: files of their own, and the killing of payments.
+const DRILLS: [&str; 4] = ["drill_", "kill::", "on_postgres::", "lost_and_old_stores::"];
+/// What a drill that passed says begins with this (`q_tests::passed`).
+const SAID: &str = "drill: ";
+
+/// Runs them.
+pub fn run(args: &Args) -> Result<()> {
+    match args {
+        Args::Faults(faults) => run_faults(faults),
+        Args::Runbook => drill_runbook::run(),
+    }
+}
+
+fn run_faults(Faults { filter }: &Faults) -> Result<()> {
+    let oracles = oracles::prepare()?;
+    let cluster = Cluster::start(Purpose::Tests)?;
+    let q = machine::build_q(false)?;
+    let tests = test_program()?;
+    let mut tell = Command::new(&tests);
+    tell.env("Q_BIN", &q).env("Q_ORACLES", &oracles.folder).env("Q_TEST_POSTGRES", cluster.url());
+    if machine::is_ci() {
+        tell.env("Q_REQUIRE_ORACLES", "1");
+    }
+    let names = machine::output(Command::new(&tests).args(["--list", "--format", "terse"]))?;
+    let names: Vec<&str> = names
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|name| DRILLS.iter().any(|drill| name.starts_with(drill)))
+        .filter(|name| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())))
+        .collect();
+    println!("\n{:<8} {:>8}  drill", "outcome", "seconds");
+    let mut failed = 0;
+    for name in &names {
+        machine::go_on()?;
+        failed += usize::from(!show(&tests, &tell, name)?);
+    }
+    drop(cluster);
+    if failed > 0 {
+        bail!("{failed} of {} drills failed", names.len());
+    }
+    Ok(())
+}
+
+/// Runs one and prints its line; whether it passed or was skipped with a reason.
+fn show(tests: &Path, tell: &Command, name: &str) -> Result<bool> {
+    let started = Instant::now();
+    let mut command = Command::new(tests);
+    command.envs(tell.get_envs().filter_map(|(key, value)| Some((key, value?))));
+    command.args(["--exact", name, "--nocapture"]).stdin(Stdio::null());
+    let output = command.output().with_context(|| format!("running {name}"))?;
+    let seconds = started.elapsed().as_secs_f64();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complained = String::from_utf8_lossy(&output.stderr).into_owned();
+    // The name of the test may stand before what it says, on the same line.
+    let held: Vec<_> = said.lines().filter_map(|line| Some(line.split_once(SAID)?.1)).collect();
+    let skipped = complained.lines().find_map(|line| line.strip_prefix("skipped: "));
+    let (outcome, note) = match (output.status.success(), skipped, held.is_empty()) {
+        (false, ..) => ("FAILED", name.to_owned()),
+        (true, Some(why), true) => ("skipped", format!("{name}: {why}")),
+        (true, _, true) => ("held", name.to_owned()),
+        (true, _, false) => ("held", held.join(" | ")),
+    };
+    println!("{outcome:<8} {seconds:>8.1}  {note}");
+    if outcome == "FAILED" {
+        eprintln!("{said}{complained}");
+    }
+    Ok(outcome != "FAILED")
+}
+
+/// Builds the journeys and returns their program.
+fn test_program() -> Result<PathBuf> {
+    let mut build = machine::cargo(&["test", "--package", "q-tests", "--test", "it", "--no-run"])?;
+    let built = machine::output(build.arg("--message-format=json").stderr(Stdio::inherit()))?;
+    let program = built.lines().find_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let is_ours = message["target"]["name"] == "it" && message["profile"]["test"] == true;
+        Some(PathBuf::from(message["executable"].as_str().filter(|_| is_ours)?))
+    });
+    program.context("cargo did not say where the journeys were built")
+}
