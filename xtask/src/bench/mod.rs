@@ -3,6 +3,7 @@
 //! **Invariant:** a ratio is only ever formed from two medians of one run; figures of different runs are not compared.
 
 pub mod child;
+pub mod collector;
 pub mod pgbench;
 
 use crate::machine;

@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: ours and its anchor side by side, one JSON report.
 
 use crate::bench::child::Child;
+use crate::bench::collector::Collector;
 use crate::bench::pgbench::Pgbench;
 use crate::bench::{Comparison, Contender, alternate, refuse_memory_disk};
 use crate::house::House;
 use crate::machine;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ enum What {
         /// Open loop: start this many payments a second, whether or not earlier ones were answered
         #[arg(long, value_name = "PER_SECOND")]
         rate: Option<f64>,
+        /// Instead of pgbench: against the same program without metrics, traces and service levels, to see what they cost
+        #[arg(long)]
+        overhead: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -73,7 +77,12 @@ pub fn run(args: &Args) -> Result<()> {
     refuse_memory_disk()?;
     let programs = Programs { q: machine::build_q(true)?, bench: machine::build_program("q-bench", true)? };
     let (report, common) = match &args.what {
-        What::Payments { clients, rate, common } => (programs.payments(*clients, *rate, common)?, common),
+        What::Payments { clients, rate, overhead: false, common } => {
+            (programs.payments(*clients, *rate, common)?, common)
+        }
+        What::Payments { clients, rate, overhead: true, common } => {
+            (programs.overhead(*clients, *rate, common)?, common)
+        }
         What::Batch { items, clients, common } => (programs.batch(*items, *clients, common)?, common),
         What::Executor { items, common } => (programs.executor(*items, common)?, common),
     };
@@ -90,6 +99,13 @@ const UNLIMITED: &[(&str, &str)] = &[
     ("Q_LIMITS_PER_ADDRESS_PER_MINUTE", "0"),
     ("Q_LIMITS_PER_IDENTITY_PER_MINUTE", "0"),
     ("SQUID_REGISTRATIONS_PER_HOUR", "0"),
+];
+
+/// An instance that counts no requests, records no spans, and has nobody who watches it.
+const UNWATCHED: &[(&str, &str)] = &[
+    ("Q_TELEMETRY_METRICS", "off"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+    ("Q_OPS_URL", "http://127.0.0.1:9"),
 ];
 
 struct Programs {
@@ -118,6 +134,32 @@ impl Programs {
             &mut ours,
             anchor.as_mut().map(|anchor| anchor as &mut dyn Contender),
         )
+    }
+
+    /// The same program twice, both running all the time, loaded in turn.
+    fn overhead(&self, clients: usize, rate: Option<f64>, common: &Common) -> Result<Value> {
+        let collector = Collector::start()?;
+        let watched: Vec<_> =
+            UNLIMITED.iter().copied().chain([("Q_TELEMETRY_OTLP_ENDPOINT", collector.url())]).collect();
+        let bare: Vec<_> = UNLIMITED.iter().copied().chain(UNWATCHED.iter().copied()).collect();
+        let (watched, bare) = (House::start(&self.q, &watched)?, House::start(&self.q, &bare)?);
+        let load = |house, name| -> Result<Child> {
+            let mut command = self.load(house, "payments", common)?;
+            command.args(["--clients", &clients.to_string()]);
+            if let Some(rate) = rate {
+                command.args(["--rate", &rate.to_string()]);
+            }
+            Child::start(name, &mut command)
+        };
+        let mut ours = load(&watched, "qwallet POST /payments with metrics, traces and service levels")?;
+        let mut anchor = load(&bare, "the same without")?;
+        let figure = "payments_per_second";
+        let comparison = Comparison { benchmark: "overhead", ours: figure, anchor: figure };
+        let mut report = alternate(&comparison, common.rounds, &mut ours, Some(&mut anchor))?;
+        // Nothing sent would mean that tracing was not measured.
+        ensure!(collector.bytes() > 0, "no trace reached the collector");
+        report["trace_bytes"] = collector.bytes().into();
+        Ok(report)
     }
 
     fn batch(&self, items: usize, clients: usize, common: &Common) -> Result<Value> {
@@ -202,6 +244,7 @@ fn print_summary(report: &Value) {
         println!("{:<22} {}", "anchor", report["anchor"]["program"]);
         let figure = ["transactions_per_second", "transfers_per_second"]
             .into_iter()
+            .chain(["payments_per_second"])
             .find(|name| !report["anchor"][name].is_null());
         println!("{:<22} {}", "anchor's figure", report["anchor"][figure.unwrap_or_default()]);
         println!("{:<22} {} ({})", "ratio", report["ratio"], report["ratio_of"]);
