@@ -42,7 +42,9 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
             let store_is_up = health.dependencies.get("store").is_none_or(|store| store.error.is_none());
             // An isolated module is not sent work; one that only reads is.
             let is_isolated = mounted.db.mode().state() == q_db::ModeKind::Isolated;
-            let is_ready = store_is_up && !is_isolated && !mounted.is_draining.load(Ordering::Relaxed);
+            let is_informed = mounted.is_informed.load(Ordering::Relaxed);
+            let is_ready =
+                store_is_up && !is_isolated && is_informed && !mounted.is_draining.load(Ordering::Relaxed);
             json_response(if is_ready { 200 } else { 503 }, &json!({"ready": is_ready}))
         }
     };

@@ -8,7 +8,10 @@ use http_body_util::BodyExt as _;
 use q_contract::{Access, Authenticate, ErrorCode, Problem, Target, codes, endpoint, json_types};
 use q_core::{Caller, Clock, Env, SystemEntropy, Timestamp, caller::Principal};
 use q_db::{Db, Migrations, testing::TestStores};
-use q_http::{Api, Check, Context, RateLimits, Shell, metrics::Metrics};
+use q_http::{
+    Api, Check, Context, RateLimiter, RateLimits, Shell,
+    metrics::{self, Metrics},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -103,7 +106,7 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
         env: Env { clock: Arc::new(Noon), entropy: Arc::new(SystemEntropy) },
         auth: Arc::new(Names),
         is_operator: Arc::new(|caller| caller.did().is_some_and(|did| did.as_str() == "did:x:operator")),
-        limits,
+        limiter: RateLimiter::new(limits),
         bases: vec!["http://wall.test".into()],
         checks,
         details: Arc::new(move || {
@@ -114,8 +117,12 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
         verify: Arc::new(|| Box::pin(async { Ok(json!([])) })),
         feed: Arc::new(|query| Box::pin(async move { Ok(format!("[{query:?}]").into_bytes()) })),
         recover: Arc::new(|_| Box::pin(async { Vec::new() })),
-        metrics: Arc::new(Metrics::default()),
+        metrics: Arc::new(Metrics::new(metrics::Options {
+            token: Some("figures, please".into()),
+            ..metrics::Options::default()
+        })),
         is_draining: Arc::new(AtomicBool::new(is_draining)),
+        is_informed: Arc::new(AtomicBool::new(true)),
     }
     .mount(api)
 }
