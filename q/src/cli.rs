@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use q_core::Did;
 
+use crate::commands;
+
 /// Q: identity, permissions, keys, audit and payments of your own, in one program.
 #[derive(Debug, Parser)]
 #[command(
@@ -40,6 +42,17 @@ pub enum Verb {
     Serve(ServeArgs),
     /// Stop the running instance: finish open requests, close the stores.
     Stop,
+    /// Start the processes anew, one after another; `--rolling` refuses no connection meanwhile.
+    Restart(commands::restart::RestartArgs),
+    /// Go back to the program and the settings that ran before, and walk the critical path after it.
+    Rollback(commands::rollback::RollbackArgs),
+    /// List the programs and settings that ran here and are kept.
+    Releases(ReadArgs),
+    /// Walk the critical path on the running instance: sign in, pay, read back, prove, balance.
+    Smoke(commands::smoke::SmokeArgs),
+    /// Wait for the processes that go on in the place of this one; started by a rolling restart.
+    #[command(hide = true)]
+    Attend,
     /// Check ports, settings, data folder, unseal key and, while nothing runs, that each store opens; with a fix for each
     /// line.
     Doctor(ReadArgs),
@@ -47,6 +60,12 @@ pub enum Verb {
     Config(ReadArgs),
     /// Check everything a module keeps, or all modules; works on a stopped instance too.
     Verify(VerifyArgs),
+    /// Show or set what modules let through: normal, read-only, maintenance, isolated, write-stopped.
+    Mode(commands::mode::ModeArgs),
+    /// Show how every module is: status, mode, latency, errors; exit code 3 when one is unhealthy.
+    Status(commands::status::StatusArgs),
+    /// Show log lines of a module, or of all: `q logs qwallet --errors --since 10m`.
+    Logs(commands::logs::LogsArgs),
     /// Identities in this keyring.
     #[command(subcommand)]
     Id(IdVerb),
@@ -63,6 +82,8 @@ pub enum Verb {
     Ucan(UcanArgs),
     /// Call any endpoint: `q call qwallet GET /currencies`.
     Call(CallArgs),
+    /// Follow a runbook: `q runbook list`, `q runbook outage`, `q runbook qwallet high-error-rate`.
+    Runbook(commands::runbook::RunbookArgs),
     /// Print the OpenAPI document of a module, or write those of all into a folder.
     Openapi(OpenapiArgs),
 }

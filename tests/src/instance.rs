@@ -47,6 +47,11 @@ impl Process {
         panic!("it ended before it served:\n{}", process.greeting);
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it at once, as a power cut would: SIGKILL.
     ///
     /// # Panics
@@ -105,13 +110,18 @@ impl Instance {
 
     /// A folder in which nothing was started yet.
     pub fn unstarted(settings: &[(&str, &str)]) -> Option<Self> {
+        Self::unstarted_in(&std::env::temp_dir(), settings)
+    }
+
+    /// A folder below `place` in which nothing was started yet.
+    pub fn unstarted_in(place: &Path, settings: &[(&str, &str)]) -> Option<Self> {
         let Some(program) = std::env::var_os("Q_BIN").map(PathBuf::from) else {
             oracle::skip("the program q, named by Q_BIN");
             return None;
         };
         let settings =
             settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let folder = tempfile::tempdir_in(place).expect("a temporary folder");
         Some(Self { program, folder, settings, process: None, greeting: String::new() })
     }
 
@@ -145,7 +155,17 @@ impl Instance {
     /// # Panics
     /// When it ends before it serves.
     pub fn beside(&self, verb: &[&str]) -> Process {
-        Process::start(self.command(verb))
+        self.beside_with(verb, &[])
+    }
+
+    /// Like [`Instance::beside`], with further settings.
+    ///
+    /// # Panics
+    /// When it ends before it serves.
+    pub fn beside_with(&self, verb: &[&str], settings: &[(&str, &str)]) -> Process {
+        let mut command = self.command(verb);
+        command.envs(settings.iter().copied());
+        Process::start(command)
     }
 
     /// Runs another verb on this folder to its end.
@@ -179,6 +199,16 @@ impl Instance {
             Some(note["modules"][module].as_str()?.to_owned())
         });
         url.expect("a module of the instance")
+    }
+
+    /// The base URL at which the process `pid` answers for `module`, whatever way others go.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn url_in(&self, pid: u32, module: &str) -> String {
+        let note = std::fs::read(self.data().join(format!("running/{pid}.json"))).expect("its note");
+        let note: Value = serde_json::from_slice(&note).expect("a note");
+        note["modules"][module].as_str().expect("a module of the process").to_owned()
     }
 
     /// Ends it at once, as a power cut would: SIGKILL.

@@ -2,8 +2,12 @@
 //!
 //! **Invariant:** sees what a user sees: the command line, HTTP, and the files left behind.
 
+mod disk;
+mod drill;
 mod instance;
 mod payer;
 
+pub use disk::SmallDisk;
+pub use drill::{Reader, UNLIMITED, passed, sound, until};
 pub use instance::{Instance, Outcome, Process};
 pub use payer::Payer;

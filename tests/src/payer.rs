@@ -47,6 +47,13 @@ impl Payer {
         }
     }
 
+    /// The same payer, asking the wallet at `url`.
+    #[must_use]
+    pub fn at(mut self, url: &str) -> Self {
+        self.client = Client::new(Arc::new(HttpTransport::new(url)));
+        self
+    }
+
     /// Whose it is.
     pub fn did(&self) -> &Did {
         &self.keyring.did

@@ -47,6 +47,7 @@ struct State {
 pub struct Proxy {
     address: SocketAddr,
     state: Arc<watch::Sender<State>>,
+    target: Arc<watch::Sender<String>>,
     open: watch::Receiver<usize>,
     /// Ends with the proxy.
     _running: JoinSet<()>,
@@ -55,15 +56,28 @@ pub struct Proxy {
 impl Proxy {
     /// A wire from a free port to `target` (`host:port`), which need not answer yet.
     pub async fn to(target: impl Into<String>) -> Self {
-        let target = target.into();
+        let wire = Self::loose().await;
+        wire.aim(target);
+        wire
+    }
+
+    /// A wire whose far end is not known yet: it hangs up until it is aimed.
+    pub async fn loose() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state =
-            Arc::new(watch::Sender::new(State { weather: Weather::Fair, delay: Duration::ZERO, cuts: 0 }));
+        let fair = State { weather: Weather::Fair, delay: Duration::ZERO, cuts: 0 };
+        let (state, target) = (Arc::new(watch::Sender::new(fair)), Arc::new(watch::Sender::default()));
         let (count, open) = watch::channel(0);
         let mut running = JoinSet::new();
-        running.spawn(accept(listener, target, state.clone(), Arc::new(count)));
-        Self { address, state, open, _running: running }
+        running.spawn(accept(listener, target.clone(), state.clone(), Arc::new(count)));
+        Self { address, state, target, open, _running: running }
+    }
+
+    /// Leads new connections to `target` (`host:port`, or a URL of nothing more).
+    pub fn aim(&self, target: impl Into<String>) {
+        let target: String = target.into();
+        let place = target.split_once("://").map_or(target.as_str(), |(_, place)| place);
+        self.target.send_replace(place.trim_end_matches('/').to_owned());
     }
 
     /// Where to connect instead of the target.
@@ -105,7 +119,7 @@ impl Proxy {
 
 async fn accept(
     listener: TcpListener,
-    target: String,
+    target: Arc<watch::Sender<String>>,
     state: Arc<watch::Sender<State>>,
     count: Arc<watch::Sender<usize>>,
 ) {
@@ -116,7 +130,7 @@ async fn accept(
         if state.borrow().weather == Weather::Cut {
             continue; // dropped, and so hung up on
         }
-        let (target, weather, count) = (target.clone(), state.subscribe(), count.clone());
+        let (target, weather, count) = (target.borrow().clone(), state.subscribe(), count.clone());
         connections.spawn(async move {
             count.send_modify(|open| *open += 1);
             carry(near, &target, weather).await;

@@ -12,8 +12,16 @@ mod grant;
 mod id;
 mod init;
 mod issue;
+pub mod logs;
+pub mod mode;
 mod openapi;
+pub mod preflight;
+pub mod restart;
+pub mod rollback;
+pub mod runbook;
 mod serve;
+pub mod smoke;
+pub mod status;
 mod stop;
 mod ucan;
 mod verify;
@@ -23,6 +31,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Verb},
+    handover,
     layout::Layout,
 };
 
@@ -36,15 +45,24 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Up(arguments) => serve::up(&cli, arguments).await,
         Verb::Serve(arguments) => serve::some(&cli, arguments).await,
         Verb::Stop => stop::run(&cli).await,
+        Verb::Restart(arguments) => restart::run(&cli, arguments).await,
+        Verb::Rollback(arguments) => rollback::run(&cli, arguments).await,
+        Verb::Releases(arguments) => rollback::list(&cli, arguments),
+        Verb::Smoke(arguments) => smoke::run(&cli, arguments).await,
+        Verb::Attend => handover::attend().await,
         Verb::Doctor(arguments) => doctor::run(&cli, arguments).await,
         Verb::Config(arguments) => config::run(&cli, arguments),
         Verb::Verify(arguments) => verify::run(&cli, arguments).await,
+        Verb::Mode(arguments) => mode::run(&cli, arguments).await,
+        Verb::Status(arguments) => status::run(&cli, arguments).await,
+        Verb::Logs(arguments) => logs::run(&cli, arguments).await,
         Verb::Id(verb) => id::run(&cli, verb).await,
         Verb::Auth(verb) => auth::run(&cli, verb).await,
         Verb::Wallet(verb) => wallet::run(&cli, verb).await,
         Verb::Grant(verb) => grant::run(&cli, verb).await,
         Verb::Ucan(arguments) => ucan::run(arguments),
         Verb::Call(arguments) => call::run(&cli, arguments).await,
+        Verb::Runbook(arguments) => runbook::run(&cli, arguments).await,
         Verb::Openapi(arguments) => openapi::run(&cli, arguments).await,
     }
 }
@@ -52,16 +70,28 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Whether an identity of the keyring acts, and needs the keys that hold now.
 const fn acts(verb: &Verb) -> bool {
     match verb {
-        Verb::Verify(_) | Verb::Id(_) | Verb::Auth(_) | Verb::Wallet(_) | Verb::Grant(_) | Verb::Call(_) => {
-            true
-        }
+        Verb::Verify(_)
+        | Verb::Mode(_)
+        | Verb::Id(_)
+        | Verb::Auth(_)
+        | Verb::Wallet(_)
+        | Verb::Grant(_)
+        | Verb::Call(_) => true,
         Verb::Init(_)
         | Verb::Up(_)
         | Verb::Serve(_)
         | Verb::Stop
+        | Verb::Restart(_)
+        | Verb::Attend
+        | Verb::Rollback(_)
+        | Verb::Releases(_)
+        | Verb::Smoke(_)
         | Verb::Doctor(_)
+        | Verb::Logs(_)
+        | Verb::Status(_)
         | Verb::Config(_)
         | Verb::Ucan(_)
+        | Verb::Runbook(_)
         | Verb::Openapi(_) => false,
     }
 }

@@ -3,6 +3,13 @@
 mod contracts;
 mod coverage;
 mod damage;
+mod deployment;
+mod drill_bus_cut;
+mod drill_clock;
+mod drill_damage;
+mod drill_disk_full;
+mod drill_slow_dependency;
+mod drill_store_cut;
 mod earlier_version;
 mod first_day;
 mod health;

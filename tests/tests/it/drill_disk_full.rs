@@ -1,0 +1,86 @@
+//! The disk is full: writes are refused with a word, reads go on, and everything goes on once there is room.
+
+use q_tests::{Instance, Payer, Reader, SmallDisk, UNLIMITED, sound};
+
+/// Payments of one instance; enough that the disk runs full in between and not at a convenient moment.
+const PAYMENTS: usize = 400;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_writes_and_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let Some(mut house) = Instance::unstarted_in(&disk.path(), &UNLIMITED) else { return };
+    house.start(&["up", "--demo"]);
+    let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
+    let reader = Reader::of(&house, "bob");
+    let orders: Vec<_> = (0..PAYMENTS)
+        .map(|number| format!("full-{number}"))
+        .map(|key| (alice.order(&bob, "0.01", &key), key))
+        .collect();
+    let mut answered = Vec::new();
+    for (order, key) in &orders[..10] {
+        answered.push(alice.pay(order, key).await.expect("there is room").transaction_id);
+    }
+
+    disk.fill();
+    let mut refusal = None;
+    for (order, key) in &orders[10..] {
+        match alice.pay(order, key).await {
+            Ok(paid) => answered.push(paid.transaction_id),
+            Err(error) => {
+                refusal = error.problem().cloned();
+                break;
+            }
+        }
+    }
+    let refusal = refusal.expect("a full disk is noticed, and answered with a problem");
+    assert_eq!((refusal.status, refusal.code.as_str()), (507, "STORAGE_FULL"), "{refusal:?}");
+    assert!(refusal.hint.as_ref().is_some_and(|hint| hint.contains("Idempotency-Key")), "{refusal:?}");
+    let (status, wallet) = reader.look().await.expect("reading goes on");
+    assert_eq!(status, 200, "{wallet}");
+    assert_eq!(house.get("qwallet", "/health/live").await.expect("it lives").0, 200);
+
+    disk.free();
+    // Every order again under its key: what was answered is answered alike, the rest happens now.
+    for (number, (order, key)) in orders.iter().enumerate() {
+        let paid = alice.pay(order, key).await.expect("there is room again");
+        assert!(
+            answered.get(number).is_none_or(|first| *first == paid.transaction_id),
+            "{key} was paid twice"
+        );
+    }
+    let balance = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
+    assert_eq!(balance["balances"]["QToken"]["available"], "16.5");
+    sound(&house, "disk full", "507 STORAGE_FULL, reads went on, writes resumed, nothing lost or doubled");
+    house.stop();
+    assert_eq!(house.q(&["verify"]).code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_on_a_full_disk_it_starts_again_when_there_is_room() {
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let Some(mut house) = Instance::unstarted_in(&disk.path(), &UNLIMITED) else { return };
+    house.start(&["up", "--demo"]);
+    let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
+    disk.fill();
+    let mut paid = 0;
+    for number in 0..PAYMENTS {
+        let key = format!("killed-full-{number}");
+        if alice.pay(&alice.order(&bob, "0.01", &key), &key).await.is_err() {
+            break;
+        }
+        paid += 1;
+    }
+    assert!(paid < PAYMENTS, "the disk is not full");
+    house.kill();
+    disk.free();
+    house.start(&["up", "--demo"]);
+    let balance = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
+    let available = balance["balances"]["QToken"]["available"].as_str().expect("an amount").to_owned();
+    // The one that was refused may have reached the log: it is there wholly or not at all.
+    let hundredths = |paid: usize| {
+        let whole = 1_250 + paid;
+        format!("{}.{:02}", whole / 100, whole % 100).trim_end_matches('0').trim_end_matches('.').to_owned()
+    };
+    assert!([hundredths(paid), hundredths(paid + 1)].contains(&available), "{available} after {paid}");
+    sound(&house, "kill -9 on a full disk", "starts again, every answered payment is there");
+}
