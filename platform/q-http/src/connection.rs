@@ -33,7 +33,7 @@ use tokio::{
 use tower::ServiceExt as _;
 
 use crate::{
-    PeerAddress,
+    PeerAddress, Proxies,
     metrics::OpenConnection,
     server::{DRAIN_TIMEOUT, Ending, Passed, Place, begins},
 };
@@ -55,6 +55,8 @@ pub(crate) struct Accepted {
     pub(crate) peer: SocketAddr,
     /// What another process has read of the next request.
     pub(crate) read: Bytes,
+    /// Who may ask for others.
+    pub(crate) proxies: Arc<Proxies>,
 }
 
 /// What the connection knows of its requests.
@@ -103,7 +105,7 @@ pub(crate) async fn run(
     mut ending: watch::Receiver<Ending>,
     _place: Place,
 ) {
-    let Accepted { listener, stream, peer, read } = accepted;
+    let Accepted { listener, stream, peer, read, proxies } = accepted;
     let _open = OpenConnection::new();
     // Answers are small and waited for; collecting them into fuller packets only delays them.
     let _ = stream.set_nodelay(true);
@@ -112,7 +114,8 @@ pub(crate) async fn run(
         let course = course.clone();
         service_fn(move |mut request: Request<Incoming>| -> BoxFuture<'static, _> {
             Course::set(&course.is_used);
-            request.extensions_mut().insert(PeerAddress(peer));
+            let client = proxies.client(peer, request.headers());
+            request.extensions_mut().insert(PeerAddress(client));
             let asked_to_close = request.version() != Version::HTTP_11 || says_close(request.headers());
             let (course, router) = (course.clone(), router.clone());
             Box::pin(async move {

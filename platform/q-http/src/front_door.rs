@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
-use crate::{PeerAddress, platform, reply::problem_response};
+use crate::{PeerAddress, forwarded, platform, reply::problem_response};
 
 /// How long the state of all modules is repeated before they are asked again: one question here is one to each.
 const HEALTH_CACHED_FOR: Duration = Duration::from_secs(1);
@@ -140,6 +140,9 @@ impl FrontDoor {
     ) -> Response<Body> {
         request.headers_mut().remove(header::HOST);
         end_at_this_hop(request.headers_mut());
+        // The module counts its callers by address, and would count us for all of them.
+        let client = request.extensions().get::<PeerAddress>().map(|PeerAddress(peer)| peer.ip());
+        forwarded::set(request.headers_mut(), client);
         let may_repeat = matches!(*request.method(), Method::GET | Method::HEAD)
             || request.headers().contains_key(IDEMPOTENCY_HEADER);
         let (head, body) = request.into_parts();

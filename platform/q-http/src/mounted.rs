@@ -28,7 +28,7 @@ pub(crate) struct Mounted {
     pub(crate) db: Db,
     pub(crate) auth: Arc<dyn Authenticate>,
     pub(crate) is_operator: IsOperator,
-    pub(crate) limiter: RateLimiter,
+    pub(crate) limiter: Arc<RateLimiter>,
     pub(crate) bases: Vec<String>,
     pub(crate) monitor: Arc<Monitor>,
     pub(crate) details: Details,
@@ -38,6 +38,8 @@ pub(crate) struct Mounted {
     pub(crate) shed: Shed,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) is_draining: Arc<AtomicBool>,
+    pub(crate) node: Arc<crate::Node>,
+    pub(crate) is_informed: Arc<AtomicBool>,
     pub(crate) api: Api,
     pub(crate) openapi: Vec<u8>,
 }

@@ -176,12 +176,27 @@ pub(crate) fn authenticated(
     }
     let target = Target { bases: &mounted.bases, method, path: head.uri.path(), module: mounted.api.module };
     let caller = mounted.auth.authenticate(head, target)?;
+    if matches!(caller, Caller::Identity(_)) {
+        informed(mounted)?;
+    }
     if let Caller::Identity(principal) = &caller
         && let Some(tighter) = mounted.limiter.identity(&principal.did, now)?
     {
         *allowance = Some(tighter);
     }
     Ok(caller)
+}
+
+/// Believes nobody's token before it is known which were revoked. Modules prove themselves by keys of this instance, and
+/// could not start together if they waited for each other.
+fn informed(mounted: &Mounted) -> Result<(), Problem> {
+    if mounted.is_informed.load(std::sync::atomic::Ordering::Relaxed) {
+        return Ok(());
+    }
+    Err(Problem::new(&codes::NOT_READY)
+        .detail("it is not known here yet, or not any more, which tokens and permissions were revoked")
+        .hint("try again; `q health` says which service is not heard")
+        .with("retryAfter", 1))
 }
 
 /// Lets only modules of this instance in, as often as they like: one that follows another asks whenever something

@@ -16,7 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
 };
 
-use crate::connection;
+use crate::{Proxies, connection};
 
 /// The network address a request came from.
 #[derive(Debug, Clone, Copy)]
@@ -73,25 +73,29 @@ pub struct Listener {
     pub begun: Vec<Passed>,
     /// The most connections one network address may have open here; 0 for no bound of its own.
     pub per_address: u32,
+    /// Who may say for whom it asks.
+    pub proxies: Proxies,
 }
 
 impl From<TcpListener> for Listener {
     /// A socket that nobody takes over, without a bound for one address.
     fn from(socket: TcpListener) -> Self {
-        Self { name: "".into(), socket, begun: Vec::new(), per_address: 0 }
+        Self { name: "".into(), socket, begun: Vec::new(), per_address: 0, proxies: Proxies::default() }
     }
 }
 
 /// Serves `router` on `listener` until `ending` begins, then finishes what is open and returns.
 pub async fn serve(listener: impl Into<Listener>, router: Router, ending: watch::Receiver<Ending>) {
-    let Listener { name, socket, begun, per_address } = listener.into();
+    let Listener { name, socket, begun, per_address, proxies } = listener.into();
+    let proxies = Arc::new(proxies);
     let places = Places::new(per_address);
     let mut connections = tokio::task::JoinSet::new();
     for Passed { stream, peer, read, .. } in begun {
         let (Ok(stream), Some(place)) = (TcpStream::from_std(stream), places.of_passed(peer)) else {
             continue;
         };
-        let accepted = connection::Accepted { listener: name.clone(), stream, peer, read };
+        let accepted =
+            connection::Accepted { listener: name.clone(), stream, peer, read, proxies: proxies.clone() };
         connections.spawn(connection::run(accepted, router.clone(), ending.clone(), place));
     }
     let spawn =
@@ -99,8 +103,13 @@ pub async fn serve(listener: impl Into<Listener>, router: Router, ending: watch:
             .for_address(place, peer)
         {
             Some(place) => {
-                let accepted =
-                    connection::Accepted { listener: name.clone(), stream, peer, read: Bytes::new() };
+                let accepted = connection::Accepted {
+                    listener: name.clone(),
+                    stream,
+                    peer,
+                    read: Bytes::new(),
+                    proxies: proxies.clone(),
+                };
                 connections.spawn(connection::run(accepted, router.clone(), ending.clone(), place));
             }
             None => refuse(&stream, peer),

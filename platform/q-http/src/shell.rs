@@ -28,8 +28,8 @@ pub struct Shell {
     pub auth: Arc<dyn Authenticate>,
     /// Knows the operators.
     pub is_operator: IsOperator,
-    /// Requests allowed per minute.
-    pub limits: RateLimits,
+    /// Requests allowed per minute, and what of them was used.
+    pub limiter: Arc<RateLimiter>,
     /// Under which origins the module is reachable from outside.
     pub bases: Vec<String>,
     /// What it depends on.
@@ -46,6 +46,10 @@ pub struct Shell {
     pub metrics: Arc<Metrics>,
     /// Set while the process stops: not ready, no new work.
     pub is_draining: Arc<AtomicBool>,
+    /// Whether the process is cut off; all its modules share one.
+    pub node: Arc<crate::Node>,
+    /// Cleared while it is not known what was revoked: not ready, and nobody's token is believed.
+    pub is_informed: Arc<AtomicBool>,
 }
 
 impl Shell {
@@ -62,7 +66,7 @@ impl Shell {
             db: self.db,
             auth: self.auth,
             is_operator: self.is_operator,
-            limiter: RateLimiter::new(self.limits),
+            limiter: self.limiter,
             bases: self.bases,
             monitor,
             details: self.details,
@@ -72,6 +76,8 @@ impl Shell {
             shed: crate::recover::Shed::default(),
             metrics: self.metrics,
             is_draining: self.is_draining,
+            node: self.node,
+            is_informed: self.is_informed,
             api,
             openapi,
         });

@@ -9,11 +9,11 @@ use std::{
 };
 
 use axum::Router;
-use q_bus::Bus;
+use q_bus::{Bus, Murmur};
 use q_contract::{Authenticate, Declaration};
 use q_core::{Env, Timestamp};
 use q_http::{
-    Check, Ending, IsOperator, Listener, Passed, RateLimits, Shell,
+    Check, Ending, IsOperator, Listener, Node, Passed, RateLimiter, RateLimits, Shell,
     metrics::{self, Metrics},
 };
 use serde_json::json;
@@ -53,11 +53,15 @@ pub struct House {
     /// Ends deliveries and jobs.
     stop: watch::Sender<bool>,
     is_draining: Arc<AtomicBool>,
+    node: Arc<Node>,
+    is_informed: Arc<AtomicBool>,
     notice: Duration,
     is_started: bool,
     started_at: Timestamp,
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
+    /// What is done when the stores are closed.
+    after_close: Vec<futures_util::future::BoxFuture<'static, ()>>,
     tasks: Tasks,
 }
 
@@ -78,10 +82,13 @@ impl House {
             hurry: watch::Sender::new(false),
             stop: watch::Sender::new(false),
             is_draining: Arc::default(),
+            node: Arc::default(),
+            is_informed: Arc::new(AtomicBool::new(true)),
             notice: Duration::ZERO,
             is_started: false,
             listeners: JoinSet::new(),
             workers: JoinSet::new(),
+            after_close: Vec::new(),
         }
     }
 
@@ -125,12 +132,13 @@ impl House {
         let (tasks, name) = (self.tasks.clone(), module.name());
         let verified = module.clone();
         let (store, stop) = (module.db().clone(), self.hurry.subscribe());
+        let limiter = self.limiter(module, limits);
         Shell {
             env: self.env.clone(),
             db: module.db().clone(),
             auth: self.auth.clone(),
             is_operator: self.is_operator.clone(),
-            limits,
+            limiter,
             bases,
             checks,
             details: Arc::new(move || {
@@ -155,7 +163,29 @@ impl House {
             recover,
             metrics: Arc::new(metrics),
             is_draining: self.is_draining.clone(),
+            node: self.node.clone(),
+            is_informed: self.is_informed.clone(),
         }
+    }
+
+    /// The limits of a module, counted together with its replicas.
+    fn limiter(&self, module: &Arc<dyn Module>, limits: RateLimits) -> Arc<RateLimiter> {
+        let limiter = RateLimiter::new(limits);
+        let (telling, hearing, counting) = (limiter.clone(), limiter.clone(), limiter.clone());
+        let env = self.env.clone();
+        let murmur = Murmur {
+            tell: Arc::new(move || telling.tell()),
+            hear: Arc::new(move |told| hearing.hear(told, env.now())),
+            among: Arc::new(move |replicas, can_hear| counting.among(replicas, can_hear)),
+        };
+        self.bus.murmur(module.name(), module.db().clone(), murmur);
+        limiter
+    }
+
+    /// Says whether it is known here what was revoked. While it is not, the house is not ready, and believes nobody's
+    /// token. Known until said otherwise.
+    pub fn informed(&self) -> Arc<AtomicBool> {
+        self.is_informed.clone()
     }
 
     /// The modules raised so far.
@@ -261,11 +291,19 @@ impl House {
         }
     }
 
+    /// Does `work` last of all, when the stores are closed and nothing can change any more.
+    pub fn after_close(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.after_close.push(Box::pin(work));
+    }
+
     async fn close(mut self) {
         self.stop.send_replace(true);
         while self.workers.join_next().await.is_some() {}
         for beam in self.beams.iter().rev() {
             beam.module.db().close().await;
+        }
+        for work in self.after_close {
+            work.await;
         }
     }
 }

@@ -74,12 +74,13 @@ impl Transport for Located {
 mod tests {
     use axum::{Router, routing::get};
     use q_contract::Client;
+    use q_http::Ending;
     use tokio::{net::TcpListener, sync::watch};
 
     use super::*;
 
     /// A server that says `name`, and its address.
-    async fn says(name: &'static str, stop: &watch::Sender<bool>) -> String {
+    async fn says(name: &'static str, stop: &watch::Sender<Ending>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().route("/", get(move || async move { name }));
@@ -88,15 +89,14 @@ mod tests {
     }
 
     async fn asked(client: &Client) -> Result<String, String> {
-        let answer = client.send("POST", "/", Bytes::new(), "").await.map_err(|error| error.to_string())?;
-        let _ = answer;
+        client.send("POST", "/", Bytes::new(), "").await.map_err(|error| error.to_string())?;
         let answer = client.send("GET", "/", Bytes::new(), "").await.map_err(|error| error.to_string())?;
         Ok(String::from_utf8_lossy(answer.body()).into_owned())
     }
 
     #[tokio::test]
     async fn replicas_take_turns_and_one_that_is_gone_is_passed_over() {
-        let stop = watch::Sender::new(false);
+        let stop = watch::Sender::new(Ending::No);
         let (one, two) = (says("one", &stop).await, says("two", &stop).await);
         let gone = {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,6 +116,6 @@ mod tests {
         urls.lock().clear();
         let nowhere = Client::new(Arc::new(Located::new("m", Arc::new(move |_| urls.lock().clone()))));
         assert!(asked(&nowhere).await.unwrap_err().contains("m cannot be connected to"));
-        stop.send_replace(true);
+        stop.send_replace(Ending::Close);
     }
 }

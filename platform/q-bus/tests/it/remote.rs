@@ -12,7 +12,7 @@ use q_bus::{Bus, Subscription};
 use q_contract::{Authenticate, CallError, Client, Credential, HttpTransport, Problem, Target};
 use q_core::{Caller, Env, Timestamp, caller::Principal};
 use q_db::{Db, testing::TestStores};
-use q_http::{Api, Ending, RateLimits, Shell, metrics::Metrics};
+use q_http::{Api, Ending, RateLimiter, RateLimits, Shell, metrics::Metrics};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
@@ -52,7 +52,7 @@ fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
         db: db.clone(),
         auth: Arc::new(Named),
         is_operator: Arc::new(|_| false),
-        limits: RateLimits { per_address_per_minute: 1, per_identity_per_minute: 1 },
+        limiter: RateLimiter::new(RateLimits { per_address_per_minute: 1, per_identity_per_minute: 1 }),
         bases: Vec::new(),
         checks: Vec::new(),
         details: Arc::new(|| Box::pin(async { json!({}) })),
@@ -64,6 +64,7 @@ fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
         recover: Arc::new(|_| Box::pin(async { Vec::new() })),
         metrics: Arc::new(Metrics::default()),
         is_draining: Arc::new(AtomicBool::new(false)),
+        is_informed: Arc::new(AtomicBool::new(true)),
     }
 }
 

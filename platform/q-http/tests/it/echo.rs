@@ -122,6 +122,7 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
             ..metrics::Options::default()
         })),
         is_draining: Arc::new(AtomicBool::new(is_draining)),
+        node: Arc::default(),
         is_informed: Arc::new(AtomicBool::new(true)),
     }
     .mount(api)

@@ -24,7 +24,8 @@ impl Server {
         let address = socket.local_addr().unwrap();
         let ending = watch::Sender::new(Ending::No);
         let router = Router::new().route("/who", get(move || async move { name }));
-        let listener = Listener { name: "door".into(), socket, begun, per_address };
+        let listener =
+            Listener { name: "door".into(), socket, begun, per_address, proxies: q_http::Proxies::default() };
         let running = tokio::spawn(serve(listener, router, ending.subscribe()));
         Self { address, ending, running }
     }
