@@ -42,6 +42,10 @@ pub const SETTINGS: &[Setting] = &[Setting {
 /// How often it is looked whether leaves wait for a signature: checkpoints follow new leaves within a second.
 const PUBLISH_EVERY: Span = Span::millis(500);
 
+/// How often it is looked whether a store turned out older than the trail, and how long that module may take to hear it.
+const STOP_EVERY: Span = Span::seconds(2);
+const STOP_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// What the module is handed besides its ground.
 pub struct Handles {
     /// Seals records and the log's keys: `qlock_api::sealer::open` on this module's store.
@@ -51,6 +55,8 @@ pub struct Handles {
     /// Where the newest published checkpoint is kept, unless the settings say otherwise. Not inside the data folder:
     /// a backup of that folder must not bring back an old checkpoint.
     pub checkpoint_file: Option<PathBuf>,
+    /// The backup that an operator has put this store back from: the log goes on under a new name.
+    pub restored: Option<String>,
 }
 
 /// The module.
@@ -69,6 +75,7 @@ pub async fn open(ground: Ground, handles: Handles) -> Result<Arc<Qerberos>, Ope
         host,
         sealer: handles.sealer,
         checkpoint_file: configured.or(handles.checkpoint_file),
+        restored: handles.restored,
     };
     let peers = ground.peers;
     let trail = Trail::open(ground.db, ground.env, options).await?;
@@ -113,7 +120,7 @@ impl Module for Qerberos {
 
     fn jobs(&self) -> Vec<Job> {
         let trail = self.trail.clone();
-        vec![Job::every("publish-checkpoint", PUBLISH_EVERY, move || {
+        let publish = Job::every("publish-checkpoint", PUBLISH_EVERY, move || {
             let trail = trail.clone();
             async move {
                 match trail.publish().await {
@@ -122,7 +129,13 @@ impl Module for Qerberos {
                     Err(error) => Err(error.to_string()),
                 }
             }
-        })]
+        });
+        let (trail, peers) = (self.trail.clone(), self.peers.clone());
+        let stop = Job::every("stop-older-stores", STOP_EVERY, move || {
+            let (trail, peers) = (trail.clone(), peers.clone());
+            async move { stop_older_stores(&trail, &peers).await }
+        });
+        vec![publish, stop]
     }
 
     /// The last rows of a stop are under a signed checkpoint before the store closes.
@@ -158,6 +171,23 @@ impl Module for Qerberos {
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
         Box::pin(self.trail.verify())
     }
+}
+
+/// Has modules stop writing whose stores turned out older than the trail: what they would write now takes numbers that
+/// the trail has given to something else. Each is told once; whoever lets it write again has looked.
+async fn stop_older_stores(trail: &Trail, peers: &Peers) -> Result<(), String> {
+    for (producer, head) in trail.rolled_back_to_tell() {
+        let reason = format!("the store is older than the audit trail: it ends at audit row {head}");
+        let order = serde_json::json!({"mode": "write-stopped", "reason": reason}).to_string();
+        let client = peers.client(&producer).within(STOP_PATIENCE);
+        let answer = client.send("POST", "/mode", order.into(), "application/json").await;
+        let answer = answer.map_err(|error| format!("{producer} is not told to stop writing: {error}"))?;
+        if !answer.status().is_success() {
+            return Err(format!("{producer} does not stop writing: it answered {}", answer.status()));
+        }
+        trail.told(&producer);
+    }
+    Ok(())
 }
 
 /// What is missing, as one line.

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, VecDeque};
 use q_db::{DbError, Reader};
 use q_runtime::Finding;
 use q_seal::Sealer;
-use q_tlog::{Checkpoint, Hash, TILE_WIDTH, Tile, TileId, Tree, VerifierKey, merkle_root_of_hashes};
+use q_tlog::{Checkpoint, Hash, NoteSigner, TILE_WIDTH, Tile, TileId, Tree, VerifierKey, merkle_root_of_hashes};
 
 use crate::{
     domain::{Arrival, Leaf, ProducerHead, Record, Section, record::Opened},
-    service::{Trail, keys::Keys},
+    service::{Trail, first_name, keys::Keys},
     store::{
         self,
         checkpoints::StoredCheckpoint,
@@ -40,7 +40,8 @@ impl Trail {
             .await?;
         for (producer, head) in self.rolled_back_producers() {
             let detail = format!("its store ends at event {head}: it is older than this trail");
-            findings.push(Finding::new("rolled_back", format!("producers {producer}"), detail));
+            let place = format!("producers {producer}");
+            findings.push(Finding::new("rolled_back", place, detail).about(producer));
         }
         if self.is_rolled_back() {
             findings.push(Finding::new(
@@ -107,7 +108,11 @@ impl<'a> Check<'a> {
 
     fn signature(&mut self, stored: &StoredCheckpoint, key: &VerifierKey) {
         let place = format!("checkpoints {}", stored.size);
-        match Checkpoint::open(&stored.note, key) {
+        // A log that was put back from a backup has had other names.
+        let name = stored.note.lines().next().unwrap_or_default();
+        let is_former = name != key.name() && first_name(name) == first_name(key.name());
+        let former = is_former.then(|| NoteSigner::new(name, self.keys.log.clone()).ok()).flatten();
+        match Checkpoint::open(&stored.note, former.as_ref().map_or(key, NoteSigner::verifier)) {
             Err(error) => self.find("checkpoint_signature", place, &error.to_string()),
             Ok(signed) if signed.size != stored.size || signed.root != stored.root => {
                 self.find("checkpoint_mismatch", place, "the note speaks of another tree than the row");

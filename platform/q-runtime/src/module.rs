@@ -5,7 +5,7 @@ use prometheus_client::registry::Registry;
 use q_bus::Subscription;
 use q_db::{Db, DbError};
 use q_http::{Api, Check};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Job;
 
@@ -54,7 +54,7 @@ pub trait Module: Send + Sync + 'static {
 }
 
 /// One thing `q verify` found wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
     /// A stable name of the broken rule, such as `balance_mismatch`.
@@ -63,12 +63,22 @@ pub struct Finding {
     pub place: String,
     /// What was expected and what is there.
     pub detail: String,
+    /// The module whose store it is about, when it is another one than the one that was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concerns: Option<String>,
 }
 
 impl Finding {
     /// A finding.
     pub fn new(code: impl Into<String>, place: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { code: code.into(), place: place.into(), detail: detail.into() }
+        Self { code: code.into(), place: place.into(), detail: detail.into(), concerns: None }
+    }
+
+    /// The same finding, about the store of another module: the one that was verified is sound in this.
+    #[must_use]
+    pub fn about(mut self, module: impl Into<String>) -> Self {
+        self.concerns = Some(module.into());
+        self
     }
 }
 

@@ -12,4 +12,5 @@ pub mod witness;
 
 pub use append::Recorded;
 pub use trail::Trail;
+pub(crate) use trail::first_name;
 pub use witness::RolledBack;

@@ -94,7 +94,9 @@ impl Trail {
 /// Compares the store with the checkpoint kept beside it. A store that does not contain the published tree comes from
 /// an old backup or was tampered with; signing from it would make two logs of one name.
 pub(crate) async fn compare(db: &Db, key: &VerifierKey, file: Option<&Path>) -> Result<Compared, Error> {
+    // Under another name than that of a log that was put back, nothing of it was published.
     let newest = db.read(store::checkpoints::newest).await?;
+    let newest = newest.filter(|newest| newest.note.lines().next() == Some(key.name()));
     let published_size = newest.as_ref().map_or(0, |newest| newest.size);
     let Some(path) = file else { return Ok(Compared { published_size, is_rolled_back: false }) };
     let note = match fs::read_to_string(path) {

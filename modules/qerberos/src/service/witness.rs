@@ -59,6 +59,18 @@ impl Trail {
         self.rolled_back.lock().clone()
     }
 
+    /// Those that were not told yet to stop writing.
+    pub(crate) fn rolled_back_to_tell(&self) -> BTreeMap<String, u64> {
+        let mut producers = self.rolled_back_producers();
+        producers.retain(|producer, _| !self.told.lock().contains(producer));
+        producers
+    }
+
+    /// Notes that `producer` was told.
+    pub(crate) fn told(&self, producer: &str) {
+        self.told.lock().insert(producer.to_owned());
+    }
+
     /// The number of the newest event of `producer`.
     async fn newest_of(&self, producer: &str) -> Result<Option<u64>, DbError> {
         let producer = producer.to_owned();

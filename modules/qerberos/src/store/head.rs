@@ -46,6 +46,12 @@ pub fn insert(tx: &mut Tx<'_>, origin: &str, root: &Hash) -> Result<(), DbError>
     Ok(())
 }
 
+/// Lets the log go on under another name.
+pub fn rename(tx: &mut Tx<'_>, origin: &str) -> Result<(), DbError> {
+    tx.execute("UPDATE head SET origin = $1 WHERE id = 1", params![origin])?;
+    Ok(())
+}
+
 /// Moves the head from `old` to the tree of `size` leaves; `false` when another writer was first.
 pub fn advance(tx: &mut Tx<'_>, old: &Head, size: u64, root: &Hash) -> Result<bool, DbError> {
     let sql = "UPDATE head SET size = $1, root = $2 WHERE id = 1 AND size = $3 AND root = $4";

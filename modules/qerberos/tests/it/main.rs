@@ -42,7 +42,7 @@ fn operator() -> Did {
 async fn raise(world: &mut World) -> Arc<Qerberos> {
     let ground = world.ground("qerberos", &MIGRATIONS, SETTINGS).await;
     let is_operator = Arc::new(|caller: &Caller| caller.did() == Some(&operator()));
-    let handles = Handles { sealer: sealer(), is_operator, checkpoint_file: None };
+    let handles = Handles { sealer: sealer(), is_operator, checkpoint_file: None, restored: None };
     let module = qerberos::open(ground, handles).await.unwrap();
     world.raise(module.clone()).await;
     module

@@ -1,0 +1,215 @@
+//! Making a backup.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::Read as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use q_core::Env;
+use q_db::{
+    DbConfig,
+    backup::{Copying, Snapshot, snapshots},
+};
+
+use crate::{
+    Error, Making, Manifest, ModuleCopy, Recipients, Target,
+    chunks::{Content, Writer},
+    files,
+    manifest::{self, FORMAT},
+    shipping,
+    status::Status,
+};
+
+/// What is backed up.
+#[derive(Clone)]
+pub struct Source {
+    /// The identity of the instance.
+    pub instance: String,
+    /// The data folder.
+    pub data: PathBuf,
+    /// The folder of secrets.
+    pub keys: PathBuf,
+    /// The stores, by module.
+    pub stores: Vec<(String, DbConfig)>,
+    /// Files of the data folder that belong to it, where they are there.
+    pub files: Vec<String>,
+}
+
+/// Secrets of a moment, which nobody misses: headers of requests, orders that wait for a repetition.
+const LEFT_OUT: [&str; 2] = ["headers/", "orders/"];
+
+/// Where and for whom.
+#[derive(Clone)]
+pub struct Place {
+    /// Where to.
+    pub target: Target,
+    /// For whom.
+    pub recipients: Recipients,
+    /// What names pieces.
+    pub making: Making,
+}
+
+/// Held while a backup is made or old ones are removed: one at a time.
+pub struct Lock {
+    _files: Vec<File>,
+}
+
+impl Lock {
+    /// Takes the lock of the instance in `data` and of the target; [`Error::Busy`] when somebody holds one.
+    pub fn take(data: &Path, target: &Target) -> Result<Self, Error> {
+        let mut places = vec![data.join("backup.lock")];
+        if let Some(folder) = target.path() {
+            files::folder(folder)?;
+            places.push(folder.join("lock"));
+        }
+        let mut held = Vec::new();
+        for place in places {
+            let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&place);
+            let file = opened.map_err(|error| Error::io("opened", &place, error))?;
+            match file.try_lock() {
+                Ok(()) => held.push(file),
+                Err(TryLockError::WouldBlock) => return Err(Error::Busy),
+                Err(TryLockError::Error(error)) => return Err(Error::io("locked", &place, error)),
+            }
+        }
+        Ok(Self { _files: held })
+    }
+}
+
+/// Makes a backup of everything in `source`. Blocks; for a thread that may wait.
+///
+/// Until its manifest is written, which is the last thing, there is no such backup; earlier ones are never touched.
+pub fn create(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Error> {
+    let _lock = Lock::take(&source.data, &place.target)?;
+    let made = create_locked(source, place, env);
+    Status::note(&source.data, |status| match &made {
+        Ok(manifest) => status.succeeded(manifest, &place.target.to_string()),
+        Err(error) => status.failed(env.now(), error),
+    });
+    made
+}
+
+fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Error> {
+    let began = Instant::now();
+    let writer = Writer::new(&place.target, &place.recipients, &place.making)?;
+    // Before the stores: what lies beside them is never ahead of them.
+    let secrets = files_of(&writer, &source.keys, files::below(&source.keys)?, |name| {
+        !LEFT_OUT.iter().any(|folder| name.starts_with(folder)) && !name.ends_with(".draft")
+    })?;
+    let wanted = source.files.iter().filter(|name| source.data.join(name).is_file()).cloned().collect();
+    let about = files_of(&writer, &source.data, wanted, |_| true)?;
+    let before = shipping::states(&source.data);
+    let begun = snapshots(&source.stores)?;
+    let at = env.now();
+    let after = shipping::states(&source.data);
+    let scratch = Scratch::new(&source.data.join("backup.scratch"))?;
+    let mut modules = BTreeMap::new();
+    for snapshot in begun {
+        let (engine, content) = copy(&writer, &snapshot, &scratch.0)?;
+        let chain = shipping::chain(&before, &after, &snapshot.module);
+        let Snapshot { module, position, .. } = snapshot;
+        modules.insert(module, ModuleCopy { engine: engine.to_owned(), position, content, chain });
+    }
+    let written = writer.settle()?;
+    let stores = modules.values().map(|copy: &ModuleCopy| &copy.content);
+    let bytes = stores.chain(about.values()).chain(secrets.values()).map(|content| content.bytes).sum();
+    let manifest = Manifest {
+        format: FORMAT,
+        id: manifest::id_of(at, env.random()),
+        instance: source.instance.clone(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        at,
+        took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        bytes,
+        written,
+        modules,
+        files: about,
+        secrets,
+        making: place.making.clone(),
+    };
+    manifest.write(&place.target, &place.recipients)?;
+    Ok(manifest)
+}
+
+fn files_of(
+    writer: &Writer<'_>,
+    folder: &Path,
+    names: Vec<String>,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Content>, Error> {
+    let mut contents = BTreeMap::new();
+    for name in names.into_iter().filter(|name| is_wanted(name)) {
+        let path = folder.join(&name);
+        match File::open(&path) {
+            Ok(file) => contents.insert(name, writer.write(file)?),
+            // Files of a moment come and go.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("read", &path, error)),
+        };
+    }
+    Ok(contents)
+}
+
+fn copy(writer: &Writer<'_>, snapshot: &Snapshot, scratch: &Path) -> Result<(&'static str, Content), Error> {
+    match snapshot.copying()? {
+        Copying::File(copying) => {
+            let path = scratch.join(&snapshot.module);
+            copying.write(&path).map_err(|error| full_or(error, scratch))?;
+            let content = File::open(&path).map_err(|error| Error::io("read", &path, error));
+            let content = writer.write(content?)?;
+            fs::remove_file(&path).map_err(|error| Error::io("removed", &path, error))?;
+            Ok(("sqlite", content))
+        }
+        Copying::Server(mut command) => {
+            let failed = |said: String| Error::Program { program: "pg_dump", said };
+            let mut running = command.spawn().map_err(|error| failed(error.to_string()))?;
+            let output = running.stdout.take().expect("its output is a pipe");
+            let mut complaints = running.stderr.take().expect("its complaints are a pipe");
+            // Both pipes are read, so that it never waits for us.
+            let listening = std::thread::spawn(move || {
+                let mut said = String::new();
+                let _ = complaints.read_to_string(&mut said);
+                said
+            });
+            let content = writer.write(output);
+            if content.is_err() {
+                let _ = running.kill();
+            }
+            let ended = running.wait();
+            let said = listening.join().unwrap_or_default();
+            match ended {
+                Ok(status) if status.success() => Ok(("postgres", content?)),
+                _ => Err(content.err().unwrap_or_else(|| failed(said.trim().to_owned()))),
+            }
+        }
+    }
+}
+
+fn full_or(error: q_db::OpenError, scratch: &Path) -> Error {
+    match error {
+        q_db::OpenError::Db(q_db::DbError::Full(_)) => Error::Full(scratch.display().to_string()),
+        error => error.into(),
+    }
+}
+
+/// A folder that is empty when it is made, and gone afterwards.
+pub(crate) struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(path: &Path) -> Result<Self, Error> {
+        // What a killed backup left.
+        let _ = fs::remove_dir_all(path);
+        files::folder(path)?;
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,36 @@
+//! Backups of an instance: whole ones, what changes between them, and the way back.
+//!
+//! A backup is a manifest that names pieces. Pieces are kept once, however many backups need them, so a further backup
+//! writes what is new ([`chunks`]). Everything is compressed and sealed for the operator's backup key before it leaves
+//! ([`seal`]). Between two backups the changes of SQLite stores follow every few seconds ([`shipping`]); PostgreSQL
+//! stores are dumped by their own programs.
+//!
+//! In a target lie `backups/<id>` (manifests), `chunks/…` (pieces), `changes/<generation>/…` (cuts), `pieces/<id>`
+//! (which pieces a backup needs, for removals by machines that cannot open it) and `made-for.txt` (public keys).
+//!
+//! **Invariant:** nothing readable is written to a target; an earlier backup is never changed by a later one.
+
+mod archive;
+mod chunks;
+mod create;
+mod error;
+mod files;
+mod manifest;
+mod retention;
+mod runtime;
+mod seal;
+mod service;
+mod shipping;
+mod status;
+mod target;
+
+pub use archive::{Archive, Plan, Verified, Wanted};
+pub use chunks::Content;
+pub use create::{Lock, Place, Source, create};
+pub use error::Error;
+pub use manifest::{Chain, FORMAT, Manifest, ModuleCopy, instant_of};
+pub use retention::{Keep, Pruned, prune};
+pub use seal::{Making, Recipients, Secret};
+pub use service::{Schedule, Service};
+pub use status::{Status, status};
+pub use target::{Object, Target};

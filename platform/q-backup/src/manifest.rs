@@ -1,0 +1,193 @@
+//! What a backup holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use q_core::{Timestamp, hash};
+use q_db::backup::Position;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Making, Target,
+    chunks::{Content, Opening},
+};
+
+/// The form of manifests this program writes; it reads no newer one.
+pub const FORMAT: u32 = 1;
+const MANIFEST_MAX: usize = 256 << 20;
+
+/// One backup.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The form of this manifest.
+    pub format: u32,
+    /// Its name: the instant, and something unique.
+    pub id: String,
+    /// The identity of the instance.
+    pub instance: String,
+    /// The version of the program that made it.
+    pub program: String,
+    /// The instant all stores are of.
+    pub at: Timestamp,
+    /// How long making it took, in milliseconds.
+    pub took_ms: u64,
+    /// Bytes of everything in it.
+    pub bytes: u64,
+    /// Bytes that had to be written for it.
+    pub written: u64,
+    /// The stores, by module.
+    pub modules: BTreeMap<String, ModuleCopy>,
+    /// Files of the data folder, by name.
+    pub files: BTreeMap<String, Content>,
+    /// Files of the folder of secrets, by name.
+    pub secrets: BTreeMap<String, Content>,
+    /// What names its pieces.
+    pub making: Making,
+}
+
+/// The store of one module in a backup.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModuleCopy {
+    /// `sqlite`: the file; `postgres`: SQL text as `pg_dump` writes it.
+    pub engine: String,
+    /// How far it had come.
+    pub position: Position,
+    /// The file or text.
+    pub content: Content,
+    /// Where the changes after it are.
+    pub chain: Option<Chain>,
+}
+
+/// Which changes follow a copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Chain {
+    /// One run of a process.
+    pub generation: String,
+    /// Everything that is not in the copy is in changes of this number or later.
+    pub first: u64,
+    /// Only with changes of this number or later it is a state the store had: earlier ones are in the copy already.
+    pub least: u64,
+}
+
+fn object(id: &str) -> String {
+    format!("backups/{id}")
+}
+
+fn list_object(id: &str) -> String {
+    format!("pieces/{id}")
+}
+
+/// The public keys that a target is written for, readable by anybody.
+pub(crate) const MADE_FOR: &str = "made-for.txt";
+
+impl Manifest {
+    /// Every piece it needs.
+    pub fn pieces(&self) -> BTreeSet<&str> {
+        let stores = self.modules.values().map(|copy| &copy.content);
+        let contents = stores.chain(self.files.values()).chain(self.secrets.values());
+        contents.flat_map(|content| content.pieces.iter().map(String::as_str)).collect()
+    }
+
+    /// Writes it: from then on the backup is there.
+    pub(crate) fn write(&self, target: &Target, recipients: &crate::Recipients) -> Result<(), Error> {
+        // First what says which pieces are in use, so that none of a backup that is there is ever thought unused.
+        let mut list: String = self.pieces().iter().flat_map(|name| [name, "\n"]).collect();
+        list.push_str(&hash::hex(&hash::sha256(list.as_bytes())));
+        target.put(&list_object(&self.id), list.as_bytes())?;
+        target.put(MADE_FOR, recipients.to_string().as_bytes())?;
+        let text = serde_json::to_vec(self).expect("plain data serialises");
+        let names = [object(&self.id), list_object(&self.id)];
+        target.settle(&names)?;
+        target.put(&names[0], &recipients.seal(&text))?;
+        target.settle(&names)
+    }
+
+    /// Reads one.
+    pub(crate) fn read(target: &Target, opening: &Opening, id: &str) -> Result<Self, Error> {
+        let name = object(id);
+        let sealed = match target.get(&name) {
+            Err(Error::Missing(_)) => return Err(Error::Unknown(id.to_owned())),
+            read => read?,
+        };
+        let text = opening.open(&name, &sealed, MANIFEST_MAX)?;
+        let read: serde_json::Value =
+            serde_json::from_slice(&text).map_err(|error| Error::damaged(&name, error))?;
+        if read["format"].as_u64() > Some(u64::from(FORMAT)) {
+            return Err(Error::Text(format!(
+                "the backup {id} was made by a newer program; read it with that one"
+            )));
+        }
+        let manifest: Self = serde_json::from_value(read).map_err(|error| Error::damaged(&name, error))?;
+        if manifest.id != id {
+            return Err(Error::damaged(&name, format!("it is the backup {}", manifest.id)));
+        }
+        Ok(manifest)
+    }
+
+    /// The names of the backups in a target, oldest first.
+    pub fn ids(target: &Target) -> Result<Vec<String>, Error> {
+        let objects = target.list("backups/")?;
+        Ok(objects
+            .into_iter()
+            .filter_map(|object| Some(object.name.strip_prefix("backups/")?.to_owned()))
+            .collect())
+    }
+
+    /// Removes one; its pieces may be used by others.
+    pub(crate) fn remove(target: &Target, id: &str) -> Result<(), Error> {
+        target.delete(&object(id))?;
+        target.delete(&list_object(id))
+    }
+
+    /// The pieces of the backup `id`, without opening it.
+    pub(crate) fn pieces_of(target: &Target, id: &str) -> Result<Vec<String>, Error> {
+        let name = list_object(id);
+        let text = String::from_utf8(target.get(&name)?).map_err(|error| Error::damaged(&name, error))?;
+        let (list, sum) = text.rsplit_once('\n').unwrap_or(("", &text));
+        let list = if list.is_empty() { String::new() } else { format!("{list}\n") };
+        if hash::hex(&hash::sha256(list.as_bytes())) != sum {
+            return Err(Error::damaged(&name, "its sum does not fit"));
+        }
+        Ok(list.lines().map(str::to_owned).collect())
+    }
+}
+
+/// The instant in the name of a backup.
+pub fn instant_of(id: &str) -> Option<Timestamp> {
+    // 20261121T223600Z-…
+    let text = id.split('-').next()?;
+    let part = |from: usize, to: usize| text.get(from..to);
+    format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        part(0, 4)?,
+        part(4, 6)?,
+        part(6, 8)?,
+        part(9, 11)?,
+        part(11, 13)?,
+        part(13, 15)?
+    )
+    .parse()
+    .ok()
+}
+
+/// The name of a backup made at `at`.
+pub(crate) fn id_of(at: Timestamp, random: [u8; 4]) -> String {
+    let text: String = at.to_string().chars().take(19).filter(|sign| !matches!(sign, '-' | ':')).collect();
+    format!("{text}Z-{}", hash::hex(&random))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_its_instant() {
+        let at: Timestamp = "2026-11-21T22:36:07.5Z".parse().unwrap();
+        let id = id_of(at, [1, 2, 3, 4]);
+        assert_eq!(id, "20261121T223607Z-01020304");
+        assert_eq!(instant_of(&id), Some("2026-11-21T22:36:07Z".parse().unwrap()));
+        assert_eq!(instant_of("x"), None);
+    }
+}
