@@ -66,6 +66,12 @@ pub enum Verb {
     Status(commands::status::StatusArgs),
     /// Show log lines of a module, or of all: `q logs qwallet --errors --since 10m`.
     Logs(commands::logs::LogsArgs),
+    /// Copies of everything: made while it runs, verified, put back.
+    #[command(subcommand)]
+    Backup(commands::backup::BackupVerb),
+    /// Rehearse what must work on a bad day.
+    #[command(subcommand)]
+    Drill(commands::drill::DrillVerb),
     /// Identities in this keyring.
     #[command(subcommand)]
     Id(IdVerb),
@@ -86,6 +92,16 @@ pub enum Verb {
     Runbook(commands::runbook::RunbookArgs),
     /// Print the OpenAPI document of a module, or write those of all into a folder.
     Openapi(OpenapiArgs),
+    /// Incidents: open, tell, resolve, review.
+    Incident(commands::incident::IncidentArgs),
+    /// Maintenance windows, and who is told of them.
+    Maintenance(commands::maintenance::MaintenanceArgs),
+    /// The regular reports: health, errors and latency, dependencies, access.
+    Report(commands::report::ReportArgs),
+    /// Cut off a module, an identity or a process, and let it in again.
+    Isolate(commands::isolate::IsolateArgs),
+    /// Secure evidence of an incident, and check it.
+    Evidence(commands::evidence::EvidenceArgs),
 }
 
 /// Options every read has.

@@ -13,22 +13,7 @@ use crate::{
 };
 
 pub fn run(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
-    let config = compose::config(&Layout::of(&cli.data))?;
-    let settings: BTreeMap<String, _> = config
-        .all()
-        .map(|(name, setting)| {
-            let variable = name.split_once('.').map(|(section, key)| variable_name(section, key));
-            (
-                name,
-                json!({
-                    "value": redacted(&setting.value),
-                    "origin": setting.origin,
-                    "variable": variable,
-                    "about": setting.about,
-                }),
-            )
-        })
-        .collect();
+    let settings = effective(&Layout::of(&cli.data))?;
     output::show(arguments.json, &settings, |settings| {
         for (name, setting) in settings {
             let text = |key: &str| setting[key].as_str().unwrap_or_default().to_owned();
@@ -39,6 +24,33 @@ pub fn run(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
         }
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Every setting with its value, where it comes from and the variable that sets it; secrets are not shown.
+pub fn effective(layout: &Layout) -> anyhow::Result<BTreeMap<String, serde_json::Value>> {
+    let config = compose::config(layout)?;
+    let settings = config
+        .all()
+        .map(|(name, setting)| {
+            let variable = name.split_once('.').map(|(section, key)| variable_name(section, key));
+            (
+                name.clone(),
+                json!({
+                    "value": shown(&name, &setting.value),
+                    "origin": setting.origin,
+                    "variable": variable,
+                    "about": setting.about,
+                }),
+            )
+        })
+        .collect();
+    Ok(settings)
+}
+
+/// The value, unless it is a secret that stands in the settings themselves and not in a file they name.
+fn shown(name: &str, value: &str) -> String {
+    let is_secret = name.ends_with("token") && !value.is_empty() && !value.starts_with("file:");
+    if is_secret { "(set)".to_owned() } else { redacted(value) }
 }
 
 /// A database URL without its password.

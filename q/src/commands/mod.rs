@@ -3,22 +3,30 @@
 //! **Invariant:** no rule of the product is decided here; a verb asks the modules like any other client.
 
 mod auth;
+pub mod backup;
 mod call;
 mod change;
 mod config;
 mod demo;
 mod doctor;
+pub mod drill;
+pub mod evidence;
 mod grant;
 mod id;
+pub mod incident;
 mod init;
+pub mod isolate;
 mod issue;
 pub mod logs;
+pub mod maintenance;
 pub mod mode;
 mod openapi;
 pub mod preflight;
+pub mod report;
 pub mod restart;
 pub mod rollback;
 pub mod runbook;
+pub mod schedule;
 mod serve;
 pub mod smoke;
 pub mod status;
@@ -56,6 +64,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Mode(arguments) => mode::run(&cli, arguments).await,
         Verb::Status(arguments) => status::run(&cli, arguments).await,
         Verb::Logs(arguments) => logs::run(&cli, arguments).await,
+        Verb::Backup(verb) => backup::run(&cli, verb).await,
+        Verb::Drill(verb) => drill::run(&cli, verb).await,
         Verb::Id(verb) => id::run(&cli, verb).await,
         Verb::Auth(verb) => auth::run(&cli, verb).await,
         Verb::Wallet(verb) => wallet::run(&cli, verb).await,
@@ -64,13 +74,23 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Call(arguments) => call::run(&cli, arguments).await,
         Verb::Runbook(arguments) => runbook::run(&cli, arguments).await,
         Verb::Openapi(arguments) => openapi::run(&cli, arguments).await,
+        Verb::Incident(arguments) => incident::run(&cli, arguments).await,
+        Verb::Maintenance(arguments) => maintenance::run(&cli, arguments).await,
+        Verb::Report(arguments) => report::run(&cli, arguments).await,
+        Verb::Isolate(arguments) => isolate::run(&cli, arguments).await,
+        Verb::Evidence(arguments) => evidence::run(&cli, arguments).await,
     }
 }
 
 /// Whether an identity of the keyring acts, and needs the keys that hold now.
 const fn acts(verb: &Verb) -> bool {
     match verb {
-        Verb::Verify(_)
+        Verb::Incident(_)
+        | Verb::Maintenance(_)
+        | Verb::Report(_)
+        | Verb::Isolate(_)
+        | Verb::Evidence(_)
+        | Verb::Verify(_)
         | Verb::Mode(_)
         | Verb::Id(_)
         | Verb::Auth(_)
@@ -81,6 +101,8 @@ const fn acts(verb: &Verb) -> bool {
         | Verb::Up(_)
         | Verb::Serve(_)
         | Verb::Stop
+        | Verb::Backup(_)
+        | Verb::Drill(_)
         | Verb::Restart(_)
         | Verb::Attend
         | Verb::Rollback(_)
