@@ -17,7 +17,7 @@ use qwallet::domain::payment::HouseAccounts;
 use qwallet::domain::transfer::{Leg, Purpose};
 use qwallet::service::commit::{Action, Batch, Item, Outcome, Work};
 use qwallet::service::directory::Directory;
-use qwallet::service::executor::Executor;
+use qwallet::service::executor::{Executor, Options};
 use qwallet::store;
 use qwallet::store::ledger::{OrderRow, TransactionKind};
 use qwallet::store::requests::{Nonce, Request};
@@ -30,7 +30,6 @@ use tokio::task::JoinSet;
 
 /// As many as a load run has payers.
 const WALLETS: usize = 128;
-const WRITER: i64 = 1;
 /// Batches in flight.
 const IN_FLIGHT: usize = 2;
 /// Batches prepared for the first round, in payments a second.
@@ -68,9 +67,7 @@ impl InProcess {
         let directory = runtime.block_on(Directory::open(&db))?;
         let house = *directory.house().first().context("no house accounts")?;
         let wallets = runtime.block_on(open_wallets(&db))?;
-        let guard = runtime.enter();
-        let executor = Executor::start(db.clone(), WRITER);
-        drop(guard);
+        let executor = runtime.block_on(Executor::open(&db, &Options::default()))?;
         let mut subject = Self {
             runtime,
             db,

@@ -14,4 +14,5 @@ pub mod load;
 pub mod orders;
 pub mod report;
 pub mod rounds;
+pub mod steady;
 pub mod world;

@@ -11,6 +11,7 @@ use q_bench::journal::Journal;
 use q_bench::load::{Load, LoadPlan};
 use q_bench::orders::Shape;
 use q_bench::rounds::{self, Subject};
+use q_bench::steady::{self, SteadyPlan};
 use std::io;
 use std::time::Duration;
 
@@ -43,6 +44,17 @@ enum What {
         items: usize,
         #[command(flatten)]
         common: Common,
+    },
+    /// A steady load of payments and reads, each request noted with its moment; follows the lines `prepare` and `measure`
+    Steady {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Requests a second, half of them payments
+        #[arg(long, default_value_t = 500.0, value_name = "PER_SECOND")]
+        rate: f64,
+        /// How long
+        #[arg(long, default_value_t = 30)]
+        seconds: u64,
     },
     /// The wallet's executor in process
     Executor {
@@ -95,6 +107,11 @@ fn main() -> Result<()> {
             on_instance(&load, Shape::Single, pace, &common)
         }
         What::Batch { load, items, common } => on_instance(&load, Shape::Batch(items), Pace::Closed, &common),
+        What::Steady { load, rate, seconds } => {
+            let span = Duration::from_secs(seconds);
+            let plan = SteadyPlan { rate, clients: load.clients, payers: load.payers, span };
+            steady::by_line(&load.url, &load.origin, plan, &mut io::stdin().lock(), &mut io::stdout().lock())
+        }
         What::Executor { items, common } => {
             report(&mut InProcess::open(items, Duration::from_secs(common.seconds))?, &common)
         }

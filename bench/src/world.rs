@@ -40,6 +40,29 @@ struct Person {
     token: String,
 }
 
+/// Somebody who may read a wallet.
+pub struct Reader {
+    authority: String,
+    path: String,
+    token: String,
+}
+
+impl Reader {
+    /// Asks for the balance.
+    pub fn request(&self) -> Request<Full<Bytes>> {
+        Request::get(&self.path)
+            .header(HOST, &self.authority)
+            .header(AUTHORIZATION, format!("Bearer {}", self.token))
+            .body(Full::default())
+            .expect("the parts of a request are plain text")
+    }
+
+    /// The same question for another program: path and token.
+    pub fn question(&self) -> (&str, &str) {
+        (&self.path, &self.token)
+    }
+}
+
 impl House {
     /// The instance whose front door is at `url`, and which calls itself `origin`.
     pub fn at(url: &str, origin: &str) -> Result<Self> {
@@ -58,8 +81,19 @@ impl House {
 
     /// Makes `count` payers with money and the orders of a run.
     pub async fn orders(&mut self, shape: Shape, clients: usize, count: usize) -> Result<Orders> {
+        Ok(self.orders_and_readers(shape, clients, count).await?.0)
+    }
+
+    /// Like [`House::orders`], with what the payers need to read their wallets for ten minutes.
+    pub async fn orders_and_readers(
+        &mut self,
+        shape: Shape,
+        clients: usize,
+        count: usize,
+    ) -> Result<(Orders, Vec<Reader>)> {
         ensure!(count > 1, "it takes two to pay");
         let mut payers = Vec::with_capacity(count);
+        let mut readers = Vec::with_capacity(count);
         let mut target = None;
         for _ in 0..count {
             let person = self.person().await?;
@@ -70,11 +104,16 @@ impl House {
             let currency = target.as_ref().map_or("", |target| target.currency.as_str());
             let ask = json!({ "amount": FUNDS, "currency": currency });
             self.ask(Method::POST, &format!("{WALLETS}/faucet"), Some(&person.token), &ask).await?;
+            readers.push(Reader {
+                authority: self.authority.clone(),
+                path: format!("{WALLETS}/balance/{wallet}"),
+                token: person.token,
+            });
             payers.push(Payer { did: person.did, key_id: person.key_id, key: person.key, wallet });
         }
         let mut target = target.context("no payer was made")?;
         target.legs = self.legs(&target, &payers).await?;
-        Orders::new(&self.env, target, payers, shape, clients)
+        Ok((Orders::new(&self.env, target, payers, shape, clients)?, readers))
     }
 
     /// An identity in its owner's own custody, logged in with its own key.

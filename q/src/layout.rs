@@ -72,6 +72,13 @@ impl Layout {
         self.keys.join("stores.json")
     }
 
+    /// The folder of the programs that ran here, beside the data: a backup of the data needs none of them.
+    pub fn releases(&self) -> PathBuf {
+        let mut folder = self.data.as_os_str().to_owned();
+        folder.push(".releases");
+        folder.into()
+    }
+
     /// The folder of the running processes' notes.
     pub fn running(&self) -> PathBuf {
         self.data.join("running")
@@ -175,6 +182,10 @@ impl Layout {
 
     /// What instance this is.
     pub fn read_instance(&self) -> anyhow::Result<InstanceFile> {
+        // A replica on a server's database keeps nothing here; who it is of, it learns from its keys.
+        if !self.has_data() && self.instance_copy().exists() {
+            return read(&self.instance_copy(), || anyhow::anyhow!("the key folder was removed just now"));
+        }
         read(&self.instance(), || {
             let data = self.data.display();
             let what = if self.has_data() {
@@ -253,7 +264,7 @@ fn read<T: DeserializeOwned>(path: &Path, missing: impl FnOnce() -> anyhow::Erro
 }
 
 /// Makes a folder that only its owner reads, unless it is there.
-fn make_private(folder: &Path) -> anyhow::Result<()> {
+pub fn make_private(folder: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| format!("the folder {} cannot be made", folder.display()))
 }

@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
+use q_contract::Replicas;
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
@@ -16,6 +17,9 @@ use crate::layout::{Layout, write_private};
 pub struct Note {
     /// The process.
     pub pid: u32,
+    /// When the kernel started it, in ticks since boot: tells it from a later process of the same number.
+    #[serde(default)]
+    pub started: u64,
     /// The origin the instance is known by: issuer and audience of its tokens.
     pub origin: String,
     /// The base URL of the front door, if this process has it.
@@ -35,8 +39,10 @@ pub struct Running {
     pub origin: String,
     /// The base URL of the front door.
     pub front_door: Option<String>,
-    /// The base URL of each module.
+    /// The base URL of each module; of the first replica where there are several.
     pub modules: BTreeMap<String, String>,
+    /// The base URLs of all replicas of each module.
+    pub replicas: BTreeMap<String, Vec<String>>,
 }
 
 impl Note {
@@ -51,6 +57,7 @@ impl Note {
         let modules = modules.iter().filter_map(|(name, socket)| Some(((*name).to_owned(), url(socket)?)));
         Self {
             pid: std::process::id(),
+            started: started("self").unwrap_or_default(),
             origin: origin.to_owned(),
             front_door: front_door.and_then(url),
             modules: modules.collect(),
@@ -78,12 +85,16 @@ impl Running {
             running.processes.insert(note.pid, note.modules.keys().cloned().collect());
             running.origin.clone_from(&note.origin);
             running.front_door = note.front_door.clone().or(running.front_door);
-            for (module, url) in &note.elsewhere {
-                running.modules.entry(module.clone()).or_insert_with(|| url.clone());
+            for (module, url) in &note.modules {
+                running.replicas.entry(module.clone()).or_default().push(url.clone());
             }
         }
-        // Who runs a module knows its address best.
-        running.modules.extend(notes.iter().flat_map(|note| note.modules.clone()));
+        // Who runs a module knows its address best; the settings of others say where it is when nobody here does.
+        for (module, urls) in notes.iter().flat_map(|note| &note.elsewhere) {
+            running.replicas.entry(module.clone()).or_insert_with(|| Replicas::urls(urls));
+        }
+        let first = |(module, urls): (&String, &Vec<String>)| Some((module.clone(), urls.first()?.clone()));
+        running.modules = running.replicas.iter().filter_map(first).collect();
         running
     }
 
@@ -109,16 +120,19 @@ pub fn notes(layout: &Layout) -> anyhow::Result<Vec<Note>> {
     let Ok(entries) = fs::read_dir(layout.running()) else { return Ok(Vec::new()) };
     let mut notes = Vec::new();
     for place in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let pid = place.file_name().and_then(|name| name.to_str()?.strip_suffix(".json")?.parse().ok());
-        let Some(pid) = pid else { continue };
-        if !is_alive(pid) {
-            let _ = fs::remove_file(&place);
+        let is_note = place.extension().is_some_and(|kind| kind == "json");
+        let Ok(text) = fs::read(&place) else { continue }; // it has just ended
+        if !is_note {
             continue;
         }
-        let Ok(text) = fs::read(&place) else { continue }; // it has just ended
         let note: Note = serde_json::from_slice(&text)
             .with_context(|| format!("{} is damaged; remove it if nothing runs", place.display()))?;
-        notes.push(note);
+        if started(&note.pid.to_string()) == Some(note.started) {
+            notes.push(note);
+        } else {
+            let _ = fs::remove_file(&place);
+            let _ = fs::remove_file(place.with_extension("sock"));
+        }
     }
     Ok(notes)
 }
@@ -129,20 +143,22 @@ pub fn find(layout: &Layout) -> anyhow::Result<Option<Running>> {
     Ok((!notes.is_empty()).then(|| Running::of(&notes)))
 }
 
-/// Whether the process runs and is this program, and not another one that got the same number.
+/// Whether the process runs.
 pub fn is_alive(pid: u32) -> bool {
-    let about = |process: &str| fs::read_to_string(format!("/proc/{process}/stat")).ok();
-    let (Some(theirs), Some(ours)) = (about(&pid.to_string()), about("self")) else { return false };
+    started(&pid.to_string()).is_some()
+}
+
+/// When the kernel started the process; nothing when it has ended.
+fn started(process: &str) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // proc(5): pid (name) state …; the name may hold anything, so it ends at the last parenthesis.
-    let split = |stat: &str| {
-        let (head, tail) = stat.rsplit_once(") ")?;
-        Some((head.split_once('(')?.1.to_owned(), tail.starts_with('Z')))
-    };
-    match (split(&theirs), split(&ours)) {
-        // A process that has ended stays listed until its parent has taken note.
-        (Some((their_name, has_ended)), Some((our_name, _))) => their_name == our_name && !has_ended,
-        _ => false,
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    // A process that has ended stays listed until its parent has taken note.
+    if fields.next()? == "Z" {
+        return None;
     }
+    // The 22nd field of the line is the 19th after the state.
+    fields.nth(18)?.parse().ok()
 }
 
 /// Sends SIGTERM.

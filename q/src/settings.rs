@@ -25,6 +25,11 @@ pub fn wrong(config: &Config) -> Vec<String> {
     for key in ["per_address_per_minute", "per_identity_per_minute"] {
         wrong.unless::<u32>("limits", key, "a number of requests, or 0");
     }
+    wrong.unless::<u32>("limits", "connections_per_address", "a number of connections, or 0");
+    wrong.unless::<u64>("stop", "notice_seconds", "a number of seconds");
+    wrong.unless::<u64>("backup", "every_minutes", "a number of minutes, or 0");
+    wrong.unless::<u64>("backup", "ship_every_seconds", "a number of seconds");
+    wrong.unless::<q_backup::Keep>("backup", "keep", "a rule such as hourly=48,daily=7,weekly=4,monthly=12");
     wrong.unless::<u32>("squid", "registrations_per_hour", "a number of identities");
     for key in ["fee_platform_basis_points", "fee_network_basis_points"] {
         wrong.unless::<u16>("qwallet", key, "a number from 0 to 65535");

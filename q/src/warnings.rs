@@ -11,23 +11,27 @@ use crate::layout::{INSTANCE, Layout};
 
 /// Logs a warning for each setting of the instance in `layout` that looks like a slip; `front_door` is where it listens.
 pub fn tell(config: &Config, layout: &Layout, front_door: Option<SocketAddr>) {
-    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (name, meant) in config.misspelt(names) {
-        tracing::warn!("the variable {name} sets nothing; did you mean {meant}?");
+    for text in texts(config, layout, front_door) {
+        tracing::warn!("{text}");
     }
+}
+
+/// A sentence for each setting that looks like a slip.
+pub fn texts(config: &Config, layout: &Layout, front_door: Option<SocketAddr>) -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let slip = |(name, meant)| format!("the variable {name} sets nothing; did you mean {meant}?");
+    let mut texts: Vec<String> = config.misspelt(names).into_iter().map(slip).collect();
     let origin = config.section("instance").text("origin").trim_end_matches('/').to_owned();
     // Port 0 asks for any port, which no origin can name.
     let asked = config.section("front_door").parse::<SocketAddr>("listen", "an address with a port");
     if let (Some(door), Ok(asked)) = (front_door, asked)
         && asked.port() != 0
-        && let Some(text) = elsewhere(&origin, door)
     {
-        tracing::warn!("{text}");
+        texts.extend(elsewhere(&origin, door));
     }
     let genesis = std::fs::read_to_string(layout.genesis(INSTANCE)).unwrap_or_default();
-    if let Some(text) = made_under(&genesis).and_then(|host| renamed(&origin, &host)) {
-        tracing::warn!("{text}");
-    }
+    texts.extend(made_under(&genesis).and_then(|host| renamed(&origin, &host)));
+    texts
 }
 
 /// A warning when `origin` names this host at another port than the front door's.

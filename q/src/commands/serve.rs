@@ -2,24 +2,33 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    process::ExitCode,
+    os::unix::process::CommandExt as _,
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use q_runtime::Config;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     cli::{Cli, ServeArgs, UpArgs},
-    commands::{demo, init},
+    commands::{demo, init, preflight},
     compose::{self, Assembled, Options},
+    control::{Control, Restarted},
+    handover::{self, Heir, Outcome},
     layout::Layout,
     output::{self, exit, with_code},
-    running,
+    releases, running,
 };
 
 /// Starts every module, after making the instance if there is none.
 pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
     let layout = Layout::of(&cli.data);
+    let options = Options { modules: Vec::new(), is_online: true };
+    if let Some(heir) = Heir::of_this_process()? {
+        return take_over(&layout, options, heir).await;
+    }
     if let Some(other) = running::find(&layout)? {
         return Err(already(&layout, "an instance", &other.pids()));
     }
@@ -27,17 +36,7 @@ pub async fn up(cli: &Cli, arguments: &UpArgs) -> anyhow::Result<ExitCode> {
         refuse_taken_ports(&compose::config(&layout)?)?;
         init::make(&layout, arguments.demo).await?;
     }
-    init::complete(&layout).await?;
-    refuse_demo(&layout, arguments.demo)?;
-    let assembled = compose::assemble(&layout, &Options { modules: Vec::new(), is_online: true }).await?;
-    tell(&assembled);
-    if arguments.demo
-        && let Err(error) = demo::play(&layout, &assembled.running(&layout)?).await
-    {
-        assembled.house.stop().await;
-        return Err(error.context("the demonstration did not come off"));
-    }
-    serve(&layout, assembled).await
+    begin(&layout, options, arguments.demo).await
 }
 
 /// Starts some modules; the others may run in other processes of the same data folder, or wherever the settings say.
@@ -48,30 +47,65 @@ pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> 
         .iter()
         .map(|name| Ok(compose::entry(name)?.name))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let options = Options { modules, is_online: true };
+    if let Some(heir) = Heir::of_this_process()? {
+        return take_over(&layout, options, heir).await;
+    }
     let others = running::find(&layout)?.unwrap_or_default();
-    for module in &modules {
-        if let Some(pid) = others.process_of(module) {
+    let config = compose::config(&layout)?;
+    for module in &options.modules {
+        if let Some(pid) = others.process_of(module)
+            && !compose::may_have_replicas(&layout, &config, module)?
+        {
             return Err(already(&layout, module, &pid.to_string()));
         }
     }
-    init::complete(&layout).await?;
-    refuse_demo(&layout, arguments.demo)?;
-    let assembled = compose::assemble(&layout, &Options { modules, is_online: true }).await?;
+    begin(&layout, options, arguments.demo).await
+}
+
+/// Starts the first process of its kind.
+async fn begin(layout: &Layout, options: Options, is_demo: bool) -> anyhow::Result<ExitCode> {
+    init::complete(layout).await?;
+    refuse_demo(layout, is_demo)?;
+    let assembled = compose::assemble(layout, &options).await?;
     tell(&assembled);
-    if arguments.demo
+    if is_demo
         && assembled.note.modules.contains_key("qwallet")
-        && let Err(error) = demo::play(&layout, &assembled.running(&layout)?).await
+        && let Err(error) = demo::play(layout, &assembled.running(layout)?).await
     {
         assembled.house.stop().await;
         return Err(error.context("the demonstration did not come off"));
     }
-    serve(&layout, assembled).await
+    assembled.note.leave(layout)?;
+    output::line("serving until stopped (Ctrl-C, or `q stop`)");
+    serve(layout, options, assembled).await
+}
+
+/// Goes on in the place of the process that started this one.
+async fn take_over(layout: &Layout, options: Options, mut heir: Heir) -> anyhow::Result<ExitCode> {
+    let taken = async {
+        preflight::check(layout, &options, heir.sockets()).await?;
+        let inherited = heir.ready().await?;
+        let assembled = compose::assemble_on(layout, &options, inherited).await?;
+        assembled.note.leave(layout)?;
+        anyhow::Ok(assembled)
+    };
+    match taken.await {
+        Ok(assembled) => {
+            heir.serving()?;
+            serve(layout, options, assembled).await
+        }
+        Err(error) => {
+            heir.failed(&error);
+            Err(error)
+        }
+    }
 }
 
 /// A start that would be refused makes no instance.
 fn refuse_taken_ports(config: &Config) -> anyhow::Result<()> {
     let elsewhere = compose::remote_urls(config);
-    for (section, address) in compose::listen_addresses(config) {
+    for (section, _) in compose::listen_addresses(config) {
         if elsewhere.contains_key(section) {
             continue;
         }
@@ -81,11 +115,7 @@ fn refuse_taken_ports(config: &Config) -> anyhow::Result<()> {
             .parse("listen", expected)
             .map_err(|error| with_code(exit::CANNOT_START, error))?;
         if let Err(error) = TcpListener::bind(parsed) {
-            let variable = q_runtime::config::variable_name(section, "listen");
-            let what = format!(
-                "{section} cannot listen on {address}: {error}; stop what uses the port, or set {variable}; nothing was \
-                 made yet"
-            );
+            let what = format!("{}; nothing was made yet", compose::cannot(section, parsed, &error));
             return Err(with_code(exit::CANNOT_START, what));
         }
     }
@@ -117,22 +147,84 @@ fn tell(assembled: &Assembled) {
     }
 }
 
-/// Leaves the note for the other verbs, waits for the signal to stop, then finishes what is open.
-async fn serve(layout: &Layout, assembled: Assembled) -> anyhow::Result<ExitCode> {
-    assembled.note.leave(layout)?;
-    output::line("serving until stopped (Ctrl-C, or `q stop`)");
+/// Two signals within this time are one: a service manager signals each process of a service by itself.
+const SAME_SIGNAL: Duration = Duration::from_secs(1);
+
+/// Serves until a signal or an order ends this process.
+async fn serve(layout: &Layout, options: Options, mut assembled: Assembled) -> anyhow::Result<ExitCode> {
+    let program = std::env::current_exe()?;
+    releases::note_start(layout, &program);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let mut control = Control::open(layout)?;
+    loop {
+        let asked = tokio::select! {
+            _ = interrupt.recv() => None,
+            _ = terminate.recv() => None,
+            asked = control.next() => Some(asked),
+        };
+        let note = assembled.note.clone();
+        let Some(asked) = asked else {
+            output::progress("stopping: finishing open requests");
+            tokio::select! {
+                () = assembled.house.stop() => {}
+                () = once_more(&mut interrupt, &mut terminate) => {
+                    output::progress("stopped at once on the second signal");
+                }
+            }
+            note.take_away(layout);
+            return Ok(ExitCode::SUCCESS);
+        };
+        let binary = asked.restart.binary.clone().unwrap_or_else(|| program.clone());
+        if !asked.restart.is_rolling {
+            assembled.house.stop().await;
+            note.take_away(layout);
+            drop(control);
+            asked.answer(&Restarted::Stopped).await;
+            // In this process, so that whoever started it still has it.
+            let mut again = Command::new(&binary);
+            let failed = again.args(std::env::args_os().skip(1)).env_remove(handover::HANDOVER).exec();
+            let what =
+                format!("{} cannot be started: {failed}; `q up` starts the instance", binary.display());
+            return Err(with_code(exit::CANNOT_START, what));
+        }
+        match handover::give(layout, assembled, &options.modules, &binary).await {
+            Outcome::Given(given) => {
+                note.take_away(layout);
+                drop(control);
+                asked.answer(&given.into()).await;
+                let has_stopped = terminate.recv().now_or_never().or(interrupt.recv().now_or_never());
+                if has_stopped.is_some() {
+                    running::ask_to_stop(given.pid)?;
+                }
+                return handover::leave();
+            }
+            Outcome::Kept(kept, error) => {
+                tracing::warn!("the restart did not come off, this process serves on: {error:#}");
+                kept.note.leave(layout)?;
+                assembled = *kept;
+                asked.answer(&Restarted::Kept { why: format!("{error:#}") }).await;
+            }
+            Outcome::Lost(error) => {
+                note.take_away(layout);
+                drop(control);
+                let why = format!("{error:#}; nothing runs now, `q up` starts the instance");
+                asked.answer(&Restarted::Lost { why }).await;
+                return Err(error);
+            }
+        }
     }
-    output::progress("stopping: finishing open requests");
-    let note = assembled.note;
-    tokio::select! {
-        () = assembled.house.stop() => {}
-        _ = interrupt.recv() => output::progress("stopped at once on the second signal"),
-        _ = terminate.recv() => output::progress("stopped at once on the second signal"),
+}
+
+/// Waits for a signal that is not the first one once more.
+async fn once_more(interrupt: &mut Signal, terminate: &mut Signal) {
+    let first = Instant::now();
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if first.elapsed() > SAME_SIGNAL {
+            return;
+        }
     }
-    note.take_away(layout);
-    Ok(ExitCode::SUCCESS)
 }

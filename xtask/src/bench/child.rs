@@ -24,7 +24,8 @@ impl Child {
         Ok(Self { name: name.to_owned(), input, answers: BufReader::new(output), _running: running })
     }
 
-    fn ask(&mut self, question: &str) -> Result<String> {
+    /// Says one line and reads the line it is answered with.
+    pub fn ask(&mut self, question: &str) -> Result<String> {
         machine::go_on()?;
         writeln!(self.input, "{question}").with_context(|| format!("telling {} to {question}", self.name))?;
         let mut line = String::new();

@@ -6,7 +6,7 @@
 use crate::machine;
 use crate::oracles;
 use crate::postgres::{Cluster, Purpose};
-use crate::verbs::drill_runbook;
+use crate::verbs::{drill_rolling, drill_runbook};
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -17,6 +17,8 @@ use std::time::Instant;
 pub enum Args {
     /// Kill, full disk, cut store and bus, clock, damage, slow neighbours, partition
     Faults(Faults),
+    /// Rolling restarts and updates under load: what clients notice
+    Rolling(drill_rolling::Rolling),
     /// The runbooks of qwallet and of the ecosystem, from top to bottom
     Runbook,
 }
@@ -37,6 +39,7 @@ const SAID: &str = "drill: ";
 pub fn run(args: &Args) -> Result<()> {
     match args {
         Args::Faults(faults) => run_faults(faults),
+        Args::Rolling(rolling) => drill_rolling::run(rolling),
         Args::Runbook => drill_runbook::run(),
     }
 }

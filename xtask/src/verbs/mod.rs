@@ -6,6 +6,7 @@ pub mod bench;
 pub mod check;
 pub mod demo_payout;
 pub mod drill;
+pub mod drill_rolling;
 mod drill_runbook;
 pub mod generate;
 pub mod test;
