@@ -26,7 +26,7 @@ use q_core::{Caller, Timestamp};
 use q_db::{Db, Mode, ModeKind, ModeOrder, StopCause};
 use serde_json::{Value, json};
 
-use crate::{mounted::Mounted, pipeline, platform::json_response, reply::problem_response};
+use crate::{mounted::Mounted, node, pipeline, platform::json_response, reply::problem_response};
 
 /// The service that may set modes besides operators: the operator desk, which keeps maintenance windows.
 const DESK: &str = "ops";
@@ -39,6 +39,7 @@ const ORDER_BYTES_MAX: usize = 64 << 10;
 
 /// Whether the module's state lets this request in.
 pub(crate) fn admits(mounted: &Mounted, declaration: &Declaration, caller: &Caller) -> Result<(), Problem> {
+    node::admits(mounted, declaration, caller)?;
     let mode = mounted.db.mode();
     if mode.is_normal() || declaration.path.starts_with(SIGN_IN) {
         return Ok(());
@@ -85,6 +86,11 @@ pub(crate) fn write_stopped(cause: Option<StopCause>) -> Problem {
     problem.hint("reads are answered; the operators see the reason in /mode and end it with `q verify`")
 }
 
+/// Whether the operator desk asks, which has the modules checked after maintenance.
+pub(crate) fn is_desk(caller: &Caller) -> bool {
+    matches!(caller, Caller::Service(_, name) if name == DESK)
+}
+
 /// What a caller sees of the mode.
 pub(crate) fn shown(db: &Db) -> Value {
     let mode = db.mode();
@@ -108,7 +114,7 @@ pub(crate) async fn show(mounted: &Mounted, request: Request<Body>) -> Response<
     }
 }
 
-/// `POST /mode`: for operators and the operator desk.
+/// `POST /mode`: for operators and the operator desk; other modules may only stop writes.
 pub(crate) async fn set(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     match try_set(mounted, request).await {
         Ok(()) => answer(mounted),
@@ -125,20 +131,22 @@ fn answer(mounted: &Mounted) -> Response<Body> {
 async fn try_set(mounted: &Mounted, request: Request<Body>) -> Result<(), Problem> {
     let (head, body) = request.into_parts();
     let caller = pipeline::authenticated(mounted, &head, "POST", &mut None)?;
-    let by = match &caller {
-        Caller::Service(_, name) if name == DESK => name.clone(),
-        Caller::Service(..) => {
-            return Err(Problem::new(&codes::FORBIDDEN).detail("modules do not set each other's modes"));
-        }
-        caller => {
-            pipeline::permits_access(mounted, Access::Operator, caller)?;
-            caller.did().map(ToString::to_string).unwrap_or_default()
-        }
-    };
+    if !caller.is_service() {
+        pipeline::permits_access(mounted, Access::Operator, &caller)?;
+    }
     let body = pipeline::read_body(body, ORDER_BYTES_MAX, pipeline::deadline(&head.headers)).await?;
     let order: ModeOrder = serde_json::from_slice(&body)
         .map_err(|error| Problem::new(&codes::INVALID_REQUEST).detail(error.to_string()))?;
     check(&order)?;
+    let by = match &caller {
+        // Who sees that this store is an older copy of itself may stop it, and nothing more.
+        Caller::Service(_, name) if name != DESK && order.kind != ModeKind::WriteStopped => {
+            let detail = format!("{name} may stop the writes of another module, and set no other mode");
+            return Err(Problem::new(&codes::FORBIDDEN).detail(detail));
+        }
+        Caller::Service(_, name) => name.clone(),
+        caller => caller.did().map(ToString::to_string).unwrap_or_default(),
+    };
     mounted.db.set_mode(&order, &by).await.map(|_| ()).map_err(|error| crate::storage_problem(&error))
 }
 
