@@ -251,12 +251,14 @@ endpoint! {
     pub GetStatusPage = GET "/status" (StatusRequest) -> Text;
     access Access::Public(FOR_EVERYBODY);
     produces "text/html; charset=utf-8";
+    cached_seconds 15;
 }
 
 endpoint! {
     /// The public state as JSON.
     pub GetStatus = GET "/status.json" (StatusRequest) -> PublicStatus;
     access Access::Public(FOR_EVERYBODY);
+    cached_seconds 15;
 }
 
 endpoint! {
@@ -264,6 +266,7 @@ endpoint! {
     pub GetStatusFeed = GET "/status.atom" (StatusRequest) -> Text;
     access Access::Public(FOR_EVERYBODY);
     produces "application/atom+xml; charset=utf-8";
+    cached_seconds 15;
 }
 
 endpoint! {
@@ -271,6 +274,7 @@ endpoint! {
     pub GetStatusCalendar = GET "/status.ics" (StatusRequest) -> Text;
     access Access::Public(FOR_EVERYBODY);
     produces "text/calendar; charset=utf-8";
+    cached_seconds 15;
 }
 
 endpoint! {

@@ -93,6 +93,9 @@ pub trait Endpoint: Send + Sync + 'static {
     /// Whether it is answered while the module is read-only although its method writes: it only reads, or it takes
     /// away rights, which must never wait.
     const WHEN_READ_ONLY: bool = false;
+    /// For how many seconds everybody may repeat the answer; nobody may when not said. Only for what is the same for
+    /// everybody.
+    const CACHED_SECONDS: Option<u32> = None;
 
     /// An example request.
     fn example() -> Option<Value> {
@@ -129,6 +132,8 @@ pub struct Declaration {
     pub is_idempotent: bool,
     /// See [`Endpoint::WHEN_READ_ONLY`].
     pub when_read_only: bool,
+    /// See [`Endpoint::CACHED_SECONDS`].
+    pub cached_seconds: Option<u32>,
     /// The schema of the request.
     pub request_schema: fn(&mut SchemaGenerator) -> Schema,
     /// The schema of a JSON answer.
@@ -154,6 +159,7 @@ impl Declaration {
             body_bytes_max: E::BODY_BYTES_MAX,
             is_idempotent: E::IS_IDEMPOTENT,
             when_read_only: E::WHEN_READ_ONLY,
+            cached_seconds: E::CACHED_SECONDS,
             request_schema: |generator| E::Request::json_schema(generator),
             response_schema: |generator| <E::Response as Reply>::schema(generator),
             example: E::example,
@@ -196,6 +202,7 @@ pub fn path_parameters(path: &'static str) -> impl Iterator<Item = &'static str>
 ///     body_max 10 << 20;                          // bytes; 1 MiB when not said
 ///     idempotent true;                            // harmless to repeat: no Idempotency-Key is asked for
 ///     when_read_only true;                        // answered in read-only mode although it is no GET
+///     cached_seconds 15;                          // the same for everybody, who may keep it so long
 ///     example { "label": "household" };
 /// }
 /// ```
@@ -213,6 +220,7 @@ macro_rules! endpoint {
         $(body_max $body_max:expr;)?
         $(idempotent $idempotent:literal;)?
         $(when_read_only $when_read_only:literal;)?
+        $(cached_seconds $cached_seconds:literal;)?
         $(example $example:tt;)?
     ) => {
         $(#[doc = $doc])+
@@ -235,6 +243,7 @@ macro_rules! endpoint {
             $(const BODY_BYTES_MAX: usize = $body_max;)?
             $(const IS_IDEMPOTENT: bool = $idempotent;)?
             $(const WHEN_READ_ONLY: bool = $when_read_only;)?
+            $(const CACHED_SECONDS: Option<u32> = Some($cached_seconds);)?
             $(fn example() -> Option<$crate::macro_support::serde_json::Value> {
                 Some($crate::macro_support::serde_json::json!($example))
             })?

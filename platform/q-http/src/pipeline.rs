@@ -11,7 +11,6 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header, request::Parts};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use q_contract::{
     Access, Declaration, Method, Problem, Target, TrustedCaller,
     client::{self, DEADLINE_HEADER, IDEMPOTENCY_HEADER, REQUEST_ID_HEADER},
@@ -23,6 +22,7 @@ use q_trace::{Kind, Remote, Span};
 use crate::{
     Context, PeerAddress,
     api::{Input, Route},
+    body,
     metrics::RouteMetrics,
     mode,
     mounted::Mounted,
@@ -73,6 +73,7 @@ async fn measured(
     let trace_id = span.context().trace.to_string();
     let request_id = span.context().request_id();
     let mut allowance = None;
+    let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let answering = answered(mounted, route, path, request, &trace_id, &mut allowance);
     // The trace travels into every log line, call, event and audit row that this request causes.
     let answered = q_trace::scope(span.context().clone(), async {
@@ -85,7 +86,10 @@ async fn measured(
         answered
     });
     let mut response = match answered.await {
-        Ok(encoded) => encoded.into_response(),
+        Ok(encoded) => match declaration.cached_seconds {
+            Some(seconds) => encoded.into_cached_response(seconds, known.as_ref()),
+            None => encoded.into_response(),
+        },
         Err(mut problem) => {
             problem.trace_id = Some(trace_id.clone());
             span.set("error.type", problem.code.to_string());
@@ -265,18 +269,10 @@ fn holds_scope(principal: &Principal, scope: &str) -> Result<(), Problem> {
 
 /// Reads a body of at most `bound` bytes; one that drips is given up after `patience`.
 pub(crate) async fn read_body(body: Body, bound: usize, patience: Duration) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(patience, Limited::new(body, bound).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(bound)),
-        Ok(Err(error)) => {
-            Err(Problem::new(&codes::INVALID_REQUEST).detail(format!("the body broke off: {error}")))
-        }
-        Err(_) => Err(Problem::new(&codes::DEADLINE_EXCEEDED).detail("the body did not arrive in time")),
-    }
-}
-
-fn too_large(bound: usize) -> Problem {
-    Problem::new(&codes::PAYLOAD_TOO_LARGE).detail(format!("at most {bound} bytes are accepted here"))
+    let collected = tokio::time::timeout(patience, body::collect(body, bound)).await;
+    collected.unwrap_or_else(|_| {
+        Err(Problem::new(&codes::DEADLINE_EXCEEDED).detail("the body did not arrive in time"))
+    })
 }
 
 async fn whole_body(head: &Parts, body: Body, declaration: &Declaration) -> Result<Bytes, Problem> {
@@ -284,7 +280,7 @@ async fn whole_body(head: &Parts, body: Body, declaration: &Declaration) -> Resu
     let announced =
         head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|length: usize| length > bound) {
-        return Err(too_large(bound));
+        return Err(body::too_large(bound));
     }
     let body = read_body(body, bound, deadline(&head.headers)).await?;
     let expected = declaration.consumes.map_or("application/json", |(media_type, _)| media_type);

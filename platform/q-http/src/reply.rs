@@ -23,6 +23,30 @@ impl Encoded {
     }
 }
 
+impl Encoded {
+    /// The answer with a tag of its content and the word how long it may be kept; without the content where the caller
+    /// has it already (RFC 9110 section 13.1.2, RFC 9111 section 5.2.2).
+    pub(crate) fn into_cached_response(self, seconds: u32, known: Option<&HeaderValue>) -> Response<Body> {
+        let tag = format!("\"{}\"", q_core::hash::hex(&q_core::hash::sha256(&self.body)[..16]));
+        let is_known = known.and_then(|known| known.to_str().ok()).is_some_and(|known| {
+            known == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == tag)
+        });
+        let mut response = self.into_response();
+        if is_known {
+            *response.body_mut() = Body::empty();
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response.headers_mut().remove(header::CONTENT_TYPE);
+        }
+        let kept = format!("public, max-age={seconds}");
+        for (name, value) in [(header::ETAG, tag), (header::CACHE_CONTROL, kept)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response
+    }
+}
+
 /// The response that carries `problem`.
 pub(crate) fn problem_response(problem: &Problem) -> Response<Body> {
     let body = serde_json::to_vec(problem).unwrap_or_default();
