@@ -2,12 +2,18 @@
 //!
 //! **Invariant:** only `compose/` names the modules that make an instance; only `output.rs` talks to the terminal.
 
+mod backups;
 mod cli;
 mod commands;
 mod compose;
+mod control;
+mod handover;
+mod holder;
 mod knowledge;
 mod layout;
 mod output;
+mod releases;
+mod restored;
 mod running;
 mod session;
 mod settings;
@@ -27,8 +33,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return output::fail(&error.into()),
     };
-    match runtime.block_on(commands::run(cli)) {
-        Ok(code) => code,
-        Err(error) => output::fail(&error),
-    }
+    let ended = runtime.block_on(async {
+        let ended = commands::run(cli).await;
+        q_trace::finish().await;
+        ended
+    });
+    let code = ended.unwrap_or_else(|error| output::fail(&error));
+    q_runtime::log::flush();
+    code
 }

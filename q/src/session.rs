@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use q_auth::{DpopCredential, TokenSource};
-use q_contract::{CallError, Client, HttpTransport};
+use q_contract::{CallError, Client, HttpTransport, Replicas};
 use q_core::{Did, Env};
 use q_did::Keyring;
 use squid::remote::Login;
@@ -60,16 +60,30 @@ impl Session {
     /// A client of `module` that proves each request with the identity's key.
     pub fn client(&self, module: &str) -> anyhow::Result<Client> {
         let base = self.base(module)?;
+        let replicas = self.running.replicas.get(module).map_or(&[][..], Vec::as_slice);
+        // Several replicas know themselves by one name: that behind the front door.
+        let behind_the_door = format!("{}/{module}", self.running.origin);
+        let proved = if replicas.len() > 1 { behind_the_door.as_str() } else { base };
         let credential =
-            DpopCredential::new(self.keyring.current.clone(), base, self.tokens.clone(), self.env.clone());
-        Ok(Client::new(Arc::new(HttpTransport::new(base)))
+            DpopCredential::new(self.keyring.current.clone(), proved, self.tokens.clone(), self.env.clone());
+        Ok(Client::new(Arc::new(Replicas::new(module, replicas)))
             .with_credential(Arc::new(credential))
             .within(PATIENCE))
     }
 
+    /// A client of the one replica of `module` at `url`, which need not be the one that would be asked otherwise.
+    pub fn client_at(&self, module: &str, url: &str) -> Client {
+        let proved = format!("{}/{module}", self.running.origin);
+        let (key, tokens) = (self.keyring.current.clone(), self.tokens.clone());
+        let credential = DpopCredential::new(key, &proved, tokens, self.env.clone());
+        Client::new(Arc::new(HttpTransport::new(url))).with_credential(Arc::new(credential)).within(PATIENCE)
+    }
+
     /// A client of `module` without credentials.
     pub fn anonymous(&self, module: &str) -> anyhow::Result<Client> {
-        Ok(Client::new(Arc::new(HttpTransport::new(self.base(module)?))).within(PATIENCE))
+        self.base(module)?;
+        let replicas = self.running.replicas.get(module).map_or(&[][..], Vec::as_slice);
+        Ok(Client::new(Arc::new(Replicas::new(module, replicas))).within(PATIENCE))
     }
 
     /// A fresh idempotency key.

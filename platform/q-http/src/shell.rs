@@ -8,7 +8,7 @@ use q_core::Env;
 use q_db::Db;
 
 use crate::{
-    Api, Check, RateLimits, Recover,
+    Api, Check, Recover,
     health::{Gauges, Monitor},
     mcp,
     metrics::Metrics,

@@ -1,6 +1,10 @@
 //! Carries ended spans to a collector: OTLP over HTTP with protobuf bodies (OTLP 1.x, section "OTLP/HTTP").
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
@@ -46,6 +50,8 @@ pub struct Options {
     /// The share of traces begun here that is recorded, from 0 to 1; a trace begun by others is recorded when they
     /// do.
     pub ratio: f64,
+    /// How many traces begun here are recorded in a second at most; 0 for no bound.
+    pub per_second: u32,
     /// What tells this process from its replicas: `service.instance.id`.
     pub instance: String,
 }
@@ -61,38 +67,38 @@ impl Options {
     /// Traces to the collector at `base`, such as `http://127.0.0.1:4318`, where the path of the signal is appended
     /// (OTLP exporter configuration, "Endpoint URLs for OTLP/HTTP").
     pub fn below(base: &str, ratio: f64, instance: String) -> Result<Self, EndpointError> {
-        let url = format!("{}/v1/traces", base.trim_end_matches('/'));
-        let refused = || EndpointError { given: base.to_owned() };
+        Self::at(&format!("{}/v1/traces", base.trim_end_matches('/')), ratio, instance)
+    }
+
+    /// Traces to exactly this URL.
+    pub fn at(url: &str, ratio: f64, instance: String) -> Result<Self, EndpointError> {
+        let refused = || EndpointError { given: url.to_owned() };
         let endpoint: Uri = url.parse().map_err(|_| refused())?;
         if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.authority().is_none() {
             return Err(refused());
         }
-        Ok(Self { endpoint, ratio, instance })
+        Ok(Self { endpoint, ratio, per_second: 0, instance })
     }
 }
 
-/// The task that exports, to be stopped last.
-#[derive(Debug)]
-pub struct Exporter {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
+/// The task that exports.
+static EXPORTER: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>> = Mutex::new(None);
 
-impl Exporter {
-    /// Sends what has ended and stops; gives up after five seconds.
-    pub async fn stop(self) {
-        let _ = self.stop.send(());
-        if tokio::time::timeout(STOP_MAX, self.task).await.is_err() {
-            tracing::warn!("the collector did not take the last spans in time");
-        }
+/// Sends what has ended and stops, when the process does; gives up after five seconds.
+pub async fn finish() {
+    let exporter = EXPORTER.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some((stop, task)) = exporter else { return };
+    let _ = stop.send(());
+    if tokio::time::timeout(STOP_MAX, task).await.is_err() {
+        tracing::warn!("the collector did not take the last spans in time");
     }
 }
 
-/// Starts recording and exporting; `None` when this process does so already.
+/// Starts recording and exporting; `false` when this process does so already.
 ///
 /// # Errors
 /// When the host's certificate authorities cannot be read, by which an `https://` collector is known.
-pub fn start(options: Options, env: &Env) -> io::Result<Option<Exporter>> {
+pub fn start(options: Options, env: &Env) -> io::Result<bool> {
     let mut connector = HttpConnector::new();
     connector.set_connect_timeout(Some(CONNECT_MAX));
     connector.enforce_http(false);
@@ -102,8 +108,8 @@ pub fn start(options: Options, env: &Env) -> io::Result<Option<Exporter>> {
         .enable_http1()
         .wrap_connector(connector);
     let (queue, spans) = mpsc::channel(QUEUE_SPANS_MAX);
-    if !tracer::install(options.ratio, queue, env.clone()) {
-        return Ok(None);
+    if !tracer::install(options.ratio, options.per_second, queue, env.clone()) {
+        return Ok(false);
     }
     let (stop, stopped) = oneshot::channel();
     let sender = Sender {
@@ -113,7 +119,8 @@ pub fn start(options: Options, env: &Env) -> io::Result<Option<Exporter>> {
         is_taken: true,
     };
     let task = tokio::spawn(sender.run(spans, stopped));
-    Ok(Some(Exporter { stop, task }))
+    *EXPORTER.lock().unwrap_or_else(PoisonError::into_inner) = Some((stop, task));
+    Ok(true)
 }
 
 struct Sender {

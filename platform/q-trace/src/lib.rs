@@ -13,6 +13,6 @@ mod span;
 mod tracer;
 
 pub use context::{Context, Remote, SpanId, TraceId, current, scope};
-pub use export::{EndpointError, Exporter, Options, start};
+pub use export::{EndpointError, Options, finish, start};
 pub use span::{Kind, Span, Value};
 pub use tracer::{Counts, counts, is_on};

@@ -6,6 +6,9 @@ use q_core::Env;
 
 use crate::{Context, Remote, SpanId, TraceId, tracer};
 
+/// The most causes one span is linked to (the default of the OpenTelemetry specification).
+const LINKS_MAX: usize = 128;
+
 /// What a span is to its neighbours (OpenTelemetry trace specification, SpanKind).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -123,6 +126,25 @@ impl Span {
         let parent = remote.and_then(|remote| remote.parent);
         let record = is_sampled.then(|| Record::new(env, name, kind, parent));
         Self { context, record }
+    }
+
+    /// Begins work that is done for many at once: a part of the only cause's trace, or a trace of its own that is linked
+    /// to each. It is recorded when one of the causes is. `None` without a cause.
+    pub fn for_all(env: &Env, name: &'static str, causes: &[Context]) -> Option<Self> {
+        let first = causes.first()?;
+        let is_sampled = causes.iter().any(|cause| cause.is_sampled);
+        let remote = Remote { trace: first.trace, parent: Some(first.span), is_sampled: Some(is_sampled) };
+        if causes.len() == 1 {
+            let span = Self::begin(env, name, Kind::Internal, &first.module, Some(remote));
+            return Some(span.requested_as(first.request.clone()));
+        }
+        let trace = TraceId(env.random());
+        let remote = Remote { trace, parent: None, is_sampled: Some(is_sampled) };
+        let mut span = Self::begin(env, name, Kind::Internal, &first.module, Some(remote));
+        for cause in causes.iter().filter(|cause| cause.is_sampled).take(LINKS_MAX) {
+            span.link(cause);
+        }
+        Some(span)
     }
 
     /// Begins a part of the work at hand; `None` unless that is recorded.

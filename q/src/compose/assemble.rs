@@ -1,21 +1,27 @@
 //! Puts the modules of one process together.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    sync::{Arc, OnceLock},
+};
 
 use q_contract::{Client, Replicas};
 use q_core::{Caller, Did, Env, caller::Principal, hash};
-use q_db::{Db, OpenError};
+use q_db::{Db, DbConfig, OpenError};
 use q_did::Keyring;
 use q_runtime::{Config, Directory, House, Instance, Locate};
 use qerberos::RolledBack;
 use squid::Squid;
 
 use super::{
-    MODULES, ModuleEntry, config, entry, remote_urls,
+    MODULES, ModuleEntry, bus, config, entry, remote_urls,
     site::{Site, store_of},
-    sockets::{Sockets, listen},
+    sockets::{Inherited, Sockets, listen},
+    telemetry,
 };
 use crate::{
+    backups,
     knowledge::{self, Knowledge},
     layout::Layout,
     output::{exit, with_code},
@@ -40,7 +46,7 @@ impl Options {
 
     /// The modules of this process, in the order they are raised. When all are wanted, those that the settings put
     /// elsewhere stay there.
-    pub(super) fn entries(&self, config: &Config) -> Vec<&'static ModuleEntry> {
+    pub fn entries(&self, config: &Config) -> Vec<&'static ModuleEntry> {
         let is_wanted = |entry: &&ModuleEntry| match self.modules.as_slice() {
             [] => config.section(entry.name).optional("url").is_none(),
             modules => modules.contains(&entry.name),
@@ -53,6 +59,8 @@ impl Options {
 pub struct Assembled {
     /// The modules.
     pub house: House,
+    /// Its sockets once more, by module, for whoever goes on with them.
+    pub sockets: BTreeMap<String, TcpListener>,
     /// Where they listen, when they do.
     pub note: Note,
     /// How to reach them from inside.
@@ -74,11 +82,24 @@ impl Assembled {
 
 /// Puts the modules of `options` together on the instance in `layout`.
 pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Assembled> {
+    assemble_on(layout, options, Inherited::default()).await
+}
+
+/// Like [`assemble`], going on with the sockets and connections of another process.
+pub async fn assemble_on(
+    layout: &Layout,
+    options: &Options,
+    inherited: Inherited,
+) -> anyhow::Result<Assembled> {
     let instance = layout.read_instance()?;
     let config = config(layout)?;
     let entries = options.entries(&config);
+    if options.is_online {
+        telemetry::start(&config, layout, &Env::system())?;
+    }
     refuse_circle(&entries)?;
-    let sockets = Sockets::take(&config, options, &entries).await?;
+    let sockets = Sockets::take(&config, options, &entries, inherited).await?;
+    let again = sockets.again()?;
     if options.is_online {
         let front_door = sockets.front_door.as_ref().and_then(|door| door.local_addr().ok());
         warnings::tell(&config, layout, front_door);
@@ -98,7 +119,12 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
         known: Known::read(layout, options.is_online)?,
     };
     let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
-    let mut house = site.house(&knowledge);
+    let mut house = site.house(&knowledge, telemetry::metrics(&site.config, layout)?);
+    if options.is_online
+        && let Some(nats) = bus::connect(&site.config, &site.instance.did).await?
+    {
+        house.bus().use_nats(nats);
+    }
     let mut heads = Vec::new();
     for entry in &entries {
         let (module, head) = match site.open(entry, &knowledge, &running).await {
@@ -117,6 +143,7 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
         Ok(()) => site.rolled_back(&heads).await,
         Err(error) => Err(error),
     };
+    let compared = compared.and_then(|older| stores::accept(layout, older, options.is_online));
     let rolled_back = match compared {
         Ok(older) if older.is_empty() || !options.is_online => older,
         refused => {
@@ -129,17 +156,21 @@ pub async fn assemble(layout: &Layout, options: &Options) -> anyhow::Result<Asse
     };
     knowledge.prime().await;
     if options.is_online {
-        site.hear_others(&house, &knowledge)?;
-        knowledge.follow(&house);
+        site.hear_others(&mut house, &knowledge)?;
+        knowledge.follow(&mut house);
         house.start();
-        // Where squid is, others cannot log in before it listens, and so cannot be waited for.
-        if !site.directory.is_here("squid") || site.directory.is_here("qonsent") {
-            knowledge::caught_up(&house).await;
+        if let Err(error) = backups::start(&mut house, layout, &site.config, &site.env) {
+            house.stop().await;
+            return Err(error);
         }
-        listen(&mut house, sockets, &site);
+        // Where squid is, others cannot log in before it listens, and so cannot be waited for.
+        let is_waited_for = !site.directory.is_here("squid") || site.directory.is_here("qonsent");
+        knowledge::caught_up(&mut house, is_waited_for).await;
+        house.give_notice(site.notice()?);
+        listen(&mut house, sockets, &site)?;
     }
     let squid = site.squid.get().cloned();
-    Ok(Assembled { house, note, directory: site.directory, squid, rolled_back })
+    Ok(Assembled { house, sockets: again, note, directory: site.directory, squid, rolled_back })
 }
 
 /// squid seals its fields with a key that qlock releases, and proves to a qlock elsewhere who it is with a token that
@@ -168,6 +199,11 @@ fn directory(layout: &Layout, config: &Config, here: &[&'static ModuleEntry]) ->
         None => in_notes(module),
     });
     Directory::new(elsewhere.collect(), locate)
+}
+
+/// Whether several processes may run `module` on this instance: its store is a server that they share.
+pub fn may_have_replicas(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<bool> {
+    Ok(matches!(store_of(layout, config, module)?, DbConfig::Postgres { .. }))
 }
 
 /// Why the store of `module` is not there, or `None`; opens it for a moment and makes nothing.

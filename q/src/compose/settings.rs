@@ -2,15 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use q_runtime::{Config, Setting};
+use q_runtime::{Config, Setting, config::variable_name};
 
-use super::{MODULES, ModuleEntry};
+use super::{MODULES, ModuleEntry, bus, telemetry};
 use crate::{
+    backups,
     layout::Layout,
     output::{exit, with_code},
 };
 
-const PLATFORM_SETTINGS: [(&str, &[Setting]); 3] = [
+const PLATFORM_SETTINGS: [(&str, &[Setting]); 9] = [
+    ("backup", backups::SETTINGS),
+    ("bus", bus::SETTINGS),
+    ("log", telemetry::LOG),
+    ("metrics", telemetry::METRICS),
+    ("telemetry", telemetry::TELEMETRY),
     (
         "instance",
         &[Setting {
@@ -24,6 +30,14 @@ const PLATFORM_SETTINGS: [(&str, &[Setting]); 3] = [
         &[Setting { key: "listen", default: "127.0.0.1:8080", about: "Address and port of the front door." }],
     ),
     (
+        "stop",
+        &[Setting {
+            key: "notice_seconds",
+            default: "0",
+            about: "How long /health/ready says no before a stop refuses connections, for load balancers to look away.",
+        }],
+    ),
+    (
         "limits",
         &[
             Setting {
@@ -35,6 +49,17 @@ const PLATFORM_SETTINGS: [(&str, &[Setting]); 3] = [
                 key: "per_identity_per_minute",
                 default: "600",
                 about: "Requests a minute allowed to one identity, per module; 0 switches the limit off.",
+            },
+            Setting {
+                key: "trusted_proxies",
+                default: "",
+                about: "Addresses of proxies on other hosts, with commas between them, whose Forwarded header says for \
+                        whom they ask; those on this host are believed anyway.",
+            },
+            Setting {
+                key: "connections_per_address",
+                default: "1000",
+                about: "Connections one network address may have open at each port; 0 switches the limit off.",
             },
         ],
     ),
@@ -84,4 +109,17 @@ impl ModuleEntry {
             },
         ]
     }
+}
+
+/// The variables that set a module, each with what it means.
+pub fn variables_of(entry: &ModuleEntry) -> Vec<(String, &'static str)> {
+    let settings = entry.common_settings().into_iter().chain(entry.settings.iter().copied());
+    settings.map(|setting| (variable_name(entry.name, setting.key), setting.about)).collect()
+}
+
+/// The database of a module's rows on PostgreSQL, as its runbook names it.
+pub fn database_of(module: &str) -> String {
+    // The runbook of qwallet says `pg_dump wallet_db`; the others are named after their module.
+    let name = if module == "qwallet" { "wallet" } else { module };
+    format!("{name}_db")
 }

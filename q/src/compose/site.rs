@@ -1,13 +1,16 @@
 //! Where modules are opened: what is the same for all of them.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use q_auth::{Authenticator, DpopCredential};
 use q_contract::Credential;
 use q_core::{Caller, Env};
 use q_db::{Db, DbConfig};
-use q_http::{IsOperator, RateLimits};
+use q_http::{IsOperator, Proxies, RateLimits, metrics};
 use q_pdp::Resource;
 use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Module, Peers};
 use q_seal::Sealer;
@@ -37,9 +40,10 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn house(&self, knowledge: &Knowledge) -> House {
+    pub(super) fn house(&self, knowledge: &Knowledge, metrics: metrics::Options) -> House {
         let auth: Arc<Authenticator> = knowledge.authenticator.clone();
         House::new(self.env.clone(), auth, self.is_operator(knowledge), self.directory.clone())
+            .measured(metrics)
     }
 
     /// An operator is whom the instance lets administer it.
@@ -117,14 +121,14 @@ impl Site {
     }
 
     /// Lets the modules of `house` hear those of other processes.
-    pub(super) fn hear_others(&self, house: &House, knowledge: &Knowledge) -> anyhow::Result<()> {
+    pub(super) fn hear_others(&self, house: &mut House, knowledge: &Knowledge) -> anyhow::Result<()> {
         let Some(first) = house.beams().first() else { return Ok(()) };
         let peers = self.peers(first.module.name())?;
         for entry in MODULES.iter().filter(|entry| !self.directory.is_here(entry.name)) {
             house.bus().add_remote_producer(entry.name, peers.client(entry.name));
         }
         if !self.directory.is_here("qonsent") {
-            knowledge.ask(peers.client("qonsent"));
+            knowledge.ask(house, peers.client("qonsent"));
         }
         Ok(())
     }
@@ -145,6 +149,28 @@ impl Site {
         read().map_err(|error| with_code(exit::CANNOT_START, error))
     }
 
+    /// Who may say for whom it asks, besides this host.
+    pub(super) fn proxies(&self) -> anyhow::Result<Proxies> {
+        let setting = self.config.section("limits");
+        Proxies::parse(setting.text("trusted_proxies")).map_err(|word| {
+            let variable = q_runtime::config::variable_name("limits", "trusted_proxies");
+            with_code(exit::CANNOT_START, format!("{variable}: {word} is no network address"))
+        })
+    }
+
+    /// How many connections one network address may have open at one port.
+    pub(super) fn connections_per_address(&self) -> anyhow::Result<u32> {
+        let limits = self.config.section("limits");
+        let read = limits.parse("connections_per_address", "a number of connections, or 0");
+        read.map_err(|error| with_code(exit::CANNOT_START, error))
+    }
+
+    /// How long a stop is announced before connections are refused.
+    pub(super) fn notice(&self) -> anyhow::Result<Duration> {
+        let read = self.config.section("stop").parse("notice_seconds", "a number of seconds");
+        read.map(Duration::from_secs).map_err(|error| with_code(exit::CANNOT_START, error))
+    }
+
     /// The URLs under which clients may know `module`: its own port, and its place behind the front door.
     pub(super) fn bases(&self, module: &str, running: &Running) -> Vec<String> {
         let origin = &self.identity.origin;
@@ -162,12 +188,21 @@ impl Site {
             bases.push(own.clone());
             bases.push(own.replace("127.0.0.1", "localhost"));
         }
+        // What stands before the replicas of a module, such as a load balancer, is a name of each of them.
+        let settings = self.config.section(module);
+        let before = settings.optional("url").unwrap_or_default();
+        bases.extend(
+            before
+                .split(',')
+                .map(|url| url.trim().trim_end_matches('/').to_owned())
+                .filter(|url| !url.is_empty()),
+        );
         bases
     }
 }
 
 /// Where the rows of `module` live.
-pub(super) fn store_of(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<DbConfig> {
+pub fn store_of(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<DbConfig> {
     let store = match config.section(module).optional("database_url") {
         Some(url) => url.parse::<DbConfig>(),
         None => Ok(DbConfig::sqlite(layout.store(module))),

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::get};
-use q_contract::{CallError, Client, HttpTransport, Unreachable, codes};
-use q_http::{Ending, Listener, Passed};
+use q_contract::{CallError, Client, HttpTransport, InProcess, Unreachable, codes};
+use q_http::Ending;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -29,6 +29,38 @@ async fn a_typed_call_travels_over_a_socket() {
     let refused = client.call::<PaintWall>(&odd).await.unwrap_err();
     assert!(refused.problem().is_some_and(|problem| problem.is(&codes::UNAUTHENTICATED)), "{refused}");
     drop(client);
+    stop.send(Ending::Close).unwrap();
+    serving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_carries_the_trace_over_either_transport() {
+    let (listener, base) = listening().await;
+    let (stop, stopping) = watch::channel(Ending::No);
+    let serving = tokio::spawn(q_http::serve(listener, quiet_wall(), stopping));
+    let slot = Arc::new(std::sync::OnceLock::from(q_http::local_handler(quiet_wall())));
+    let env = q_core::Env::system();
+    let span = q_trace::Span::begin(&env, "work", q_trace::Kind::Internal, &"here".into(), None);
+    let work = span.requested_as(Some("from-the-balancer".into())).context().clone();
+    for client in
+        [Client::new(Arc::new(HttpTransport::new(base))), Client::new(Arc::new(InProcess::new("wall", slot)))]
+    {
+        let said = |answer: &http::Response<bytes::Bytes>, name: &str| {
+            answer.headers()[name].to_str().unwrap().to_owned()
+        };
+        let asking = client.send("GET", "/shouts/one", bytes::Bytes::new(), "");
+        let answer = q_trace::scope(work.clone(), asking).await.unwrap();
+        assert_eq!(said(&answer, "q-trace-id"), work.trace.to_string());
+        assert_eq!(said(&answer, "x-request-id"), "from-the-balancer");
+        // Without work at hand each request begins a trace, and is known by its own span.
+        let answer = client.send("GET", "/shouts/one", bytes::Bytes::new(), "").await.unwrap();
+        assert_ne!(said(&answer, "q-trace-id"), work.trace.to_string());
+        assert_eq!(said(&answer, "x-request-id").len(), 16);
+        let loud = Shout { text: "a".into() };
+        let refused = q_trace::scope(work.clone(), client.call::<PaintWall>(&loud)).await.unwrap_err();
+        let told = refused.problem().and_then(|problem| problem.trace_id.clone());
+        assert_eq!(told, Some(work.trace.to_string()), "{refused}");
+    }
     stop.send(Ending::Close).unwrap();
     serving.await.unwrap();
 }
