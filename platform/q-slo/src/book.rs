@@ -149,6 +149,11 @@ impl Book {
         Some(ratio / self.objectives.allowed(key.2))
     }
 
+    /// How many events there were in `window`.
+    pub fn events(&self, now: Timestamp, key: &Key, window: Span) -> u64 {
+        self.series.get(key).map_or(0, |series| series.over(now, window).total)
+    }
+
     /// What there are series of.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.series.keys()

@@ -23,7 +23,10 @@ impl Active<'_> {
     pub fn group(&self) -> String {
         match (self.rule.signal, self.cause) {
             (Signal::HealthFailing, Some(cause)) => format!("health: {cause}"),
+            // Modules of one process, and of one host, show the same figure.
             (Signal::ClockJump, _) => "clock".to_owned(),
+            (Signal::Memory, _) => "memory".to_owned(),
+            (Signal::Disk, _) => "disk".to_owned(),
             _ => format!("{}: {}", self.module, self.rule.severity.name()),
         }
     }

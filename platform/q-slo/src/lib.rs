@@ -22,7 +22,7 @@ mod span;
 mod totals;
 
 pub use alert::{Phase, Turn, advance};
-pub use book::{Book, Change, ClassReport, Report};
+pub use book::{Book, Change, ClassReport, Key, Report};
 pub use class::{ClassRule, Classes, NotClasses};
 pub use ladder::{Ladder, Level, Policy, RUNGS, Step, StepKind};
 pub use objective::{Objectives, Sli};

@@ -396,10 +396,7 @@ pub fn rules_with(text: &str) -> Result<Vec<Rule>, NotRules> {
 fn number(text: &str, unit: Unit) -> Option<f64> {
     let number = match unit {
         Unit::Ratio => text.strip_suffix('%')?.parse::<f64>().ok()? / 100.0,
-        Unit::Seconds => match text.strip_suffix("ms") {
-            Some(millis) => millis.parse::<f64>().ok()? / 1_000.0,
-            None => parse_span(text).ok()?.as_seconds() as f64,
-        },
+        Unit::Seconds => parse_span(text).ok()?.as_micros() as f64 / 1e6,
         Unit::Count | Unit::Times => text.parse().ok()?,
     };
     (number.is_finite() && number >= 0.0).then_some(number)

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, request::Parts};
+use q_bus::{Nats, NatsSettings};
 use q_contract::{
     Authenticate, CallError, Client, Credential, Declaration, HttpTransport, Problem, Target, codes,
 };
@@ -12,6 +13,7 @@ use q_core::{Caller, Did, Env, Timestamp, caller::Principal};
 use q_db::{Db, Migrations, testing::TestStores};
 use q_http::RateLimits;
 use q_jose::SecretKey;
+use q_oracle::NatsServer;
 use q_runtime::{Config, Directory, Ground, House, Instance, Module, Peers, Setting, Settings};
 
 use crate::{FrozenClock, frozen_env};
@@ -51,11 +53,14 @@ pub struct World {
     house: House,
     addresses: BTreeMap<&'static str, std::net::SocketAddr>,
     operators: Arc<parking_lot::RwLock<Vec<Did>>>,
+    /// Carries events from module to module where the world is that of an instance spread over processes.
+    nats: Option<NatsServer>,
 }
 
 impl World {
     /// An empty world, or `None` after saying that its engine is not there.
-    #[expect(clippy::unused_async, reason = "engines that must be waited for will come")]
+    ///
+    /// On PostgreSQL and over HTTP, as instances of several processes run, events go over a NATS server.
     pub async fn new(engine: Engine, way: Way) -> Option<Self> {
         let stores = match engine {
             Engine::Sqlite => TestStores::sqlite(),
@@ -72,6 +77,11 @@ impl World {
             caller.is_service() || caller.did().is_some_and(|did| known.read().contains(did))
         });
         let house = House::new(env.clone(), Arc::new(NamedCallers), is_operator, directory.clone());
+        let nats = match (engine, way) {
+            (Engine::Postgres, Way::Http) => Some(NatsServer::start()?),
+            _ => None,
+        };
+        carry(&house, nats.as_ref()).await;
         Some(Self {
             instance: Instance {
                 did: instance_did,
@@ -87,6 +97,7 @@ impl World {
             house,
             addresses: BTreeMap::new(),
             operators,
+            nats,
         })
     }
 
@@ -115,6 +126,13 @@ impl World {
         let name = module.name();
         let unlimited = RateLimits { per_address_per_minute: 0, per_identity_per_minute: 0 };
         let router = self.house.raise(module, unlimited, vec![format!("http://{name}.test")]).router.clone();
+        if self.nats.is_some() {
+            // As if it ran in another process: heard over NATS, and asked itself for what is not there.
+            let (did, _) = identity("service-world");
+            let caller = Caller::Service(principal(&did, self.env.now()), "world".into());
+            let client = Client::new(self.directory.transport(name)).as_caller(caller);
+            self.house.bus().add_remote_producer(name, client);
+        }
         if self.way == Way::Http {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             self.addresses.insert(name, listener.local_addr().expect("a bound socket has an address"));
@@ -174,9 +192,32 @@ impl World {
         self.house.stop().await;
     }
 
+    /// Stops everything, as a process that ends well does, and hands back an empty world on the same stores, clock and
+    /// chance: modules that are raised again find what they kept.
+    pub async fn restart(self) -> Self {
+        let Self { env, clock, instance, engine, way, stores, house, operators, nats, .. } = self;
+        house.stop().await;
+        let (directory, known) = (Directory::default(), operators.clone());
+        let is_operator = Arc::new(move |caller: &Caller| {
+            caller.is_service() || caller.did().is_some_and(|did| known.read().contains(did))
+        });
+        let house = House::new(env.clone(), Arc::new(NamedCallers), is_operator, directory.clone());
+        carry(&house, nats.as_ref()).await;
+        let addresses = BTreeMap::new();
+        Self { env, clock, instance, engine, way, stores, directory, house, addresses, operators, nats }
+    }
+
     /// Stops everything without looking, for tests that broke something on purpose.
     pub async fn abandon(self) {
         self.house.stop().await;
+    }
+}
+
+/// Lets the events of `house` go over `nats`, if the world has it.
+async fn carry(house: &House, nats: Option<&NatsServer>) {
+    if let Some(nats) = nats {
+        let connected = Nats::connect(NatsSettings::new(&nats.url(), "qworld"), "world").await;
+        house.bus().use_nats(connected.expect("a URL of ours can be read"));
     }
 }
 

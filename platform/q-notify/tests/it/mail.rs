@@ -73,7 +73,9 @@ async fn a_mail_goes_through_starttls_with_a_password_and_to_no_impostor() {
     let secret = Secret::generate(&env);
     let files = [path("certificate"), path("key")];
     let arguments: Vec<_> = files.iter().map(|file| file.to_str().unwrap()).collect();
-    let Some(mut receivers) = Receivers::start(&secret.text(), &arguments) else { return };
+    let Some(mut receivers) = Receivers::start(env!("CARGO_MANIFEST_DIR"), &secret.text(), &arguments) else {
+        return;
+    };
     std::fs::write(path("password"), "secret\n").unwrap();
     std::fs::write(path("wrong"), "guess\n").unwrap();
     let other = Command::new("openssl")

@@ -27,7 +27,7 @@ fn message(id: &str) -> Message {
 fn setting() -> Option<(Receivers, Notifier)> {
     let env = Env::system();
     let secret = Secret::generate(&env);
-    let receivers = Receivers::start(&secret.text(), &[])?;
+    let receivers = Receivers::start(env!("CARGO_MANIFEST_DIR"), &secret.text(), &[])?;
     let smtp = SmtpSettings {
         url: format!("smtp://127.0.0.1:{}", receivers.smtp),
         from: "Q <q@qnode.localhost>".into(),
