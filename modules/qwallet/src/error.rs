@@ -2,12 +2,16 @@
 
 use q_auth::directory::DirectoryError;
 use q_contract::{ErrorCode, Problem, codes};
-use q_core::AmountError;
+use q_core::{Amount, AmountError};
 use q_db::DbError;
 use qwallet_api::errors as api;
 
 use crate::{
-    domain::{pain001, payment::Refusal},
+    domain::{
+        limits::LimitKind,
+        pain001,
+        payment::{LimitOf, Refusal},
+    },
     service::executor::Fault,
 };
 
@@ -135,6 +139,28 @@ impl From<Refusal> for Problem {
                 problem.hint("use a new key for a new request, or repeat the first one unchanged")
             }
             Refusal::Expired => problem.hint("make and sign a new order"),
+            Refusal::LimitExceeded { limit: LimitOf { currency, exceeded } } => {
+                let text = |amount: Amount| {
+                    currency.map_or_else(|| amount.units().to_string(), |currency| {
+                        currency.text(amount).as_str().to_owned()
+                    })
+                };
+                let problem = problem
+                    .detail(refusal.to_string())
+                    .hint("GET /wallets/{squidId}/limits tells what is left; a raise takes a day or an operator")
+                    .with("kind", exceeded.kind.name())
+                    .with("limit", text(exceeded.limit))
+                    .with("used", text(exceeded.used))
+                    .with("attempted", text(exceeded.attempted));
+                let problem = match currency {
+                    Some(currency) => problem.with("currency", currency.code),
+                    None => problem,
+                };
+                match exceeded.resets_at {
+                    Some(at) => problem.with("resetsAt", at.to_string()),
+                    None => problem,
+                }
+            }
             Refusal::FeesExceedMaximum => problem.hint("see GET /quote for the present fees"),
             Refusal::AmountForm(_)
             | Refusal::WalletNotFound
@@ -171,6 +197,11 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::AmountPrecision => &api::AMOUNT_PRECISION,
         Refusal::AmountOutOfRange(_) => &api::AMOUNT_OUT_OF_RANGE,
         Refusal::WalletFrozen => &api::WALLET_FROZEN,
+        Refusal::LimitExceeded { limit } => match limit.exceeded.kind {
+            LimitKind::Transaction => &api::TX_LIMIT_EXCEEDED,
+            LimitKind::Daily => &api::DAILY_LIMIT_EXCEEDED,
+            LimitKind::Monthly => &api::MONTHLY_LIMIT_EXCEEDED,
+        },
         Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
         Refusal::RolledBack => &api::BATCH_ROLLED_BACK,

@@ -14,20 +14,27 @@ pub mod service;
 pub mod store;
 mod verify;
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
 use q_auth::KeyDirectory;
-use q_core::Span;
+use q_core::{Amount, AmountError, Span, amount};
 use q_db::{Db, DbError};
 use q_http::{Api, Check};
 use q_pdp::Pdp;
-use q_runtime::{ConfigError, Finding, Ground, Job, Module, Peers, Setting};
+use q_runtime::{ConfigError, Finding, Ground, Job, Module, Peers, Setting, Settings};
 use q_seal::Sealer;
 
 use crate::{
-    domain::fees::FeeSchedule,
-    service::{Service, directory::Directory, executor::Executor},
+    domain::{clock::Guard, currency, fees::FeeSchedule, limits::Defaults},
+    service::{
+        Service,
+        directory::Directory,
+        executor::{Executor, Options},
+        limits::Told,
+    },
 };
 pub use store::MIGRATIONS;
 
@@ -48,13 +55,30 @@ pub const SETTINGS: &[Setting] = &[
         default: "10",
         about: "the rail's fee on a payment, in hundredths of a percent",
     },
+    Setting {
+        key: "lanes",
+        default: "2",
+        about: "how many commits of payments run side by side on a PostgreSQL server, 1 to 4; a file has one",
+    },
+    Setting {
+        key: "limit_transaction",
+        default: "10000",
+        about: "the most QToken one payment may be, whatever its payer chose; none for no limit",
+    },
+    Setting {
+        key: "limit_daily",
+        default: "1000",
+        about: "the most QToken a wallet pays in a day whose owner chose nothing; none for no limit",
+    },
+    Setting {
+        key: "limit_monthly",
+        default: "10000",
+        about: "the most QToken a wallet pays in a month whose owner chose nothing; none for no limit",
+    },
 ];
 
 /// The ISO 4217 code for testing: what a demonstration's money is called in payout files.
 const DEMO_ALIAS: &str = "XTS";
-
-/// The writer of this process. Replicas will each have a number of their own.
-const WRITER: i64 = 1;
 
 /// Why the module cannot open.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +113,17 @@ pub async fn open(
     };
     let demo_alias = ground.instance.is_demo.then_some(DEMO_ALIAS);
     let iso_alias = settings.optional("iso_alias").or(demo_alias).map(str::to_owned);
+    let limits = vec![(currency::ALL[0].id, limits(settings)?)];
+    let lanes = settings.parse("lanes", "a number from 1 to 4")?;
+    let directory = Directory::open(&ground.db).await?;
+    let executor = Executor::open(&ground.db, &Options { lanes, limits: limits.clone() }).await?;
+    executor.learn_stripes(&ground.db).await?;
     let service = Service {
-        directory: Directory::open(&ground.db).await?,
-        executor: Executor::start(ground.db.clone(), WRITER),
+        directory,
+        executor,
+        limits,
+        told: Told::default(),
+        clock: Mutex::new(Guard::default()),
         env: ground.env,
         db: ground.db,
         instance: ground.instance,
@@ -102,6 +134,34 @@ pub async fn open(
         iso_alias,
     };
     Ok(Arc::new(Wallets { service: Arc::new(service), peers: ground.peers }))
+}
+
+/// The instance's limits on spending its own currency.
+fn limits(settings: &Settings) -> Result<Defaults, ConfigError> {
+    let limit = |key| Ok::<_, ConfigError>(settings.parse::<LimitSetting>(key, LimitSetting::EXPECTED)?.0);
+    Ok(Defaults {
+        transaction: limit("limit_transaction")?,
+        daily: limit("limit_daily")?,
+        monthly: limit("limit_monthly")?,
+    })
+}
+
+/// A limit in a setting: an amount of the instance's own currency, or none.
+struct LimitSetting(Option<Amount>);
+
+impl LimitSetting {
+    const EXPECTED: &'static str = "an amount of QToken such as 1000, or none";
+}
+
+impl FromStr for LimitSetting {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        amount::parse(text, currency::ALL[0].scale).map(|amount| Self(Some(amount)))
+    }
 }
 
 impl Wallets {
@@ -126,10 +186,24 @@ impl Module for Wallets {
 
     fn jobs(&self) -> Vec<Job> {
         let (expiring, merging) = (self.service.clone(), self.service.clone());
+        let (keeping, sweeping, measuring) =
+            (self.service.clone(), self.service.clone(), self.service.clone());
         vec![
             Job::every("expire-holds", Span::seconds(5), move || {
                 let service = expiring.clone();
                 async move { service.expire().await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("keep-writer-numbers", Span::seconds(10), move || {
+                let service = keeping.clone();
+                async move { service.executor.keep_numbers(&service.db).await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("sweep-stripes", Span::seconds(1), move || {
+                let service = sweeping.clone();
+                async move { service.sweep_stripes().await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("measure", Span::seconds(30), move || {
+                let service = measuring.clone();
+                async move { service.measure().await.map_err(|error| error.to_string()) }
             }),
             Job::every("merge-histories", Span::seconds(1), move || {
                 let service = merging.clone();
@@ -150,7 +224,33 @@ impl Module for Wallets {
             let is_running = payments.is_running();
             async move { if is_running { Ok(()) } else { Err("payments are no longer carried out".to_owned()) } }
         });
-        vec![self.peers.check("squid"), permissions, executor]
+        let service = self.service.clone();
+        let clock = Check::optional("clock", move || {
+            let ahead = service.clock_jump();
+            async move {
+                ahead.map_or(Ok(()), |ahead| {
+                    let seconds = ahead.as_seconds();
+                    Err(format!(
+                        "the clock jumped {seconds} s ahead, so no hold lapses: set it right, or start anew if it is"
+                    ))
+                })
+            }
+        });
+        vec![self.peers.check("squid"), permissions, executor, clock]
+    }
+
+    fn metrics(&self, registry: &mut Registry) {
+        self.service.executor.metrics().register(registry);
+    }
+
+    fn settle(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async {
+            // While writes are stopped the numbers cannot be given back; their leases end by themselves.
+            if let Err(error) = self.service.executor.release_numbers(&self.service.db).await {
+                tracing::info!(%error, "the writer numbers are given back by the end of their leases");
+            }
+            Ok(())
+        })
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {

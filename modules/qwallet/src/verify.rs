@@ -8,7 +8,7 @@ mod asked;
 
 use std::collections::{HashMap, HashSet};
 
-use q_core::{Amount, SignedAmount, Total, hash::Sha256};
+use q_core::{Amount, SignedAmount, Timestamp, Total, hash::Sha256};
 use q_db::{Db, DbError, Reader};
 use q_runtime::Finding;
 use q_seal::Sealer;
@@ -20,12 +20,14 @@ use crate::{
         books::HoldEnd,
         chain::{self, Commit, GENESIS},
         currency::{Currency, CurrencyId},
-        transfer::{Phase, Transfer},
+        limits::{Spent, Window},
+        transfer::{Phase, Purpose, Transfer},
         wallet_ref::WalletRef,
     },
     store::{
         self,
-        ledger::{HoldRow, NO_ORDER, TransactionRow},
+        ledger::{HoldRow, NO_ORDER, StoredCommit, TransactionRow},
+        merged::{Merged, Placed},
     },
 };
 
@@ -41,6 +43,7 @@ pub async fn verify(db: &Db, sealer: &Sealer) -> Result<Vec<Finding>, DbError> {
     db.read(move |reader| {
         let mut check = Check::default();
         check.orders(reader)?;
+        check.counted(reader)?;
         check.commits(reader)?;
         check.counts(reader)?;
         check.accounts(reader)?;
@@ -62,11 +65,23 @@ struct Replayed {
     credits_pending: Total,
     debits_pending: Total,
     version: i64,
+    /// The instant of the last commit that changed it.
+    changed_at: Timestamp,
+    spent: Spent,
+}
+
+/// What the rows of accounts say of limits, which the replay is compared with.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    /// From when on payments were counted.
+    since: Timestamp,
+    is_wallet: bool,
 }
 
 /// How a held transfer ended, so far.
 struct Open {
     amount: Amount,
+    held_at: Timestamp,
     transaction: TransactionId,
 }
 
@@ -74,15 +89,16 @@ struct Open {
 struct Check {
     findings: Vec<Finding>,
     accounts: HashMap<AccountId, Replayed>,
+    counted: HashMap<AccountId, Counted>,
     terms: HashMap<WalletId, Vec<u8>>,
-    house: HashSet<(CurrencyId, AccountKind)>,
+    house: HashSet<(CurrencyId, AccountKind, i64)>,
     open: HashMap<i64, Open>,
     ended: HashMap<TransactionId, HoldEnd>,
     held: HashSet<TransactionId>,
     /// Held transactions whose intent was not seen yet.
     awaiting_intent: HashSet<TransactionId>,
     unread_intent: bool,
-    heads: HashMap<i64, (i64, Sha256, q_core::Timestamp, i64)>,
+    heads: HashMap<i64, (i64, Sha256, Timestamp, i64)>,
     transfer_count: i64,
     transaction_count: i64,
 }
@@ -109,31 +125,48 @@ impl Check {
         })
     }
 
+    /// From when on payments count against limits: those before an account had counters do not.
+    fn counted(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let counted = &mut self.counted;
+        store::ledger::for_each_account(reader, |account| {
+            if let Ok((account, _)) = account {
+                let is_wallet = account.kind == AccountKind::Wallet;
+                counted.insert(account.id, Counted { since: account.spent.since, is_wallet });
+            }
+            Ok(())
+        })
+    }
+
+    /// Every chain by itself, and all of them together in an order in which accounts change step by step.
     fn commits(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
-        let mut last = 0;
-        loop {
-            let page = store::ledger::commits_after(reader, last, COMMITS_PAGE)?;
-            let Some((id, _)) = page.last() else { return Ok(()) };
-            last = *id;
-            for (id, commit) in page {
-                match commit {
-                    Ok((commit, head)) => {
-                        self.chain(id, &commit, &head);
-                        self.commit(reader, id, &commit)?;
-                    }
-                    Err(error) => {
-                        self.find("commit_unreadable", format!("commits {id}"), error.to_string());
-                    }
+        let writers = store::ledger::writers(reader)?;
+        let mut commits = Merged::of(&writers);
+        while let Some(Placed { place: id, row, .. }) = commits.next(reader, |reader, after| {
+            let page = store::ledger::commits_after(reader, after, COMMITS_PAGE)?;
+            let placed = |(place, row): (i64, StoredCommit)| Placed {
+                place,
+                at: row.as_ref().ok().map(|(commit, _)| commit.at),
+                row,
+            };
+            Ok(page.into_iter().map(placed).collect())
+        })? {
+            match row {
+                Ok((commit, head)) => {
+                    self.chain(id, &commit, &head);
+                    self.commit(reader, id, &commit)?;
+                }
+                Err(error) => {
+                    self.find("commit_unreadable", format!("commits {id}"), error.to_string());
                 }
             }
         }
+        Ok(())
     }
 
     /// A commit follows the one before it: number, places, time, head.
     fn chain(&mut self, id: i64, commit: &Commit, head: &Sha256) {
         let place = format!("commits {id}");
-        let start =
-            (0, GENESIS, q_core::Timestamp::default(), store::ledger::commit_id(commit.writer, 0) + 1);
+        let start = (0, GENESIS, Timestamp::default(), store::ledger::commit_id(commit.writer, 0) + 1);
         let (number, before, at, next_seq) = *self.heads.get(&commit.writer).unwrap_or(&start);
         if commit.number != number + 1 {
             let detail = format!("number {} follows {number}", commit.number);
@@ -176,7 +209,7 @@ impl Check {
                     continue;
                 }
             };
-            self.transfer(&transfer, of, &leaf, id);
+            self.transfer(&transfer, (of, id), &leaf, commit.at);
             leaves.push(leaf);
             let is_beginning = matches!(transfer.phase, Phase::Posted | Phase::Held);
             if is_beginning && begun.last().is_none_or(|(last, _)| *last != transfer.transaction) {
@@ -201,24 +234,45 @@ impl Check {
         }
     }
 
-    fn transfer(&mut self, transfer: &Transfer, of: i64, leaf: &Sha256, commit: i64) {
+    fn transfer(&mut self, transfer: &Transfer, (of, commit): (i64, i64), leaf: &Sha256, at: Timestamp) {
         let place = format!(
             "transfers {} (accounts {} and {}, commit {commit})",
             transfer.seq, transfer.leg.debit.0, transfer.leg.credit.0
         );
         if chain::transfer_leaf(transfer) != *leaf {
             self.find("transfer_changed", place.clone(), "the row does not have its leaf hash".to_owned());
+            // What it counted for is not known, and one damaged row is one finding.
+            self.counted.remove(&transfer.leg.debit);
         }
         if of != commit {
             self.find("transfer_elsewhere", place.clone(), format!("says it is of commit {of}"));
         }
-        self.hold_of(transfer, &place);
+        let held_at = transfer.pending_of.and_then(|held| self.open.get(&held)).map(|open| open.held_at);
+        self.hold_of(transfer, at, &place);
+        self.spending(transfer, at, held_at);
         let sides = [
             (transfer.leg.debit, true, transfer.debit_version, transfer.debit_balance),
             (transfer.leg.credit, false, transfer.credit_version, transfer.credit_balance),
         ];
         for (account, is_debit, version, balance) in sides {
             self.side(transfer, account, is_debit, (version, balance), &place);
+            self.accounts.entry(account).or_default().changed_at = at;
+        }
+    }
+
+    /// Replays what counts against the limits of the giver.
+    fn spending(&mut self, transfer: &Transfer, at: Timestamp, held_at: Option<Timestamp>) {
+        let giver = transfer.leg.debit;
+        let Some(counted) = self.counted.get(&giver) else { return };
+        let is_counted = counted.since != Timestamp::default() && at >= counted.since;
+        if !is_counted || !counted.is_wallet || transfer.leg.purpose != Purpose::Principal {
+            return;
+        }
+        let spent = &mut self.accounts.entry(giver).or_default().spent;
+        match (transfer.phase, held_at) {
+            (Phase::Posted | Phase::Held, _) => spent.consume(transfer.leg.amount, Window::of(at), at),
+            (Phase::Voided, Some(held_at)) => spent.give_back(transfer.leg.amount, held_at),
+            (Phase::Settled | Phase::Voided, _) => {}
         }
     }
 
@@ -263,11 +317,12 @@ impl Check {
     }
 
     /// What is held ends at most once, and as a whole.
-    fn hold_of(&mut self, transfer: &Transfer, place: &str) {
+    fn hold_of(&mut self, transfer: &Transfer, at: Timestamp, place: &str) {
         match (transfer.phase, transfer.pending_of) {
             (Phase::Posted, None) => {}
             (Phase::Held, None) => {
-                let open = Open { amount: transfer.leg.amount, transaction: transfer.transaction };
+                let (amount, transaction) = (transfer.leg.amount, transfer.transaction);
+                let open = Open { amount, held_at: at, transaction };
                 self.open.insert(transfer.seq, open);
                 self.held.insert(transfer.transaction);
             }
@@ -402,7 +457,8 @@ impl Check {
                 account.kind != AccountKind::Wallet
                     && !account.is_frozen
                     && account.credit_limit.is_zero()
-                    && self.house.insert((account.currency, account.kind))
+                    && (account.stripe == 0 || account.kind != AccountKind::Issuance)
+                    && self.house.insert((account.currency, account.kind, account.stripe))
             }
         };
         if !is_sound {
@@ -425,6 +481,15 @@ impl Check {
                 place.clone(),
                 format!("{account:?}, its transfers say {replayed:?}"),
             );
+        }
+        if account.changed.at < replayed.changed_at {
+            let detail =
+                format!("says {}, its last transfer is of {}", account.changed.at, replayed.changed_at);
+            self.find("changed_earlier", place.clone(), detail);
+        }
+        if self.counted.contains_key(&account.id) && account.spent != replayed.spent {
+            let detail = format!("{:?}, its transfers say {:?}", account.spent, replayed.spent);
+            self.find("spent_mismatch", place.clone(), detail);
         }
         let floor = SignedAmount::minus(account.credit_limit);
         let is_below = account.posted().to_bytes() < floor.to_bytes();

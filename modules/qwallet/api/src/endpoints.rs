@@ -5,17 +5,19 @@ use q_contract::{Access, Text, codes, endpoint};
 use crate::{
     errors::{
         AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION, APPROVAL_REQUIRED,
-        BATCH_TOO_LARGE, CURRENCY_UNSUPPORTED, EXPORT_NOT_REPRESENTABLE, FEES_EXCEED_MAXIMUM, IMPORT_INVALID,
-        IMPORT_NOT_FOUND, INSUFFICIENT_FUNDS, INTENT_EXPIRED, INTENT_NOT_CANCELLABLE, INTENT_NOT_FOUND,
-        INVALID_STATE, NOT_AN_APPROVER, QUEUE_FULL, RAIL_UNSUPPORTED, RECIPIENT_UNKNOWN, SELF_PAYMENT,
-        SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
+        BATCH_TOO_LARGE, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED, EXPORT_NOT_REPRESENTABLE,
+        FEES_EXCEED_MAXIMUM, IMPORT_INVALID, IMPORT_NOT_FOUND, INSUFFICIENT_FUNDS, INTENT_EXPIRED,
+        INTENT_NOT_CANCELLABLE, INTENT_NOT_FOUND, INVALID_STATE, MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER,
+        QUEUE_FULL, RAIL_UNSUPPORTED, RECIPIENT_UNKNOWN, SELF_PAYMENT, SIGNATURE_INVALID,
+        TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED, WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
     },
     types::{
-        BalanceReport, BatchRequest, BatchResult, CreateIntentRequest, CreateWalletRequest, CurrencyList,
-        EntryPage, ExecuteImportRequest, ExportRequest, FaucetRequest, GetBalanceRequest, Import, ImportPath,
-        ImportRequest, Intent, IntentPage, IntentPath, IssuanceRequest, ListCurrenciesRequest,
-        ListIntentsRequest, ListTransactionsRequest, ListWalletsRequest, PayRequest, PaymentRequest, Quote,
-        QuoteRequest, SignRequest, SignedIntent, Transaction, TransactionPath, TrialBalance,
+        BalanceReport, BatchRequest, BatchResult, ChainList, CreateIntentRequest, CreateWalletRequest,
+        CurrencyList, EntryPage, ExecuteImportRequest, ExportRequest, FaucetRequest, GetBalanceRequest,
+        Import, ImportPath, ImportRequest, Intent, IntentPage, IntentPath, IssuanceRequest, LimitList,
+        ListCurrenciesRequest, ListHeadsRequest, ListIntentsRequest, ListTransactionsRequest,
+        ListWalletsRequest, PayRequest, PaymentRequest, Quote, QuoteRequest, SetLimitsRequest,
+        SetStripesRequest, SignRequest, SignedIntent, StripeList, Transaction, TransactionPath, TrialBalance,
         TrialBalanceRequest, Wallet, WalletList, WalletPath,
     },
 };
@@ -40,6 +42,34 @@ endpoint! {
     pub GetWallet = GET "/wallets/{squidId}" (WalletPath) -> Wallet;
     access Access::Identity("wallet:read");
     errors [WALLET_NOT_FOUND];
+}
+endpoint! {
+    /// Tells how much may be spent from a wallet: in one transaction, in a day, in a month (calendar, UTC).
+    ///
+    /// What recipients get counts, without fees, when it is paid or held; what a cancelled or lapsed hold frees is given
+    /// back.
+    pub GetLimits = GET "/wallets/{squidId}/limits" (WalletPath) -> LimitList;
+    access Access::Identity("wallet:read");
+    errors [WALLET_NOT_FOUND];
+    tool "wallet.limits";
+}
+endpoint! {
+    /// Changes limits: lower at once; higher a day later, or as soon as an operator sends the same.
+    pub SetLimits = PUT "/wallets/{squidId}/limits" (SetLimitsRequest) -> LimitList;
+    access Access::Identity("wallet:write");
+    errors [
+        codes::INVALID_REQUEST, AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::IDEMPOTENCY_KEY_REUSED,
+        WALLET_NOT_FOUND, INVALID_STATE, CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, QUEUE_FULL,
+    ];
+    example { "limits": [{ "kind": "daily", "currency": "QToken", "amount": "250" }] };
+}
+endpoint! {
+    /// Spreads what a much-paid wallet receives over stripes, so that replicas do not wait for one another. Never fewer
+    /// than before.
+    pub SetStripes = PUT "/wallets/{squidId}/stripes" (SetStripesRequest) -> StripeList;
+    access Access::Operator;
+    errors [codes::INVALID_REQUEST, WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED];
+    example { "currency": "QToken", "count": 4 };
 }
 endpoint! {
     /// Tells what a wallet holds, now or at a past instant.
@@ -108,7 +138,8 @@ endpoint! {
     access Access::Signed;
     errors [
         codes::IDEMPOTENCY_KEY_REUSED, INTENT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
-        WALLET_FROZEN, INSUFFICIENT_FUNDS, QUEUE_FULL,
+        WALLET_FROZEN, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS,
+        QUEUE_FULL,
     ];
     tool "wallet.sign";
 }
@@ -127,8 +158,8 @@ endpoint! {
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT, RAIL_UNSUPPORTED,
-        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, FEES_EXCEED_MAXIMUM,
-        INSUFFICIENT_FUNDS, QUEUE_FULL,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, TX_LIMIT_EXCEEDED,
+        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, INSUFFICIENT_FUNDS, QUEUE_FULL,
     ];
     tool "wallet.pay_once";
 }
@@ -193,6 +224,11 @@ endpoint! {
 endpoint! {
     /// Sums both sides of the books; their difference is zero.
     pub GetTrialBalance = GET "/ledger/trial-balance" (TrialBalanceRequest) -> TrialBalance;
+    access Access::Operator;
+}
+endpoint! {
+    /// Lists the chains of the books, one a writer, each with the head that everything before it hashes into.
+    pub ListHeads = GET "/ledger/heads" (ListHeadsRequest) -> ChainList;
     access Access::Operator;
 }
 endpoint! {

@@ -1,5 +1,5 @@
 //! The refusals of qwallet, in the order in which they are checked: syntax, idempotency, not found, state,
-//! signature, recipient, currency and amount, wallet status, approvals, fees, funds.
+//! signature, recipient, currency and amount, wallet status, approvals, limits, fees, funds.
 
 use q_contract::ErrorCode;
 
@@ -61,6 +61,15 @@ pub const APPROVAL_REQUIRED: ErrorCode =
 /// A signer may not approve this.
 pub const NOT_AN_APPROVER: ErrorCode =
     ErrorCode::new("NOT_AN_APPROVER", 403, "a signer may not approve this");
+/// More in one transaction than the payer's limit or the instance's.
+pub const TX_LIMIT_EXCEEDED: ErrorCode =
+    ErrorCode::new("TX_LIMIT_EXCEEDED", 403, "the payment is above the limit of one transaction");
+/// More in a day than the payer's limit.
+pub const DAILY_LIMIT_EXCEEDED: ErrorCode =
+    ErrorCode::new("DAILY_LIMIT_EXCEEDED", 403, "the wallet's limit of this day would be exceeded");
+/// More in a month than the payer's limit.
+pub const MONTHLY_LIMIT_EXCEEDED: ErrorCode =
+    ErrorCode::new("MONTHLY_LIMIT_EXCEEDED", 403, "the wallet's limit of this month would be exceeded");
 /// The fees are above what the payer signed.
 pub const FEES_EXCEED_MAXIMUM: ErrorCode =
     ErrorCode::new("FEES_EXCEED_MAXIMUM", 422, "the fees are above the signed maximum");

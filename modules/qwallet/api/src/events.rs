@@ -61,3 +61,28 @@ impl EventPayload for TransactionSigned {
         self.wallet_id.to_string()
     }
 }
+
+/// A payment was refused because of a limit on spending; told once per wallet, limit and window.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitExceeded {
+    /// The paying wallet.
+    pub wallet_id: WalletId,
+    /// `perTransaction`, `daily` or `monthly`.
+    pub kind: String,
+    /// How much it is, as decimal text.
+    pub limit: String,
+    /// How much of it was used.
+    pub used: String,
+    /// How much was asked for.
+    pub attempted: String,
+    /// The currency.
+    pub currency: String,
+}
+
+impl EventPayload for LimitExceeded {
+    const TOPIC: &'static str = "q.qwallet.limit.exceeded.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}

@@ -251,6 +251,101 @@ wire! {
         pub legs: Vec<Leg>,
     }
 
+    /// How much may be spent.
+    pub struct SpendingLimit {
+        /// `perTransaction`, `daily` or `monthly`.
+        pub kind: String,
+        /// The currency.
+        pub currency: String,
+        /// The most.
+        pub amount: AmountText,
+        /// What counts against it now.
+        pub used: AmountText,
+        /// When the count begins anew; absent for a single transaction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub resets_at: Option<Timestamp>,
+        /// Whose choice it is: `owner` or `instance`.
+        pub set_by: String,
+        /// What will hold, where a raise waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub pending: Option<PendingLimit>,
+    }
+
+    /// A raise that waits.
+    pub struct PendingLimit {
+        /// The new limit.
+        pub amount: AmountText,
+        /// From when on it holds, unless an operator confirms it before.
+        pub effective_at: Timestamp,
+    }
+
+    /// Limits on spending.
+    pub struct LimitList {
+        /// Those that there are.
+        pub items: Vec<SpendingLimit>,
+    }
+
+    /// A new limit.
+    pub struct NewLimit {
+        /// `perTransaction`, `daily` or `monthly`.
+        pub kind: String,
+        /// The currency.
+        pub currency: String,
+        /// The most; `0` lets nothing be spent.
+        pub amount: AmountText,
+    }
+
+    /// Asks for other limits.
+    pub struct SetLimitsRequest {
+        /// The wallet: DID of its owner, id or reference.
+        pub squid_id: String,
+        /// The new ones, of one currency; the others stay.
+        pub limits: Vec<NewLimit>,
+    }
+
+    /// Asks for stripes.
+    pub struct SetStripesRequest {
+        /// The wallet: DID of its owner, id or reference.
+        pub squid_id: String,
+        /// The currency.
+        pub currency: String,
+        /// How many, at least as many as there are and at most 8; as many as there are writers are enough.
+        pub count: u8,
+    }
+
+    /// The stripes of a wallet.
+    pub struct StripeList {
+        /// The wallet.
+        pub wallet_ref: String,
+        /// The currency.
+        pub currency: String,
+        /// How many there are.
+        pub count: u8,
+    }
+
+    /// Asks for the chains.
+    pub struct ListHeadsRequest {}
+
+    /// A chain of the books.
+    pub struct Chain {
+        /// Whose.
+        pub writer: i64,
+        /// How many commits it has.
+        pub commits: i64,
+        /// The number of the last one in the store.
+        pub last_commit: i64,
+        /// The head after it, lower-case hexadecimal.
+        pub head: String,
+        /// When.
+        pub at: Timestamp,
+    }
+
+    /// The chains of the books.
+    pub struct ChainList {
+        /// Them, by writer.
+        pub items: Vec<Chain>,
+    }
+
     /// Names a transaction.
     pub struct TransactionPath {
         /// `tx_…`
@@ -652,6 +747,9 @@ wire! {
 }
 
 json_types!(
+    ChainList,
+    LimitList,
+    StripeList,
     Wallet,
     WalletList,
     BalanceReport,

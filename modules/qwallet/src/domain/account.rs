@@ -1,8 +1,11 @@
 //! An account: two running sums, what is held on either side, and a version per change.
 
-use q_core::{Amount, SignedAmount, Total};
+use q_core::{Amount, SignedAmount, Timestamp, Total};
 
-use super::currency::CurrencyId;
+use super::{
+    currency::CurrencyId,
+    limits::{OwnLimits, Spent},
+};
 
 /// An account by its number in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +75,23 @@ pub struct Account {
     pub credit_limit: Amount,
     /// How many transfers have touched it.
     pub version: i64,
+    /// 0 for the account itself; others only receive, so that writers do not wait for one another, and are swept into it.
+    pub stripe: i64,
+    /// The instant of the commit that changed it last, and whose commit that was.
+    pub changed: Changed,
+    /// The owner's own limits on spending.
+    pub limits: Option<Box<OwnLimits>>,
+    /// What was spent in the present windows.
+    pub spent: Spent,
+}
+
+/// Who changed an account last, and when: two writers' commits that touch one account have different instants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// The instant of the commit.
+    pub at: Timestamp,
+    /// The writer.
+    pub by: i64,
 }
 
 impl Account {
@@ -88,7 +108,17 @@ impl Account {
             debits_pending: Total::ZERO,
             credit_limit: Amount::ZERO,
             version: 0,
+            stripe: 0,
+            changed: Changed::default(),
+            limits: None,
+            spent: Spent::default(),
         }
+    }
+
+    /// A further account of the same owner and currency that only receives.
+    #[must_use]
+    pub fn of_stripe(self, stripe: i64) -> Self {
+        Self { stripe, ..self }
     }
 
     /// What no transfer tells of it: whose wallet's checksum covers this cannot be given to another wallet, another
@@ -96,7 +126,7 @@ impl Account {
     pub fn terms(&self) -> [u8; 33] {
         let mut bytes = [0; 33];
         bytes[..8].copy_from_slice(&self.id.0.to_be_bytes());
-        bytes[8..16].copy_from_slice(&self.kind.code().to_be_bytes());
+        bytes[8..16].copy_from_slice(&(self.kind.code() | self.stripe << 8).to_be_bytes());
         bytes[16..32].copy_from_slice(&self.credit_limit.to_bytes());
         bytes[32] = self.currency.0 << 1 | u8::from(self.is_frozen);
         bytes
@@ -123,4 +153,16 @@ impl Account {
         let available = self.available();
         self.kind.is_unlimited() || (!available.is_negative() && available.magnitude() >= amount)
     }
+}
+
+/// The sum of balances of one owner: what is his in the account and in its stripes.
+pub fn sum_of(balances: impl Iterator<Item = SignedAmount>) -> SignedAmount {
+    // Positive balances together are at most what was issued, which fits.
+    let add = |total: Total, balance: SignedAmount| {
+        Total::from_units(total.units().saturating_add(balance.magnitude().units()))
+    };
+    let (held, owed) = balances.fold((Total::ZERO, Total::ZERO), |(held, owed), balance| {
+        if balance.is_negative() { (held, add(owed, balance)) } else { (add(held, balance), owed) }
+    });
+    held.less(owed)
 }

@@ -14,7 +14,9 @@ use q_core::{Amount, SignedAmount, Timestamp, Total};
 use qwallet_api::TransactionId;
 
 use super::{
-    account::{Account, AccountId},
+    account::{Account, AccountId, AccountKind},
+    currency::CurrencyId,
+    limits::{self, Defaults, Exceeded, OwnLimits, Window},
     transfer::{Leg, Phase, Purpose, Transfer},
 };
 
@@ -81,6 +83,9 @@ pub enum Refusal {
     /// A sum would be too large.
     #[error("a sum would be too large")]
     Overflow,
+    /// The giver would spend more than its limits allow.
+    #[error("a limit on spending would be exceeded")]
+    LimitExceeded(Exceeded),
     /// The giver does not have enough.
     #[error("the account does not hold enough")]
     InsufficientFunds,
@@ -102,6 +107,8 @@ pub enum HoldEnd {
 pub struct Hold {
     /// The legs and their places in the journal.
     pub legs: Vec<(i64, Leg)>,
+    /// When it was taken: its limits are given back to the windows of that instant.
+    pub held_at: Timestamp,
     /// When it lapses.
     pub expires_at: Timestamp,
     /// How it ended, if it did.
@@ -161,12 +168,45 @@ pub struct Books {
     journal: Vec<Transfer>,
     undo: Vec<Undo>,
     next_seq: i64,
+    now: Timestamp,
+    window: Window,
+    defaults: Vec<(CurrencyId, Defaults)>,
 }
 
 impl Books {
     /// Empty books whose journal continues at `next_seq`.
     pub fn new(next_seq: i64) -> Self {
         Self { next_seq, ..Self::default() }
+    }
+
+    /// Empty books with the instance's limits on spending.
+    #[must_use]
+    pub fn with_limits(self, defaults: Vec<(CurrencyId, Defaults)>) -> Self {
+        Self { defaults, ..self }
+    }
+
+    /// Forgets every account; the journal continues at `next_seq`.
+    pub fn begin_anew(&mut self, next_seq: i64) {
+        *self = Self::new(next_seq).with_limits(std::mem::take(&mut self.defaults));
+    }
+
+    /// The instant of what is applied from here on, which decides what counts against whose limits.
+    pub const fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+        self.window = Window::of(now);
+    }
+
+    /// The instance's limits on spending one currency.
+    pub fn defaults_of(&self, currency: CurrencyId) -> Defaults {
+        self.defaults.iter().find(|(of, _)| *of == currency).map(|(_, limits)| *limits).unwrap_or_default()
+    }
+
+    /// Replaces the limits of an account.
+    pub fn set_limits(&mut self, id: AccountId, limits: OwnLimits) -> Result<(), Refusal> {
+        let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
+        self.undo.push(Undo::Account(account.clone()));
+        account.limits = Some(Box::new(limits));
+        Ok(())
     }
 
     /// The place of the next transfer.
@@ -265,6 +305,7 @@ impl Books {
 
     /// Applies a command wholly or not at all.
     pub fn apply(&mut self, command: &Command, now: Timestamp) -> Result<Applied, Refusal> {
+        self.set_now(now);
         let mark = self.mark();
         let first_seq = self.next_seq;
         let outcome = match command {
@@ -308,7 +349,7 @@ impl Books {
         group.legs.iter().try_for_each(|leg| self.give(group.id, leg, Phase::Held))?;
         self.undo.push(Undo::Hold(group.id, None));
         let legs = (first_seq..).zip(group.legs.iter().copied()).collect();
-        self.holds.insert(group.id, Hold { legs, expires_at, end: None });
+        self.holds.insert(group.id, Hold { legs, held_at: now, expires_at, end: None });
         Ok(())
     }
 
@@ -325,7 +366,7 @@ impl Books {
         let before = hold.clone();
         let phase = if end == HoldEnd::Settled { Phase::Settled } else { Phase::Voided };
         for (seq, leg) in &before.legs {
-            self.finish(id, leg, *seq, phase)?;
+            self.finish(id, leg, *seq, before.held_at, phase)?;
         }
         let ended = Hold { end: Some(end), ..before.clone() };
         self.holds.insert(id, ended);
@@ -371,11 +412,22 @@ impl Books {
         if !debits_fit || !credits_fit {
             return Err(Refusal::Overflow);
         }
+        let is_spending = is_spending(debit, leg);
+        if is_spending {
+            let defaults = self.defaults_of(debit.currency);
+            let own = debit.limits.as_deref();
+            limits::check(&defaults, own, &debit.spent, leg.amount, self.window, self.now)
+                .map_err(Refusal::LimitExceeded)?;
+        }
         if !debit.can_give(leg.amount) {
             return Err(Refusal::InsufficientFunds);
         }
         let is_held = phase == Phase::Held;
+        let (window, now) = (self.window, self.now);
         let debited = self.change(leg.debit, |account| {
+            if is_spending {
+                account.spent.consume(leg.amount, window, now);
+            }
             let sum = if is_held { &mut account.debits_pending } else { &mut account.debits_posted };
             sum.checked_add(leg.amount).map(|total| *sum = total)
         })?;
@@ -388,12 +440,21 @@ impl Books {
     }
 
     /// Ends the hold of a leg.
-    fn finish(&mut self, id: TransactionId, leg: &Leg, held: i64, phase: Phase) -> Result<(), Refusal> {
+    fn finish(
+        &mut self,
+        id: TransactionId,
+        leg: &Leg,
+        held: i64,
+        held_at: Timestamp,
+        phase: Phase,
+    ) -> Result<(), Refusal> {
         let is_settled = phase == Phase::Settled;
         let debited = self.change(leg.debit, |account| {
             account.debits_pending = account.debits_pending.checked_sub(leg.amount)?;
             if is_settled {
                 account.debits_posted = account.debits_posted.checked_add(leg.amount)?;
+            } else if is_spending(account, leg) {
+                account.spent.give_back(leg.amount, held_at);
             }
             Some(())
         })?;
@@ -450,6 +511,11 @@ impl Books {
 struct Change {
     version: i64,
     balance: SignedAmount,
+}
+
+/// Whether a leg counts against the limits of the account it takes from: what a recipient gets does, fees do not.
+pub fn is_spending(debit: &Account, leg: &Leg) -> bool {
+    debit.kind == AccountKind::Wallet && leg.purpose == Purpose::Principal
 }
 
 /// Whether one side of an account can grow by `amount` and still be settled later.

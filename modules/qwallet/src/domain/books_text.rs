@@ -27,14 +27,16 @@ pub enum Dialect {
 }
 
 /// The name of an account in the journal.
-pub fn account_name(kind: AccountKind, wallet: Option<WalletRef>) -> String {
-    match (kind, wallet) {
+pub fn account_name(kind: AccountKind, wallet: Option<WalletRef>, stripe: i64) -> String {
+    let name = match (kind, wallet) {
         (AccountKind::Wallet, Some(wallet)) => format!("liabilities:wallet:{wallet}"),
         (AccountKind::Wallet, None) => "liabilities:wallet".to_owned(),
         (AccountKind::PlatformFees, _) => "revenues:fees:platform".to_owned(),
         (AccountKind::NetworkFees, _) => "revenues:fees:network".to_owned(),
         (AccountKind::Issuance, _) => "equity:issuance".to_owned(),
-    }
+    };
+    // Below the account it belongs to, so that both programs add them up.
+    if stripe == 0 { name } else { format!("{name}:stripe:{stripe}") }
 }
 
 /// Declares commodities and accounts.

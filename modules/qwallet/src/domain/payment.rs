@@ -11,6 +11,7 @@ use super::{
     books::{self, Group},
     currency::{self, AmountRefusal, Currency, CurrencyId},
     fees::{FeeAmounts, FeeSchedule},
+    limits::Exceeded,
     order::SignatureFault,
     transfer::{Leg, Purpose},
 };
@@ -78,6 +79,12 @@ pub enum Refusal {
     /// A wallet is frozen.
     #[error("the wallet is frozen")]
     WalletFrozen,
+    /// The payer's limits do not allow it.
+    #[error("the wallet's {} limit would be exceeded", limit.exceeded.kind.name())]
+    LimitExceeded {
+        /// Which, and how much was used.
+        limit: LimitOf,
+    },
     /// Fees above the signed maximum.
     #[error("the fees are above the signed maximum")]
     FeesExceedMaximum,
@@ -87,6 +94,15 @@ pub enum Refusal {
     /// Another item of the atomic batch was refused.
     #[error("another item of the atomic batch was refused")]
     RolledBack,
+}
+
+/// A limit and the currency it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitOf {
+    /// The currency, where it is known.
+    pub currency: Option<&'static Currency>,
+    /// The limit.
+    pub exceeded: Exceeded,
 }
 
 /// What an amount may be.
@@ -108,6 +124,9 @@ impl Refusal {
     pub fn of(self, currency: &'static Currency) -> Self {
         match self {
             Self::AmountOutOfRange(_) => Self::AmountOutOfRange(Some(currency)),
+            Self::LimitExceeded { limit } => {
+                Self::LimitExceeded { limit: LimitOf { currency: Some(currency), ..limit } }
+            }
             other => other,
         }
     }
@@ -141,6 +160,9 @@ impl From<books::Refusal> for Refusal {
             books::Refusal::AccountsSame => Self::SelfPayment,
             books::Refusal::AccountUnknown => Self::RecipientUnknown,
             books::Refusal::AccountFrozen => Self::WalletFrozen,
+            books::Refusal::LimitExceeded(exceeded) => {
+                Self::LimitExceeded { limit: LimitOf { currency: None, exceeded } }
+            }
             books::Refusal::InsufficientFunds => Self::InsufficientFunds,
         }
     }

@@ -18,11 +18,14 @@ pub enum Purpose {
     Mint,
     /// Money taken out of circulation.
     Burn,
+    /// What a stripe received, moved to the account it belongs to.
+    Sweep,
 }
 
 impl Purpose {
     /// All of them, by their number in the store.
-    const ALL: [Self; 5] = [Self::Principal, Self::PlatformFee, Self::NetworkFee, Self::Mint, Self::Burn];
+    const ALL: [Self; 6] =
+        [Self::Principal, Self::PlatformFee, Self::NetworkFee, Self::Mint, Self::Burn, Self::Sweep];
 
     /// The number in the store.
     pub const fn code(self) -> i64 {
@@ -32,6 +35,7 @@ impl Purpose {
             Self::NetworkFee => 2,
             Self::Mint => 3,
             Self::Burn => 4,
+            Self::Sweep => 5,
         }
     }
 
@@ -48,6 +52,7 @@ impl Purpose {
             Self::NetworkFee => "networkFee",
             Self::Mint => "mint",
             Self::Burn => "burn",
+            Self::Sweep => "sweep",
         }
     }
 }

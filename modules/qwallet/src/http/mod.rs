@@ -8,9 +8,9 @@ use q_contract::Text;
 use q_http::Api;
 use qwallet_api::{
     CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
-    ExportLedger, Faucet, GetBalance, GetImport, GetIntent, GetQuote, GetTransaction, GetTrialBalance,
-    GetWallet, IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay,
-    SignIntent, WalletList,
+    ExportLedger, Faucet, GetBalance, GetImport, GetIntent, GetLimits, GetQuote, GetTransaction,
+    GetTrialBalance, GetWallet, IntentPage, Issue, ListCurrencies, ListHeads, ListIntents, ListTransactions,
+    ListWallets, Pay, SetLimits, SetStripes, SignIntent, WalletList,
 };
 
 use crate::{error::Error, service::Service};
@@ -30,6 +30,15 @@ pub fn api(service: &Arc<Service>) -> Api {
         })
         .on::<GetWallet, _, _, _>(|service, context, request| async move {
             service.wallet(&context.caller, &request.squid_id).await
+        })
+        .on::<GetLimits, _, _, _>(|service, context, request| async move {
+            service.limits(&context.caller, &request.squid_id).await
+        })
+        .on::<SetLimits, _, _, _>(|service, context, request| async move {
+            service.set_limits(&context.caller, context.request_key.as_ref(), request).await
+        })
+        .on::<SetStripes, _, _, _>(|service, context, request| async move {
+            service.set_stripes(&context.caller, request).await
         })
         .on::<GetBalance, _, _, _>(|service, context, request| async move {
             service.balance(&context.caller, request).await
@@ -81,6 +90,7 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.execute_import(context.request_key.as_ref(), request).await
         })
         .on::<GetTrialBalance, _, _, _>(|service, _, _| async move { service.trial_balance().await })
+        .on::<ListHeads, _, _, _>(|service, _, _| async move { service.heads().await })
         .on::<ExportLedger, _, _, _>(|service, _, request| async move {
             service.export(request.format).await.map(Text)
         });

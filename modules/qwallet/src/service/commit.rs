@@ -8,25 +8,29 @@ use std::{
     sync::Arc,
 };
 
+use parking_lot::RwLock;
 use q_contract::Problem;
-use q_core::{AuditEntry, Timestamp, hash::Sha256};
+use q_core::{Amount, AuditEntry, Did, Env, Timestamp, hash::Sha256};
 use q_db::{DbError, Tx};
 use qwallet_api::{BatchId, ImportId, IntentId, TransactionId, WalletId, events};
 
 use crate::{
     domain::{
-        account::AccountId,
-        books::{Applied, Books, Command, Group, HoldEnd},
+        account::{AccountId, Changed},
+        books::{self, Applied, Books, Command, Group, HoldEnd},
         chain::{self, Commit},
+        currency::{Currency, CurrencyId},
+        limits::{Defaults, LimitKind, OwnLimits},
         order::SignatureFault,
         payment::Refusal,
-        transfer::{Leg, Transfer},
+        transfer::{Leg, Purpose, Transfer},
     },
     store::{
         self,
         intents::IntentStatus,
         ledger::{ChainEnd, HoldRow, NO_ORDER, OrderRow, TransactionKind, TransactionRow},
         requests::{Nonce, Request},
+        writers::Lease,
     },
 };
 
@@ -72,9 +76,30 @@ pub enum Action {
         transaction: TransactionId,
         /// The intent it fulfils.
         intent: IntentId,
+        /// The account that pays, where it is known: it says which lane carries this out.
+        payer: Option<AccountId>,
         /// How it ends.
         end: HoldEnd,
     },
+    /// Moves what the stripes of an account received into it.
+    Sweep(AccountId),
+    /// Changes what may be spent from an account.
+    SetLimits(LimitChange),
+}
+
+/// A change of limits on spending.
+#[derive(Debug)]
+pub struct LimitChange {
+    /// The account.
+    pub account: AccountId,
+    /// Whose it is.
+    pub wallet: WalletId,
+    /// Who asks.
+    pub by: Did,
+    /// Whether that is an operator, who may confirm at once what the owner asked for, and may lower.
+    pub is_operator: bool,
+    /// The new limits.
+    pub wanted: Vec<(LimitKind, Amount)>,
 }
 
 /// Many payments of one payer.
@@ -131,68 +156,112 @@ pub struct Done {
     pub refusals: Arc<Vec<(u32, Problem)>>,
 }
 
-/// What the executor remembers between commits.
-#[derive(Debug, Default)]
+/// The stripes of wallets' accounts that are paid by many at once, by the account they belong to.
+pub type Stripes = Arc<RwLock<HashMap<AccountId, Vec<AccountId>>>>;
+
+/// What one lane of the executor remembers between commits.
+#[derive(Debug)]
 pub struct Ledger {
     books: Books,
     chain: Option<ChainEnd>,
     next_chain: Option<ChainEnd>,
     nonce_hours: Option<BTreeSet<i64>>,
-    /// Whether others write to the same store, so that nothing remembered can be trusted.
-    pub is_shared: bool,
-    /// Whose chain this is.
-    pub writer: i64,
+    stripes: Stripes,
+    /// Whether others write to the same store, so that no balance that is remembered can be trusted.
+    is_shared: bool,
+    /// The right to continue this chain.
+    lease: Lease,
+    is_lease_lost: bool,
 }
 
 impl Ledger {
-    /// A ledger that remembers nothing yet.
-    pub fn new(writer: i64, is_shared: bool) -> Self {
-        Self { is_shared, writer, ..Self::default() }
+    /// A ledger that remembers nothing yet, with the instance's limits on spending.
+    pub fn new(lease: Lease, is_shared: bool, limits: Vec<(CurrencyId, Defaults)>, stripes: Stripes) -> Self {
+        Self {
+            books: Books::default().with_limits(limits),
+            chain: None,
+            next_chain: None,
+            nonce_hours: None,
+            stripes,
+            is_shared,
+            lease,
+            is_lease_lost: false,
+        }
+    }
+
+    /// The right to continue this chain.
+    pub const fn lease(&self) -> Lease {
+        self.lease
+    }
+
+    /// Whether the last run found that somebody else continues the chain; nothing of it was done then.
+    pub const fn is_lease_lost(&self) -> bool {
+        self.is_lease_lost
+    }
+
+    /// Continues another chain.
+    pub fn begin_chain(&mut self, lease: Lease) {
+        self.forget();
+        (self.lease, self.is_lease_lost) = (lease, false);
     }
 
     /// Makes the last run final: its commit is on disk.
     pub fn keep(&mut self) {
         self.books.keep();
         self.chain = self.next_chain.take().or(self.chain);
-        if self.is_shared || self.books.accounts().len() > CACHED_ACCOUNTS_MAX {
-            self.books = Books::new(self.books.next_seq());
+        if self.books.accounts().len() > CACHED_ACCOUNTS_MAX {
+            self.books.begin_anew(self.books.next_seq());
         }
     }
 
     /// Forgets everything: the last run's commit failed, and the store is what counts.
     pub fn forget(&mut self) {
-        self.books = Books::default();
+        self.books.begin_anew(0);
         self.chain = None;
         self.nonce_hours = None;
         self.next_chain = None;
     }
 
-    /// The end of the chain that the last run wanted to write.
-    pub const fn wanted(&self) -> Option<ChainEnd> {
-        self.next_chain
+    /// The commit that the last run wanted to write, and the head it would have.
+    pub fn wanted(&self) -> Option<(i64, Sha256)> {
+        let end = self.next_chain?;
+        Some((store::ledger::commit_id(self.lease.writer, end.number), end.head))
     }
 
     /// Carries out `works` in this transaction. May run twice: nothing is final before [`Self::keep`].
     pub fn run(&mut self, tx: &mut Tx<'_>, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
         self.books.go_back_wholly();
         self.next_chain = None;
+        // The fence: whoever took this number over has raised its epoch, and waits here until we are done.
+        if self.is_shared && !store::writers::hold(tx, self.lease)? {
+            self.is_lease_lost = true;
+            return Err(DbError::Aborted);
+        }
         let chain = match self.chain {
-            Some(chain) if !self.is_shared => chain,
-            _ => {
-                let chain = store::ledger::chain_end(tx, self.writer)?;
-                self.nonce_hours = None;
-                self.books = Books::new(chain.next_seq);
+            Some(chain) => chain,
+            None => {
+                let chain = store::ledger::chain_end(tx, self.lease.writer)?;
+                self.books.begin_anew(chain.next_seq);
                 chain
             }
         };
-        let mut run = Run::begin(tx, self, chain, works)?;
+        if self.is_shared {
+            self.books.begin_anew(chain.next_seq);
+            self.nonce_hours = None;
+        }
+        let lease = self.lease;
+        // A copy, so that a payee made hot meanwhile does not change in the middle of a commit.
+        let stripes = self.stripes.read().clone();
+        let mut run = Run::begin(tx, self, chain, works, &stripes)?;
         let outcomes = works.iter().map(|work| run.decide(work)).collect();
         let rows = run.rows;
+        rows.write_limits(tx)?;
         if rows.is_empty() {
-            self.next_chain = Some(chain);
+            store::requests::insert(tx, &rows.requests)?;
+            self.chain = Some(chain);
             return Ok(outcomes);
         }
-        let (end, outcomes) = rows.write(tx, &self.books, self.writer, chain, outcomes)?;
+        let (end, outcomes) = rows.write(tx, &self.books, lease.writer, chain, outcomes)?;
         self.chain = Some(chain);
         self.next_chain = Some(end);
         Ok(outcomes)
@@ -202,6 +271,8 @@ impl Ledger {
 /// What is known while deciding.
 struct Run<'a> {
     books: &'a mut Books,
+    stripes: &'a HashMap<AccountId, Vec<AccountId>>,
+    env: Env,
     now: Timestamp,
     commit: i64,
     requests: HashMap<[u8; 16], ([u8; 32], [u8; 16])>,
@@ -219,6 +290,16 @@ struct BatchRow {
     import: Option<ImportId>,
 }
 
+/// Limits that were changed.
+struct LimitsRow {
+    account: AccountId,
+    wallet: WalletId,
+    by: Did,
+    limits: OwnLimits,
+    /// Each change: what, how much, and whether it waits.
+    changes: Vec<(LimitKind, Amount, bool)>,
+}
+
 /// What is to be written.
 struct Rows {
     at: Timestamp,
@@ -230,6 +311,7 @@ struct Rows {
     holds: Vec<(HoldRow, WalletId)>,
     ends: Vec<(TransactionId, IntentId, HoldEnd, i64)>,
     batches: Vec<BatchRow>,
+    limits: Vec<LimitsRow>,
     payment_count: usize,
     refusal_count: usize,
 }
@@ -259,7 +341,8 @@ impl Rows {
         store::ledger::insert_transactions(tx, &self.transactions, &transaction_leaves)?;
         leaves.extend(transaction_leaves);
         store::ledger::insert_orders(tx, &self.orders)?;
-        store::ledger::update_accounts(tx, &books.changed_accounts())?;
+        let changed = Changed { at: self.at, by: writer };
+        store::ledger::update_accounts(tx, &books.changed_accounts(), changed)?;
         store::requests::insert(tx, &self.requests)?;
         store::requests::insert_nonces(tx, &self.nonces)?;
         self.write_states(tx, commit_id)?;
@@ -288,6 +371,22 @@ impl Rows {
         Ok((end, outcomes))
     }
 
+    fn write_limits(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        for row in &self.limits {
+            store::ledger::set_limits(tx, row.account, &row.limits)?;
+            let changes: Vec<_> = row
+                .changes
+                .iter()
+                .map(|(kind, amount, waits)| {
+                    serde_json::json!({"kind": kind.name(), "units": amount.units().to_string(), "waits": waits})
+                })
+                .collect();
+            let facts = serde_json::json!({ "account": row.account.0, "changes": changes });
+            tx.audit(AuditEntry::change("wallet.limits", Some(&row.by), row.wallet).details(facts))?;
+        }
+        Ok(())
+    }
+
     /// Money that comes or goes has an audit row of its own, with whoever approved it.
     fn audit_issuance(
         &self,
@@ -296,7 +395,9 @@ impl Rows {
         first_seq: i64,
         commit_id: i64,
     ) -> Result<(), DbError> {
-        for row in self.transactions.iter().filter(|row| row.kind != TransactionKind::Payment) {
+        let is_issuance =
+            |row: &&TransactionRow| matches!(row.kind, TransactionKind::Issuance | TransactionKind::Faucet);
+        for row in self.transactions.iter().filter(is_issuance) {
             let at = usize::try_from(row.first_seq - first_seq).expect("the transfer is of this commit");
             let leg = &journal[at].leg;
             let order = self.orders.iter().find(|order| order.id == row.order);
@@ -351,15 +452,33 @@ impl Rows {
 
 impl<'a> Run<'a> {
     /// Reads everything the commands need, in few questions.
+    ///
+    /// Rows are locked in one order by everybody (intents, holds, accounts; each by its key), so that nobody waits in a
+    /// circle; keys and nonces are looked for once the payers' accounts are locked, so that whoever used them first has
+    /// committed (docs/decisions/0009).
     fn begin(
         tx: &mut Tx<'_>,
         ledger: &'a mut Ledger,
         chain: ChainEnd,
         works: &[Work],
+        stripes: &'a HashMap<AccountId, Vec<AccountId>>,
     ) -> Result<Self, DbError> {
-        // The time of a writer never goes back, whatever the host's clock does.
-        let now = tx.now().max(chain.at);
         let books = &mut ledger.books;
+        let intents = lock_intents(tx, works)?;
+        lock_holds(tx, books, works)?;
+        load_accounts(tx, books, works, stripes)?;
+        // The time of a writer never goes back, whatever the host's clock does.
+        let mut now = tx.now().max(chain.at);
+        if ledger.is_shared {
+            // Nor does it along an account, whoever wrote to it: what follows another writer's commit is later.
+            let writer = ledger.lease.writer;
+            let later = books.accounts().map(|account| match account.changed {
+                Changed { at, by } if by == writer => at,
+                Changed { at, .. } => Timestamp::from_micros(at.micros() + 1),
+            });
+            now = later.max().map_or(now, |later| later.max(now));
+        }
+        books.set_now(now);
         let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
         let known = store::requests::find(tx, &keys)?;
         let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
@@ -372,13 +491,12 @@ impl<'a> Run<'a> {
         hours.extend(nonces.iter().map(|nonce| nonce.hour));
         let forgotten_before = Nonce::hour_of(now) - 1;
         hours.retain(|hour| *hour >= forgotten_before);
-        let intents = lock_intents(tx, works)?;
-        load_holds(tx, books, works)?;
-        load_accounts(tx, books, works)?;
         Ok(Self {
             books,
+            stripes,
+            env: tx.env().clone(),
             now,
-            commit: store::ledger::commit_id(ledger.writer, chain.number + 1),
+            commit: store::ledger::commit_id(ledger.lease.writer, chain.number + 1),
             requests: known
                 .into_iter()
                 .map(|(request, answer)| (request.key, (request.fingerprint, answer)))
@@ -396,6 +514,7 @@ impl<'a> Run<'a> {
                 holds: Vec::new(),
                 ends: Vec::new(),
                 batches: Vec::new(),
+                limits: Vec::new(),
                 payment_count: 0,
                 refusal_count: 0,
             },
@@ -442,8 +561,10 @@ impl<'a> Run<'a> {
         let mut refusals = Vec::new();
         let answer = match &work.action {
             Action::Pay(item) => {
-                let applied = self.apply(item)?;
+                let (swept, applied) =
+                    self.apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))?;
                 let order = self.order(work);
+                self.note_sweep(swept);
                 self.note(item, applied, &order);
                 item.id.bytes()
             }
@@ -458,13 +579,16 @@ impl<'a> Run<'a> {
                     None => return Err(Refusal::IntentNotFound),
                 }
                 let group = Group { id: item.id, legs: item.legs.clone() };
-                let applied = self.books.apply(&Command::Hold(group, *hold_until), self.now)?;
+                let command = Command::Hold(group, *hold_until);
+                let (swept, applied) = self.apply(&item.legs, |books, now| books.apply(&command, now))?;
                 self.intents.insert(*intent, IntentStatus::Signed);
                 let order = self.order(work);
+                self.note_sweep(swept);
                 self.note(item, applied, &order);
                 let hold = HoldRow {
                     transaction: item.id,
                     intent: *intent,
+                    held_at: self.now,
                     expires_at: *hold_until,
                     end: None,
                     end_seq: None,
@@ -473,7 +597,7 @@ impl<'a> Run<'a> {
                 self.rows.holds.push((hold, *wallet));
                 item.id.bytes()
             }
-            Action::End { transaction, intent, end } => {
+            Action::End { transaction, intent, end, .. } => {
                 let command = match end {
                     HoldEnd::Settled => Command::Settle(*transaction),
                     HoldEnd::Voided => Command::Void(*transaction),
@@ -483,6 +607,13 @@ impl<'a> Run<'a> {
                 self.rows.ends.push((*transaction, *intent, *end, applied.first_seq));
                 transaction.bytes()
             }
+            Action::Sweep(account) => {
+                let swept = self.sweep(*account);
+                let answer = swept.map_or([0; 16], |(id, _)| id.bytes());
+                self.note_sweep(swept);
+                answer
+            }
+            Action::SetLimits(change) => self.set_limits(change)?,
         };
         // The place of the first transfer stands in for its leaf hash, which is known when all are written.
         let settlement = (self.books.next_seq() > first_seq).then(|| placeholder(first_seq));
@@ -504,11 +635,13 @@ impl<'a> Run<'a> {
         let mut refusals: Vec<(u32, Refusal)> = Vec::new();
         for (index, item) in (0u32..).zip(&batch.items) {
             let outcome = match item {
-                Ok(item) => self.apply(item).map(|applied| (item, applied)),
+                Ok(item) => self
+                    .apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))
+                    .map(|(swept, applied)| (item, swept, applied)),
                 Err(refusal) => Err(*refusal),
             };
             match outcome {
-                Ok(pair) => applied.push(pair),
+                Ok(done) => applied.push(done),
                 Err(refusal) => refusals.push((index, refusal)),
             }
         }
@@ -521,7 +654,8 @@ impl<'a> Run<'a> {
         }
         if !applied.is_empty() {
             let order = self.order(work);
-            for (item, applied) in applied {
+            for (item, swept, applied) in applied {
+                self.note_sweep(swept);
                 self.note(item, applied, &order);
             }
         }
@@ -529,8 +663,82 @@ impl<'a> Run<'a> {
         refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
     }
 
-    fn apply(&mut self, item: &Item) -> Result<Applied, Refusal> {
-        Ok(self.books.transfer_legs(item.id, &item.legs)?)
+    /// Applies what takes `legs`. A giver that lacks the money first gets what its stripes received: a balance is never
+    /// looked at there.
+    fn apply(
+        &mut self,
+        legs: &[Leg],
+        apply: impl Fn(&mut Books, Timestamp) -> Result<Applied, books::Refusal>,
+    ) -> Result<(Option<Swept>, Applied), Refusal> {
+        let giver = legs.first().map(|leg| leg.debit);
+        let named = |refusal: books::Refusal, books: &Books| {
+            let account = giver.and_then(|giver| books.account(giver));
+            let currency = account.and_then(|account| Currency::by_id(account.currency));
+            let refusal = Refusal::from(refusal);
+            match (refusal, currency) {
+                (Refusal::LimitExceeded { .. }, Some(currency)) => refusal.of(currency),
+                _ => refusal,
+            }
+        };
+        match apply(self.books, self.now) {
+            Ok(applied) => Ok((None, applied)),
+            Err(books::Refusal::InsufficientFunds)
+                if giver.is_some_and(|id| self.stripes.contains_key(&id)) =>
+            {
+                let mark = self.books.mark();
+                let swept = giver.and_then(|giver| self.sweep(giver));
+                match apply(self.books, self.now) {
+                    Ok(applied) => Ok((swept, applied)),
+                    Err(refusal) => {
+                        self.books.go_back(mark);
+                        Err(named(refusal, self.books))
+                    }
+                }
+            }
+            Err(refusal) => Err(named(refusal, self.books)),
+        }
+    }
+
+    /// Moves what the stripes of `account` received into it.
+    fn sweep(&mut self, account: AccountId) -> Option<Swept> {
+        let stripes = self.stripes.get(&account)?;
+        let legs: Vec<Leg> = stripes
+            .iter()
+            .filter_map(|stripe| {
+                let received = self.books.account(*stripe)?.posted();
+                (!received.is_negative() && !received.magnitude().is_zero()).then(|| Leg {
+                    debit: *stripe,
+                    credit: account,
+                    amount: received.magnitude(),
+                    purpose: Purpose::Sweep,
+                })
+            })
+            .collect();
+        let id = TransactionId::new(&self.env);
+        let applied = self.books.transfer_legs(id, &legs).ok()?;
+        Some((id, applied))
+    }
+
+    fn set_limits(&mut self, change: &LimitChange) -> Result<[u8; 16], Refusal> {
+        let account = self.books.account(change.account).ok_or(Refusal::WalletNotFound)?;
+        let mut limits = account.limits.as_deref().copied().unwrap_or_default();
+        let defaults = self.books.defaults_of(account.currency);
+        let mut changes = Vec::with_capacity(change.wanted.len());
+        for (kind, wanted) in &change.wanted {
+            let effective = defaults.effective(Some(&limits), *kind, self.now);
+            let is_raise = effective.is_some_and(|effective| *wanted > effective);
+            let asked = limits.get(*kind).and_then(|limit| limit.raised).map(|(amount, _)| amount);
+            if is_raise && change.is_operator && asked != Some(*wanted) {
+                // Two persons raise a limit: the owner asks, the operator confirms.
+                return Err(Refusal::InvalidState("not what the owner asked for"));
+            }
+            let waits = limits.change(*kind, effective, *wanted, self.now, change.is_operator);
+            changes.push((*kind, *wanted, waits));
+        }
+        self.books.set_limits(change.account, limits)?;
+        let (account, wallet, by) = (change.account, change.wallet, change.by.clone());
+        self.rows.limits.push(LimitsRow { account, wallet, by, limits, changes });
+        Ok(change.wallet.bytes())
     }
 
     /// Gives the order behind a work its number; (0, nothing) where nobody signed.
@@ -541,6 +749,22 @@ impl<'a> Run<'a> {
         let digest = order.digest();
         self.rows.orders.push(order);
         (self.last_order, digest)
+    }
+
+    fn note_sweep(&mut self, swept: Option<Swept>) {
+        let Some((id, applied)) = swept else { return };
+        self.rows.digests.push(NO_ORDER);
+        self.rows.transactions.push(TransactionRow {
+            id,
+            kind: TransactionKind::Sweep,
+            first_seq: applied.first_seq,
+            transfer_count: count(applied.count),
+            order: 0,
+            intent: None,
+            client_ref: None,
+            purpose: None,
+            commit: self.commit,
+        });
     }
 
     fn note(&mut self, item: &Item, applied: Applied, order: &(i64, Sha256)) {
@@ -581,35 +805,57 @@ fn settle_hashes(outcomes: &mut [Outcome], first_seq: i64, leaves: &[Sha256]) {
     }
 }
 
-/// Where the intents to be signed are, locked against other writers until the commit.
+/// A sweep that was applied.
+type Swept = (TransactionId, Applied);
+
+/// Where the intents are that are to be signed or end, locked against other writers until the commit.
 fn lock_intents(tx: &mut Tx<'_>, works: &[Work]) -> Result<HashMap<IntentId, IntentStatus>, DbError> {
+    let ids: BTreeSet<IntentId> = works
+        .iter()
+        .filter_map(|work| match &work.action {
+            Action::Sign { intent, .. } | Action::End { intent, .. } => Some(*intent),
+            _ => None,
+        })
+        .collect();
     let mut intents = HashMap::new();
-    for work in works {
-        if let Action::Sign { intent, .. } = &work.action
-            && let Some(status) = store::intents::lock_status(tx, *intent)?
-        {
-            intents.insert(*intent, status);
+    for id in ids {
+        if let Some(status) = store::intents::lock_status(tx, id)? {
+            intents.insert(id, status);
         }
     }
     Ok(intents)
 }
 
-fn load_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
-    for work in works {
-        if let Action::End { transaction, .. } = &work.action
-            && let Some(hold) = store::ledger::load_hold(tx, *transaction)?
-        {
-            books.load_hold(*transaction, hold);
+fn lock_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
+    let ids: BTreeSet<TransactionId> = works
+        .iter()
+        .filter_map(|work| match &work.action {
+            Action::End { transaction, .. } => Some(*transaction),
+            _ => None,
+        })
+        .collect();
+    for id in ids {
+        if let Some(hold) = store::ledger::lock_hold(tx, id)? {
+            books.load_hold(id, hold);
         }
     }
     Ok(())
 }
 
-fn load_accounts(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
+fn load_accounts(
+    tx: &mut Tx<'_>,
+    books: &mut Books,
+    works: &[Work],
+    stripes: &HashMap<AccountId, Vec<AccountId>>,
+) -> Result<(), DbError> {
     let mut missing: Vec<AccountId> = Vec::new();
     let mut need = |books: &Books, leg: &Leg| {
         missing.extend([leg.debit, leg.credit].into_iter().filter(|id| books.account(*id).is_none()));
+        if let Some(stripes) = stripes.get(&leg.debit) {
+            missing.extend(stripes.iter().copied().filter(|id| books.account(*id).is_none()));
+        }
     };
+    let mut alone: Vec<AccountId> = Vec::new();
     for work in works {
         match &work.action {
             Action::Pay(item) | Action::Sign { item, .. } => {
@@ -625,8 +871,14 @@ fn load_accounts(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(
                     need(books, leg);
                 }
             }
+            Action::Sweep(account) => {
+                alone.push(*account);
+                alone.extend(stripes.get(account).into_iter().flatten());
+            }
+            Action::SetLimits(change) => alone.push(change.account),
         }
     }
+    missing.extend(alone.into_iter().filter(|id| books.account(*id).is_none()));
     missing.sort_unstable();
     missing.dedup();
     for account in store::ledger::lock_accounts(tx, &missing)? {

@@ -36,6 +36,8 @@ pub struct Directory {
     house: Vec<HouseAccounts>,
     names: RwLock<HashMap<Box<str>, Arc<WalletEntry>>>,
     accounts: RwLock<HashMap<AccountId, Arc<WalletEntry>>>,
+    /// Stripes of the house's accounts, of whatever writer, as they are met.
+    house_stripes: RwLock<HashMap<AccountId, AccountKind>>,
 }
 
 /// A name in its canonical form.
@@ -77,7 +79,13 @@ impl Directory {
     /// A directory over `db`; makes the house's accounts if they are not there yet.
     pub async fn open(db: &Db) -> Result<Self, DbError> {
         let house = db.write(house_accounts).await?;
-        Ok(Self { db: db.clone(), house, names: RwLock::default(), accounts: RwLock::default() })
+        Ok(Self {
+            db: db.clone(),
+            house,
+            names: RwLock::default(),
+            accounts: RwLock::default(),
+            house_stripes: RwLock::default(),
+        })
     }
 
     /// The house's accounts, by currency.
@@ -178,19 +186,26 @@ impl Directory {
         let loaded = self
             .db
             .read(move |reader| {
-                let mut entries = Vec::new();
+                let (mut entries, mut has_unknown) = (Vec::new(), false);
                 for account in missing {
-                    if let Some(row) = store::wallets::find_by_account(reader, account.0)? {
-                        entries.push(entry(reader, row)?);
+                    match store::wallets::find_by_account(reader, account.0)? {
+                        Some(row) => entries.push((account, entry(reader, row)?)),
+                        None => has_unknown = true,
                     }
                 }
-                Ok::<_, DbError>(entries)
+                let house = if has_unknown { store::ledger::house_accounts(reader)? } else { Vec::new() };
+                Ok::<_, DbError>((entries, house))
             })
             .await?;
-        for entry in loaded {
+        let (loaded, house) = loaded;
+        self.house_stripes.write().extend(house.iter().map(|account| (account.id, account.kind)));
+        for (asked, entry) in loaded {
             let entry = Arc::new(entry);
             self.remember(&entry);
             found.extend(entry.accounts.accounts.iter().map(|(_, account)| (*account, entry.clone())));
+            // A stripe is not among the accounts that payments are made from and to.
+            self.accounts.write().insert(asked, entry.clone());
+            found.insert(asked, entry);
         }
         Ok(found)
     }
@@ -210,13 +225,19 @@ impl Directory {
             .find(|(id, _)| *id == account)
             .map(|(_, name)| name)
         };
-        self.house.iter().find_map(is).unwrap_or("account").to_owned()
+        let of_stripe = || match self.house_stripes.read().get(&account)? {
+            AccountKind::PlatformFees => Some("fees:platform"),
+            AccountKind::NetworkFees => Some("fees:network"),
+            AccountKind::Wallet | AccountKind::Issuance => None,
+        };
+        self.house.iter().find_map(is).or_else(of_stripe).unwrap_or("account").to_owned()
     }
 
     fn is_house(&self, account: AccountId) -> bool {
         self.house
             .iter()
             .any(|house| [house.platform_fees, house.network_fees, house.issuance].contains(&account))
+            || self.house_stripes.read().contains_key(&account)
     }
 
     fn remember(&self, entry: &Arc<WalletEntry>) {
@@ -239,7 +260,11 @@ fn entry(reader: &mut Reader<'_>, row: WalletRow) -> Result<WalletEntry, DbError
     let accounts = store::ledger::accounts_of(reader, row.id)?;
     let accounts = WalletAccounts {
         wallet: row.id,
-        accounts: accounts.iter().map(|account| (account.currency, account.id)).collect(),
+        accounts: accounts
+            .iter()
+            .filter(|account| account.stripe == 0)
+            .map(|account| (account.currency, account.id))
+            .collect(),
         is_frozen: row.is_frozen,
     };
     Ok(WalletEntry { row, accounts })
@@ -252,7 +277,9 @@ fn house_accounts(tx: &mut Tx<'_>) -> Result<Vec<HouseAccounts>, DbError> {
     let mut house = Vec::new();
     for currency in &currency::ALL {
         let mut account = |tx: &mut Tx<'_>, kind: AccountKind| {
-            let is_it = |account: &&Account| account.currency == currency.id && account.kind == kind;
+            let is_it = |account: &&Account| {
+                account.currency == currency.id && account.kind == kind && account.stripe == 0
+            };
             if let Some(account) = known.iter().find(is_it) {
                 return Ok(account.id);
             }
@@ -269,4 +296,35 @@ fn house_accounts(tx: &mut Tx<'_>) -> Result<Vec<HouseAccounts>, DbError> {
         });
     }
     Ok(house)
+}
+
+/// The house's fee accounts and the stripes of them that are this writer's, made where they are missing. The first writer
+/// has the accounts themselves.
+pub(super) fn fee_stripes(tx: &mut Tx<'_>, writer: i64) -> Result<Vec<(AccountId, AccountId)>, DbError> {
+    let stripe = writer - 1;
+    if stripe == 0 {
+        return Ok(Vec::new());
+    }
+    let known = store::ledger::house_accounts(tx)?;
+    let mut last = store::ledger::last_account(tx)?;
+    let mut stripes = Vec::new();
+    let is_fee = |account: &&Account| {
+        account.stripe == 0 && matches!(account.kind, AccountKind::PlatformFees | AccountKind::NetworkFees)
+    };
+    for base in known.iter().filter(is_fee) {
+        let is_it = |account: &&Account| {
+            (account.currency, account.kind, account.stripe) == (base.currency, base.kind, stripe)
+        };
+        let id = match known.iter().find(is_it) {
+            Some(account) => account.id,
+            None => {
+                last += 1;
+                let account = Account::new(AccountId(last), base.currency, base.kind).of_stripe(stripe);
+                store::ledger::insert_account(tx, &account, None)?;
+                account.id
+            }
+        };
+        stripes.push((base.id, id));
+    }
+    Ok(stripes)
 }

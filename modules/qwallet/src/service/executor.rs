@@ -1,17 +1,33 @@
-//! The executor: one queue, one commit at a time, no timer.
+//! The executor: commands wait in lanes, each lane makes one commit at a time, no timer.
 //!
-//! It takes the first command and whatever else is waiting, carries all of them out in one commit, and
+//! A lane takes the first command and whatever else is waiting, carries all of them out in one commit, and
 //! answers when that commit is on disk. While one commit is being made durable the next commands collect
 //! in the queue: the disk's own pace is the collecting window, and an idle system answers at once.
+//!
+//! A file has one lane. On a server a process has a few, by the paying account, and there may be several processes:
+//! each lane is a writer with a number, a chain and a stripe of the house's accounts of its own, so that lanes and
+//! processes meet only in the accounts that their payments have in common (docs/decisions/0009).
 
-use std::sync::Arc;
+use std::{
+    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    sync::Arc,
+    time::Instant,
+};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use q_db::{Db, DbConfig, DbError};
+use q_trace::{Kind, Span};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::commit::{Action, Ledger, Outcome, Work};
-use crate::store;
+use super::{
+    commit::{Action, Item, Ledger, Outcome, Stripes, Work},
+    directory,
+    metrics::Metrics,
+};
+use crate::{
+    domain::{account::AccountId, currency::CurrencyId, limits::Defaults},
+    store::{self, writers::Lease},
+};
 
 /// How many payments may wait, those of batches counted one by one; one more is refused, so that waiting stays
 /// short and what waits fits in memory: with purposes of full length about 200 MB.
@@ -22,9 +38,11 @@ const _: () = assert!(qwallet_api::BATCH_ITEMS_MAX <= QUEUE_PAYMENTS_MAX, "the l
 /// How many payments one commit takes on, unless a single batch is larger.
 pub const COMMIT_PAYMENTS_MAX: usize = 4_096;
 
-/// Who holds this lock makes the next commit. One process has one executor, but nothing keeps an operator from
-/// starting two processes on one server: then they take turns.
-const CHAIN_LOCK: &str = "qwallet.chain";
+/// The most lanes one process has. Each holds a connection to the server while it commits.
+pub const LANES_MAX: usize = 4;
+
+/// How often a commit is made anew because another process was faster with a key, or took the writer's number.
+const TRIES_MAX: u32 = 8;
 
 /// Why a command has no outcome.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -43,40 +61,94 @@ type Reply = oneshot::Sender<Result<Outcome, Fault>>;
 struct Waiting {
     work: Work,
     reply: Reply,
+    /// The request it came with.
+    trace: Option<q_trace::Context>,
     /// Its place in the queue, given back when it is begun or dropped.
     _room: OwnedSemaphorePermit,
 }
 
-/// Hands commands to the one task that changes balances. Cheap to clone.
+/// How an executor works.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// How many lanes it has on a server; at least one, at most [`LANES_MAX`].
+    pub lanes: usize,
+    /// The instance's limits on spending.
+    pub limits: Vec<(CurrencyId, Defaults)>,
+}
+
+/// Hands commands to the tasks that change balances. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Executor {
+    lanes: Arc<[Lane]>,
+    room: Arc<Semaphore>,
+    stripes: Stripes,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Lane {
     /// Bounded by `room`, which counts payments and not commands.
     queue: mpsc::UnboundedSender<Waiting>,
-    room: Arc<Semaphore>,
+    writer: Arc<RwLock<Writer>>,
+}
+
+/// Whose chain a lane continues, and which of the house's accounts it credits.
+#[derive(Debug, Clone)]
+struct Writer {
+    lease: Lease,
+    /// The house's fee accounts, and the stripe of each that is this writer's.
+    fees: Vec<(AccountId, AccountId)>,
 }
 
 impl Executor {
-    /// Starts the executor of `writer` on `db`; it stops when the last handle is dropped.
-    pub fn start(db: Db, writer: i64) -> Self {
-        let (queue, commands) = mpsc::unbounded_channel();
-        // A file has one writer, this one; a server may have several, so nothing is believed there.
+    /// Starts the lanes on `db`; they stop when the last handle is dropped.
+    pub async fn open(db: &Db, options: &Options) -> Result<Self, DbError> {
         let is_shared = matches!(db.config(), DbConfig::Postgres { .. });
-        let ledger = Arc::new(Mutex::new(Ledger::new(writer, is_shared)));
-        tokio::spawn(Commits { db, ledger, writer }.run(commands));
-        Self { queue, room: Arc::new(Semaphore::new(QUEUE_PAYMENTS_MAX)) }
+        let count = if is_shared { options.lanes.clamp(1, LANES_MAX) } else { 1 };
+        let (stripes, metrics) = (Stripes::default(), Arc::new(Metrics::default()));
+        let mut lanes = Vec::with_capacity(count);
+        for _ in 0..count {
+            let taken = if is_shared { take_number(db).await? } else { Writer::SOLE };
+            let ledger = Ledger::new(taken.lease, is_shared, options.limits.clone(), stripes.clone());
+            let (queue, commands) = mpsc::unbounded_channel();
+            let writer = Arc::new(RwLock::new(taken));
+            let commits = Commits {
+                db: db.clone(),
+                ledger: Arc::new(Mutex::new(ledger)),
+                writer: writer.clone(),
+                is_shared,
+                metrics: metrics.clone(),
+            };
+            tokio::spawn(commits.run(commands));
+            lanes.push(Lane { queue, writer });
+        }
+        let room = Arc::new(Semaphore::new(QUEUE_PAYMENTS_MAX));
+        Ok(Self { lanes: lanes.into(), room, stripes, metrics })
     }
 
     /// Carries out a command; the answer comes when it is on disk.
     ///
     /// A caller who stops waiting takes the command out of the queue, unless it was begun: then it is carried out,
     /// and its outcome is found under its idempotency key.
-    pub async fn submit(&self, work: Work) -> Result<Outcome, Fault> {
+    pub async fn submit(&self, mut work: Work) -> Result<Outcome, Fault> {
         let size = u32::try_from(size(&work).max(1)).map_err(|_| Fault::QueueFull)?;
         let room = self.room.clone().try_acquire_many_owned(size).map_err(|_| Fault::QueueFull)?;
+        let lane = self.lane_of(&work);
+        self.direct(&mut work, lane);
+        self.metrics.set_queue_depth(self.queue_depth());
         let (reply, outcome) = oneshot::channel();
-        let waiting = Waiting { work, reply, _room: room };
-        self.queue.send(waiting).map_err(|_| Fault::Storage(DbError::Closed))?;
-        outcome.await.unwrap_or(Err(Fault::Storage(DbError::Closed)))
+        // From the place in line until it is on disk, in the request's own trace.
+        let span = Span::child("ledger.submit", Kind::Internal);
+        let waiting = Waiting { work, reply, trace: q_trace::current(), _room: room };
+        lane.queue.send(waiting).map_err(|_| Fault::Storage(DbError::Closed))?;
+        let outcome = outcome.await.unwrap_or(Err(Fault::Storage(DbError::Closed)));
+        if let Some(span) = span {
+            span.finish();
+        }
+        if let Ok(Outcome::Refused(refusal)) = &outcome {
+            self.metrics.refused(refusal);
+        }
+        outcome
     }
 
     /// How many payments wait.
@@ -84,36 +156,155 @@ impl Executor {
         QUEUE_PAYMENTS_MAX - self.room.available_permits()
     }
 
-    /// Whether commands are still carried out: not after the executor's task ended.
+    /// Whether commands are still carried out: not after a lane's task ended.
     pub fn is_running(&self) -> bool {
-        !self.queue.is_closed()
+        self.lanes.iter().all(|lane| !lane.queue.is_closed())
     }
+
+    /// The numbers of this process as a writer, one a lane.
+    pub fn writers(&self) -> Vec<i64> {
+        self.lanes.iter().map(|lane| lane.writer.read().lease.writer).collect()
+    }
+
+    /// The figures of the executor.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Tells the store that the writers are still there. On a file there is nothing to tell.
+    pub async fn keep_numbers(&self, db: &Db) -> Result<(), DbError> {
+        if !matches!(db.config(), DbConfig::Postgres { .. }) {
+            return Ok(());
+        }
+        for lane in self.lanes.iter() {
+            let lease = lane.writer.read().lease;
+            // Whether it still holds shows at the next commit, which is where it matters.
+            db.write_locked(move |tx| store::writers::keep(tx, lease)).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives the numbers back, at an orderly end; a commit that comes all the same takes another number.
+    pub async fn release_numbers(&self, db: &Db) -> Result<(), DbError> {
+        if !matches!(db.config(), DbConfig::Postgres { .. }) {
+            return Ok(());
+        }
+        for lane in self.lanes.iter() {
+            let lease = lane.writer.read().lease;
+            db.write_locked(move |tx| store::writers::release(tx, lease)).await?;
+        }
+        Ok(())
+    }
+
+    /// Learns which wallets are paid by many at once.
+    pub async fn learn_stripes(&self, db: &Db) -> Result<(), DbError> {
+        let pairs = db.read(store::ledger::wallet_stripes).await?;
+        let mut found = std::collections::HashMap::<AccountId, Vec<AccountId>>::new();
+        for (account, stripe) in pairs {
+            found.entry(account).or_default().push(stripe);
+        }
+        *self.stripes.write() = found;
+        Ok(())
+    }
+
+    /// The accounts that have stripes.
+    pub fn striped_accounts(&self) -> Vec<AccountId> {
+        self.stripes.read().keys().copied().collect()
+    }
+
+    /// The lane of a command: that of the account which pays, so that its payments do not wait for one another in two.
+    /// Nothing depends on it but the waiting, because rows are locked.
+    fn lane_of(&self, work: &Work) -> &Lane {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let giver = |item: &Item| item.legs.first().map(|leg| leg.debit.0);
+        let key = match &work.action {
+            Action::Pay(item) | Action::Sign { item, .. } => giver(item),
+            Action::Batch(batch) => batch.items.iter().flatten().find_map(giver),
+            Action::End { payer, .. } => payer.map(|payer| payer.0),
+            Action::Sweep(account) => Some(account.0),
+            Action::SetLimits(change) => Some(change.account.0),
+        };
+        let lanes = u64::try_from(self.lanes.len()).expect("a process has few lanes");
+        let lane = hasher.hash_one(key.unwrap_or_default()) % lanes;
+        &self.lanes[usize::try_from(lane).expect("a process has few lanes")]
+    }
+
+    /// Directs what the house and hot payees get to the stripes of the lane's writer: two writers never meet in one.
+    fn direct(&self, work: &mut Work, lane: &Lane) {
+        let writer = lane.writer.read();
+        let stripes = self.stripes.read();
+        if writer.fees.is_empty() && stripes.is_empty() {
+            return;
+        }
+        let direct = |item: &mut Item| {
+            for leg in &mut item.legs {
+                if let Some((_, stripe)) = writer.fees.iter().find(|(account, _)| *account == leg.credit) {
+                    leg.credit = *stripe;
+                } else if let Some(own) = stripes.get(&leg.credit).filter(|own| !own.is_empty()) {
+                    let place = usize::try_from(writer.lease.writer - 1).unwrap_or_default() % own.len();
+                    leg.credit = own[place];
+                }
+            }
+        };
+        match &mut work.action {
+            Action::Pay(item) | Action::Sign { item, .. } => direct(item),
+            Action::Batch(batch) => batch.items.iter_mut().flatten().for_each(direct),
+            Action::End { .. } | Action::Sweep(_) | Action::SetLimits(_) => {}
+        }
+    }
+}
+
+impl Writer {
+    /// The only writer of a file.
+    const SOLE: Self = Self { lease: Lease::SOLE, fees: Vec::new() };
+}
+
+/// A number nobody holds, with its stripes of the house's accounts.
+async fn take_number(db: &Db) -> Result<Writer, DbError> {
+    let lease = db.write_locked(store::writers::take).await?;
+    let fees = db.write(move |tx| directory::fee_stripes(tx, lease.writer)).await?;
+    tracing::info!(writer = lease.writer, "payments are written under a number of our own");
+    Ok(Writer { lease, fees })
 }
 
 struct Commits {
     db: Db,
     ledger: Arc<Mutex<Ledger>>,
-    writer: i64,
+    writer: Arc<RwLock<Writer>>,
+    is_shared: bool,
+    metrics: Arc<Metrics>,
 }
 
 impl Commits {
     async fn run(self, mut commands: mpsc::UnboundedReceiver<Waiting>) {
         while let Some(first) = commands.recv().await {
             let (mut works, mut replies, mut payments) = (Vec::new(), Vec::new(), 0);
+            let mut causes = Vec::new();
             let mut next = Some(first);
-            while let Some(Waiting { work, reply, .. }) = next {
+            while let Some(Waiting { work, reply, trace, .. }) = next {
                 // Nobody waits any more for an answer, and nothing was begun that would have to be finished.
                 if !reply.is_closed() {
                     payments += size(&work);
                     works.push(work);
                     replies.push(reply);
+                    causes.extend(trace);
                 }
                 next = if payments < COMMIT_PAYMENTS_MAX { commands.try_recv().ok() } else { None };
             }
             if works.is_empty() {
                 continue;
             }
-            let outcomes = self.carry_out(works).await;
+            let began = Instant::now();
+            let outcomes = match Span::for_all(self.db.env(), "ledger.commit", &causes) {
+                Some(mut span) => {
+                    span.set("q.payments", i64::try_from(payments).unwrap_or(i64::MAX));
+                    let outcomes = q_trace::scope(span.context().clone(), self.carry_out(works)).await;
+                    span.finish();
+                    outcomes
+                }
+                None => self.carry_out(works).await,
+            };
+            self.metrics.committed(payments, began.elapsed());
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 // A caller who stopped waiting finds the outcome under its idempotency key.
                 let _ = reply.send(outcome);
@@ -149,43 +340,81 @@ impl Commits {
         outcomes.into_iter().map(|slot| slot.unwrap_or(Err(Fault::Storage(DbError::Aborted)))).collect()
     }
 
+    /// One commit, made anew as long as nothing of it happened and doing it again decides otherwise: another process was
+    /// faster with a key, so now it is found; or our number is another's, so now we have a new one.
     async fn commit(&self, works: &Arc<Vec<Work>>, from: usize, to: usize) -> Result<Vec<Outcome>, DbError> {
+        let mut tries = 1;
+        loop {
+            let outcome = self.try_commit(works, from, to).await;
+            let is_lease_lost = self.ledger.lock().is_lease_lost();
+            match &outcome {
+                Err(_) if is_lease_lost && tries < TRIES_MAX => self.take_another_number().await?,
+                Err(error) if self.is_shared && is_taken_key(error) && tries < TRIES_MAX => {}
+                _ => return outcome,
+            }
+            tries += 1;
+        }
+    }
+
+    async fn take_another_number(&self) -> Result<(), DbError> {
+        let taken = take_number(&self.db).await?;
+        tracing::warn!(
+            lost = self.writer.read().lease.writer,
+            taken = taken.lease.writer,
+            "another process continues our chain, because we were not heard of; we begin another"
+        );
+        self.ledger.lock().begin_chain(taken.lease);
+        *self.writer.write() = taken;
+        Ok(())
+    }
+
+    async fn try_commit(
+        &self,
+        works: &Arc<Vec<Work>>,
+        from: usize,
+        to: usize,
+    ) -> Result<Vec<Outcome>, DbError> {
         let (ledger, range) = (self.ledger.clone(), works.clone());
-        let written = self.db.write_locked(move |tx| {
-            tx.lock(CHAIN_LOCK)?;
-            ledger.lock().run(tx, &range[from..to])
-        });
+        let written = self.db.write_locked(move |tx| ledger.lock().run(tx, &range[from..to]));
         match written.await {
             Ok(outcomes) => {
                 self.ledger.lock().keep();
                 Ok(outcomes)
             }
             Err(error) => {
-                let wanted = self.ledger.lock().wanted();
-                self.ledger.lock().forget();
-                let (DbError::OutcomeUnknown(_), Some(wanted)) = (&error, wanted) else { return Err(error) };
+                let (wanted, lease) = {
+                    let mut ledger = self.ledger.lock();
+                    let wanted = (ledger.wanted(), ledger.lease());
+                    ledger.forget();
+                    wanted
+                };
+                let (DbError::OutcomeUnknown(_), Some((commit, head))) = (&error, wanted) else {
+                    return Err(error);
+                };
                 // The connection broke during the commit: the chain tells whether it happened. It is
                 // never simply tried again.
-                let writer = self.writer;
-                let end = self.db.write_locked(move |tx| {
-                    // The server may still be committing what we lost sight of; the lock is free when it has.
-                    tx.lock(CHAIN_LOCK)?;
-                    store::ledger::chain_end(tx, writer)
+                let stored = self.db.write_locked(move |tx| {
+                    // The server may still be committing what we lost sight of; the row is free when it has.
+                    store::writers::hold(tx, lease)?;
+                    store::ledger::head_of(tx, commit)
                 });
-                let end: store::ledger::ChainEnd = end.await.map_err(|_: DbError| error.clone())?;
-                if end.head != wanted.head {
+                let stored = stored.await.map_err(|_: DbError| error.clone())?;
+                if stored != Some(head) {
                     return Err(error);
                 }
                 let (ledger, range) = (self.ledger.clone(), works.clone());
                 // Everything is stored, so each command now finds itself carried out.
-                let found = self.db.write_locked(move |tx| {
-                    tx.lock(CHAIN_LOCK)?;
-                    ledger.lock().run(tx, &range[from..to])
-                });
-                found.await
+                let found = self.db.write_locked(move |tx| ledger.lock().run(tx, &range[from..to])).await?;
+                self.ledger.lock().keep();
+                Ok(found)
             }
         }
     }
+}
+
+/// Whether another process used one of the keys or nonces between our looking for it and our writing it.
+fn is_taken_key(error: &DbError) -> bool {
+    error.is_unique("requests_pkey") || error.is_unique("nonces_pkey")
 }
 
 /// Whether other commands may succeed where these failed: the store works, but a row they meet is bad.
@@ -205,6 +434,10 @@ const fn is_about_a_row(error: &DbError) -> bool {
 fn size(work: &Work) -> usize {
     match &work.action {
         Action::Batch(batch) => batch.items.len(),
-        Action::Pay(_) | Action::Sign { .. } | Action::End { .. } => 1,
+        Action::Pay(_)
+        | Action::Sign { .. }
+        | Action::End { .. }
+        | Action::Sweep(_)
+        | Action::SetLimits(_) => 1,
     }
 }

@@ -1,26 +1,30 @@
 //! The whole books: as sums, as journals of other programs, as lines.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use q_core::{Amount, Total, hash};
+use q_core::{Amount, SignedAmount, Timestamp, Total, hash};
 use q_db::{DbError, Reader};
 use qwallet_api::{AsOf, TransactionId, TrialBalance, TrialBalanceRow};
 
 use super::Service;
 use crate::{
     domain::{
-        account::{Account, AccountId, AccountKind},
+        account::{Account, AccountId, AccountKind, sum_of},
         books_text::{self, Dialect},
         currency::{Currency, CurrencyId},
         transfer::Transfer,
         wallet_ref::WalletRef,
     },
     error::Error,
-    store::{self, ledger::TransactionKind},
+    store::{
+        self,
+        ledger::{Journalled, TransactionKind},
+        merged::{Merged, Placed},
+    },
 };
 
 /// How many transfers are read at once.
-const PAGE_TRANSFERS: i64 = 4_096;
+const PAGE_TRANSFERS: u32 = 4_096;
 
 /// The accounts by number, with the names they have in journals.
 struct Chart {
@@ -63,7 +67,19 @@ impl Service {
     }
 }
 
-fn trial_balance(reader: &mut Reader<'_>) -> Result<TrialBalance, DbError> {
+/// By how much the two sides of each currency differ, posted and pending together.
+pub(super) fn differences(
+    reader: &mut Reader<'_>,
+) -> Result<Vec<(&'static Currency, SignedAmount)>, DbError> {
+    let sums = sums(reader)?.into_iter().filter_map(|(id, sum)| {
+        let posted = sum.debits.less(sum.credits);
+        let pending = sum.debits_pending.less(sum.credits_pending);
+        Some((Currency::by_id(id)?, sum_of([posted, pending].into_iter())))
+    });
+    Ok(sums.collect())
+}
+
+fn sums(reader: &mut Reader<'_>) -> Result<BTreeMap<CurrencyId, Sums>, DbError> {
     const OVERFLOW: DbError = DbError::BadRow { column: 0, expected: "sums that fit" };
     let mut sums: BTreeMap<CurrencyId, Sums> = BTreeMap::new();
     store::ledger::for_each_account(reader, |account| {
@@ -83,7 +99,11 @@ fn trial_balance(reader: &mut Reader<'_>) -> Result<TrialBalance, DbError> {
         }
         Ok(())
     })?;
-    let items = sums.into_iter().filter_map(|(id, sum)| {
+    Ok(sums)
+}
+
+fn trial_balance(reader: &mut Reader<'_>) -> Result<TrialBalance, DbError> {
+    let items = sums(reader)?.into_iter().filter_map(|(id, sum)| {
         let currency = Currency::by_id(id)?;
         let text = |total: Total| currency.text(Amount::from_units(total.units()));
         Some(TrialBalanceRow {
@@ -107,7 +127,7 @@ fn chart(reader: &mut Reader<'_>) -> Result<Chart, DbError> {
         let (account, wallet) = account?;
         let unknown = DbError::BadRow { column: 1, expected: "a currency" };
         let currency = Currency::by_id(account.currency).ok_or(unknown)?;
-        let name = books_text::account_name(account.kind, wallet.map(WalletRef::of));
+        let name = books_text::account_name(account.kind, wallet.map(WalletRef::of), account.stripe);
         accounts.insert(account.id.0, (account, currency, name));
         Ok(())
     })?;
@@ -129,15 +149,15 @@ fn journal(reader: &mut Reader<'_>, dialect: Dialect) -> Result<String, DbError>
     names.dedup();
     books_text::write_header(&mut out, dialect, names.into_iter());
     let (_, last_at) = store::ledger::last_commit(reader)?;
-    let mut group: Vec<(Transfer, i64)> = Vec::new();
-    each_transfer(reader, |reader, transfer, commit, _| {
+    let mut group: Vec<(Transfer, Timestamp)> = Vec::new();
+    each_transfer(reader, |reader, (transfer, _, at, _)| {
         let is_next = group.first().is_some_and(|(first, _)| first.transaction != transfer.transaction);
         if is_next {
             write_group(reader, &mut out, &chart, &group)?;
             group.clear();
         }
         if transfer.phase.is_final_movement() {
-            group.push((*transfer, commit));
+            group.push((*transfer, *at));
         }
         Ok(())
     })?;
@@ -152,11 +172,9 @@ fn write_group(
     reader: &mut Reader<'_>,
     out: &mut String,
     chart: &Chart,
-    group: &[(Transfer, i64)],
+    group: &[(Transfer, Timestamp)],
 ) -> Result<(), DbError> {
-    let Some((first, commit)) = group.first() else { return Ok(()) };
-    let times = store::ledger::commit_times(reader, &[*commit])?;
-    let at = times.first().map(|(_, at)| *at).unwrap_or_default();
+    let Some((first, at)) = group.first() else { return Ok(()) };
     let kind = kind_of(reader, first.transaction)?;
     let mut legs = Vec::with_capacity(group.len());
     for (transfer, _) in group {
@@ -164,7 +182,7 @@ fn write_group(
         let (_, _, credit) = chart.get(transfer.leg.credit)?;
         legs.push((transfer, *currency, debit.as_str(), credit.as_str()));
     }
-    books_text::write_transaction(out, at, first.transaction, kind, legs.into_iter());
+    books_text::write_transaction(out, *at, first.transaction, kind, legs.into_iter());
     Ok(())
 }
 
@@ -177,14 +195,7 @@ fn kind_of(reader: &mut Reader<'_>, id: TransactionId) -> Result<&'static str, D
 fn lines(reader: &mut Reader<'_>) -> Result<String, DbError> {
     let chart = chart(reader)?;
     let mut out = String::new();
-    let mut times: HashMap<i64, String> = HashMap::new();
-    each_transfer(reader, |reader, transfer, commit, leaf| {
-        if !times.contains_key(&commit) {
-            // Commits come in order, so one at a time is remembered.
-            times.clear();
-            let at = store::ledger::commit_times(reader, &[commit])?;
-            times.insert(commit, at.first().map(|(_, at)| at.to_string()).unwrap_or_default());
-        }
+    each_transfer(reader, |_, (transfer, commit, at, leaf)| {
         let (_, currency, debit) = chart.get(transfer.leg.debit)?;
         let (_, _, credit) = chart.get(transfer.leg.credit)?;
         let line = serde_json::json!({
@@ -204,7 +215,7 @@ fn lines(reader: &mut Reader<'_>) -> Result<String, DbError> {
             "amount": transfer.leg.amount.display(currency.scale),
             "currency": currency.code,
             "commit": commit,
-            "at": times.get(&commit),
+            "at": at,
             "leafHash": hash::hex(leaf),
         });
         out.push_str(&line.to_string());
@@ -214,18 +225,20 @@ fn lines(reader: &mut Reader<'_>) -> Result<String, DbError> {
     Ok(out)
 }
 
-/// Calls `each` with every transfer, in pages: the transfers of two writers one after the other.
+/// Calls `each` with every transfer, in pages: those of several writers in an order in which the versions of every
+/// account follow one another.
 fn each_transfer(
     reader: &mut Reader<'_>,
-    mut each: impl FnMut(&mut Reader<'_>, &Transfer, i64, &hash::Sha256) -> Result<(), DbError>,
+    mut each: impl FnMut(&mut Reader<'_>, &Journalled) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
-    let mut from = 0;
-    loop {
-        let page = store::ledger::transfers_after(reader, from, PAGE_TRANSFERS)?;
-        let Some((last, _, _)) = page.last() else { return Ok(()) };
-        from = last.seq;
-        for (transfer, commit, leaf) in &page {
-            each(reader, transfer, *commit, leaf)?;
-        }
+    let writers = store::ledger::writers(reader)?;
+    let mut transfers = Merged::of(&writers);
+    while let Some(next) = transfers.next(reader, |reader, after| {
+        let page = store::ledger::transfers_after(reader, after, PAGE_TRANSFERS)?;
+        let placed = |row: Journalled| Placed { place: row.0.seq, at: Some(row.2), row };
+        Ok(page.into_iter().map(placed).collect())
+    })? {
+        each(reader, &next.row)?;
     }
+    Ok(())
 }

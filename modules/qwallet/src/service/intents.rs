@@ -1,6 +1,7 @@
 //! Payments in steps: decided, signed (which holds the money), then paid, cancelled or lapsed.
 
-use q_core::{Caller, Page, PageLimit, RequestKey, Span, hash};
+use q_core::{Caller, Page, PageLimit, RequestKey, Span, Timestamp, hash};
+use q_db::DbError;
 use qwallet_api::{
     CreateIntentRequest, Intent, IntentId, SignRequest, SignedIntent, Transaction, TransactionId, events,
     signing::{self, PAYMENT_TYP, PaymentOrder},
@@ -132,8 +133,14 @@ impl Service {
     /// Takes the payer's signature and holds the money.
     pub async fn sign(&self, key: Option<&RequestKey>, request: SignRequest) -> Result<SignedIntent, Error> {
         let id = request.intent_id;
-        let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
-        let row = row.ok_or(Refusal::IntentNotFound)?;
+        let now = self.env.now();
+        let found = self.db.read(move |reader| {
+            let Some(row) = store::intents::find(reader, id)? else { return Ok(None) };
+            // Nobody could sign while the module was paused, so that time is not counted.
+            let deadline = row.expires_at + reader.paused_between(row.created_at, now)?;
+            Ok::<_, DbError>(Some((row, deadline)))
+        });
+        let (row, deadline) = found.await?.ok_or(Refusal::IntentNotFound)?;
         let stored = request_of(row.payer.as_str(), key);
         let wallets = [row.wallet.to_string(), row.recipient_wallet.to_string()];
         let mut found = self.directory.find_all(wallets.iter().map(String::as_str)).await?;
@@ -143,11 +150,11 @@ impl Service {
         let input = self.intent_input(&row, &payer.row.reference, currency);
         let signature = self.check_signature(&request.signature, PAYMENT_TYP, &input, &row.payer).await?;
         let facts = self.facts(Some(&payer), recipient.as_deref(), signature);
-        let plan = match decide_signing(&row, &facts, currency) {
+        let plan = match decide_signing(&row, deadline, &facts, currency) {
             Ok(plan) => plan,
             Err(refusal) => {
                 let answer = self.refusal_or_replay(stored, refusal).await?;
-                return Ok(signed(&row, TransactionId::from_bytes(answer), request.signature));
+                return Ok(signed(&row, deadline, TransactionId::from_bytes(answer), request.signature));
             }
         };
         let transaction = TransactionId::new(&self.env);
@@ -155,7 +162,7 @@ impl Service {
         let work = Work {
             request: stored,
             nonce: None,
-            expires_at: Some(row.expires_at),
+            expires_at: Some(deadline),
             order: Some(OrderRow {
                 id: 0,
                 kind: PAYMENT_ORDER,
@@ -176,15 +183,15 @@ impl Service {
                         self.seal("transactions", "purpose", &transaction.to_string(), &purpose)
                     }),
                 },
-                hold_until: row.expires_at,
+                hold_until: deadline,
             },
         };
         match self.executor.submit(work).await? {
-            Outcome::Done(_) => Ok(signed(&row, transaction, request.signature)),
+            Outcome::Done(_) => Ok(signed(&row, deadline, transaction, request.signature)),
             Outcome::Replayed(answer) => {
-                Ok(signed(&row, TransactionId::from_bytes(answer), request.signature))
+                Ok(signed(&row, deadline, TransactionId::from_bytes(answer), request.signature))
             }
-            Outcome::Refused(refusal) => Err(refusal.into()),
+            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
         }
     }
 
@@ -208,7 +215,7 @@ impl Service {
             self.refusal_or_replay(request, Refusal::InvalidState("SETTLED")).await?;
             return self.replayed_payment(transaction.bytes()).await;
         };
-        let action = Action::End { transaction, intent, end: HoldEnd::Settled };
+        let action = Action::End { transaction, intent, payer: Some(account), end: HoldEnd::Settled };
         let work = Work { request, nonce: None, expires_at: None, order: None, action };
         match self.executor.submit(work).await? {
             Outcome::Done(_) | Outcome::Replayed(_) => self.replayed_payment(transaction.bytes()).await,
@@ -240,7 +247,9 @@ impl Service {
                 cancelled.await?;
             }
             (IntentStatus::Signed, Some(transaction)) => {
-                let action = Action::End { transaction, intent: id, end: HoldEnd::Voided };
+                let wallet = self.directory.find(&row.wallet.to_string()).await?;
+                let payer = wallet.and_then(|wallet| wallet.accounts.account(row.currency));
+                let action = Action::End { transaction, intent: id, payer, end: HoldEnd::Voided };
                 let work = Work { request, nonce: None, expires_at: None, order: None, action };
                 match self.executor.submit(work).await? {
                     Outcome::Done(_) | Outcome::Replayed(_) => {}
@@ -307,6 +316,7 @@ impl Service {
 /// The transfers an intent means, if it may be signed now.
 fn decide_signing(
     row: &IntentRow,
+    deadline: Timestamp,
     facts: &Facts<'_>,
     currency: &Currency,
 ) -> Result<Vec<crate::domain::transfer::Leg>, Refusal> {
@@ -317,7 +327,7 @@ fn decide_signing(
             return Err(Refusal::InvalidState(row.status.name()));
         }
     }
-    let payer = payment::decide_order(facts, INTERNAL_RAIL, row.expires_at)?;
+    let payer = payment::decide_order(facts, INTERNAL_RAIL, deadline)?;
     let recipient = facts.recipient.ok_or(Refusal::RecipientUnknown)?;
     let amount = currency.read(&row.amount)?;
     if payer.is_frozen || recipient.is_frozen {
@@ -331,12 +341,17 @@ fn decide_signing(
     Ok(payment::legs(debit, credit, house, amount, row.fees))
 }
 
-fn signed(row: &IntentRow, transaction: TransactionId, signature: String) -> SignedIntent {
+fn signed(
+    row: &IntentRow,
+    deadline: Timestamp,
+    transaction: TransactionId,
+    signature: String,
+) -> SignedIntent {
     SignedIntent {
         transaction_id: transaction,
         intent_id: row.id,
         signature,
-        hold_expires_at: row.expires_at,
+        hold_expires_at: deadline,
         gas_estimate: None,
     }
 }

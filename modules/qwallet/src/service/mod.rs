@@ -12,6 +12,8 @@ mod exports;
 mod imports;
 mod intents;
 mod issuance;
+pub mod limits;
+pub mod metrics;
 mod payments;
 mod reading;
 mod signatures;
@@ -20,6 +22,7 @@ mod wallets;
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use q_auth::KeyDirectory;
 use q_core::{Env, RequestKey};
 use q_db::{Db, DbError};
@@ -30,9 +33,10 @@ use q_seal::{Place, Sealer};
 use self::{
     directory::Directory,
     executor::{Executor, Fault},
+    limits::Told,
 };
 use crate::{
-    domain::{fees::FeeSchedule, payment::Refusal},
+    domain::{clock, currency::CurrencyId, fees::FeeSchedule, limits::Defaults, payment::Refusal},
     error::Error,
     store::{self, requests::Request},
 };
@@ -57,6 +61,12 @@ pub struct Service {
     pub sealer: Sealer,
     /// What payments cost.
     pub schedule: FeeSchedule,
+    /// How much may be spent where an owner chose nothing, by currency.
+    pub limits: Vec<(CurrencyId, Defaults)>,
+    /// Limits whose being exceeded was told already.
+    pub told: Told,
+    /// Whether the host's clock can be believed.
+    pub clock: Mutex<clock::Guard>,
     /// The three-letter code under which payout files name the first currency.
     pub iso_alias: Option<String>,
 }

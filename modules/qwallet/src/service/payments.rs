@@ -69,7 +69,9 @@ impl Service {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
             Err(refusal) => {
-                return self.replayed_payment(self.refusal_or_replay(request, refusal).await?).await;
+                let limited =
+                    self.limits_first(refusal, payer.as_deref(), &payment.currency, &payment.amount).await?;
+                return self.replayed_payment(self.refusal_or_replay(request, limited).await?).await;
             }
         };
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
@@ -105,7 +107,7 @@ impl Service {
                 ..settled(id, TransactionKind::Payment, &plan, party(&payer), party(&recipient), &done)
             }),
             Outcome::Replayed(answer) => self.replayed_payment(answer).await,
-            Outcome::Refused(refusal) => Err(refusal.into()),
+            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
         }
     }
 

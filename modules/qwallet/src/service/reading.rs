@@ -1,23 +1,31 @@
 //! What happened: histories and single transactions.
 
-use q_core::Caller;
+use std::collections::{HashMap, VecDeque};
+
+use q_core::{Caller, SignedAmount, Timestamp};
 use q_db::DbError;
 use qwallet_api::{Entry, EntryPage, ListTransactionsRequest, Transaction, TransactionId};
 
 use super::{Service, directory::WalletEntry, issuance};
 use crate::{
     domain::{
-        account::AccountId,
+        account::{AccountId, sum_of},
         currency::Currency,
         payment::{self, Refusal},
-        transfer::Transfer,
+        transfer::{Purpose, Transfer},
     },
     error::Error,
-    store::{self, ledger::TransactionRow},
+    store::{
+        self,
+        ledger::{Journalled, TransactionRow},
+    },
 };
 
 /// How many entries are read to fill one page when filters pass over some.
 const SCANNED_ENTRIES_MAX: u32 = 2_000;
+
+/// An account and its stripes.
+const CURSOR_PLACES_MAX: usize = 1 + super::limits::STRIPES_MAX as usize;
 
 impl Service {
     /// What changed a wallet's account of one currency, newest first.
@@ -31,57 +39,66 @@ impl Service {
             Some(code) => issuance::currency(code)?,
             None => payment::default_currency(),
         };
-        let account = entry.accounts.account(currency.id).ok_or(Error::Inconsistent("an account"))?;
-        let before = match request.cursor.as_deref() {
-            Some(cursor) => cursor.parse().map_err(|_| Refusal::Malformed("cursor"))?,
-            None => i64::MAX,
-        };
+        let cursor = request.cursor.as_deref().map(read_cursor).transpose()?;
         self.catch_up().await?;
         let limit = request.limit.rows();
         let is_filtered = request.from.is_some() || request.to.is_some();
         let scanned = if is_filtered { SCANNED_ENTRIES_MAX } else { limit };
+        let wallet = entry.row.id;
         let read = self.db.read(move |reader| {
-            let places = store::history::places_before(reader, account, before, scanned)?;
-            let mut rows = Vec::with_capacity(places.len());
-            for (version, seq) in places {
-                let transfer = store::ledger::transfers_from(reader, seq, 1)?.pop();
-                if let Some(transfer) = transfer {
-                    rows.push((version, transfer));
-                }
+            let accounts = store::ledger::accounts_of(reader, wallet)?;
+            let accounts = accounts.iter().filter(|account| account.currency == currency.id);
+            let mut lists = Vec::new();
+            for (place, account) in accounts.enumerate() {
+                // A stripe that was added while somebody turned pages holds nothing older than the first page.
+                let before =
+                    cursor.as_ref().map_or(i64::MAX, |cursor| cursor.get(place).copied().unwrap_or(1));
+                let places = store::history::places_before(reader, account.id, before, scanned)?;
+                lists.push(List { account: account.id, before, places: places.into(), was_full: false });
             }
-            let mut ids: Vec<TransactionId> = rows.iter().map(|(_, transfer)| transfer.transaction).collect();
+            let seqs: Vec<i64> =
+                lists.iter().flat_map(|list| list.places.iter().map(|(_, seq)| *seq)).collect();
+            let rows = store::ledger::transfers_at(reader, &seqs)?;
+            let mut ids: Vec<TransactionId> =
+                rows.values().map(|(transfer, ..)| transfer.transaction).collect();
             ids.sort_unstable();
             ids.dedup();
             let transactions = store::ledger::transactions(reader, &ids)?;
-            let mut commits: Vec<i64> = Vec::new();
-            for (_, transfer) in &rows {
-                commits.push(store::ledger::commit_of(reader, transfer.seq)?);
-            }
-            let times = store::ledger::commit_times(reader, &commits)?;
-            Ok::<_, DbError>((rows, transactions, commits, times))
+            Ok::<_, DbError>((lists, rows, transactions))
         });
-        let (rows, transactions, commits, times) = read.await?;
-        let was_full = rows.len() == usize::try_from(scanned).unwrap_or(usize::MAX);
-        let others: Vec<AccountId> = rows.iter().map(|(_, transfer)| other(transfer, account)).collect();
+        let (mut lists, rows, transactions) = read.await?;
+        for list in &mut lists {
+            list.was_full = list.places.len() == usize::try_from(scanned).unwrap_or(usize::MAX);
+        }
+        let own: Vec<AccountId> = lists.iter().map(|list| list.account).collect();
+        let others: Vec<AccountId> =
+            rows.values().flat_map(|(transfer, ..)| [transfer.leg.debit, transfer.leg.credit]).collect();
         let wallets = self.directory.of_accounts(&others).await?;
+        let transactions: HashMap<TransactionId, &TransactionRow> =
+            transactions.iter().map(|(row, _)| (row.id, row)).collect();
         let mut items = Vec::new();
-        let mut last = None;
-        for ((version, transfer), commit) in rows.iter().zip(commits) {
-            if items.len() >= usize::try_from(limit).unwrap_or(usize::MAX) {
-                break;
-            }
-            last = Some(*version);
-            let at = times.iter().find(|(id, _)| *id == commit).map(|(_, at)| *at).unwrap_or_default();
-            if request.from.is_some_and(|from| at < from) || request.to.is_some_and(|to| at >= to) {
+        while items.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
+            let Some((list, total)) = newest(&mut lists, &rows) else { break };
+            let Some((version, seq)) = list.places.pop_front() else { break };
+            list.before = version;
+            let (transfer, _, at, _) = rows.get(&seq).ok_or(Error::Inconsistent("a transfer"))?;
+            let is_within =
+                request.from.is_none_or(|from| *at >= from) && request.to.is_none_or(|to| *at < to);
+            // Between an account and its stripes money only changes pockets.
+            if !is_within || transfer.leg.purpose == Purpose::Sweep {
                 continue;
             }
-            let row = transactions.iter().find(|(row, _)| row.id == transfer.transaction);
-            let (row, _) = row.ok_or(Error::Inconsistent("a transaction"))?;
-            let wallet = wallets.get(&other(transfer, account)).map(|entry| &**entry);
-            items.push(self.entry(transfer, row, account, currency, wallet, at)?);
+            let row = transactions.get(&transfer.transaction).ok_or(Error::Inconsistent("a transaction"))?;
+            let other = other(transfer, &own);
+            let wallet = wallets.get(&other).map(|entry| &**entry);
+            let side = Side { account: list.account, version, balance: total };
+            items.push(self.entry(transfer, row, &side, currency, (other, wallet), *at)?);
         }
-        let has_more = was_full || items.len() < rows.len();
-        let next_cursor = last.filter(|last| has_more && *last > 1).map(|last| last.to_string());
+        let has_more = lists.iter().any(|list| list.before > 1 && (!list.places.is_empty() || list.was_full));
+        let next_cursor = has_more.then(|| {
+            let places: Vec<String> = lists.iter().map(|list| list.before.to_string()).collect();
+            places.join(".")
+        });
         Ok(EntryPage { items, next_cursor })
     }
 
@@ -102,9 +119,9 @@ impl Service {
 
     /// Merges the journal into the histories up to what was settled when the call began.
     pub async fn catch_up(&self) -> Result<(), Error> {
-        let backlog = self.db.read(store::history::backlog).await?;
-        let merges =
-            backlog.max(0).unsigned_abs().div_ceil(store::history::MERGE_TRANSFERS_MAX.unsigned_abs());
+        let most = store::history::MERGE_TRANSFERS_MAX;
+        let backlogs = self.db.read(store::history::backlogs).await?;
+        let merges: i64 = backlogs.iter().map(|backlog| (backlog.max(&0) + most - 1) / most).sum();
         for _ in 0..merges {
             self.db.write_locked(store::history::merge).await?;
         }
@@ -115,19 +132,13 @@ impl Service {
         &self,
         transfer: &Transfer,
         row: &TransactionRow,
-        account: AccountId,
+        side: &Side,
         currency: &Currency,
-        counterparty: Option<&WalletEntry>,
-        at: q_core::Timestamp,
+        (other, counterparty): (AccountId, Option<&WalletEntry>),
+        at: Timestamp,
     ) -> Result<Entry, Error> {
-        let is_debit = transfer.leg.debit == account;
+        let is_debit = transfer.leg.debit == side.account;
         let amount = transfer.leg.amount.display(currency.scale);
-        let (balance, version) = if is_debit {
-            (transfer.debit_balance, transfer.debit_version)
-        } else {
-            (transfer.credit_balance, transfer.credit_version)
-        };
-        let other = other(transfer, account);
         Ok(Entry {
             transaction_id: row.id,
             r#type: row.kind.name().to_owned(),
@@ -135,8 +146,8 @@ impl Service {
             phase: transfer.phase.name().to_owned(),
             amount: if is_debit { format!("-{amount}") } else { amount }.into(),
             currency: currency.code.to_owned(),
-            balance_after: balance.display(currency.scale).into(),
-            account_version: version,
+            balance_after: side.balance.display(currency.scale).into(),
+            account_version: side.version,
             counterparty: self.directory.account_name(other, counterparty),
             purpose: self.unseal("transactions", "purpose", &row.id.to_string(), row.purpose.as_deref())?,
             at,
@@ -144,7 +155,60 @@ impl Service {
     }
 }
 
+/// What is left to show of one account: the wallet's own, or a stripe of it.
+struct List {
+    account: AccountId,
+    /// The version that everything left is below.
+    before: i64,
+    /// Version and place, newest first.
+    places: VecDeque<(i64, i64)>,
+    /// Whether there may be more behind these.
+    was_full: bool,
+}
+
+/// The wallet's side of a transfer.
+struct Side {
+    account: AccountId,
+    version: i64,
+    /// What the wallet holds after it, in the account and its stripes.
+    balance: SignedAmount,
+}
+
+/// The list whose next entry is the newest, and what the wallet holds after that entry; nothing when all is shown, or
+/// when what is behind the end of a list could be newer.
+///
+/// What a wallet holds after an entry is the sum of what each of its accounts held after its own newest entry by then:
+/// the balances at the heads of the lists.
+fn newest<'a>(
+    lists: &'a mut [List],
+    rows: &HashMap<i64, Journalled>,
+) -> Option<(&'a mut List, SignedAmount)> {
+    let (mut found, mut balances) = (None, Vec::with_capacity(lists.len()));
+    for (place, list) in lists.iter().enumerate() {
+        let Some((_, seq)) = list.places.front() else {
+            if list.was_full {
+                return None;
+            }
+            continue;
+        };
+        let (transfer, _, at, _) = rows.get(seq)?;
+        let is_debit = transfer.leg.debit == list.account;
+        balances.push(if is_debit { transfer.debit_balance } else { transfer.credit_balance });
+        if found.is_none_or(|(newest, _)| newest < (*at, *seq)) {
+            found = Some(((*at, *seq), place));
+        }
+    }
+    let (_, place) = found?;
+    Some((&mut lists[place], sum_of(balances.into_iter())))
+}
+
 /// The other side of a transfer.
-fn other(transfer: &Transfer, account: AccountId) -> AccountId {
-    if transfer.leg.debit == account { transfer.leg.credit } else { transfer.leg.debit }
+fn other(transfer: &Transfer, own: &[AccountId]) -> AccountId {
+    if own.contains(&transfer.leg.debit) { transfer.leg.credit } else { transfer.leg.debit }
+}
+
+/// For each account of the wallet the version below which the next page begins.
+fn read_cursor(text: &str) -> Result<Vec<i64>, Refusal> {
+    let places: Result<Vec<i64>, _> = text.split('.').map(str::parse).collect();
+    places.ok().filter(|places| places.len() <= CURSOR_PLACES_MAX).ok_or(Refusal::Malformed("cursor"))
 }

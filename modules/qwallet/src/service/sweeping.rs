@@ -1,31 +1,35 @@
 //! Work that nobody asks for: holds and intents that lapse, histories that lag, nonces that are over.
 
+use q_core::Span;
+
 use super::{
     Service,
     commit::{Action, Outcome, Work},
 };
 use crate::{domain::books::HoldEnd, error::Error, store};
 
-/// How many lapsed holds are taken on at once.
-const LAPSED_HOLDS_MAX: u32 = 1_000;
+/// How many lapsed holds, or intents, are taken on at once.
+const LAPSED_MAX: u32 = 1_000;
 
 /// From how many waiting transfers on the histories are merged although payments are waiting too.
 const BACKLOG_TRANSFERS_MAX: i64 = 262_144;
 
 impl Service {
-    /// Frees what lapsed holds hold, and lets pending intents lapse. The executor's clock has the last word.
+    /// Frees what lapsed holds hold, and lets pending intents lapse. The executor's clock has the last word. While the
+    /// module is paused, and after a jump of the clock, nothing lapses.
     pub async fn expire(&self) -> Result<(), Error> {
+        if self.clock_jump().is_some() || !self.db.mode().is_normal() {
+            return Ok(());
+        }
         let now = self.env.now();
         loop {
-            let lapsed = self
-                .db
-                .read(move |reader| store::ledger::lapsed_holds(reader, now, LAPSED_HOLDS_MAX))
-                .await?;
-            let is_last = lapsed.len() < usize::try_from(LAPSED_HOLDS_MAX).unwrap_or(usize::MAX);
+            let lapsed =
+                self.db.read(move |reader| store::ledger::lapsed_holds(reader, now, LAPSED_MAX)).await?;
+            let is_last = lapsed.len() < usize::try_from(LAPSED_MAX).unwrap_or(usize::MAX);
             let mut progressed = false;
             for hold in lapsed {
-                let action =
-                    Action::End { transaction: hold.transaction, intent: hold.intent, end: HoldEnd::Expired };
+                let (transaction, intent) = (hold.transaction, hold.intent);
+                let action = Action::End { transaction, intent, payer: None, end: HoldEnd::Expired };
                 let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
                 match self.executor.submit(work).await? {
                     Outcome::Done(_) => progressed = true,
@@ -37,19 +41,50 @@ impl Service {
                 break;
             }
         }
-        self.db
-            .write(move |tx| {
-                store::intents::expire(tx, tx.now())?;
-                store::requests::forget_nonces(tx, tx.now())
-            })
-            .await?;
+        while self.db.write_locked(|tx| store::intents::expire(tx, tx.now(), LAPSED_MAX)).await?
+            == u64::from(LAPSED_MAX)
+        {}
+        self.db.write_locked(|tx| store::requests::forget_nonces(tx, tx.now())).await?;
+        Ok(())
+    }
+
+    /// By how much the clock jumped ahead, if so far that nothing lapses because of it.
+    pub fn clock_jump(&self) -> Option<Span> {
+        let ahead = self.clock.lock().observe(self.env.now(), self.env.clock.steady());
+        self.executor.metrics().set_clock_ahead(ahead.map_or(0, Span::as_seconds));
+        ahead
+    }
+
+    /// Moves what stripes received into the accounts they belong to, and learns which there are.
+    pub async fn sweep_stripes(&self) -> Result<(), Error> {
+        self.executor.learn_stripes(&self.db).await?;
+        for account in self.executor.striped_accounts() {
+            let action = Action::Sweep(account);
+            let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
+            self.executor.submit(work).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the store for the figures that no commit knows by itself.
+    pub async fn measure(&self) -> Result<(), Error> {
+        let holds = self.db.read(store::ledger::open_holds).await?;
+        let metrics = self.executor.metrics();
+        metrics.set_holds_open(holds);
+        metrics.set_queue_depth(self.executor.queue_depth());
+        let books = self.db.read(super::exports::differences).await?;
+        for (currency, difference) in books {
+            #[expect(clippy::cast_precision_loss, reason = "anything but zero is an alarm")]
+            let units = difference.magnitude().units() as f64;
+            metrics.set_difference(currency.code, if difference.is_negative() { -units } else { units });
+        }
         Ok(())
     }
 
     /// Merges the journal into the histories while nobody waits for the writer, or when too much has gathered.
     pub async fn merge_histories(&self) -> Result<(), Error> {
         loop {
-            let backlog = self.db.read(store::history::backlog).await?;
+            let backlog: i64 = self.db.read(store::history::backlogs).await?.iter().sum();
             let is_busy = self.executor.queue_depth() > 0;
             if backlog <= 0 || (is_busy && backlog < BACKLOG_TRANSFERS_MAX) {
                 return Ok(());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use q_core::{Caller, Did, RequestKey, Timestamp};
+use q_core::{Amount, Caller, Did, RequestKey, SignedAmount, Timestamp, Total};
 use q_db::{DbError, Tx};
 use q_pdp::{Request, Resource};
 use qwallet_api::{
@@ -13,8 +13,8 @@ use qwallet_api::{
 use super::{Service, directory::WalletEntry, issuance, payments::fees};
 use crate::{
     domain::{
-        account::{Account, AccountId, AccountKind},
-        currency::{self, Currency},
+        account::{Account, AccountId, AccountKind, sum_of},
+        currency::{self, Currency, CurrencyId},
         payment::{self, INTERNAL_RAIL, Refusal},
         wallet_ref::WalletRef,
     },
@@ -149,11 +149,16 @@ impl Service {
             Ok::<_, DbError>((accounts, store::ledger::last_commit(reader)?))
         });
         let (accounts, (commit, time)) = read.await?;
-        let balances = accounts.iter().filter_map(|account| {
-            let currency = Currency::by_id(account.currency)?;
-            Some((currency.code.to_owned(), balance(account, currency)))
-        });
-        Ok((balances.collect(), AsOf { commit, time }))
+        let mut balances = BTreeMap::new();
+        for currency in &currency::ALL {
+            // What stripes received is the wallet's: it is swept whenever it is needed.
+            let of_currency: Vec<&Account> =
+                accounts.iter().filter(|account| account.currency == currency.id).collect();
+            if !of_currency.is_empty() {
+                balances.insert(currency.code.to_owned(), balance(&of_currency, currency));
+            }
+        }
+        Ok((balances, AsOf { commit, time }))
     }
 
     async fn balances_at(
@@ -165,9 +170,11 @@ impl Service {
         let id = entry.row.id;
         let read = self.db.read(move |reader| {
             let accounts = store::ledger::accounts_of(reader, id)?;
-            let mut past = Vec::new();
+            let mut past: BTreeMap<CurrencyId, SignedAmount> = BTreeMap::new();
             for account in accounts {
-                past.push((account.currency, store::history::balance_at(reader, &account, at)?));
+                let balance = store::history::balance_at(reader, &account, at)?;
+                let sum = past.entry(account.currency).or_default();
+                *sum = sum_of([*sum, balance].into_iter());
             }
             Ok::<_, DbError>((past, store::ledger::last_commit_at(reader, at)?))
         });
@@ -188,7 +195,7 @@ impl Service {
         Ok((balances.collect(), AsOf { commit, time }))
     }
 
-    fn is_operator(&self, caller: &Caller) -> bool {
+    pub(super) fn is_operator(&self, caller: &Caller) -> bool {
         let Some(did) = caller.did() else { return false };
         let resource = Resource::instance(&self.instance.did).to_string();
         let request = Request {
@@ -202,14 +209,21 @@ impl Service {
     }
 }
 
-fn balance(account: &Account, currency: &Currency) -> Balance {
-    let pending = |total: q_core::Total| currency.text(q_core::Amount::from_units(total.units()));
+fn balance(accounts: &[&Account], currency: &Currency) -> Balance {
+    let signed = |of: fn(&Account) -> SignedAmount| {
+        sum_of(accounts.iter().map(|account| of(account))).display(currency.scale).into()
+    };
+    let pending = |of: fn(&Account) -> Total| {
+        let units = accounts.iter().map(|account| of(account).units());
+        currency.text(Amount::from_units(units.fold(0, u128::saturating_add)))
+    };
+    let limit = accounts.iter().find(|account| account.stripe == 0).map(|account| account.credit_limit);
     Balance {
-        available: account.available().display(currency.scale).into(),
-        posted: account.posted().display(currency.scale).into(),
-        pending_out: pending(account.debits_pending),
-        pending_in: pending(account.credits_pending),
-        credit_limit: currency.text(account.credit_limit),
+        available: signed(Account::available),
+        posted: signed(Account::posted),
+        pending_out: pending(|account| account.debits_pending),
+        pending_in: pending(|account| account.credits_pending),
+        credit_limit: currency.text(limit.unwrap_or(Amount::ZERO)),
     }
 }
 

@@ -4,27 +4,50 @@
 //! is in order of arrival; a job sorts what has arrived since and adds it account by account. A reader who
 //! needs an account's history merges first.
 
+use std::collections::BTreeMap;
+
 use q_core::{SignedAmount, Timestamp};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 
+use super::ledger::{WRITER_SPAN, end_of_span, writers};
 use crate::domain::account::{Account, AccountId};
-
-/// The cursor's name: the place up to which the journal is merged.
-const CURSOR: &str = "history";
 
 /// How many transfers one merge takes on: about 30 ms of the writer's time.
 pub const MERGE_TRANSFERS_MAX: i64 = 8_192;
 
-/// Merges the next transfers; answers whether there may be more. For `write_locked`: mergers take turns.
+/// The cursor's name: the place up to which a writer's journal is merged. Places of two writers say nothing of each
+/// other's order, so each writer has a cursor.
+fn cursor(writer: i64) -> String {
+    if writer == 1 { "history".to_owned() } else { format!("history:{writer}") }
+}
+
+/// Where a writer's journal begins to be unmerged.
+fn merged_to(reader: &mut Reader<'_>, writer: i64) -> Result<i64, DbError> {
+    Ok(reader.cursor(&cursor(writer))?.max((writer - 1) * WRITER_SPAN))
+}
+
+/// Merges the next transfers of the first writer that has any; answers whether there may be more. For `write_locked`:
+/// mergers take turns.
 pub fn merge(tx: &mut Tx<'_>) -> Result<bool, DbError> {
+    tx.lock("qwallet.history")?;
+    for writer in writers(tx)? {
+        let merged = merge_writer(tx, writer)?;
+        if merged > 0 {
+            // Another writer may have more even if this one has not.
+            return Ok(merged >= MERGE_TRANSFERS_MAX || writers(tx)?.len() > 1);
+        }
+    }
+    Ok(false)
+}
+
+fn merge_writer(tx: &mut Tx<'_>, writer: i64) -> Result<i64, DbError> {
     const COLUMNS: [Column; 3] =
         [Column::integer("account"), Column::integer("version"), Column::integer("seq")];
-    tx.lock("qwallet.history")?;
-    let from = tx.cursor(CURSOR)?;
+    let from = merged_to(tx, writer)?;
     let sql = "SELECT seq, debit, debit_version, credit, credit_version FROM transfers \
-               WHERE seq > $1 ORDER BY seq LIMIT $2";
-    let rows = tx.query(sql, params![from, MERGE_TRANSFERS_MAX])?;
-    let Some(last) = rows.last() else { return Ok(false) };
+               WHERE seq > $1 AND seq <= $2 ORDER BY seq LIMIT $3";
+    let rows = tx.query(sql, params![from, end_of_span(from), MERGE_TRANSFERS_MAX])?;
+    let Some(last) = rows.last() else { return Ok(0) };
     let last: i64 = last.try_get(0)?;
     let mut entries: Vec<(i64, i64, i64)> = Vec::with_capacity(rows.len() * 2);
     for row in &rows {
@@ -38,15 +61,51 @@ pub fn merge(tx: &mut Tx<'_>) -> Result<bool, DbError> {
         .map(|(account, version, seq)| [account.into(), version.into(), seq.into()])
         .collect();
     tx.insert_many("history", &COLUMNS, &values)?;
-    tx.set_cursor(CURSOR, last)?;
-    Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX) >= MERGE_TRANSFERS_MAX)
+    tx.set_cursor(&cursor(writer), last)?;
+    Ok(i64::try_from(rows.len()).unwrap_or(i64::MAX))
 }
 
-/// How many transfers wait to be merged.
-pub fn backlog(reader: &mut Reader<'_>) -> Result<i64, DbError> {
-    let from = reader.cursor(CURSOR)?;
-    let last: i64 = reader.query_one("SELECT COALESCE(MAX(seq), 0) FROM transfers", params![])?.try_get(0)?;
-    Ok(last - from)
+/// How many transfers wait to be merged, by writer.
+pub fn backlogs(reader: &mut Reader<'_>) -> Result<Vec<i64>, DbError> {
+    let mut backlogs = Vec::new();
+    for writer in writers(reader)? {
+        let from = merged_to(reader, writer)?;
+        let sql = "SELECT COALESCE(MAX(seq), $1) FROM transfers WHERE seq > $1 AND seq <= $2";
+        let last: i64 = reader.query_one(sql, params![from, end_of_span(from)])?.try_get(0)?;
+        backlogs.push(last - from);
+    }
+    Ok(backlogs)
+}
+
+/// An account's transfers that are in no history yet: version, place, settled balance after it, when.
+///
+/// Together with the history, read from the same snapshot, they are every transfer of the account: one writer's may be
+/// merged while another's, between them, are not.
+fn unmerged(
+    reader: &mut Reader<'_>,
+    account: AccountId,
+) -> Result<BTreeMap<i64, (i64, SignedAmount, Timestamp)>, DbError> {
+    let sql = format!(
+        "SELECT CASE WHEN transfers.debit = $1 THEN transfers.debit_version ELSE transfers.credit_version END, \
+         transfers.seq, {BALANCE}, commits.at FROM transfers JOIN commits ON commits.id = transfers.commit_id \
+         WHERE transfers.seq > $2 AND transfers.seq <= $3 AND (transfers.debit = $1 OR transfers.credit = $1)"
+    );
+    let mut found = BTreeMap::new();
+    for writer in writers(reader)? {
+        let from = merged_to(reader, writer)?;
+        for row in reader.query(&sql, params![account.0, from, end_of_span(from)])? {
+            found.insert(row.try_get(0)?, (row.try_get(1)?, balance(&row, 2)?, row.try_get(3)?));
+        }
+    }
+    Ok(found)
+}
+
+const BALANCE: &str =
+    "CASE WHEN transfers.debit = $1 THEN transfers.debit_balance ELSE transfers.credit_balance END";
+
+fn balance(row: &Row, column: usize) -> Result<SignedAmount, DbError> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    SignedAmount::from_bytes(&bytes).ok_or(DbError::BadRow { column, expected: "a balance" })
 }
 
 /// The places of an account's transfers with versions below `before`, newest first.
@@ -56,70 +115,52 @@ pub fn places_before(
     before: i64,
     count: u32,
 ) -> Result<Vec<(i64, i64)>, DbError> {
+    let unmerged = unmerged(reader, account)?;
     let sql =
         "SELECT version, seq FROM history WHERE account = $1 AND version < $2 ORDER BY version DESC LIMIT $3";
     let rows = reader.query(sql, params![account.0, before, count])?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    let merged: Result<Vec<(i64, i64)>, DbError> =
+        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect();
+    let mut places = merged?;
+    places.extend(unmerged.range(..before).map(|(version, (seq, ..))| (*version, *seq)));
+    places.sort_unstable_by_key(|(version, _)| std::cmp::Reverse(*version));
+    places.truncate(usize::try_from(count).unwrap_or(usize::MAX));
+    Ok(places)
 }
 
-/// The place and commit of one version of an account.
-pub fn version(
-    reader: &mut Reader<'_>,
-    account: AccountId,
-    version: i64,
-) -> Result<Option<(i64, i64)>, DbError> {
-    let sql = "SELECT transfers.seq, transfers.commit_id FROM history \
-               JOIN transfers ON transfers.seq = history.seq \
-               WHERE history.account = $1 AND history.version = $2";
-    let row = reader.query_opt(sql, params![account.0, version])?;
-    row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
-}
-
-/// The settled balance of an account at a past instant: a search over its gap-free versions, and a look at the
-/// transfers that are not merged yet, of which there are more whenever somebody pays meanwhile.
+/// The settled balance of an account at a past instant: a search over its gap-free versions, along which time does not
+/// go back.
 pub fn balance_at(
     reader: &mut Reader<'_>,
     account: &Account,
     at: Timestamp,
 ) -> Result<SignedAmount, DbError> {
-    const BALANCE: &str = "CASE WHEN transfers.debit = $1 THEN transfers.debit_balance \
-                           ELSE transfers.credit_balance END";
-    let balance = |row: &Row| {
-        let bytes: Vec<u8> = row.try_get(0)?;
-        SignedAmount::from_bytes(&bytes).ok_or(DbError::BadRow { column: 0, expected: "a balance" })
+    let unmerged = unmerged(reader, account.id)?;
+    // Of which instant a version is, and the balance after it.
+    let version = |reader: &mut Reader<'_>, version: i64| {
+        if let Some((_, balance, at)) = unmerged.get(&version) {
+            return Ok((*at, *balance));
+        }
+        let sql = format!(
+            "SELECT {BALANCE}, commits.at FROM history JOIN transfers ON transfers.seq = history.seq \
+             JOIN commits ON commits.id = transfers.commit_id \
+             WHERE history.account = $1 AND history.version = $2"
+        );
+        let row = reader.query_one(&sql, params![account.id.0, version])?;
+        Ok::<_, DbError>((row.try_get(1)?, balance(&row, 0)?))
     };
-    let sql = format!(
-        "SELECT {BALANCE} FROM transfers JOIN commits ON commits.id = transfers.commit_id \
-         WHERE transfers.seq > $2 AND (transfers.debit = $1 OR transfers.credit = $1) AND commits.at <= $3 \
-         ORDER BY transfers.seq DESC LIMIT 1"
-    );
-    let merged_to = reader.cursor(CURSOR)?;
-    if let Some(row) = reader.query_opt(&sql, params![account.id.0, merged_to, at])? {
-        return balance(&row);
-    }
-    let sql = "SELECT COALESCE(MAX(version), 0) FROM history WHERE account = $1";
-    let merged: i64 = reader.query_one(sql, params![account.id.0])?.try_get(0)?;
-    // Versions up to `low` are not after `at`; versions from `high` on are, or are not merged.
-    let (mut low, mut high) = (0, merged + 1);
+    // Versions up to `low` are not after `at`; versions from `high` on are.
+    let (mut low, mut high, mut found) = (0, account.version + 1, SignedAmount::ZERO);
     while high - low > 1 {
         let middle = i64::midpoint(low, high);
-        let sql = "SELECT commits.at FROM history JOIN transfers ON transfers.seq = history.seq \
-                   JOIN commits ON commits.id = transfers.commit_id \
-                   WHERE history.account = $1 AND history.version = $2";
-        let time: Timestamp = reader.query_one(sql, params![account.id.0, middle])?.try_get(0)?;
+        let (time, balance) = version(reader, middle)?;
         if time <= at {
-            low = middle;
+            (low, found) = (middle, balance);
         } else {
             high = middle;
         }
     }
-    if low == 0 {
-        return Ok(SignedAmount::ZERO);
-    }
-    let sql = format!(
-        "SELECT {BALANCE} FROM transfers WHERE seq = (SELECT seq FROM history WHERE account = $1 AND version = $2)"
-    );
-    balance(&reader.query_one(&sql, params![account.id.0, low])?)
+    Ok(found)
 }
 
 /// Merged entries that do not name a transfer of their account and version: account, version, place.

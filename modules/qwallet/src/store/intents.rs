@@ -1,7 +1,7 @@
 //! Intents: payments that were decided and perhaps not yet signed.
 
 use q_core::{Amount, AmountText, Did, Timestamp};
-use q_db::{DbError, Reader, Row, Tx, params};
+use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use crate::domain::{books::HoldEnd, currency::CurrencyId, fees::FeeAmounts};
@@ -223,7 +223,20 @@ pub fn advance(
     Ok(tx.execute(sql, row)? == 1)
 }
 
-/// Lets pending intents lapse whose time is over; answers how many.
-pub fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<u64, DbError> {
-    tx.execute("UPDATE intents SET status = 4 WHERE status = 0 AND expires_at <= $1", params![now])
+/// Lets pending intents lapse whose time is over, at most `count`; answers how many. The time in which the module was
+/// paused is not counted. For `write_locked`: intents are locked in the order in which everybody locks them.
+pub fn expire(tx: &mut Tx<'_>, now: Timestamp, count: u32) -> Result<u64, DbError> {
+    const KEYS: [Column; 1] = [Column::bytes("id")];
+    const SETS: [Column; 1] = [Column::integer("status")];
+    let sql = "SELECT id, created_at, expires_at FROM intents WHERE status = 0 AND expires_at <= $1 \
+               ORDER BY id LIMIT $2";
+    let mut lapsed: Vec<[Value; 2]> = Vec::new();
+    for row in tx.query_for_update(sql, params![now, count])? {
+        let (id, created_at, expires_at): ([u8; 16], Timestamp, Timestamp) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        if expires_at + tx.paused_between(created_at, now)? <= now {
+            lapsed.push([id.into(), IntentStatus::Expired.code().into()]);
+        }
+    }
+    tx.update_many("intents", &KEYS, &SETS, &lapsed)
 }

@@ -1,15 +1,18 @@
 //! Accounts, the journal, transactions, orders, holds and commits.
 
-use q_core::{Amount, SignedAmount, Timestamp, Total, hash::Sha256};
+use std::collections::HashMap;
+
+use q_core::{Amount, SignedAmount, Span, Timestamp, Total, hash::Sha256};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use super::in_lists;
 use crate::domain::{
-    account::{Account, AccountId, AccountKind},
+    account::{Account, AccountId, AccountKind, Changed},
     books::{Hold, HoldEnd},
     chain::Commit,
     currency::CurrencyId,
+    limits::{OwnLimits, Spent},
     transfer::{Leg, Phase, Purpose, Transfer},
 };
 
@@ -25,6 +28,8 @@ pub enum TransactionKind {
     Issuance,
     /// The faucet of a demonstration gave test money.
     Faucet,
+    /// What stripes received was moved to the account they belong to.
+    Sweep,
 }
 
 impl TransactionKind {
@@ -34,6 +39,7 @@ impl TransactionKind {
             Self::Payment => 0,
             Self::Issuance => 1,
             Self::Faucet => 2,
+            Self::Sweep => 3,
         }
     }
 
@@ -43,6 +49,7 @@ impl TransactionKind {
             0 => Some(Self::Payment),
             1 => Some(Self::Issuance),
             2 => Some(Self::Faucet),
+            3 => Some(Self::Sweep),
             _ => None,
         }
     }
@@ -53,6 +60,7 @@ impl TransactionKind {
             Self::Payment => "payment",
             Self::Issuance => "issuance",
             Self::Faucet => "faucet",
+            Self::Sweep => "sweep",
         }
     }
 }
@@ -147,6 +155,8 @@ pub struct HoldRow {
     pub transaction: TransactionId,
     /// The intent it fulfils.
     pub intent: IntentId,
+    /// When it was taken; the epoch where that was not written down.
+    pub held_at: Timestamp,
     /// When it lapses.
     pub expires_at: Timestamp,
     /// How it ended.
@@ -173,7 +183,7 @@ pub struct ChainEnd {
 }
 
 const ACCOUNT_COLUMNS: &str = "id, currency, kind, is_frozen, credits_posted, debits_posted, credits_pending, \
-     debits_pending, credit_limit, version";
+     debits_pending, credit_limit, version, stripe, changed_at, changed_by, limits, spent";
 
 const TRANSFER_COLUMNS: &str = "seq, transaction_id, debit, credit, amount, purpose, phase, pending_of, \
      debit_version, debit_balance, credit_version, credit_balance";
@@ -201,6 +211,16 @@ fn account(row: &Row) -> Result<Account, DbError> {
         debits_pending: total(row, 7)?,
         credit_limit: Amount::from_bytes(row.try_get(8)?),
         version: row.try_get(9)?,
+        stripe: row.try_get(10)?,
+        changed: Changed { at: row.try_get(11)?, by: row.try_get(12)? },
+        limits: row
+            .try_get::<Option<Vec<u8>>>(13)?
+            .map(|bytes| OwnLimits::from_bytes(&bytes).map(Box::new).ok_or(bad(13, "limits on spending")))
+            .transpose()?,
+        spent: match row.try_get::<Option<Vec<u8>>>(14)? {
+            Some(bytes) => Spent::from_bytes(&bytes).ok_or(bad(14, "what was spent"))?,
+            None => Spent::default(),
+        },
     })
 }
 
@@ -272,6 +292,7 @@ fn hold(row: &Row) -> Result<HoldRow, DbError> {
         end: read_hold_end(row, 3)?,
         end_seq: row.try_get(4)?,
         end_commit: row.try_get(5)?,
+        held_at: row.try_get(6)?,
     })
 }
 
@@ -288,10 +309,16 @@ pub fn insert_account(tx: &mut Tx<'_>, account: &Account, wallet: Option<WalletI
         account.debits_pending.to_bytes(),
         account.credit_limit.to_bytes(),
         account.version,
+        account.stripe,
+        account.changed.at,
+        account.changed.by,
+        account.limits.as_ref().map(|limits| limits.to_bytes()),
+        account.spent.to_bytes(),
         wallet.map(WalletId::bytes),
     ];
     let sql = format!(
-        "INSERT INTO accounts ({ACCOUNT_COLUMNS}, wallet) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+        "INSERT INTO accounts ({ACCOUNT_COLUMNS}, wallet) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -331,22 +358,25 @@ pub fn for_each_account(
 ) -> Result<(), DbError> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts ORDER BY id");
     reader.for_each(&sql, params![], |row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(10);
+        let wallet = row.try_get::<Option<[u8; 16]>>(15);
         each(account(&row).and_then(|account| Ok((account, wallet?.map(WalletId::from_bytes)))))
     })
 }
 
-/// Writes the sums of changed accounts, each once.
-pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account]) -> Result<(), DbError> {
+/// Writes the sums of changed accounts, each once, and whose commit changed them.
+pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account], changed: Changed) -> Result<(), DbError> {
     const KEYS: [Column; 1] = [Column::integer("id")];
-    const SETS: [Column; 5] = [
+    const SETS: [Column; 8] = [
         Column::bytes("credits_posted"),
         Column::bytes("debits_posted"),
         Column::bytes("credits_pending"),
         Column::bytes("debits_pending"),
         Column::integer("version"),
+        Column::integer("changed_at"),
+        Column::integer("changed_by"),
+        Column::bytes("spent"),
     ];
-    let rows: Vec<[Value; 6]> = accounts
+    let rows: Vec<[Value; 9]> = accounts
         .iter()
         .map(|account| {
             [
@@ -356,11 +386,29 @@ pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account]) -> Result<(), DbE
                 account.credits_pending.to_bytes().into(),
                 account.debits_pending.to_bytes().into(),
                 account.version.into(),
+                changed.at.into(),
+                changed.by.into(),
+                account.spent.to_bytes().into(),
             ]
         })
         .collect();
     tx.update_many("accounts", &KEYS, &SETS, &rows)?;
     Ok(())
+}
+
+/// Replaces the limits of an account.
+pub fn set_limits(tx: &mut Tx<'_>, id: AccountId, limits: &OwnLimits) -> Result<(), DbError> {
+    tx.execute("UPDATE accounts SET limits = $1 WHERE id = $2", params![limits.to_bytes(), id.0])?;
+    Ok(())
+}
+
+/// The stripes of wallets, by number: the account each belongs to is its wallet's of the same currency.
+pub fn wallet_stripes(reader: &mut Reader<'_>) -> Result<Vec<(AccountId, AccountId)>, DbError> {
+    let sql = "SELECT main.id, stripe.id FROM accounts AS stripe JOIN accounts AS main \
+               ON main.wallet = stripe.wallet AND main.currency = stripe.currency AND main.stripe = 0 \
+               WHERE stripe.stripe > 0 AND stripe.wallet IS NOT NULL ORDER BY stripe.id";
+    let rows = reader.query(sql, params![])?;
+    rows.iter().map(|row| Ok((AccountId(row.try_get(0)?), AccountId(row.try_get(1)?)))).collect()
 }
 
 /// Appends transfers with their leaf hashes.
@@ -600,6 +648,36 @@ pub fn chain_end(reader: &mut Reader<'_>, writer: i64) -> Result<ChainEnd, DbErr
     })
 }
 
+/// The last place and the last commit number of the writer that `after` is of, or that begins there.
+pub const fn end_of_span(after: i64) -> i64 {
+    (after.div_euclid(WRITER_SPAN) + 1) * WRITER_SPAN
+}
+
+/// The end of every writer's chain, with the writer.
+pub fn chain_ends(reader: &mut Reader<'_>) -> Result<Vec<(i64, ChainEnd)>, DbError> {
+    let writers = writers(reader)?;
+    writers.into_iter().map(|writer| Ok((writer, chain_end(reader, writer)?))).collect()
+}
+
+/// Whoever wrote to this store, by number.
+pub fn writers(reader: &mut Reader<'_>) -> Result<Vec<i64>, DbError> {
+    let mut writers = Vec::new();
+    let mut after = 0;
+    // One search per writer instead of a walk over all commits.
+    loop {
+        let next = reader.query_one("SELECT MIN(id) FROM commits WHERE id > $1", params![after])?;
+        let Some(id) = next.try_get::<Option<i64>>(0)? else { return Ok(writers) };
+        writers.push((id - 1).div_euclid(WRITER_SPAN) + 1);
+        after = end_of_span(id - 1);
+    }
+}
+
+/// The head that is stored for a commit.
+pub fn head_of(reader: &mut Reader<'_>, commit: i64) -> Result<Option<Sha256>, DbError> {
+    let row = reader.query_opt("SELECT head FROM commits WHERE id = $1", params![commit])?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
 /// The number under which a writer's commit is stored.
 pub const fn commit_id(writer: i64, number: i64) -> i64 {
     (writer - 1) * WRITER_SPAN + number
@@ -632,17 +710,18 @@ pub fn insert_commit(
     Ok(())
 }
 
-/// The commits after `id`, at most `count`, in the order of each chain: number in the store, then commit and stored
-/// head or why they cannot be read.
-#[expect(clippy::type_complexity, reason = "a row or what is wrong with it, beside its place")]
+/// A commit and its stored head, or why they cannot be read.
+pub type StoredCommit = Result<(Commit, Sha256), DbError>;
+
+/// The commits of one writer after `id`, at most `count`, in the order of its chain, each with its number in the store.
 pub fn commits_after(
     reader: &mut Reader<'_>,
     id: i64,
     count: u32,
-) -> Result<Vec<(i64, Result<(Commit, Sha256), DbError>)>, DbError> {
+) -> Result<Vec<(i64, StoredCommit)>, DbError> {
     let sql = "SELECT id, writer, number, first_seq, transfer_count, transaction_count, at, root, head \
-               FROM commits WHERE id > $1 ORDER BY id LIMIT $2";
-    let rows = reader.query(sql, params![id, count])?;
+               FROM commits WHERE id > $1 AND id <= $2 ORDER BY id LIMIT $3";
+    let rows = reader.query(sql, params![id, end_of_span(id), count])?;
     let whole = |row: &Row| {
         let commit = Commit {
             writer: row.try_get(1)?,
@@ -669,14 +748,18 @@ pub fn commit_times(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, Ti
 
 /// The newest commit of any writer, and its instant.
 pub fn last_commit(reader: &mut Reader<'_>) -> Result<(i64, Timestamp), DbError> {
-    let row = reader.query_opt("SELECT id, at FROM commits ORDER BY id DESC LIMIT 1", params![])?;
+    let sql = "SELECT id, at FROM commits ORDER BY at DESC, id DESC LIMIT 1";
+    let row = reader.query_opt(sql, params![])?;
     row.map_or(Ok((0, Timestamp::default())), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
 }
 
 /// Adds holds.
 pub fn insert_hold(tx: &mut Tx<'_>, hold: &HoldRow) -> Result<(), DbError> {
-    let row = params![hold.transaction.bytes(), hold.intent.bytes(), hold.expires_at];
-    tx.execute("INSERT INTO holds (transaction_id, intent, expires_at) VALUES ($1, $2, $3)", row)?;
+    let row = params![hold.transaction.bytes(), hold.intent.bytes(), hold.expires_at, hold.held_at];
+    tx.execute(
+        "INSERT INTO holds (transaction_id, intent, expires_at, held_at) VALUES ($1, $2, $3, $4)",
+        row,
+    )?;
     Ok(())
 }
 
@@ -696,7 +779,7 @@ pub fn end_hold(
     Ok(())
 }
 
-const HOLD_COLUMNS: &str = "transaction_id, intent, expires_at, end_kind, end_seq, end_commit";
+const HOLD_COLUMNS: &str = "transaction_id, intent, expires_at, end_kind, end_seq, end_commit, held_at";
 
 /// The hold of a transaction, if it ever had one.
 pub fn find_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<HoldRow>, DbError> {
@@ -721,13 +804,25 @@ pub fn lapsed_holds(reader: &mut Reader<'_>, now: Timestamp, count: u32) -> Resu
     reader.query(&sql, params![now, count])?.iter().map(hold).collect()
 }
 
-/// The hold as the books need it: its legs and their places.
-pub fn load_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<Hold>, DbError> {
-    let Some(row) = find_hold(reader, id)? else { return Ok(None) };
-    let Some(transaction) = find_transaction(reader, id)? else { return Ok(None) };
-    let transfers = transfers_from(reader, transaction.first_seq, transaction.transfer_count)?;
+/// The hold as the books need it: its legs and their places. Locked against other writers until the commit, so that a
+/// hold ends once whoever ends it.
+pub fn lock_hold(tx: &mut Tx<'_>, id: TransactionId) -> Result<Option<Hold>, DbError> {
+    let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id = $1");
+    let rows = tx.query_for_update(&sql, params![id.bytes()])?;
+    let Some(row) = rows.first().map(hold).transpose()? else { return Ok(None) };
+    let Some(transaction) = find_transaction(tx, id)? else { return Ok(None) };
+    let transfers = transfers_from(tx, transaction.first_seq, transaction.transfer_count)?;
     let legs = transfers.into_iter().map(|transfer| (transfer.seq, transfer.leg)).collect();
-    Ok(Some(Hold { legs, expires_at: row.expires_at, end: row.end }))
+    // Nobody could settle it while the module was paused, so that time is not counted.
+    let now = tx.now();
+    let is_known = row.held_at != Timestamp::default();
+    let paused = if is_known { tx.paused_between(row.held_at, now)? } else { Span::default() };
+    Ok(Some(Hold { legs, held_at: row.held_at, expires_at: row.expires_at + paused, end: row.end }))
+}
+
+/// How many holds are open.
+pub fn open_holds(reader: &mut Reader<'_>) -> Result<i64, DbError> {
+    reader.query_one("SELECT COUNT(*) FROM holds WHERE end_kind IS NULL", params![])?.try_get(0)
 }
 
 /// The currency of an account.
@@ -738,26 +833,43 @@ pub fn currency_of(reader: &mut Reader<'_>, account: AccountId) -> Result<Curren
 
 /// The newest commit not after `at`, and its instant.
 pub fn last_commit_at(reader: &mut Reader<'_>, at: Timestamp) -> Result<(i64, Timestamp), DbError> {
-    // Times never go back along a chain, so the first hit from the end is the answer.
-    let sql = "SELECT id, at FROM commits WHERE at <= $1 ORDER BY id DESC LIMIT 1";
+    let sql = "SELECT id, at FROM commits WHERE at <= $1 ORDER BY at DESC, id DESC LIMIT 1";
     let row = reader.query_opt(sql, params![at])?;
     row.map_or(Ok((0, Timestamp::default())), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
 }
 
-/// The commit that a transfer is of.
-pub fn commit_of(reader: &mut Reader<'_>, seq: i64) -> Result<i64, DbError> {
-    reader.query_one("SELECT commit_id FROM transfers WHERE seq = $1", params![seq])?.try_get(0)
+/// A transfer with its commit, that commit's instant, and its leaf hash.
+pub type Journalled = (Transfer, i64, Timestamp, Sha256);
+
+/// The transfers at these places.
+pub fn transfers_at(reader: &mut Reader<'_>, seqs: &[i64]) -> Result<HashMap<i64, Journalled>, DbError> {
+    let keys: Vec<Value> = seqs.iter().map(|seq| Value::Integer(*seq)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!("{} WHERE transfers.seq IN ({places})", journalled());
+        reader.query(&sql, keys)
+    })?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, read_journalled(row)?))).collect()
 }
 
-/// The transfers after `seq`, at most `count`, in order, with commit and leaf hash.
-pub fn transfers_after(
-    reader: &mut Reader<'_>,
-    seq: i64,
-    count: i64,
-) -> Result<Vec<(Transfer, i64, Sha256)>, DbError> {
+/// The transfers of one writer after `seq`, at most `count`, in order.
+pub fn transfers_after(reader: &mut Reader<'_>, seq: i64, count: u32) -> Result<Vec<Journalled>, DbError> {
     let sql = format!(
-        "SELECT {TRANSFER_COLUMNS}, commit_id, leaf FROM transfers WHERE seq > $1 ORDER BY seq LIMIT $2"
+        "{} WHERE transfers.seq > $1 AND transfers.seq <= $2 ORDER BY transfers.seq LIMIT $3",
+        journalled()
     );
-    let rows = reader.query(&sql, params![seq, count])?;
-    rows.iter().map(|row| Ok((transfer(row)?, row.try_get(12)?, row.try_get(13)?))).collect()
+    reader.query(&sql, params![seq, end_of_span(seq), count])?.iter().map(read_journalled).collect()
+}
+
+fn journalled() -> String {
+    let columns: Vec<String> =
+        TRANSFER_COLUMNS.split(", ").map(|column| format!("transfers.{column}")).collect();
+    format!(
+        "SELECT {}, transfers.commit_id, commits.at, transfers.leaf FROM transfers \
+         JOIN commits ON commits.id = transfers.commit_id",
+        columns.join(", ")
+    )
+}
+
+fn read_journalled(row: &Row) -> Result<Journalled, DbError> {
+    Ok((transfer(row)?, row.try_get(12)?, row.try_get(13)?, row.try_get(14)?))
 }

@@ -6,8 +6,10 @@ pub mod history;
 pub mod imports;
 pub mod intents;
 pub mod ledger;
+pub mod merged;
 pub mod requests;
 pub mod wallets;
+pub mod writers;
 
 use q_db::{Migrations, Row, Value};
 
@@ -17,10 +19,12 @@ pub const MIGRATIONS: Migrations = Migrations::new(
     &[
         (1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
+        (3, "writers", include_str!("../../migrations/sqlite/0003_writers.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
+        (3, "writers", include_str!("../../migrations/postgres/0003_writers.sql")),
     ],
 );
 

@@ -72,6 +72,13 @@ pub fn insert(tx: &mut Tx<'_>, wallet: &WalletRow, account_terms: &[u8]) -> Resu
     Ok(())
 }
 
+/// Renews the hash beside the wallet after accounts with these terms, in the order of their numbers, are its.
+pub fn update_checksum(tx: &mut Tx<'_>, wallet: &WalletRow, account_terms: &[u8]) -> Result<(), DbError> {
+    let row = params![wallet.checksum(account_terms), wallet.id.bytes()];
+    tx.execute("UPDATE wallets SET checksum = $1 WHERE id = $2", row)?;
+    Ok(())
+}
+
 /// The wallet with this id.
 pub fn find(reader: &mut Reader<'_>, id: WalletId) -> Result<Option<WalletRow>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM wallets WHERE id = $1");

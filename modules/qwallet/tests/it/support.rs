@@ -11,9 +11,10 @@ use std::{
 use futures_util::future::BoxFuture;
 use q_auth::{KeyDirectory, LogLoader, Revocations, directory::DirectoryError};
 use q_contract::{CallError, Client, Problem};
-use q_core::{Did, Span, Timestamp, hash};
+use q_core::{Caller, Did, Principal, Span, Timestamp, hash};
 use q_jose::{SecretKey, jws};
 use q_pdp::{Change, GrantId, GrantIssued, GrantRevoked, Pdp, Projector, Resource, command};
+use q_runtime::Setting;
 use q_seal::{DataKey, DataKeyId, Sealer};
 use q_testkit::{World, identity};
 use q_ucan::{Delegation, DelegationDraft, container, policy::Policy};
@@ -58,8 +59,18 @@ pub struct Bank {
 }
 
 impl Bank {
-    pub async fn open(mut world: World) -> Self {
-        let ground = world.ground("qwallet", &MIGRATIONS, SETTINGS).await;
+    /// A bank without limits on spending, which have tests of their own.
+    pub async fn open(world: World) -> Self {
+        Self::open_with(world, without_limits()).await
+    }
+
+    /// A bank whose only lane writes the same rows on a server as on a file.
+    pub async fn open_with_one_lane(world: World) -> Self {
+        Self::open_with(world, settings(&[&NO_LIMITS[..], &[("lanes", "1")]].concat())).await
+    }
+
+    pub async fn open_with(mut world: World, settings: &'static [Setting]) -> Self {
+        let ground = world.ground("qwallet", &MIGRATIONS, settings).await;
         let (authority, _) = identity("qonsent");
         let pdp = Pdp::new(authority, world.env.now());
         let revocations = Arc::new(Revocations::new());
@@ -215,6 +226,34 @@ impl Bank {
     pub async fn close(self) {
         self.world.close().await;
     }
+}
+
+/// The module's settings with other defaults.
+pub fn settings(changed: &[(&str, &'static str)]) -> &'static [Setting] {
+    let settings = SETTINGS.iter().map(|setting| {
+        let default = changed.iter().find(|(key, _)| *key == setting.key);
+        Setting { default: default.map_or(setting.default, |(_, default)| default), ..*setting }
+    });
+    settings.collect::<Vec<_>>().leak()
+}
+
+const NO_LIMITS: [(&str, &str); 3] =
+    [("limit_transaction", "none"), ("limit_daily", "none"), ("limit_monthly", "none")];
+
+pub fn without_limits() -> &'static [Setting] {
+    settings(&NO_LIMITS)
+}
+
+/// Somebody as a service sees them, for calls that reach it by another way than its router.
+pub fn caller(did: &Did, now: Timestamp) -> Caller {
+    Caller::Identity(Principal {
+        did: did.clone(),
+        scopes: Vec::new(),
+        client: None,
+        actor: None,
+        is_sender_bound: true,
+        authenticated_at: now,
+    })
 }
 
 pub fn sealer() -> Sealer {

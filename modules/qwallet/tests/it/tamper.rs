@@ -19,7 +19,7 @@ async fn findings_after(bank: &Bank, sql: &'static str) -> Vec<String> {
 }
 
 on_each_world!(names_the_row_the_account_and_the_commit, async |world: World| {
-    let bank = Bank::open(world).await;
+    let bank = Bank::open_with_one_lane(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     for _ in 0..3 {
         let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
@@ -66,7 +66,7 @@ on_each_world!(names_the_row_the_account_and_the_commit, async |world: World| {
 
 on_each_world!(goes_on_behind_a_row_that_cannot_be_read, async |world: World| {
     let is_sqlite = world.engine == Engine::Sqlite;
-    let bank = Bank::open(world).await;
+    let bank = Bank::open_with_one_lane(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     for _ in 0..3 {
         let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
@@ -96,7 +96,7 @@ on_each_world!(goes_on_behind_a_row_that_cannot_be_read, async |world: World| {
 });
 
 on_each_world!(nobody_gets_anothers_account_or_a_limit_by_a_column, async |world: World| {
-    let bank = Bank::open(world).await;
+    let bank = Bank::open_with_one_lane(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     assert_eq!(bank.module.verify().await.unwrap(), []);
     let has = |findings: &[String], start: &str| findings.iter().any(|finding| finding.starts_with(start));
