@@ -79,7 +79,7 @@ impl Reader {
     }
 
     /// The identity `did` with a token at hand, asking the wallet at `url`.
-    fn with(url: &str, token: String, did: &str) -> Self {
+    pub fn with(url: &str, token: String, did: &str) -> Self {
         let client = Client::new(Arc::new(HttpTransport::new(url)))
             .with_credential(Arc::new(Bearer(token)))
             .within(Duration::from_secs(5));

@@ -6,8 +6,10 @@ mod disk;
 mod drill;
 mod instance;
 mod payer;
+mod replicas;
 
 pub use disk::SmallDisk;
 pub use drill::{Reader, UNLIMITED, passed, sound, until};
 pub use instance::{Instance, Outcome, Process};
 pub use payer::Payer;
+pub use replicas::{Balancer, Replica, Replicas};

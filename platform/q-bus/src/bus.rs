@@ -41,6 +41,8 @@ pub struct Bus(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     producers: RwLock<BTreeMap<String, Place>>,
+    /// The stores of this process, for others to follow.
+    stores: RwLock<BTreeMap<String, Db>>,
     wishes: Mutex<Vec<Wish>>,
     followers: RwLock<Vec<Arc<Follower>>>,
     switches: Arc<Switches>,
@@ -92,7 +94,8 @@ impl Bus {
 
     /// Lets others follow the events and audit rows of the module `name`.
     pub fn add_producer(&self, name: &str, db: Db) {
-        self.0.producers.write().insert(name.to_owned(), Place::Here(db));
+        self.0.producers.write().insert(name.to_owned(), Place::Here(db.clone()));
+        self.0.stores.write().insert(name.to_owned(), db);
     }
 
     /// Lets others follow the module `name`, which runs in another process and answers `client` (see
@@ -141,12 +144,10 @@ impl Bus {
             tasks.spawn(murmur.run(nats.clone(), module, self.standing(&db), shutdown.clone()));
         }
         let Some(nats) = nats else { return };
-        for (module, place) in self.0.producers.read().iter() {
-            if let Place::Here(db) = place {
-                let standing = self.standing(db);
-                let relay = Relay { nats: nats.clone(), module: module.clone(), db: db.clone(), standing };
-                tasks.spawn(relay.run(shutdown.clone()));
-            }
+        for (module, db) in self.0.stores.read().iter() {
+            let standing = self.standing(db);
+            let relay = Relay { nats: nats.clone(), module: module.clone(), db: db.clone(), standing };
+            tasks.spawn(relay.run(shutdown.clone()));
         }
         tasks.spawn(nats.listen(shutdown.clone()));
     }

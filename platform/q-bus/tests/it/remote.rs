@@ -64,6 +64,7 @@ fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
         recover: Arc::new(|_| Box::pin(async { Vec::new() })),
         metrics: Arc::new(Metrics::default()),
         is_draining: Arc::new(AtomicBool::new(false)),
+        node: Arc::default(),
         is_informed: Arc::new(AtomicBool::new(true)),
     }
 }
