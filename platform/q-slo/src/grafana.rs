@@ -45,6 +45,7 @@ pub fn queries(rules: &[Rule], objectives: &Objectives) -> Vec<String> {
     queries.map(|query| query.replace("$module", ".*").replace("$__rate_interval", "5m")).collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of panels")]
 fn panels(rules: &[Rule], objectives: &Objectives) -> Vec<Panel> {
     let limit =
         |wanted: fn(Signal) -> bool| rules.iter().find(|rule| wanted(rule.signal)).map(|rule| rule.threshold);
