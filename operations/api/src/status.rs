@@ -31,7 +31,7 @@ pub const SUBSCRIBER_EXISTS: ErrorCode =
 /// Every code of this room, for the committed list.
 pub const ERRORS: &[ErrorCode] = &[SUBSCRIBER_NOT_FOUND, SUBSCRIBER_INVALID, SUBSCRIBER_EXISTS];
 
-/// How something is, in a word for everybody.
+/// How something is, in a word for everybody; the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum PublicState {
@@ -41,10 +41,10 @@ pub enum PublicState {
     Maintenance,
     /// It works in part, or slowly.
     Degraded,
-    /// It does not work.
-    Outage,
     /// Nobody has looked lately.
     Unknown,
+    /// It does not work.
+    Outage,
 }
 
 /// One day of a module.

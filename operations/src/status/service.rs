@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use q_core::{Span, Timestamp};
 use q_db::{DbError, Reader};
 use q_ops_api::{
-    incidents::{EntryKind, Incident, IncidentStatus, TimelineEntry},
+    incidents::{EntryKind, Incident, IncidentStatus, Severity, TimelineEntry},
     maintenance::WindowStatus,
     status::{
         DayUptime, PublicIncident, PublicModule, PublicState, PublicStatus, PublicUpdate, PublicWindow,
@@ -72,6 +72,7 @@ fn status(
     now: Timestamp,
 ) -> Result<PublicStatus, Error> {
     let held = maintenance::store::held_modules(reader)?;
+    let open = incidents::store::open(reader)?;
     let mut modules = Vec::with_capacity(watched.len());
     for name in watched {
         let look = looks::find(reader, name)?;
@@ -80,7 +81,7 @@ fn status(
         modules.push(PublicModule {
             name: name.clone(),
             about: abouts.get(name).cloned().unwrap_or_default(),
-            state: state_of(look.as_ref(), held.holds(name), now),
+            state: state_of(look.as_ref(), held.holds(name), now).max(said_of(name, &open)),
             uptime_basis_points: share(counted),
             days: days
                 .iter()
@@ -92,7 +93,6 @@ fn status(
         });
     }
     let since = now - HISTORY;
-    let open = incidents::store::open(reader)?;
     let mut status = PublicStatus {
         state: modules.iter().map(|module| module.state).max().unwrap_or(PublicState::Unknown),
         at: now,
@@ -125,6 +125,21 @@ fn state_of(look: Option<&looks::Kept>, is_held: bool, now: Timestamp) -> Public
         (_, "read-only" | "write-stopped") | ("degraded", _) => PublicState::Degraded,
         _ => PublicState::Operational,
     }
+}
+
+/// What people say of a module by the incidents they opened: a look sees less than whoever is on the telephone. What is
+/// mended and being watched, or hardly noticed, is not held against it.
+fn said_of(module: &str, open: &[Incident]) -> PublicState {
+    let is_about = |incident: &&Incident| {
+        let is_acute = matches!(incident.status, IncidentStatus::Investigating | IncidentStatus::Identified);
+        is_acute && (incident.modules.is_empty() || incident.modules.iter().any(|name| name == module))
+    };
+    let state = |incident: &Incident| match incident.severity {
+        Severity::Sev1 => PublicState::Outage,
+        Severity::Sev2 | Severity::Sev3 => PublicState::Degraded,
+        Severity::Sev4 => PublicState::Operational,
+    };
+    open.iter().filter(is_about).map(state).max().unwrap_or(PublicState::Operational)
 }
 
 /// The last 90 days, oldest first, with what was counted on each.
