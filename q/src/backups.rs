@@ -66,8 +66,8 @@ pub fn is_newer_here(name: &str) -> bool {
 
 /// The target that the settings, or `to`, name.
 pub fn target(layout: &Layout, config: &Config, to: Option<&str>) -> anyhow::Result<Target> {
-    let text = to.or_else(|| config.section("backup").optional("target"));
-    match text {
+    let section = config.section("backup");
+    match to.or_else(|| section.optional("target")) {
         Some(text) => Target::parse(text, |name| std::env::var(name).ok()).map_err(usage),
         None => Ok(Target::folder(&beside(&layout.data, ".backups"))),
     }

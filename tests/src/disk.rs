@@ -68,6 +68,8 @@ impl SmallDisk {
     /// When there was none taken.
     pub fn free(&self) {
         fs::remove_file(self.filler()).expect("the filler goes away");
+        // A journal gives blocks back with its next commit.
+        let _ = Command::new("sync").arg("--file-system").arg(self.path()).output();
     }
 
     fn filler(&self) -> PathBuf {

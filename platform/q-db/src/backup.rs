@@ -176,6 +176,8 @@ pub async fn cut(stores: &[Db]) -> Option<Vec<Changes>> {
         woken.spawn(async move {
             let woken = store.write_always(|_| Err::<(), _>(DbError::Aborted)).await;
             if matches!(woken, Err(DbError::Closed)) {
+                // Nobody will answer, which whoever waits learns when the request is dropped.
+                store.0.shared.changes.request.lock().take();
                 gate.give_up();
             }
         });

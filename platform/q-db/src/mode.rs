@@ -5,7 +5,9 @@
 //! built on it until a verification passed. The order is enforced where requests come in (q-http); the write stop here,
 //! so that jobs and reactions to events stop too. Their cursors stand still, and nothing is lost by waiting.
 //!
-//! **Invariant:** while writes are stopped, no write of a module is committed, whoever asks.
+//! A module that was stopped before still opens, with the few rows it writes to do so, and serves what is read.
+//!
+//! **Invariant:** while writes are stopped, no write of an opened module is committed, whoever asks.
 
 use std::sync::{Arc, Weak};
 
@@ -237,6 +239,11 @@ impl Db {
     /// How long between `from` and `to` the module did not take everybody's writes.
     pub async fn paused_between(&self, from: Timestamp, to: Timestamp) -> Result<Span, DbError> {
         self.read(move |reader| reader.paused_between(from, to)).await
+    }
+
+    /// Says that the module has opened: from now on a write stop that was found in its store holds.
+    pub fn opened(&self) {
+        self.0.shared.opened();
     }
 
     /// Wakes whenever what the module lets through changes.

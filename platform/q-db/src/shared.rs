@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     mode: watch::Sender<Arc<Mode>>,
     /// Whether memory knows of a write stop that the store does not.
     is_stop_unsaved: AtomicBool,
+    /// Whether the module is still being opened, which a stop from before does not keep it from.
+    is_opening: AtomicBool,
     /// What commits change, for whoever ships it away (SQLite).
     pub changes: crate::sqlite::Slot,
     #[cfg(feature = "testing")]
@@ -43,6 +45,7 @@ impl Shared {
             news: watch::Sender::new(0),
             mode: watch::Sender::default(),
             is_stop_unsaved: AtomicBool::new(false),
+            is_opening: AtomicBool::new(true),
             changes: crate::sqlite::Slot::default(),
             #[cfg(feature = "testing")]
             faults: crate::testing::Faults::default(),
@@ -119,6 +122,7 @@ impl Shared {
             let stop = WriteStop { cause, reason: reason.to_owned(), since };
             *mode = Arc::new(Mode { write_stop: Some(stop), ..Mode::clone(mode) });
             self.is_stop_unsaved.store(true, Ordering::SeqCst);
+            self.opened();
             true
         });
         if is_new {
@@ -136,10 +140,16 @@ impl Shared {
         }
     }
 
+    /// From now on a stop that was found in the store holds.
+    pub fn opened(&self) {
+        self.is_opening.store(false, Ordering::SeqCst);
+    }
+
     /// Refuses while writes are stopped.
     pub fn writes_go_on(&self) -> Result<(), DbError> {
         match &self.mode.borrow().write_stop {
             None => Ok(()),
+            Some(_) if self.is_opening.load(Ordering::SeqCst) => Ok(()),
             Some(stop) => Err(DbError::WriteStopped(stop.reason.as_str().into())),
         }
     }

@@ -18,9 +18,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 ///
 /// What was stopped for damage opens read-only: whoever mended it lets canaries try, then all.
 pub(crate) async fn judge(db: &Db, findings: &[Finding]) -> Result<(), DbError> {
-    if let Some(first) = findings.first() {
-        let more =
-            if findings.len() > 1 { format!(" (and {} more)", findings.len() - 1) } else { String::new() };
+    let own: Vec<_> = findings.iter().filter(|finding| finding.concerns.is_none()).collect();
+    if let Some(first) = own.first() {
+        let more = if own.len() > 1 { format!(" (and {} more)", own.len() - 1) } else { String::new() };
         db.stop_writes(StopCause::Damage, &format!("{first}{more}"));
         return Ok(());
     }

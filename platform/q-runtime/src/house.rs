@@ -101,6 +101,7 @@ impl House {
 
     /// Mounts `module` so that others of this process reach it; it listens nowhere yet and reacts to nothing.
     pub fn raise(&mut self, module: Arc<dyn Module>, limits: RateLimits, bases: Vec<String>) -> &Beam {
+        module.db().opened();
         let api = module.api();
         let declarations = api.declarations();
         let router = self.shell(&module, limits, bases).mount(api);

@@ -28,7 +28,6 @@ async fn what_happened_during_a_cut_arrives_afterwards() {
     let wallet_wire = format!("http://{}", to_wallet.address());
     let ground = house.beside_with(&GROUND, &[("QWALLET_URL", &wallet_wire)]);
     let to_qonsent = Proxy::to(house.url_in(ground.pid(), "qonsent")).await;
-    to_qonsent.aim(house.url_in(ground.pid(), "qonsent"));
     let qonsent_wire = format!("http://{}", to_qonsent.address());
     let purse = house.beside_with(&["serve", "qwallet", "--demo"], &[("QONSENT_URL", &qonsent_wire)]);
     let wallet = house.url_in(purse.pid(), "qwallet");
@@ -41,7 +40,7 @@ async fn what_happened_during_a_cut_arrives_afterwards() {
     // Written down while the trail cannot hear of them.
     to_wallet.cut();
     for number in 0..PAYMENTS {
-        let key = format!("bus-{number}");
+        let key = format!("bus-drill-{number}");
         alice.pay(&alice.order(&bob, "0.01", &key), &key).await.expect("payments do not wait for the trail");
     }
     to_wallet.heal();

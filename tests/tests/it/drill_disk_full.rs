@@ -13,7 +13,7 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
     let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
     let reader = Reader::of(&house, "bob");
     let orders: Vec<_> = (0..PAYMENTS)
-        .map(|number| format!("full-{number}"))
+        .map(|number| format!("disk-full-{number}"))
         .map(|key| (alice.order(&bob, "0.01", &key), key))
         .collect();
     let mut answered = Vec::new();

@@ -13,7 +13,7 @@ const PROMISED: Duration = Duration::from_millis(200);
 async fn p99(payer: &Arc<Payer>, reader: &Arc<Reader>, wallet: &str, round: &str) -> Duration {
     let mut took = Vec::new();
     for number in 0..100 {
-        let key = format!("{round}-{number}");
+        let key = format!("slow-drill-{round}-{number}");
         let order = payer.order(wallet, "0.01", &key);
         let started = tokio::time::Instant::now();
         payer.pay(&order, &key).await.expect("a payment needs nobody else");

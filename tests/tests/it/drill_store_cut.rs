@@ -35,14 +35,14 @@ async fn a_store_that_was_cut_off_is_taken_up_again() {
     let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
     let reader = Reader::of(&house, "bob");
     assert_eq!(health(&house).await, 200);
-    let order = alice.order(&bob, "0.5", "cut-1");
+    let order = alice.order(&bob, "0.5", "store-cut-1");
     for round in 0..3 {
         wire.cut();
         until("an unhealthy wallet", async || health(&house).await == 503).await;
         assert_eq!(house.get("qwallet", "/health/live").await.expect("it lives").0, 200);
         assert_eq!(house.get("squid", "/health").await.expect("others go on").0, 200);
         if round == 0 {
-            let refused = alice.pay(&order, "cut-1").await.expect_err("there is no store");
+            let refused = alice.pay(&order, "store-cut-1").await.expect_err("there is no store");
             let problem = refused.problem().expect("a problem, not a broken connection");
             assert_eq!((problem.status, problem.code.as_str()), (503, "STORAGE_UNAVAILABLE"), "{problem}");
         }
@@ -50,8 +50,8 @@ async fn a_store_that_was_cut_off_is_taken_up_again() {
         until("a healthy wallet", async || health(&house).await == 200).await;
         assert_eq!(reader.look().await.expect("an answer").0, 200);
     }
-    let first = alice.pay(&order, "cut-1").await.expect("a healed store");
-    let again = alice.pay(&order, "cut-1").await.expect("the same payment");
+    let first = alice.pay(&order, "store-cut-1").await.expect("a healed store");
+    let again = alice.pay(&order, "store-cut-1").await.expect("the same payment");
     assert_eq!(first.transaction_id, again.transaction_id);
     let balance = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
     assert_eq!(balance["balances"]["QToken"]["available"], "13");
@@ -64,7 +64,7 @@ async fn a_cut_in_the_middle_of_payments_loses_and_doubles_nothing() {
     let Some((house, wire)) = house().await else { return };
     let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
     let orders: Vec<_> = (0..60)
-        .map(|number| format!("mid-{number}"))
+        .map(|number| format!("store-mid-{number}"))
         .map(|key| (alice.order(&bob, "0.1", &key), key))
         .collect();
     let mut answered = vec![None; orders.len()];
@@ -99,6 +99,6 @@ async fn a_silent_store_is_unhealthy_and_holds_nobody_else_up() {
     assert!(started.elapsed() < Duration::from_secs(3), "squid waited for the wallet's store");
     wire.heal();
     until("a healthy wallet", async || health(&house).await == 200).await;
-    alice.pay(&alice.order(&bob, "0.5", "silent-1"), "silent-1").await.expect("a healed store");
+    alice.pay(&alice.order(&bob, "0.5", "store-silent-1"), "store-silent-1").await.expect("a healed store");
     sound(&house, "store partitioned", "/health 503 while silent, other modules answered at once");
 }

@@ -19,6 +19,8 @@ use crate::{
 const WRITERS: usize = 4;
 /// Reads that run at the same time. Connections are made when first needed.
 const READERS: usize = 3;
+/// How long a server may say nothing, not even that it received something.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Two replicas that start together migrate one after the other: the key of their advisory lock.
 const MIGRATION_LOCK: i64 = 0x71_6d69_6772; // "qmigr"
 
@@ -37,6 +39,9 @@ pub(crate) fn open(
         return Err(OpenError::BadConfig(why.into()));
     }
     config.application_name(&format!("q {}", migrations.module)).connect_timeout(Duration::from_secs(5));
+    // A server that vanished without a word is given up, instead of being waited for by every thread for minutes.
+    config.tcp_user_timeout(SILENCE_MAX).keepalives_idle(SILENCE_MAX / 2).keepalives_retries(3);
+    config.keepalives_interval(SILENCE_MAX / 6);
     let mut connection = match absent {
         Absent::Make => reach(&config)?,
         Absent::Refuse => reach_existing(&config, migrations.module)?,
