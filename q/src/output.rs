@@ -86,6 +86,11 @@ pub fn line(text: impl Display) {
     }
 }
 
+/// A line on standard output from a process that goes on whether or not anybody reads it.
+pub fn announce(text: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
 /// A line about progress, kept off standard output so that pipes stay clean.
 pub fn progress(text: impl Display) {
     // Nobody left to tell that nobody listens.

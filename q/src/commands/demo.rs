@@ -21,7 +21,7 @@ pub async fn play(layout: &Layout, running: &Running) -> anyhow::Result<()> {
     let (bob, _) = member(layout, running, "bob").await?;
     if is_new {
         let money = wallet::faucet(&alice, TEST_MONEY, CURRENCY).await?;
-        output::line(format!("faucet gives alice {} {CURRENCY} of test money", money.amount.as_str()));
+        output::announce(format!("faucet gives alice {} {CURRENCY} of test money", money.amount.as_str()));
         let payment = wallet::Payment {
             recipient: bob.did().to_string(),
             amount: FIRST_PAYMENT.to_owned(),
@@ -29,7 +29,7 @@ pub async fn play(layout: &Layout, running: &Running) -> anyhow::Result<()> {
             purpose: Some("a first payment".to_owned()),
         };
         let paid = wallet::pay(&alice, &payment, "demo-first-payment").await?;
-        output::line(format!(
+        output::announce(format!(
             "alice pays bob {FIRST_PAYMENT} {CURRENCY}: {} {}",
             paid.transaction_id, paid.status
         ));
@@ -37,7 +37,7 @@ pub async fn play(layout: &Layout, running: &Running) -> anyhow::Result<()> {
     show("alice", alice.did(), &wallet::balance(&alice, None).await?);
     show("bob", bob.did(), &wallet::balance(&bob, None).await?);
     let data = layout.data.display();
-    output::line(format!(
+    output::announce(format!(
         "\ntry next, in another terminal:\n  \
          q --data {data} wallet pay alice 3 --as bob\n  \
          q --data {data} wallet history --as alice\n  \
@@ -61,5 +61,5 @@ async fn member(layout: &Layout, running: &Running, name: &str) -> anyhow::Resul
 
 fn show(name: &str, did: &Did, report: &BalanceReport) {
     let balance = report.balances.get(CURRENCY).map_or("0", |balance| balance.available.as_str());
-    output::line(format!("{name:<6} {balance} {CURRENCY}   {}   {did}", report.wallet_ref));
+    output::announce(format!("{name:<6} {balance} {CURRENCY}   {}   {did}", report.wallet_ref));
 }

@@ -87,7 +87,7 @@ pub async fn run(cli: &Cli, arguments: &RollbackArgs) -> anyhow::Result<ExitCode
             at: Env::system().now(),
             from: Some(current.number),
             to: target.number,
-            by: std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).unwrap_or_default(),
+            by: who(),
             outcome: outcome.to_owned(),
         };
         releases::record(&layout, &event)
@@ -137,6 +137,12 @@ pub async fn run(cli: &Cli, arguments: &RollbackArgs) -> anyhow::Result<ExitCode
         report.iter().for_each(smoke::show);
     });
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
+}
+
+/// The person at the keyboard, as far as the machine knows.
+fn who() -> String {
+    let named = ["SUDO_USER", "USER"].iter().find_map(|name| std::env::var(name).ok());
+    named.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()))
 }
 
 fn target<'a>(all: &'a [Release], current: &Release, wanted: Option<u32>) -> anyhow::Result<&'a Release> {

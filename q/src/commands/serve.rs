@@ -77,7 +77,7 @@ async fn begin(layout: &Layout, options: Options, is_demo: bool) -> anyhow::Resu
         return Err(error.context("the demonstration did not come off"));
     }
     assembled.note.leave(layout)?;
-    output::line("serving until stopped (Ctrl-C, or `q stop`)");
+    output::announce("serving until stopped (Ctrl-C, or `q stop`)");
     serve(layout, options, assembled).await
 }
 
@@ -140,10 +140,10 @@ fn refuse_demo(layout: &Layout, is_wanted: bool) -> anyhow::Result<()> {
 
 fn tell(assembled: &Assembled) {
     if let Some(door) = &assembled.note.front_door {
-        output::line(format!("front door   {door}   (known as {})", assembled.note.origin));
+        output::announce(format!("front door   {door}   (known as {})", assembled.note.origin));
     }
     for (name, url) in &assembled.note.modules {
-        output::line(format!("{name:<12} {url}"));
+        output::announce(format!("{name:<12} {url}"));
     }
 }
 
