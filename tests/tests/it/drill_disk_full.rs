@@ -4,10 +4,12 @@ use q_tests::{Instance, Payer, Reader, SmallDisk, UNLIMITED, sound};
 
 /// Payments of one instance; enough that the disk runs full in between and not at a convenient moment.
 const PAYMENTS: usize = 400;
+/// Room for the stores and for the program, which an instance keeps beside them for a rollback.
+const DISK_MEBIBYTES: u64 = 768;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_writes_and_loses_nothing() {
-    let Some(disk) = SmallDisk::mount(64) else { return };
+    let Some(disk) = SmallDisk::mount(DISK_MEBIBYTES) else { return };
     let Some(mut house) = Instance::unstarted_in(&disk.path(), &UNLIMITED) else { return };
     house.start(&["up", "--demo"]);
     let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
@@ -57,7 +59,7 @@ async fn a_full_disk_refuses_writes_and_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_on_a_full_disk_it_starts_again_when_there_is_room() {
-    let Some(disk) = SmallDisk::mount(64) else { return };
+    let Some(disk) = SmallDisk::mount(DISK_MEBIBYTES) else { return };
     let Some(mut house) = Instance::unstarted_in(&disk.path(), &UNLIMITED) else { return };
     house.start(&["up", "--demo"]);
     let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
