@@ -81,6 +81,11 @@ impl Bus {
         let _ = self.0.nats.set(nats);
     }
 
+    /// The NATS server, where there is one.
+    pub fn nats(&self) -> Option<&Nats> {
+        self.0.nats.get()
+    }
+
     /// What this process is among those that share the store `db`, from the start on.
     pub fn standing(&self, db: &Db) -> watch::Receiver<Standing> {
         let mut replicas = self.0.replicas.lock();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use axum::Router;
-use q_bus::{Bus, Murmur};
+use q_bus::{Bus, Murmur, Nats};
 use q_contract::{Authenticate, Declaration};
 use q_core::{Env, Timestamp};
 use q_http::{
@@ -114,6 +114,7 @@ impl House {
     fn shell(&self, module: &Arc<dyn Module>, limits: RateLimits, bases: Vec<String>) -> Shell {
         let mut checks = vec![store_check(module)];
         checks.extend(module.checks());
+        checks.extend(self.bus.nats().map(bus_check));
         let db = module.db().clone();
         let figures = Figures::new(module.name(), db, self.bus.clone(), self.env.clone(), self.started_at);
         let metrics = Metrics::new(self.metrics.clone());
@@ -323,6 +324,15 @@ pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> 
     findings.extend(module.verify().await?);
     guard::judge(module.db(), &findings).await?;
     Ok(findings)
+}
+
+/// Without the server events come later: modules are asked themselves.
+fn bus_check(nats: &Nats) -> Check {
+    let nats = nats.clone();
+    Check::optional("bus", move || {
+        let is_connected = nats.is_connected();
+        async move { if is_connected { Ok(()) } else { Err("the NATS server is not reached".to_owned()) } }
+    })
 }
 
 fn store_check(module: &Arc<dyn Module>) -> Check {

@@ -43,6 +43,15 @@ pub(super) async fn connect(config: &Config, instance: &Did) -> anyhow::Result<O
         bytes_max: i64::from(number("stream_mib", "a number of MiB")?) << 20,
         ..NatsSettings::new(url, &namespace)
     };
+    for server in url.split(',').map(str::trim).filter(|server| !server.starts_with("tls://")) {
+        let host = server.rsplit(['/', '@']).next().unwrap_or_default();
+        if !["127.", "localhost", "[::1]"].iter().any(|here| host.starts_with(here)) {
+            tracing::warn!(
+                host,
+                "events go to the NATS server unencrypted; tls:// or a network that encrypts protects them"
+            );
+        }
+    }
     let me = hash::hex(&Env::system().random::<8>());
     let nats = Nats::connect(settings, &me).await.map_err(cannot_start)?;
     Ok(Some(nats))

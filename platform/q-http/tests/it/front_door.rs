@@ -115,6 +115,52 @@ async fn figures_meant_for_this_host_are_not_shown_to_others_through_the_door() 
     assert_eq!(away.status(), 403, "{body}");
 }
 
+/// A module elsewhere, twice, and an address at which nobody answers between the two.
+async fn replicas(limits: RateLimits) -> (Router, watch::Sender<Ending>) {
+    let (stop, stopping) = watch::channel(Ending::No);
+    let mut urls = Vec::new();
+    for at in 0..3 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        urls.push(format!("http://{}", listener.local_addr().unwrap()));
+        if at != 1 {
+            tokio::spawn(q_http::serve(listener, wall(limits, Vec::new(), false), stopping.clone()));
+        }
+    }
+    let modules: BTreeMap<_, _> = [("wall".to_owned(), Upstream::remote("wall", &urls.join(", ")))].into();
+    (FrontDoor::new(modules, Vec::new()).router(), stop)
+}
+
+#[tokio::test]
+async fn a_replica_that_is_gone_is_passed_over_and_nobody_notices() {
+    let (door, _stop) = replicas(RateLimits::default()).await;
+    for number in 0..20 {
+        let (head, body) = send(&door, request("GET", "/wall/shouts/hello", &[], "")).await;
+        assert_eq!(head.status(), 200, "{body}");
+        // Not connected to is not acted on: even a write without a key goes to the next one.
+        let body = format!(r#"{{"text":"{number}"}}"#);
+        let json = ("content-type", "application/json");
+        let (head, said) = send(&door, request("POST", "/wall/shouts", &[json], &body)).await;
+        assert_ne!(head.status(), 503, "{said}");
+    }
+}
+
+/// Each client has a limit of its own, although the module sees the front door's address only; and none gets another
+/// one by saying that it asks for somebody else.
+#[tokio::test]
+async fn clients_are_counted_one_by_one_behind_the_door() {
+    let (door, _stop) = replicas(RateLimits { per_address_per_minute: 2, per_identity_per_minute: 0 }).await;
+    let ask = async |address: &str, said: &str| {
+        let asked = request("GET", "/wall/shouts/hello", &[("forwarded", said)], "");
+        send(&door, from(address, asked)).await.0.status().as_u16()
+    };
+    // Two replicas that do not know of each other: twice the limit.
+    for number in 0..4 {
+        assert_eq!(ask("198.51.100.1:1", &format!("for=203.0.113.{number}")).await, 200);
+    }
+    assert_eq!(ask("198.51.100.1:1", "for=203.0.113.9").await, 429);
+    assert_eq!(ask("198.51.100.2:1", "for=198.51.100.1").await, 200);
+}
+
 #[tokio::test]
 async fn the_first_page_says_where_to_look() {
     let (head, page) = send(&local(), request("GET", "/", &[], "")).await;
