@@ -138,28 +138,29 @@ impl InProcess {
             purpose: None,
         };
         let items = payments.into_iter().map(|legs| Ok(item(legs))).collect();
-        let number = hash::sha256(&self.made.to_be_bytes());
-        let expires_at = self.env.now() + ORDER_TTL;
-        let key = *number.first_chunk().expect("a digest has 32 bytes");
-        Work {
-            request: Some(Request { key, fingerprint: number }),
-            nonce: Some(Nonce::of("bench", &self.made.to_string(), expires_at)),
-            expires_at: Some(expires_at),
-            // About as long as a real order and its detached signature.
-            order: Some(OrderRow {
-                id: 0,
-                kind: 1,
-                signer: "did:squid:QmNRcXHUXyAePYd5UWXLdsZHzSRTUr2TWPVTpQHBJmvr1Z".to_owned(),
-                input: "i".repeat(480),
-                signatures: "s".repeat(220),
-            }),
-            action: Action::Batch(Batch {
-                id: BatchId::new(&self.env),
-                items,
-                is_atomic: false,
-                import: None,
-            }),
-        }
+        let batch = Batch { id: BatchId::new(&self.env), items, is_atomic: false, import: None };
+        order(&self.env, u128::from(self.made).to_be_bytes(), Action::Batch(batch))
+    }
+}
+
+/// What an order that was signed asks of the executor, with everything that is kept of it.
+pub(crate) fn order(env: &Env, unique: [u8; 16], action: Action) -> Work {
+    let number = hash::sha256(&unique);
+    let expires_at = env.now() + ORDER_TTL;
+    let key = *number.first_chunk().expect("a digest has 32 bytes");
+    Work {
+        request: Some(Request { key, fingerprint: number }),
+        nonce: Some(Nonce::of("bench", &hash::hex(&unique), expires_at)),
+        expires_at: Some(expires_at),
+        // About as long as a real order and its detached signature.
+        order: Some(OrderRow {
+            id: 0,
+            kind: 1,
+            signer: "did:squid:QmNRcXHUXyAePYd5UWXLdsZHzSRTUr2TWPVTpQHBJmvr1Z".to_owned(),
+            input: "i".repeat(480),
+            signatures: "s".repeat(220),
+        }),
+        action,
     }
 }
 

@@ -11,6 +11,7 @@ pub mod executor;
 pub mod generator;
 pub mod journal;
 pub mod load;
+pub mod merchant;
 pub mod orders;
 pub mod report;
 pub mod rounds;

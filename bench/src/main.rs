@@ -9,6 +9,7 @@ use q_bench::executor::InProcess;
 use q_bench::generator::Pace;
 use q_bench::journal::Journal;
 use q_bench::load::{Load, LoadPlan};
+use q_bench::merchant::{Merchant, MerchantPlan};
 use q_bench::orders::Shape;
 use q_bench::rounds::{self, Subject};
 use q_bench::steady::{self, SteadyPlan};
@@ -64,6 +65,29 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// Many buyers on the wallet's executors, paying one merchant or one another
+    Merchant {
+        /// A PostgreSQL URL whose database is this run's own; a file of its own when not given
+        #[arg(long)]
+        database: Option<String>,
+        /// Processes on the store, each with its own connections
+        #[arg(long, default_value_t = 1)]
+        replicas: usize,
+        /// Lanes of each
+        #[arg(long, default_value_t = 2)]
+        lanes: usize,
+        /// Stripes of the merchant's account
+        #[arg(long, default_value_t = 0)]
+        stripes: u8,
+        /// Payments in flight, over all replicas
+        #[arg(long, default_value_t = 192)]
+        clients: usize,
+        /// Pay one another instead of one merchant
+        #[arg(long)]
+        uniform: bool,
+        #[command(flatten)]
+        common: Common,
+    },
     /// The anchor of the ledger: a bare SQLite loop writing the rows the wallet's executor writes
     Journal {
         /// Payments in a commit
@@ -114,6 +138,11 @@ fn main() -> Result<()> {
         }
         What::Executor { items, common } => {
             report(&mut InProcess::open(items, Duration::from_secs(common.seconds))?, &common)
+        }
+        What::Merchant { database, replicas, lanes, stripes, clients, uniform, common } => {
+            let span = Duration::from_secs(common.seconds);
+            let plan = MerchantPlan { database, replicas, lanes, stripes, clients, is_hot: !uniform, span };
+            report(&mut Merchant::open(plan)?, &common)
         }
         What::Journal { items, common } => {
             report(&mut Journal::open(items, Duration::from_secs(common.seconds))?, &common)

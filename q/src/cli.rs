@@ -272,6 +272,41 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Show how much may be spent, in one transaction, a day and a month, or change it.
+    ///
+    /// A lower limit holds at once. A higher one holds a day later, or as soon as an operator sets the same.
+    Limits {
+        /// A keyring name, DID, wallet id or wallet reference.
+        who: Option<String>,
+        /// A new limit, such as `daily=250`; the kinds are perTransaction, daily and monthly.
+        #[arg(long = "set", value_name = "KIND=AMOUNT")]
+        set: Vec<String>,
+        /// The currency of the new limits.
+        #[arg(long, default_value = "QToken")]
+        currency: String,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Spread what a much-paid wallet receives over stripes, so that replicas do not wait for one another.
+    Stripes {
+        /// A keyring name, DID, wallet id or wallet reference.
+        who: String,
+        /// How many, up to 8; as many as all replicas together have lanes are enough.
+        count: u8,
+        /// The currency.
+        #[arg(default_value = "QToken")]
+        currency: String,
+        /// Who asks: an operator.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show the chains of the books, one a writer, with their heads.
+    Heads {
+        /// Who asks: an operator.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
     /// Show one transaction with its legs.
     Show {
         /// The transaction id.

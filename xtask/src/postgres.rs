@@ -74,7 +74,12 @@ impl Cluster {
 
     /// The address for clients, a libpq URL naming the superuser and the database `postgres`.
     pub fn url(&self) -> String {
-        format!("postgresql://{SUPERUSER}:{}@127.0.0.1:{}/postgres", self.password, self.port)
+        self.url_of("postgres")
+    }
+
+    /// The same naming another database, which need not be there yet.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgresql://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// What `postgres --version` says, without the program's name.

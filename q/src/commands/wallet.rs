@@ -9,8 +9,9 @@ use q_jose::jws;
 use qwallet_api::{
     BalanceReport, BatchResult, CreateImport, CreatePayment, CreateWallet, CreateWalletRequest,
     ExecuteImport, ExecuteImportRequest, ExportLedger, ExportRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, GetQuote, GetTransaction, GetTrialBalance, GetWallet, Import, ImportRequest,
-    ListTransactions, ListTransactionsRequest, PaymentRequest, QuoteRequest, Transaction, TransactionPath,
+    GetBalanceRequest, GetLimits, GetQuote, GetTransaction, GetTrialBalance, GetWallet, Import, ImportRequest,
+    LimitList, ListHeads, ListHeadsRequest, ListTransactions, ListTransactionsRequest, NewLimit, PaymentRequest,
+    QuoteRequest, SetLimits, SetLimitsRequest, SetStripes, SetStripesRequest, Transaction, TransactionPath,
     TrialBalanceRequest, Wallet, WalletPath,
     signing::{PAYMENT_TYP, PaymentOrder, signing_input},
 };
@@ -50,6 +51,32 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             output::show(acting.json, &transaction, show_transaction);
         }
         WalletVerb::History { who, acting } => history(&open(acting)?, who.as_deref(), acting.json).await?,
+        WalletVerb::Limits { who, set, currency, acting } => {
+            let session = open(acting)?;
+            let limits = limits(&session, who.as_deref(), set, currency).await?;
+            output::show(acting.json, &limits, show_limits);
+        }
+        WalletVerb::Stripes { who, count, currency, acting } => {
+            let session = open(acting)?;
+            let squid_id = session.identity_or_text(who);
+            let request = SetStripesRequest { squid_id, currency: currency.clone(), count: *count };
+            let client = session.client("qwallet")?.with_key(session.fresh_key());
+            let stripes = client.call::<SetStripes>(&request).await?;
+            output::show(acting.json, &stripes, |stripes| {
+                output::line(format!("{} has {} stripes", stripes.wallet_ref, stripes.count));
+            });
+        }
+        WalletVerb::Heads { acting } => {
+            let chains = open(acting)?.client("qwallet")?.call::<ListHeads>(&ListHeadsRequest {}).await?;
+            output::show(acting.json, &chains, |chains| {
+                for chain in &chains.items {
+                    output::line(format!(
+                        "writer {}  {} commits  {}  {}",
+                        chain.writer, chain.commits, chain.head, chain.at
+                    ));
+                }
+            });
+        }
         WalletVerb::Show { transaction, acting } => {
             let transaction_id = transaction
                 .parse()
@@ -266,6 +293,52 @@ async fn import(session: &Session, document: String, executes: bool, as_json: bo
     let result = client.with_key(&key).call::<ExecuteImport>(&request).await?;
     output::show(as_json, &result, show_batch);
     Ok(())
+}
+
+/// The limits of a wallet, after the changes that are asked for.
+async fn limits(
+    session: &Session,
+    who: Option<&str>,
+    set: &[String],
+    currency: &str,
+) -> anyhow::Result<LimitList> {
+    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let client = session.client("qwallet")?;
+    if set.is_empty() {
+        let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;
+        return limits.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() });
+    }
+    let mut limits = Vec::with_capacity(set.len());
+    for change in set {
+        let Some((kind, amount)) = change.split_once('=') else {
+            return Err(usage(format!("{change:?} is not a limit such as daily=250")));
+        };
+        limits.push(NewLimit { kind: kind.to_owned(), currency: currency.to_owned(), amount: amount.into() });
+    }
+    let request = SetLimitsRequest { squid_id, limits };
+    Ok(client.with_key(session.fresh_key()).call::<SetLimits>(&request).await?)
+}
+
+fn show_limits(limits: &LimitList) {
+    for limit in &limits.items {
+        let (amount, currency) = (limit.amount.as_str(), &limit.currency);
+        output::line(format!(
+            "{:<14}  {} of {amount} {currency} used, set by the {}",
+            limit.kind,
+            limit.used.as_str(),
+            limit.set_by
+        ));
+        if let Some(at) = limit.resets_at {
+            output::line(format!("{:14}  counted anew from {at}", ""));
+        }
+        if let Some(pending) = &limit.pending {
+            let (amount, at) = (pending.amount.as_str(), pending.effective_at);
+            output::line(format!("{:14}  {amount} {currency} from {at}, or when an operator sets the same", ""));
+        }
+    }
+    if limits.items.is_empty() {
+        output::line("no limits");
+    }
 }
 
 fn show_wallet(wallet: &Wallet) {

@@ -6,6 +6,7 @@ use crate::bench::pgbench::Pgbench;
 use crate::bench::{Comparison, Contender, alternate, refuse_memory_disk};
 use crate::house::House;
 use crate::machine;
+use crate::postgres::{Cluster, Purpose};
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use serde_json::Value;
@@ -54,6 +55,28 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// Everybody pays one merchant on PostgreSQL: three replicas against one, the same number of clients
+    Merchant {
+        /// Processes on the store
+        #[arg(long, default_value_t = 3)]
+        replicas: usize,
+        /// Stripes of the merchant's account
+        #[arg(long, default_value_t = 6)]
+        stripes: u8,
+        /// Payments in flight, over all replicas
+        #[arg(long, default_value_t = 192)]
+        clients: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Everybody pays one merchant on SQLite, against everybody paying one another
+    HotPayee {
+        /// Payments in flight
+        #[arg(long, default_value_t = 192)]
+        clients: usize,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Parser)]
@@ -85,6 +108,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
         What::Batch { items, clients, common } => (programs.batch(*items, *clients, common)?, common),
         What::Executor { items, common } => (programs.executor(*items, common)?, common),
+        What::Merchant { replicas, stripes, clients, common } => {
+            (programs.merchant(*replicas, *stripes, *clients, common)?, common)
+        }
+        What::HotPayee { clients, common } => (programs.hot_payee(*clients, common)?, common),
     };
     if common.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -198,6 +225,45 @@ impl Programs {
             ours,
             anchor.as_mut().map(|anchor| anchor as &mut dyn Contender),
         )
+    }
+
+    /// Two stores on one server, both there all the time, loaded in turn.
+    fn merchant(&self, replicas: usize, stripes: u8, clients: usize, common: &Common) -> Result<Value> {
+        let cluster = Cluster::start(Purpose::Measuring)?;
+        let side = |name: &str, replicas: usize, stripes: u8| -> Result<Child> {
+            let mut command = self.buyers(clients, common);
+            let url = cluster.url_of(&format!("merchant_{replicas}"));
+            command.args(["--database", &url, "--replicas", &replicas.to_string()]);
+            command.args(["--stripes", &stripes.to_string()]);
+            Child::start(name, &mut command)
+        };
+        let mut ours = side(&format!("{replicas} replicas, {stripes} stripes"), replicas, stripes)?;
+        let mut anchor = if common.no_anchor { None } else { Some(side("one replica, no stripes", 1, 0)?) };
+        let figure = "payments_per_second";
+        let comparison = Comparison { benchmark: "merchant", ours: figure, anchor: figure };
+        let anchor = anchor.as_mut().map(|anchor| anchor as &mut dyn Contender);
+        alternate(&comparison, common.rounds, &mut ours, anchor)
+    }
+
+    fn hot_payee(&self, clients: usize, common: &Common) -> Result<Value> {
+        let mut ours = Child::start("everybody pays one merchant", &mut self.buyers(clients, common))?;
+        let mut command = self.buyers(clients, common);
+        let mut anchor = if common.no_anchor {
+            None
+        } else {
+            Some(Child::start("everybody pays one another", command.arg("--uniform"))?)
+        };
+        let figure = "payments_per_second";
+        let comparison = Comparison { benchmark: "hot-payee", ours: figure, anchor: figure };
+        let anchor = anchor.as_mut().map(|anchor| anchor as &mut dyn Contender);
+        alternate(&comparison, common.rounds, &mut ours, anchor)
+    }
+
+    fn buyers(&self, clients: usize, common: &Common) -> Command {
+        let mut command = Command::new(&self.bench);
+        command.args(["merchant", "--rounds-by-line", "--seconds", &common.seconds.to_string()]);
+        command.args(["--clients", &clients.to_string()]);
+        command
     }
 
     fn load(&self, house: &House, what: &str, common: &Common) -> Result<Command> {
