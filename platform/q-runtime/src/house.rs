@@ -9,6 +9,7 @@ use std::{
 };
 
 use axum::Router;
+use parking_lot::Mutex;
 use q_bus::{Bus, Murmur, Nats};
 use q_contract::{Authenticate, Declaration};
 use q_core::{Env, Timestamp};
@@ -61,7 +62,8 @@ pub struct House {
     listeners: JoinSet<()>,
     workers: JoinSet<()>,
     /// What is done when the stores are closed.
-    after_close: Vec<futures_util::future::BoxFuture<'static, ()>>,
+    /// Behind a lock only so that a house can be shared between threads.
+    after_close: Mutex<Vec<futures_util::future::BoxFuture<'static, ()>>>,
     tasks: Tasks,
 }
 
@@ -88,7 +90,7 @@ impl House {
             is_started: false,
             listeners: JoinSet::new(),
             workers: JoinSet::new(),
-            after_close: Vec::new(),
+            after_close: Mutex::default(),
         }
     }
 
@@ -295,7 +297,7 @@ impl House {
 
     /// Does `work` last of all, when the stores are closed and nothing can change any more.
     pub fn after_close(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.after_close.push(Box::pin(work));
+        self.after_close.get_mut().push(Box::pin(work));
     }
 
     async fn close(mut self) {
@@ -304,7 +306,7 @@ impl House {
         for beam in self.beams.iter().rev() {
             beam.module.db().close().await;
         }
-        for work in self.after_close {
+        for work in self.after_close.into_inner() {
             work.await;
         }
     }
