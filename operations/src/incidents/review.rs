@@ -42,9 +42,11 @@ impl Moments {
                 })
                 .map(|entry| entry.at)
         };
+        let noticed = timeline.iter().filter_map(|entry| entry.details["firedAt"].as_str()?.parse().ok());
+        let detected = noticed.chain([incident.opened_at]).min().unwrap_or(incident.opened_at);
         Self {
-            began,
-            detected: incident.opened_at,
+            began: began.min(detected),
+            detected,
             acknowledged,
             mitigated: said(&["monitoring", "resolved"]),
             resolved: incident.resolved_at,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use q_core::{AuditEntry, Caller, Did, Page, Timestamp};
-use q_db::Tx;
+use q_db::{DbError, Tx};
 use q_ops_api::incidents::{
     AddEntryRequest, AddToOpenRequest, ChangeIncidentRequest, EntryKind, Impact, Incident, IncidentId,
     IncidentStatus, IncidentWithTimeline, ListIncidentsRequest, Noted, OpenIncidentRequest, Severity,
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     domain::{self, AUTOMATIC, DETAILS_BYTES_MAX, Refusal, State},
-    review::review,
+    review::{clock, review},
     store::{self, NewEntry},
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     asked::Asked,
     look::{Look, impact},
     status::notices,
+    watch,
 };
 
 /// What is opened.
@@ -141,16 +142,8 @@ impl Desk {
             return Err(Refusal::Kind.into());
         }
         let new = checked(request.kind, &asked.by, &request.text, &request.details)?;
-        let note = move |tx: &mut Tx<'_>| note_open_in(tx, &new);
+        let note = move |tx: &mut Tx<'_>| note_open_in(tx, &new).map_err(Error::from);
         Ok(self.db.write_once(asked.key.as_ref(), note).await?.value)
-    }
-
-    /// Notes something on every open incident. With none open, nothing is kept.
-    ///
-    /// For whatever happens without anybody saying to which incident it belongs: alerts, modes, recoveries.
-    pub async fn note_open(&self, kind: EntryKind, text: String, details: Value) -> Result<Noted, Error> {
-        let new = NewEntry { kind, by: AUTOMATIC.to_owned(), text, details };
-        self.db.write(move |tx| note_open_in(tx, &new)).await
     }
 
     /// Changes status and severity.
@@ -174,7 +167,7 @@ impl Desk {
 }
 
 /// Notes something on every open incident, in a commit of somebody else's.
-pub(crate) fn note_open_in(tx: &mut Tx<'_>, new: &NewEntry) -> Result<Noted, Error> {
+pub(crate) fn note_open_in(tx: &mut Tx<'_>, new: &NewEntry) -> Result<Noted, DbError> {
     let open = store::open(tx)?;
     for incident in &open {
         store::append(tx, incident.id, new)?;
@@ -206,13 +199,13 @@ fn change_in(
     incident.impact = looks.clone();
     store::update(tx, &incident, state)?;
     let mut last = None;
-    if before.status() != state.status() {
+    if before.status() == state.status() {
+        let text = "looked at the modules".to_owned();
+        store::append(tx, incident.id, &entry(EntryKind::Impact, text, json!({"impact": looks})))?;
+    } else {
         let details = json!({"from": before.status(), "to": state.status(), "impact": looks});
         let text = domain::status_word(state.status()).to_owned();
         last = Some(store::append(tx, incident.id, &entry(EntryKind::Status, text, details))?);
-    } else {
-        let text = "looked at the modules".to_owned();
-        store::append(tx, incident.id, &entry(EntryKind::Impact, text, json!({"impact": looks})))?;
     }
     (incident.status, incident.resolved_at, incident.updated_at) =
         (state.status(), state.resolved_at(), tx.now());
@@ -264,7 +257,34 @@ pub(crate) fn open_in(
         last = store::append(tx, id, &entry)?;
     }
     tell(tx, &incident, &last, "New incident")?;
+    standing_alerts(tx, &incident)?;
     Ok(incident)
+}
+
+/// Notes the alerts that stood already when an incident about their modules was opened: from them the review knows when
+/// the house had noticed.
+fn standing_alerts(tx: &mut Tx<'_>, incident: &Incident) -> Result<(), DbError> {
+    for alert in watch::standing_alerts(tx)? {
+        if !incident.modules.is_empty() && !incident.modules.contains(&alert.module) {
+            continue;
+        }
+        let details =
+            json!({"alert": alert.id, "rule": alert.rule, "module": alert.module, "firedAt": alert.fired_at});
+        let text = format!("fires since {}: {}", clock(alert.fired_at), alert.summary);
+        store::append(tx, incident.id, &automatic(EntryKind::Alert, &text, details))?;
+    }
+    Ok(())
+}
+
+/// An entry that nobody made.
+fn automatic(kind: EntryKind, text: &str, details: Value) -> NewEntry {
+    NewEntry { kind, by: AUTOMATIC.to_owned(), text: domain::shortened(text), details }
+}
+
+/// Notes on every open incident what the house found or did by itself, in a commit of another room.
+pub(crate) fn note_in(tx: &mut Tx<'_>, kind: EntryKind, text: &str, details: Value) -> Result<(), DbError> {
+    note_open_in(tx, &automatic(kind, text, details))?;
+    Ok(())
 }
 
 /// Says to the subscribers what `entry` says. The entry's place makes it be said once.

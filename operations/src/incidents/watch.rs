@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     domain::AUTOMATIC,
-    service::{Opening, note_open_in},
+    service::{Opening, note_in},
     store::NewEntry,
 };
 use crate::{Desk, Error, look::Look, maintenance, status::looks};
@@ -99,29 +99,15 @@ fn keep(tx: &mut q_db::Tx<'_>, seen: &BTreeMap<String, Look>) -> Result<(), Erro
             let text = format!("{module} is {} after {}", look.status, before.status);
             let details =
                 json!({"module": module, "from": before.status, "to": look.status, "lacks": look.lacks});
-            note(tx, EntryKind::Impact, text, details)?;
+            note_in(tx, EntryKind::Impact, &text, details)?;
         }
         // A module that did not answer has no other mode, it has none that is known.
         if before.mode != mode && mode != "unknown" && before.mode != "unknown" {
             let by = look.mode.as_ref().map_or("", |mode| mode.by.as_str());
             let text = format!("{module} is in mode {mode} after {}", before.mode);
-            note(
-                tx,
-                EntryKind::Mode,
-                text,
-                json!({"module": module, "from": before.mode, "to": mode, "by": by}),
-            )?;
+            let details = json!({"module": module, "from": before.mode, "to": mode, "by": by});
+            note_in(tx, EntryKind::Mode, &text, details)?;
         }
     }
-    Ok(())
-}
-
-fn note(
-    tx: &mut q_db::Tx<'_>,
-    kind: EntryKind,
-    text: String,
-    details: serde_json::Value,
-) -> Result<(), Error> {
-    note_open_in(tx, &NewEntry { kind, by: AUTOMATIC.to_owned(), text, details })?;
     Ok(())
 }

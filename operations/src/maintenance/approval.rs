@@ -68,7 +68,8 @@ impl Desk {
         if !(self.is_operator)(&as_caller(&approver, self.env.now())) {
             return Err(Unapproved::NotAnOperator);
         }
-        let needs_second = self.settings.text("emergency_approver") == "other";
+        // Whatever is not plainly "any" is taken in the strict sense.
+        let needs_second = self.settings.text("emergency_approver") != "any";
         if needs_second && asked_by == Some(&approver) {
             return Err(Unapproved::SamePerson);
         }

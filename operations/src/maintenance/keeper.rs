@@ -25,7 +25,7 @@ use crate::{
     incidents::{
         domain::AUTOMATIC,
         review::span,
-        service::{Opening, note_open_in, open_in},
+        service::{Opening, note_in, open_in},
         store::NewEntry,
     },
     look::impact,
@@ -64,7 +64,7 @@ impl Desk {
                 Step::Wait => return Ok(()),
                 Step::Announce(leads) => self.announce(id, leads).await?,
                 Step::Begin => {
-                    self.move_on(id, "began", "Maintenance has begun", |w, now| w.state.begin(now)).await?
+                    self.move_on(id, "began", "Maintenance has begun", |w, now| w.state.begin(now)).await?;
                 }
                 Step::Finish => self.finish(id).await?,
                 Step::Miss => {
@@ -313,12 +313,6 @@ fn opening(window: &Kept, cause: String) -> Opening {
 
 /// Notes a step on open incidents: a pause explains much.
 fn note(tx: &mut Tx<'_>, window: &Kept, sentence: &str) -> Result<(), Error> {
-    let new = NewEntry {
-        kind: EntryKind::Mode,
-        by: AUTOMATIC.to_owned(),
-        text: format!("{sentence}: {} ({})", window.title, window.id),
-        details: json!({"maintenance": window.id}),
-    };
-    note_open_in(tx, &new)?;
-    Ok(())
+    let text = format!("{sentence}: {} ({})", window.title, window.id);
+    Ok(note_in(tx, EntryKind::Mode, &text, json!({"maintenance": window.id}))?)
 }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct Grant {
     /// Its name.
-    pub grant_id: String,
+    #[serde(rename = "grantId")]
+    pub id: String,
     /// On what.
     pub resource: String,
     /// Whose it is.
@@ -70,7 +71,7 @@ pub fn report(
     page.push_str("\n## Ends within 30 days\n\n");
     let soon: Vec<_> = active.iter().filter(|grant| grant.expires_at.since(now) < ENDS_SOON).collect();
     list(&mut page, &soon);
-    let names: BTreeSet<String> = active.iter().map(|grant| grant.grant_id.clone()).collect();
+    let names: BTreeSet<String> = active.iter().map(|grant| grant.id.clone()).collect();
     page.push_str("\n## Since the last review\n\n");
     match before {
         None => page.push_str("There is no earlier review.\n"),
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn operators_stand_first_and_revoked_grants_do_not_count() {
         let grant = |id: &str, resource: &str, permission: &str, state: &str| Grant {
-            grant_id: id.into(),
+            id: id.into(),
             resource: resource.into(),
             owner: "did:example:owner".into(),
             identity: format!("did:example:{id}"),

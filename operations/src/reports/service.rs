@@ -62,7 +62,9 @@ impl Desk {
         for kind in KINDS {
             let (from, to) = domain::last_period(kind, self.env.now());
             let is_written = self.db.read(move |reader| store::is_written(reader, kind, to)).await?;
-            if !is_written {
+            // A desk that was not there in that time has nothing to say about it.
+            let is_known = kind != ReportKind::Health || self.db.read(looks::any_between(from, to)).await?;
+            if !is_written && is_known {
                 self.write_report(kind, from, to, true, None).await?;
             }
         }
@@ -83,7 +85,9 @@ impl Desk {
         let mut items = self.db.read(move |reader| store::list(reader, request.kind, before)).await?;
         let has_more = items.len() > store::PAGE_ROWS;
         items.truncate(store::PAGE_ROWS);
-        items.iter_mut().for_each(|report| report.text.clear());
+        for report in &mut items {
+            report.text.clear();
+        }
         let last = items.last().filter(|_| has_more);
         let next_cursor = last.map(|last| crate::cursor::write(last.created_at, last.id));
         Ok(Page { items, next_cursor })
@@ -154,7 +158,7 @@ impl Desk {
                 let mut troubled = 0;
                 for module in &watched {
                     let days = looks::days(reader, module, first)?;
-                    let days: Vec<_> = days.into_iter().filter(|day| day.day <= last).collect();
+                    let days: Vec<_> = days.into_iter().filter(|day| day.number <= last).collect();
                     let looks: i64 = days.iter().map(|day| day.looks).sum();
                     let degraded: i64 = days.iter().map(|day| day.degraded).sum();
                     let share = share(days.iter().copied());

@@ -24,7 +24,7 @@ pub struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day {
     /// Days since 1970.
-    pub day: i64,
+    pub number: i64,
     /// How many looks counted.
     pub looks: i64,
     /// How many of them found it serving.
@@ -80,13 +80,22 @@ pub fn days(reader: &mut Reader<'_>, module: &str, first: i64) -> Result<Vec<Day
         "SELECT day, looks, serving, degraded FROM look_days WHERE module = $1 AND day >= $2 ORDER BY day";
     let day = |row: &q_db::Row| {
         Ok(Day {
-            day: row.try_get(0)?,
+            number: row.try_get(0)?,
             looks: row.try_get(1)?,
             serving: row.try_get(2)?,
             degraded: row.try_get(3)?,
         })
     };
     reader.query(sql, params![module, first])?.iter().map(day).collect()
+}
+
+/// Whether anybody looked between `from` and `to`.
+pub fn any_between(
+    from: Timestamp,
+    to: Timestamp,
+) -> impl FnOnce(&mut Reader<'_>) -> Result<bool, DbError> + Send + 'static {
+    let sql = "SELECT looks FROM look_days WHERE day >= $1 AND day < $2 LIMIT 1";
+    move |reader| Ok(reader.query_opt(sql, params![day_of(from), day_of(to)])?.is_some())
 }
 
 /// Forgets days that no page and no report shows.

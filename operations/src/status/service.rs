@@ -147,7 +147,7 @@ fn days(reader: &mut Reader<'_>, module: &str, now: Timestamp) -> Result<Vec<(i6
     let today = looks::day_of(now);
     let first = today - DAYS + 1;
     let counted: BTreeMap<i64, Day> =
-        looks::days(reader, module, first)?.into_iter().map(|day| (day.day, day)).collect();
+        looks::days(reader, module, first)?.into_iter().map(|day| (day.number, day)).collect();
     Ok((first..=today).map(|day| (day, counted.get(&day).copied())).collect())
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use q_core::{Env, Timestamp};
 use q_ops_api::watch::{AlertId, PageId};
 use q_slo::{
-    Ladder, Phase, Policy, Rule, Step, Turn, advance,
+    Ladder, Phase, Policy, Rule, Signal, Step, Turn, advance,
     group::{Active, Dependencies, explained},
 };
 use serde::{Deserialize, Serialize};
@@ -165,6 +165,11 @@ impl Board {
                 continue;
             };
             if !matches!(standing.phase, Phase::Firing { .. }) {
+                continue;
+            }
+            // A budget that an outage used up still shows it long after: that is no news once the outage was told.
+            let looks_back = matches!(alert.rule.signal, Signal::Burn { .. });
+            if looks_back && standing.quiet.is_some() {
                 continue;
             }
             standing.quiet = if alert.rule.is_muted_by_maintenance && (situation.is_held)(&key.1) {

@@ -34,6 +34,16 @@ use round::Memory;
 
 use crate::Desk;
 
+/// The alerts that fire now and that people would be told of, oldest first: for the timeline of an incident.
+pub(crate) fn standing_alerts(
+    reader: &mut q_db::Reader<'_>,
+) -> Result<Vec<q_ops_api::watch::Alert>, q_db::DbError> {
+    let mut alerts = store::list_alerts(reader, false, None)?;
+    alerts.retain(|alert| alert.quiet.is_none());
+    alerts.reverse();
+    Ok(alerts)
+}
+
 /// The settings of the watch.
 pub const SETTINGS: [Setting; 14] = [
     Setting {

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use q_core::{Span, Timestamp};
 use q_db::{DbError, Tx};
-use q_ops_api::watch::{Alert, AlertFired, AlertResolved, AlertState, PageId};
+use q_ops_api::{
+    incidents::EntryKind,
+    watch::{Alert, AlertFired, AlertResolved, AlertState, PageId},
+};
 use q_slo::{Book, Rule, Step, StepKind, group::Dependencies};
+use serde_json::json;
 
 use super::{
     Watch,
@@ -16,7 +20,7 @@ use super::{
     scrape::Scrape,
     store::{self, BookChanges, Order},
 };
-use crate::{Desk, Error, maintenance};
+use crate::{Desk, Error, incidents::service::note_in, maintenance};
 
 /// In whose name the house acts.
 pub(super) const AUTOMATIC: &str = "automatic";
@@ -227,6 +231,9 @@ impl Keeper<'_> {
         let Some(alert) = standing.alert else { return Ok(()) };
         let severity = rule.severity.name().to_owned();
         tx.emit(&AlertFired { alert, rule: key.0.clone(), module: key.1.clone(), severity })?;
+        let text = format!("fires: {}", self.summary(key, standing));
+        let details = json!({"alert": alert, "rule": key.0, "module": key.1});
+        note_in(tx, EntryKind::Alert, &text, details)?;
         tracing::warn!(alert = %alert, rule = key.0, module = key.1, class = key.2, value = standing.value, "an alert fires");
         Ok(())
     }
@@ -283,6 +290,8 @@ impl Keeper<'_> {
         store::keep_alert(tx, &alert)?;
         let severity = alert.severity;
         tx.emit(&AlertResolved { alert: id, rule: key.0.clone(), module: key.1.clone(), severity })?;
+        let text = format!("is right again: {}", alert.summary);
+        note_in(tx, EntryKind::Alert, &text, json!({"alert": id, "rule": key.0, "module": key.1}))?;
         Ok(())
     }
 

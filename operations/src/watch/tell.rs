@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use q_core::Span;
 use q_notify::{Channel, SendError, pause};
+use q_ops_api::incidents::EntryKind;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -18,7 +19,7 @@ use super::{
     round::AUTOMATIC,
     store::{self, Due},
 };
-use crate::{Desk, Error};
+use crate::{Desk, Error, incidents::service::note_in};
 
 /// How many are sent at the same time.
 const BATCH: u32 = 16;
@@ -65,6 +66,10 @@ impl Desk {
                         ("told", format!("{} by {}: {said}", due.order.rung, due.channel))
                     };
                     store::add_entry(tx, due.page, kind, AUTOMATIC, &text)?;
+                    // What level 1 did belongs to the incident it was done in.
+                    if due.channel == RECOVER {
+                        note_in(tx, EntryKind::Recovery, &text, json!({"page": due.page}))?;
+                    }
                 }
                 Err(error) => {
                     let pause = if error.is_final { None } else { pause(due.attempt) };

@@ -190,7 +190,7 @@ async fn a_browser_without_scripts_shows_the_page() {
         let picture = folder.path().join(format!("{scheme}.png"));
         let mut painting = chromium(&folder.path().join(scheme)).unwrap();
         painting.args([&format!("--screenshot={}", picture.display()), "--window-size=900,1500"]);
-        let preferred = if scheme == "dark" { 0 } else { 1 };
+        let preferred = i32::from(scheme == "light");
         painting.arg(format!("--blink-settings=preferredColorScheme={preferred}"));
         let output = tokio::task::block_in_place(|| painting.arg(&url).output().unwrap());
         let bytes = std::fs::read(&picture)
