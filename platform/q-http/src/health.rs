@@ -67,6 +67,8 @@ pub(crate) struct Dependency {
     /// Milliseconds the check took, or has taken so far.
     pub(crate) latency: u64,
     #[serde(skip)]
+    took: Duration,
+    #[serde(skip)]
     pub(crate) is_required: bool,
     #[serde(skip)]
     pub(crate) error: Option<String>,
@@ -177,7 +179,7 @@ impl Watched {
             None => "up",
         };
         let latency = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        Dependency { status, latency, is_required: self.check.is_required, error }
+        Dependency { status, latency, took, is_required: self.check.is_required, error }
     }
 
     fn details(&self, dependency: &Dependency) -> DependencyDetails {
@@ -302,8 +304,8 @@ impl Collector for Gauges {
         let name = "q_dependency_check_duration_seconds";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (name, dependency) in &health.dependencies {
-            let took = Duration::from_millis(dependency.latency).as_secs_f64();
-            ConstGauge::new(took).encode(family.encode_family(&[("dependency", *name)])?)?;
+            ConstGauge::new(dependency.took.as_secs_f64())
+                .encode(family.encode_family(&[("dependency", *name)])?)?;
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ struct Scope {
     version: String,
 }
 
+#[expect(clippy::struct_field_names, reason = "the names of the standard")]
 #[derive(Clone, PartialEq, Message)]
 struct Span {
     #[prost(bytes = "vec", tag = "1")]

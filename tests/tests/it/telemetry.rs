@@ -4,14 +4,15 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},
-    process::{Child, ChildStdout, Stdio},
-    sync::Arc,
+    process::{Child, Stdio},
+    sync::{Arc, mpsc},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use q_contract::{Client, HttpTransport};
-use q_tests::{Instance, Payer, until};
 use q_testkit::oracle;
+use q_tests::{Instance, Payer, until};
 use serde_json::Value;
 
 async fn get(url: &str, path: &str) -> String {
@@ -31,7 +32,11 @@ async fn the_figures_of_every_module_pass_promtool() {
         let text = get(&house.url(module), "/metrics").await;
         let judged = oracle::ask(promtool.args(["check", "metrics"]), &text);
         // It fails on its advice too, so that this is no advice at all.
-        assert_eq!(judged.map(|said| String::from_utf8_lossy(&said).into_owned()), Ok(String::new()), "{module}:\n{text}");
+        assert_eq!(
+            judged.map(|said| String::from_utf8_lossy(&said).into_owned()),
+            Ok(String::new()),
+            "{module}:\n{text}"
+        );
         for sample in [
             "http_request_duration_seconds_bucket{",
             "process_cpu_seconds_total ",
@@ -46,25 +51,30 @@ async fn the_figures_of_every_module_pass_promtool() {
         }
     }
     let text = get(&house.url("qwallet"), "/metrics").await;
-    assert!(text.contains(r#"http_requests_total{method="POST",route="/payments",status="200"}"#), "{text}");
+    assert!(text.contains(r#"http_requests_total{method="POST",route="/payments",status="201"}"#), "{text}");
 }
+
+/// How long nothing may come from the collector.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The collector in Python, and the spans it has decoded so far.
 struct Collector {
     port: u16,
-    lines: BufReader<ChildStdout>,
+    lines: mpsc::Receiver<String>,
     child: Child,
     spans: Vec<Value>,
 }
 
 impl Collector {
     fn start() -> Option<Self> {
-        let mut command = oracle::script("PyPI opentelemetry-proto", env!("CARGO_MANIFEST_DIR"), "otlp_collector.py")?;
+        let mut command =
+            oracle::script("PyPI opentelemetry-proto", env!("CARGO_MANIFEST_DIR"), "otlp_collector.py")?;
         let mut child = command.stdout(Stdio::piped()).spawn().expect("Python starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut port = String::new();
-        lines.read_line(&mut port).expect("its port");
-        let port = port.trim().parse().unwrap_or_else(|_| panic!("the collector ended: {port}"));
+        let mut read = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+        let port = read.next().and_then(|port| port.parse().ok()).expect("the collector says its port");
+        let (arrived, lines) = mpsc::channel();
+        // It ends with the pipe, or with whoever reads.
+        std::thread::spawn(move || read.try_for_each(|line| arrived.send(line)));
         Some(Self { port, lines, child, spans: Vec::new() })
     }
 
@@ -74,9 +84,9 @@ impl Collector {
             return span.clone();
         }
         loop {
-            let mut line = String::new();
-            let count = self.lines.read_line(&mut line).expect("lines of the collector");
-            assert!(count > 0, "the collector ended before {what}; it had\n{:#?}", self.spans);
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line =
+                line.unwrap_or_else(|_| panic!("{what} does not come; what came is\n{:#?}", self.spans));
             let span: Value = serde_json::from_str(&line).expect("JSON");
             self.spans.push(span.clone());
             if is_wanted(&span) {
@@ -109,34 +119,53 @@ async fn one_trace_goes_from_the_edge_to_the_store_to_the_event_in_another_proce
     let suspended = house.q(&["call", "squid", "POST", &suspend, "-d", r#"{"reason":"a lost laptop"}"#]);
     assert_eq!(suspended.code, Some(0), "{}{}", suspended.said, suspended.complained);
 
-    let is = |span: &Value, name: &str| span["name"].as_str().is_some_and(|of_span| of_span.starts_with(name));
-    let edge = collector.wait_for("the request", |span| is(span, "POST /identity/") && is(span, "POST /identity/{did}/suspend"));
+    let is =
+        |span: &Value, name: &str| span["name"].as_str().is_some_and(|of_span| of_span.starts_with(name));
+    let edge = collector.wait_for("the request", |span| is(span, "POST /identity/{did}/suspend"));
     assert_eq!((edge["service"].as_str(), edge["namespace"].as_str()), (Some("squid"), Some("q")));
     assert_eq!((edge["kind"].as_str(), edge["parent"].as_str()), (Some("SPAN_KIND_SERVER"), Some("")));
     let facts = &edge["attributes"];
-    assert_eq!((&facts["http.request.method"], &facts["http.response.status_code"]), (&"POST".into(), &200.into()));
+    assert_eq!(
+        (&facts["http.request.method"], &facts["http.response.status_code"]),
+        (&"POST".into(), &200.into())
+    );
     assert_eq!(facts["http.route"], "/identity/{did}/suspend");
 
     let (trace, parent) = (edge["trace"].clone(), edge["span"].clone());
     let of_trace = |span: &Value| span["trace"] == trace && span["parent"] == parent;
     let write = collector.wait_for("the commit", |span| of_trace(span) && is(span, "db.write"));
-    assert_eq!((write["service"].as_str(), write["kind"].as_str()), (Some("squid"), Some("SPAN_KIND_CLIENT")));
+    assert_eq!(
+        (write["service"].as_str(), write["kind"].as_str()),
+        (Some("squid"), Some("SPAN_KIND_CLIENT"))
+    );
     assert_eq!(write["attributes"]["db.system.name"], "sqlite");
-    // In the process of qwallet, which heard of it over HTTP.
-    let reaction = collector.wait_for("the event", |span| {
-        of_trace(span) && span["service"] == "qwallet" && is(span, "process q.squid.identity.")
-    });
-    assert_eq!(reaction["kind"], "SPAN_KIND_CONSUMER");
-    assert!(reaction["attributes"]["messaging.message.id"].as_str().is_some_and(|id| id.starts_with("evt_")));
+    // Each process keeps what it knows of identities: squid's own, and that of qwallet, which heard of it over HTTP.
+    let is_reaction = |span: &Value| of_trace(span) && is(span, "process q.squid.identity.suspended");
+    let one = collector.wait_for("the event", is_reaction);
+    let other = |span: &Value| is_reaction(span) && span["span"] != one["span"];
+    let other = collector.wait_for("the event in the other process", other);
+    for reaction in [&one, &other] {
+        assert_eq!(reaction["kind"], "SPAN_KIND_CONSUMER");
+        let id = &reaction["attributes"]["messaging.message.id"];
+        assert!(id.as_str().is_some_and(|id| id.starts_with("evt_")), "{reaction}");
+    }
 
     // A payment: its own span of waiting for the disk, and the commit it shares with others.
     let paid = house.q(&["wallet", "pay", "bob", "1", "--as", "alice"]);
     assert_eq!(paid.code, Some(0), "{}", paid.complained);
-    let edge = collector.wait_for("the payment", |span| is(span, "POST /payments") && !is(span, "POST /payments/"));
+    let edge =
+        collector.wait_for("the payment", |span| is(span, "POST /payments") && !is(span, "POST /payments/"));
     let of_trace = |span: &Value| span["trace"] == edge["trace"];
     collector.wait_for("its place in line", |span| of_trace(span) && is(span, "ledger.submit"));
     let commit = collector.wait_for("its commit", |span| of_trace(span) && is(span, "ledger.commit"));
     collector.wait_for("its write", |span| span["parent"] == commit["span"] && is(span, "db.write"));
+
+    // qwallet asked squid over HTTP for keys it did not know yet, as part of somebody's request.
+    let asked = collector.wait_for("a call", |span| {
+        span["service"] == "qwallet" && span["kind"] == "SPAN_KIND_CLIENT" && is(span, "GET")
+    });
+    let answered = collector.wait_for("its answer", |span| span["parent"] == asked["span"]);
+    assert_eq!((answered["service"].as_str(), &answered["trace"]), (Some("squid"), &asked["trace"]));
 
     let ids: BTreeSet<_> = collector.spans.iter().map(|span| span["span"].as_str()).collect();
     assert_eq!(ids.len(), collector.spans.len(), "every span has an id of its own and comes once");
@@ -151,7 +180,11 @@ async fn a_refusal_is_found_in_the_log_by_its_trace() {
         health.as_array().expect("rows").iter().map(|row| row["module"].as_str().expect("a name")).collect();
     assert_eq!(modules, ["ops", "qerberos", "qlock", "qonsent", "qwallet", "squid"]);
     for row in health.as_array().expect("rows") {
-        assert_eq!((row["status"].as_str(), row["mode"].as_str()), (Some("healthy"), Some("normal")), "{row}");
+        assert_eq!(
+            (row["status"].as_str(), row["mode"].as_str()),
+            (Some("healthy"), Some("normal")),
+            "{row}"
+        );
         assert_eq!(row["process"], house.pid(), "{row}");
         assert!(row["since"].is_string() && row["errorRate"].is_f64(), "{row}");
     }
