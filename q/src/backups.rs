@@ -143,8 +143,10 @@ pub fn schedule(config: &Config) -> anyhow::Result<Option<Schedule>> {
         ))
     };
     let (minutes, seconds) = read().map_err(|error| with_code(exit::CANNOT_START, error))?;
-    let keep: Keep =
-        settings.text("keep").parse().map_err(|error| with_code(exit::CANNOT_START, format!("backup.keep: {error}")))?;
+    let keep: Keep = settings
+        .text("keep")
+        .parse()
+        .map_err(|error| with_code(exit::CANNOT_START, format!("backup.keep: {error}")))?;
     Ok((minutes > 0).then(|| Schedule {
         every: Duration::from_secs(minutes * 60),
         ship_every: Duration::from_secs(seconds.max(1)),
@@ -154,14 +156,15 @@ pub fn schedule(config: &Config) -> anyhow::Result<Option<Schedule>> {
 
 /// Starts the backups of this process: they run beside the modules, and what is left is shipped when the stores are
 /// closed.
-pub fn start(house: &mut House, layout: &Layout, config: &Config, env: &Env) -> anyhow::Result<()> {
+pub async fn start(house: &mut House, layout: &Layout, config: &Config, env: &Env) -> anyhow::Result<()> {
     let Some(schedule) = schedule(config)? else { return Ok(()) };
-    let start = || -> anyhow::Result<Service> {
-        let stores: Vec<_> = house.beams().iter().map(|beam| beam.module.db().clone()).collect();
+    let stores: Vec<_> = house.beams().iter().map(|beam| beam.module.db().clone()).collect();
+    let start = async {
         let (source, place) = (source(layout, config, None)?, place(layout, config, None)?);
-        Ok(Service::start(source, place, schedule, &stores, env)?)
+        anyhow::Ok(Service::start(source, place, schedule, &stores, env).await?)
     };
-    let service = start()
+    let service = start
+        .await
         .context("backups cannot be made; set backup.target (Q_BACKUP_TARGET), or switch them off with backup.every_minutes = 0")
         .map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))?;
     house.after_close(service.finish());

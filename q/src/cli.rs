@@ -40,8 +40,8 @@ pub enum Verb {
     Up(UpArgs),
     /// Start only some modules, for instance `q serve qwallet`.
     Serve(ServeArgs),
-    /// Stop the running instance: finish open requests, close the stores.
-    Stop,
+    /// Stop the running instance: finish open requests, deliver what is committed, close the stores; once more: at once.
+    Stop(commands::stop::StopArgs),
     /// Start the processes anew, one after another; `--rolling` refuses no connection meanwhile.
     Restart(commands::restart::RestartArgs),
     /// Go back to the program and the settings that ran before, and walk the critical path after it.

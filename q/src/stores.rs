@@ -16,6 +16,7 @@ use crate::{
     compose,
     layout::{Layout, write_private},
     output::{exit, with_code},
+    restored::Restored,
 };
 
 /// How long a start may be held up by a trail in another process.
@@ -104,6 +105,16 @@ pub async fn compare_elsewhere(qerberos: &Client, heads: &[(Db, i64)]) -> Vec<Ro
         (head < trail).then(|| RolledBack { module: store.module().to_owned(), head, trail })
     };
     heads.iter().filter_map(is_older).collect()
+}
+
+/// Those of `older` that nobody has put back on purpose. When a restore is over, because the trail has caught up with
+/// everything, its word is used up by the next start.
+pub fn accept(layout: &Layout, older: Vec<RolledBack>, is_start: bool) -> anyhow::Result<Vec<RolledBack>> {
+    let Some(word) = Restored::read(layout)? else { return Ok(older) };
+    if older.is_empty() && is_start {
+        word.use_up(layout)?;
+    }
+    Ok(older.into_iter().filter(|older| !word.modules.contains(&older.module)).collect())
 }
 
 /// Why an instance with older stores does not start.

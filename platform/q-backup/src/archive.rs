@@ -174,7 +174,7 @@ impl Archive {
         if let Wanted::At(at) = wanted
             && base.at > *at
         {
-            // Of the same second, and yet later.
+            // Of the same millisecond, and yet later.
             let earlier = ids.iter().rev().find(|other| **other < id).cloned();
             let earlier = earlier.ok_or_else(|| Error::TooOld(at.to_string()))?;
             return self.plan_from(self.manifest(&earlier)?, modules, until, true);

@@ -98,10 +98,10 @@ impl Manifest {
         target.put(&list_object(&self.id), list.as_bytes())?;
         target.put(MADE_FOR, recipients.to_string().as_bytes())?;
         let text = serde_json::to_vec(self).expect("plain data serialises");
-        let names = [object(&self.id), list_object(&self.id)];
-        target.settle(&names)?;
-        target.put(&names[0], &recipients.seal(&text))?;
-        target.settle(&names)
+        target.settle(&[list_object(&self.id)])?;
+        let name = object(&self.id);
+        target.put(&name, &recipients.seal(&text))?;
+        target.settle(&[name])
     }
 
     /// Reads one.
@@ -156,17 +156,18 @@ impl Manifest {
 
 /// The instant in the name of a backup.
 pub fn instant_of(id: &str) -> Option<Timestamp> {
-    // 20261121T223600Z-…
+    // 20261121T223600123Z-…
     let text = id.split('-').next()?;
     let part = |from: usize, to: usize| text.get(from..to);
     format!(
-        "{}-{}-{}T{}:{}:{}Z",
+        "{}-{}-{}T{}:{}:{}.{}Z",
         part(0, 4)?,
         part(4, 6)?,
         part(6, 8)?,
         part(9, 11)?,
         part(11, 13)?,
-        part(13, 15)?
+        part(13, 15)?,
+        part(15, 18)?
     )
     .parse()
     .ok()
@@ -175,7 +176,7 @@ pub fn instant_of(id: &str) -> Option<Timestamp> {
 /// The name of a backup made at `at`.
 pub(crate) fn id_of(at: Timestamp, random: [u8; 4]) -> String {
     let text: String = at.to_string().chars().take(19).filter(|sign| !matches!(sign, '-' | ':')).collect();
-    format!("{text}Z-{}", hash::hex(&random))
+    format!("{text}{:03}Z-{}", at.millis().rem_euclid(1_000), hash::hex(&random))
 }
 
 #[cfg(test)]
@@ -186,8 +187,8 @@ mod tests {
     fn a_name_tells_its_instant() {
         let at: Timestamp = "2026-11-21T22:36:07.5Z".parse().unwrap();
         let id = id_of(at, [1, 2, 3, 4]);
-        assert_eq!(id, "20261121T223607Z-01020304");
-        assert_eq!(instant_of(&id), Some("2026-11-21T22:36:07Z".parse().unwrap()));
+        assert_eq!(id, "20261121T223607500Z-01020304");
+        assert_eq!(instant_of(&id), Some("2026-11-21T22:36:07.5Z".parse().unwrap()));
         assert_eq!(instant_of("x"), None);
     }
 }

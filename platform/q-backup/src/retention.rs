@@ -161,7 +161,7 @@ mod tests {
         assert!(staying.contains(ids.last().unwrap().as_str()));
         // 3 hours, 7 days of which one is among the hours, 4 weeks, 4 months; the newest is in each.
         assert!((12..=15).contains(&staying.len()), "{staying:?}");
-        assert!(staying.contains("20260131T233000Z-00000000"), "{staying:?}");
+        assert!(staying.contains("20260131T233000000Z-00000000"), "{staying:?}");
         assert_eq!("daily=2".parse::<Keep>().unwrap().staying(&ids).len(), 2);
         assert_eq!("".parse::<Keep>().unwrap().staying(&ids).len(), 1);
         for bad in ["daily", "daily=x", "yearly=1"] {

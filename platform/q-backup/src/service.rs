@@ -39,14 +39,14 @@ pub struct Service {
 
 impl Service {
     /// Starts: `source` is the whole instance, `stores` are those that this process has open.
-    pub fn start(
+    pub async fn start(
         source: Source,
         place: Place,
         schedule: Schedule,
         stores: &[Db],
         env: &Env,
     ) -> Result<Self, Error> {
-        let shipper = Arc::new(Mutex::new(Shipper::begin(&source.data, &place, stores, env)?));
+        let shipper = Arc::new(Mutex::new(Shipper::begin(&source.data, &place, stores, env).await?));
         let (stop, mut tasks) = (watch::Sender::new(false), JoinSet::new());
         let wanted = Arc::new(Notify::new());
         tasks.spawn(ship(shipper.clone(), schedule.ship_every, wanted.clone(), stop.subscribe()));

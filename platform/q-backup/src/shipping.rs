@@ -244,10 +244,14 @@ pub(crate) enum Shipped {
 
 impl Shipper {
     /// Has the stores keep their changes; `None` when all of them are on servers.
-    pub fn begin(data: &Path, place: &Place, stores: &[Db], env: &Env) -> Result<Option<Self>, Error> {
-        let keeping = stores.iter().filter_map(|db| Some((db.clone(), db.keep_changes()?)));
-        let (stores, kept): (Vec<_>, Vec<_>) =
-            keeping.map(|(db, kept)| (db.clone(), (db.module().to_owned(), kept))).unzip();
+    pub async fn begin(data: &Path, place: &Place, all: &[Db], env: &Env) -> Result<Option<Self>, Error> {
+        let (mut stores, mut kept) = (Vec::new(), Vec::new());
+        for db in all {
+            if let Some(changes) = db.keep_changes().await {
+                stores.push(db.clone());
+                kept.push((db.module().to_owned(), changes));
+            }
+        }
         if stores.is_empty() {
             return Ok(None);
         }

@@ -131,11 +131,13 @@ impl ChangesOf {
 
 impl Db {
     /// Has the store keep what commits change from now on; `None` where a server keeps its own log.
-    pub fn keep_changes(&self) -> Option<ChangesOf> {
+    pub async fn keep_changes(&self) -> Option<ChangesOf> {
         if self.is_postgres() {
             return None;
         }
         self.0.shared.changes.is_on.store(true, std::sync::atomic::Ordering::SeqCst);
+        // When this write, which keeps nothing, is over, the writer watches every commit after it.
+        let _ = self.write_always(|_| Err::<(), _>(DbError::Aborted)).await;
         Some(ChangesOf(self.0.shared.clone()))
     }
 
@@ -403,26 +405,30 @@ impl Snapshot {
 
 /// A client program of the server, told where the database is; the password is not shown in its arguments.
 fn server_program(name: &str, url: &str) -> Result<Command, OpenError> {
-    let config: postgres::Config =
-        url.parse().map_err(|_| OpenError::BadConfig("the PostgreSQL URL cannot be read".into()))?;
     let mut command = Command::new(newest(name));
-    match config.get_hosts().first() {
-        Some(postgres::config::Host::Tcp(host)) => command.env("PGHOST", host),
-        Some(postgres::config::Host::Unix(folder)) => command.env("PGHOST", folder),
-        None => &mut command,
-    };
-    if let Some(port) = config.get_ports().first() {
-        command.env("PGPORT", port.to_string());
-    }
-    if let Some(user) = config.get_user() {
-        command.env("PGUSER", user);
-    }
-    if let Some(password) = config.get_password() {
-        command.env("PGPASSWORD", String::from_utf8_lossy(password).as_ref());
-    }
-    command.env("PGDATABASE", config.get_dbname().unwrap_or("postgres"));
+    command.envs(server_environment(url)?);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Ok(command)
+}
+
+/// The variables that tell the programs of PostgreSQL (`pg_dump`, `psql`) where the database at `url` is, so that they
+/// need nothing but its name (PostgreSQL documentation, "Environment Variables" of libpq).
+pub fn server_environment(url: &str) -> Result<Vec<(&'static str, String)>, OpenError> {
+    let config: postgres::Config =
+        url.parse().map_err(|_| OpenError::BadConfig("the PostgreSQL URL cannot be read".into()))?;
+    let mut variables = vec![("PGDATABASE", config.get_dbname().unwrap_or("postgres").to_owned())];
+    match config.get_hosts().first() {
+        Some(postgres::config::Host::Tcp(host)) => variables.push(("PGHOST", host.clone())),
+        Some(postgres::config::Host::Unix(folder)) => {
+            variables.push(("PGHOST", folder.to_string_lossy().into_owned()));
+        }
+        None => {}
+    }
+    variables.extend(config.get_ports().first().map(|port| ("PGPORT", port.to_string())));
+    variables.extend(config.get_user().map(|user| ("PGUSER", user.to_owned())));
+    let password = config.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
+    variables.extend(password.map(|password| ("PGPASSWORD", password)));
+    Ok(variables)
 }
 
 /// The program of the newest installation: Debian keeps each major version in a folder that is not on the PATH, and

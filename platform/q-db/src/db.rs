@@ -35,6 +35,8 @@ pub(crate) struct Inner {
     write_places: Arc<Semaphore>,
     read_places: Arc<Semaphore>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held while the mode changes in the store and in memory.
+    pub(crate) mode_changing: tokio::sync::Mutex<()>,
 }
 
 pub(crate) type AnyWrite = Box<dyn WriteJob>;
@@ -119,6 +121,7 @@ impl Db {
                 write_places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
                 read_places: Arc::new(Semaphore::new(QUEUE_JOBS_MAX)),
                 threads: Mutex::new(engine.threads),
+                mode_changing: tokio::sync::Mutex::default(),
             })))
         });
         let opened: Result<Self, OpenError> =

@@ -256,6 +256,15 @@ impl Db {
         by: String,
         change: impl Fn(&mut Mode) + Send + 'static,
     ) -> Result<Arc<Mode>, DbError> {
+        let _one_after_the_other = self.0.mode_changing.lock().await;
+        self.change_alone(by, change).await
+    }
+
+    async fn change_alone(
+        &self,
+        by: String,
+        change: impl Fn(&mut Mode) + Send + 'static,
+    ) -> Result<Arc<Mode>, DbError> {
         let seen = self.mode();
         let in_memory = seen.clone();
         let mode = self
@@ -282,8 +291,10 @@ impl Db {
 
     /// Writes down a stop that is only in memory.
     async fn keep_stop(&self) -> Result<(), DbError> {
+        // Looked at when nobody else changes it: a stop that just ended is not written down again.
+        let _one_after_the_other = self.0.mode_changing.lock().await;
         let Some(stop) = self.0.shared.unsaved_stop() else { return Ok(()) };
-        self.change_mode(self.module().to_owned(), move |mode| mode.write_stop = Some(stop.clone())).await?;
+        self.change_alone(self.module().to_owned(), move |mode| mode.write_stop = Some(stop.clone())).await?;
         Ok(())
     }
 

@@ -202,8 +202,7 @@ async fn create(layout: &Layout, arguments: &CreateArgs) -> anyhow::Result<ExitC
     let source = backups::source(layout, &config, arguments.modules.as_deref())?;
     let place = backups::place(layout, &config, arguments.to.as_deref())?;
     let (target, recipients) = (place.target.to_string(), place.recipients.to_string());
-    let made =
-        blocking(move || Ok(q_backup::create(&source, &place, &Env::system())?)).await?;
+    let made = blocking(move || Ok(q_backup::create(&source, &place, &Env::system())?)).await?;
     output::show(arguments.json, &Shown::of(&made), |shown| {
         output::line(shown.line());
         output::line(format!("in {target}"));
@@ -252,9 +251,15 @@ async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode>
     for line in &unsound {
         output::progress(line);
     }
-    output::show(arguments.from.json, &shown, |shown| shown.iter().for_each(|shown| output::line(shown.line())));
+    output::show(arguments.from.json, &shown, |shown| {
+        shown.iter().for_each(|shown| output::line(shown.line()))
+    });
     if shown.is_empty() {
-        let what = if is_clean { "no backup verifies" } else { "there is no backup yet; `q backup create` makes one" };
+        let what = if is_clean {
+            "no backup verifies"
+        } else {
+            "there is no backup yet; `q backup create` makes one"
+        };
         return Err(with_code(exit::FINDINGS, what));
     }
     Ok(if unsound.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
@@ -360,7 +365,10 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
         }
         for (module, findings) in &outcome.findings {
             for finding in findings.as_array().into_iter().flatten() {
-                output::line(format!("{module}: {} at {}: {}", finding["code"], finding["place"], finding["detail"]));
+                output::line(format!(
+                    "{module}: {} at {}: {}",
+                    finding["code"], finding["place"], finding["detail"]
+                ));
             }
         }
         let data = outcome.data.display();
@@ -509,9 +517,10 @@ async fn heard_by_others(
     })
     .await?;
     let of = |module: &String| {
-        positions.iter().map(|position| position.heard_of(module)).fold((0, 0), |most, heard| {
-            (most.0.max(heard.0), most.1.max(heard.1))
-        })
+        positions
+            .iter()
+            .map(|position| position.heard_of(module))
+            .fold((0, 0), |most, heard| (most.0.max(heard.0), most.1.max(heard.1)))
     };
     Ok(plan.modules.iter().map(|module| (module.clone(), of(module))).collect())
 }

@@ -62,7 +62,8 @@ pub struct LookArgs {
 
 /// What a module may take and lose (operations, section 6): recovery time and loss.
 fn objective(module: &str) -> Objective {
-    let minutes = |recovery: u64, loss: u64| Objective { recovery_seconds: recovery * 60, loss_seconds: loss * 60 };
+    let minutes =
+        |recovery: u64, loss: u64| Objective { recovery_seconds: recovery * 60, loss_seconds: loss * 60 };
     match module {
         "qwallet" | "squid" | "qonsent" => minutes(15, 1),
         "qdrive" | "qmarket" | "qindex" => minutes(30, 15),
@@ -335,7 +336,10 @@ fn judge(drill: &Drill) -> Report {
 }
 
 fn balances(books: &TrialBalance) -> bool {
-    books.items.iter().all(|row| row.difference.as_str().trim_start_matches('-').trim_matches(['0', '.']).is_empty())
+    books
+        .items
+        .iter()
+        .all(|row| row.difference.as_str().trim_start_matches('-').trim_matches(['0', '.']).is_empty())
 }
 
 /// The live books: of the running instance, or of its files.

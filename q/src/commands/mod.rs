@@ -30,7 +30,8 @@ pub mod schedule;
 mod serve;
 pub mod smoke;
 pub mod status;
-mod stop;
+pub mod stop;
+pub mod timeline;
 mod ucan;
 mod verify;
 mod wallet;
@@ -52,7 +53,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Init(arguments) => init::run(&cli, arguments).await,
         Verb::Up(arguments) => serve::up(&cli, arguments).await,
         Verb::Serve(arguments) => serve::some(&cli, arguments).await,
-        Verb::Stop => stop::run(&cli).await,
+        Verb::Stop(arguments) => stop::run(&cli, arguments).await,
         Verb::Restart(arguments) => restart::run(&cli, arguments).await,
         Verb::Rollback(arguments) => rollback::run(&cli, arguments).await,
         Verb::Releases(arguments) => rollback::list(&cli, arguments),
@@ -100,7 +101,7 @@ const fn acts(verb: &Verb) -> bool {
         Verb::Init(_)
         | Verb::Up(_)
         | Verb::Serve(_)
-        | Verb::Stop
+        | Verb::Stop(_)
         | Verb::Backup(_)
         | Verb::Drill(_)
         | Verb::Restart(_)

@@ -64,7 +64,10 @@ pub fn run(layout: &Layout, arguments: &ScheduleArgs) -> anyhow::Result<ExitCode
         let path = layout.config();
         let text = fs::read_to_string(&path).unwrap_or_default();
         write_private(&path, with_settings(&text, &changes).as_bytes())?;
-        output::progress(format!("noted in {}; a running process follows it from its next start on", path.display()));
+        output::progress(format!(
+            "noted in {}; a running process follows it from its next start on",
+            path.display()
+        ));
     }
     let config = compose::config(layout)?;
     let schedule = backups::schedule(&config)?;
@@ -75,17 +78,19 @@ pub fn run(layout: &Layout, arguments: &ScheduleArgs) -> anyhow::Result<ExitCode
         every_minutes: number("every_minutes"),
         ship_every_seconds: number("ship_every_seconds"),
         keep: settings.text("keep").to_owned(),
-        target: backups::target(layout, &config, None).map_or_else(|error| error.to_string(), |place| place.to_string()),
-        recipients: settings.optional("recipients").map_or_else(
-            || format!("the key in {}", backups::key_file(layout).display()),
-            str::to_owned,
-        ),
+        target: backups::target(layout, &config, None)
+            .map_or_else(|error| error.to_string(), |place| place.to_string()),
+        recipients: settings
+            .optional("recipients")
+            .map_or_else(|| format!("the key in {}", backups::key_file(layout).display()), str::to_owned),
         status: q_backup::status(&layout.data),
     };
     output::show(arguments.json, &shown, |shown| {
         if shown.is_on {
             let (minutes, seconds) = (shown.every_minutes, shown.ship_every_seconds);
-            output::line(format!("a backup at each start and every {minutes} min; changes every {seconds} s (SQLite)"));
+            output::line(format!(
+                "a backup at each start and every {minutes} min; changes every {seconds} s (SQLite)"
+            ));
         } else {
             output::line("no backups are made: every_minutes is 0");
         }

@@ -66,7 +66,7 @@ async fn online(cli: &Cli, names: &[&str]) -> anyhow::Result<BTreeMap<String, Va
     Ok(reports)
 }
 
-async fn offline(
+pub async fn offline(
     layout: &Layout,
     modules: Vec<&'static str>,
     names: &[&str],

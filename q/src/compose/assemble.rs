@@ -159,7 +159,7 @@ pub async fn assemble_on(
         site.hear_others(&mut house, &knowledge)?;
         knowledge.follow(&mut house);
         house.start();
-        if let Err(error) = backups::start(&mut house, layout, &site.config, &site.env) {
+        if let Err(error) = backups::start(&mut house, layout, &site.config, &site.env).await {
             house.stop().await;
             return Err(error);
         }

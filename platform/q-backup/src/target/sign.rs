@@ -79,11 +79,36 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// The first example of "Signature Calculations for the Authorization Header", without its Range header, which
-    /// we do not send: checked with botocore's signer (see tests/it/bucket.rs for a whole server).
     #[test]
     fn paths_and_queries_are_escaped_as_they_are_signed() {
         assert_eq!(escaped_path("/a b/c+d/ü~.-_"), "/a%20b/c%2Bd/%C3%BC~.-_");
         assert_eq!(query(&[("prefix", "a/b"), ("list-type", "2")]), "list-type=2&prefix=a%2Fb");
+    }
+
+    #[test]
+    fn botocore_signs_alike() {
+        let now: Timestamp = "2026-11-21T22:36:00.75Z".parse().unwrap();
+        for (method, path, query, body, session) in [
+            ("GET", "/vault", "list-type=2&prefix=some%20where%2Fchunks%2F", "", None),
+            ("PUT", "/vault/some%20where/chunks/ab/ab%2Bcd", "", "content", None),
+            ("DELETE", "/vault/x", "", "", Some("a session/of+AWS==")),
+        ] {
+            let script = q_oracle::script("botocore", env!("CARGO_MANIFEST_DIR"), "signature.py");
+            let Some(mut script) = script else { return };
+            let asked = serde_json::json!({
+                "at": "20261121T223600Z", "method": method, "body": body, "region": "eu-central-1",
+                "url": format!("http://h:1{path}?{query}").trim_end_matches('?'), "host": "h:1", "session": session,
+            });
+            let theirs = q_oracle::ask(&mut script, asked.to_string()).unwrap();
+            let account = Account {
+                key_id: "AKIDEXAMPLE".into(),
+                secret: "secret/with+signs".into(),
+                session: session.map(str::to_owned),
+                region: "eu-central-1".into(),
+            };
+            let ours = headers(&account, now, method, "h:1", path, query, body.as_bytes());
+            let ours = &ours.last().unwrap().1;
+            assert_eq!(String::from_utf8(theirs).unwrap().trim().replace(", ", ","), *ours);
+        }
     }
 }

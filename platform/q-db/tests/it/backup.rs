@@ -90,7 +90,7 @@ fn apply(path: &Path, changes: &Changes) {
 async fn a_copy_with_the_changes_since_is_the_store_at_each_cut() {
     let stores = TestStores::sqlite();
     let (first, second) = both(&stores).await;
-    let kept = [first.keep_changes().unwrap(), second.keep_changes().unwrap()];
+    let kept = [first.keep_changes().await.unwrap(), second.keep_changes().await.unwrap()];
     let stop = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn(write_on(first.clone(), second.clone(), stop.clone(), 0));
     while first.stats().await.unwrap().commits < 20 {
@@ -143,7 +143,7 @@ async fn a_store_in_which_nothing_happens_has_no_changes() {
     let stores = TestStores::sqlite();
     let (first, second) = both(&stores).await;
     set(&first, 1).await;
-    let _kept = (first.keep_changes(), second.keep_changes());
+    let _kept = (first.keep_changes().await, second.keep_changes().await);
     set(&first, 2).await;
     let changes = cut(&[first.clone(), second.clone()]).await.unwrap();
     assert!(!changes[0].pages.is_empty());
