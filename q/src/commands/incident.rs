@@ -16,7 +16,7 @@ use squid_api::{RotateSigningKey, RotateSigningKeyRequest};
 
 use crate::{
     cli::{AsArgs, Cli},
-    commands::isolate,
+    commands::timeline,
     compose,
     output::{self, usage},
     session::Session,
@@ -189,8 +189,11 @@ pub async fn run(cli: &Cli, arguments: &IncidentArgs) -> anyhow::Result<ExitCode
         IncidentVerb::Review { id, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
             let id = incident(&session, id).await?;
-            let review = session.client(q_ops::NAME)?.call::<ReviewIncident>(&IncidentRequest { id }).await?.0;
-            output::show(acting.json, &json!({"id": id, "review": review}), |_| output::line(review.trim_end()));
+            let review =
+                session.client(q_ops::NAME)?.call::<ReviewIncident>(&IncidentRequest { id }).await?.0;
+            output::show(acting.json, &json!({"id": id, "review": review}), |_| {
+                output::line(review.trim_end())
+            });
         }
         IncidentVerb::Touched { target, since, acting } => touched(cli, target, since, acting).await?,
         IncidentVerb::Contain { acting, .. } => contain(cli, acting).await?,
@@ -299,11 +302,7 @@ fn impact(Impact(modules): &Impact) -> String {
         })
         .map(|(name, state)| format!("{name} {} {}", state.status, state.mode.as_deref().unwrap_or("")))
         .collect();
-    if troubled.is_empty() {
-        format!("all {} modules healthy", modules.len())
-    } else {
-        troubled.join("; ")
-    }
+    if troubled.is_empty() { format!("all {} modules healthy", modules.len()) } else { troubled.join("; ") }
 }
 
 fn text_of<T: serde::Serialize>(word: T) -> String {
@@ -322,7 +321,8 @@ fn instant(text: &str, now: Timestamp) -> anyhow::Result<Timestamp> {
 pub fn span(text: &str) -> anyhow::Result<Span> {
     let units = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
     let found = units.iter().find_map(|(letter, unit)| {
-        let count: i64 = text.strip_suffix(*letter)?.parse().ok().filter(|count| (0..100_000).contains(count))?;
+        let count: i64 =
+            text.strip_suffix(*letter)?.parse().ok().filter(|count| (0..100_000).contains(count))?;
         Some(Span::seconds(count * unit))
     });
     found.ok_or_else(|| usage(format!("{text:?} is no time; write 15m, 2h, 3d or an instant (RFC 3339)")))
@@ -381,7 +381,8 @@ async fn contain(cli: &Cli, acting: &AsArgs) -> anyhow::Result<()> {
     // The session of this very command died with all others; the note is written by a fresh one.
     let fresh = Session::open(&cli.data, &acting.name)?;
     let text = "the key that signs tokens was replaced as compromised; every token made with it is refused";
-    let noted = isolate::note(&fresh, EntryKind::Isolation, text, &json!({"rotated": "squid signing key"})).await;
+    let noted =
+        timeline::note(&fresh, EntryKind::Isolation, text, &json!({"rotated": "squid signing key"})).await;
     let by_hand = [
         "keys of identities, operators' own included: `q id rotate NAME`",
         "keys of people and modules in qlock: `q call qlock POST /keys/KEY/rotate -d '{}'`, by their owners",

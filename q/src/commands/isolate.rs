@@ -8,12 +8,13 @@ use std::process::ExitCode;
 use clap::Args;
 use q_core::Did;
 use q_db::{ModeKind, ModeOrder};
-use q_ops_api::incidents::{AddToOpen, AddToOpenRequest, EntryKind, IncidentId};
+use q_ops_api::incidents::EntryKind;
 use serde_json::{Value, json};
 use squid_api::{ReactivateIdentity, StatusRequest, SuspendIdentity};
 
 use crate::{
     cli::{AsArgs, Cli},
+    commands::timeline::note,
     compose,
     output::{self, usage},
     running,
@@ -116,7 +117,9 @@ fn target(session: &Session, text: &str) -> anyhow::Result<Target> {
         return Ok(Target::Node(pid));
     }
     session.identity(text).map(Target::Identity).map_err(|_| {
-        usage(format!("{text:?} is no module, no process of this instance, no DID and no name of this keyring"))
+        usage(format!(
+            "{text:?} is no module, no process of this instance, no DID and no name of this keyring"
+        ))
     })
 }
 
@@ -161,27 +164,12 @@ async fn isolate_node(
         note.modules.first_key_value().ok_or_else(|| usage(format!("process {pid} runs no module")))?;
     let body = json!({"isolated": !is_lifted, "reason": reason}).to_string();
     // One module of the process stands for all: the process is what is cut off.
-    let answer = session.client_at(module, url).send("POST", "/node", body.into(), "application/json").await?;
+    let answer =
+        session.client_at(module, url).send("POST", "/node", body.into(), "application/json").await?;
     anyhow::ensure!(
         answer.status().is_success(),
         "process {pid} refused: {}",
         String::from_utf8_lossy(answer.body())
     );
     Ok(note.modules.keys().cloned().collect())
-}
-
-/// Writes on every open incident what was done. A desk that does not answer is said, and is no failure.
-pub async fn note(session: &Session, kind: EntryKind, text: &str, details: &Value) -> Vec<IncidentId> {
-    let request = AddToOpenRequest { kind, text: text.to_owned(), details: details.clone() };
-    let noted = async {
-        let client = session.client(q_ops::NAME)?.with_key(session.fresh_key());
-        anyhow::Ok(client.call::<AddToOpen>(&request).await?.incidents)
-    };
-    match noted.await {
-        Ok(incidents) => incidents,
-        Err(error) => {
-            output::progress(format!("done, but not written on any incident: {error:#}"));
-            Vec::new()
-        }
-    }
 }

@@ -284,7 +284,9 @@ async fn named(cli: &Cli, id: &str, acting: &AsArgs) -> anyhow::Result<(Session,
 
 async fn window(session: &Session, id: &str) -> anyhow::Result<MaintenanceId> {
     if id != "latest" {
-        return id.parse().map_err(|_| usage(format!("{id:?} is no window; `q maintenance list` shows them")));
+        return id
+            .parse()
+            .map_err(|_| usage(format!("{id:?} is no window; `q maintenance list` shows them")));
     }
     let client = session.client(q_ops::NAME)?;
     let page = client.call::<ListMaintenance>(&ListWindowsRequest::default()).await?;
@@ -319,7 +321,11 @@ async fn complete(cli: &Cli, id: &str, acting: &AsArgs) -> anyhow::Result<ExitCo
         window = client.call::<GetMaintenance>(&request).await?;
     }
     show_it(&window, acting);
-    Ok(if window.status == WindowStatus::Completed { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
+    Ok(if window.status == WindowStatus::Completed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::FINDINGS)
+    })
 }
 
 fn show_it(window: &Window, acting: &AsArgs) {
@@ -336,7 +342,8 @@ fn show_it(window: &Window, acting: &AsArgs) {
 }
 
 fn show(window: &Window) {
-    let modules = if window.modules.is_empty() { "all modules".to_owned() } else { window.modules.join(", ") };
+    let modules =
+        if window.modules.is_empty() { "all modules".to_owned() } else { window.modules.join(", ") };
     let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     output::line(format!(
         "{}  {}  {}  {} – {}  {modules} {}",
@@ -368,7 +375,8 @@ async fn subscribe(cli: &Cli, address: &str, reports: bool, acting: &AsArgs) -> 
 
 async fn subscribers(cli: &Cli, acting: &AsArgs) -> anyhow::Result<()> {
     let session = Session::open(&cli.data, &acting.name)?;
-    let all = session.client(q_ops::NAME)?.call::<ListSubscribers>(&ListSubscribersRequest::default()).await?;
+    let all =
+        session.client(q_ops::NAME)?.call::<ListSubscribers>(&ListSubscribersRequest::default()).await?;
     output::show(acting.json, &all, |all| {
         if all.items.is_empty() {
             output::line("nobody is told; `q maintenance subscribe ADDRESS` adds somebody");

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
 use q_ops_api::reports::{
-    GetReport, ListReports, ListReportsRequest, Report, ReportKind, ReportRequest, RunReport, RunReportRequest,
+    GetReport, ListReports, ListReportsRequest, Report, ReportKind, ReportRequest, RunReport,
+    RunReportRequest,
 };
 
 use crate::{
@@ -93,7 +94,10 @@ pub async fn run(cli: &Cli, arguments: &ReportArgs) -> anyhow::Result<ExitCode> 
                 for report in &page.items {
                     let kind = serde_json::json!(report.kind);
                     let kind = kind.as_str().unwrap_or_default();
-                    output::line(format!("{}  {:<12} {}  {}", report.id, kind, report.created_at, report.summary));
+                    output::line(format!(
+                        "{}  {:<12} {}  {}",
+                        report.id, kind, report.created_at, report.summary
+                    ));
                 }
                 if let Some(cursor) = &page.next_cursor {
                     output::progress(format!("older ones: q call ops GET '/reports?cursor={cursor}'"));

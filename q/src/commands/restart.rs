@@ -8,10 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use q_contract::{Client, HttpTransport};
+use q_ops_api::incidents::EntryKind;
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     cli::Cli,
+    commands::timeline,
     compose,
     control::{self, Restart, Restarted},
     layout::Layout,
@@ -71,6 +74,9 @@ pub async fn run(cli: &Cli, arguments: &RestartArgs) -> anyhow::Result<ExitCode>
     let binary = arguments.binary.as_ref().map(std::path::absolute).transpose()?;
     let order = Restart { is_rolling: arguments.rolling, binary };
     let lines = restart(&layout, &arguments.modules, &order).await?;
+    let programs = order.binary.as_ref().map(|path| format!(" with {}", path.display())).unwrap_or_default();
+    let text = format!("restarted {} processes{programs}", lines.len());
+    timeline::note_if_possible(&layout, EntryKind::Deployment, &text, &json!({"processes": lines})).await;
     output::show(arguments.json, &lines, |lines| {
         for line in lines {
             let drain = line.drain_ms.map(|drain| format!(", {drain} ms of it finishing requests"));

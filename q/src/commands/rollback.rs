@@ -4,11 +4,12 @@ use std::{fs, process::ExitCode};
 
 use anyhow::Context as _;
 use q_core::Env;
+use q_ops_api::incidents::EntryKind;
 use serde_json::json;
 
 use crate::{
     cli::{Cli, ReadArgs},
-    commands::{preflight, restart, smoke},
+    commands::{preflight, restart, smoke, timeline},
     compose,
     control::Restart,
     layout::{Layout, OPERATOR, write_private},
@@ -121,6 +122,9 @@ pub async fn run(cli: &Cli, arguments: &RollbackArgs) -> anyhow::Result<ExitCode
         Some(report) if report.passed => "done; the critical path works",
         Some(_) => "done; the critical path is broken",
     })?;
+    let text = format!("rolled back from release {} to release {}", current.number, target.number);
+    let details = json!({"from": current.number, "to": target.number, "smoke": passed});
+    timeline::note_if_possible(&layout, EntryKind::Deployment, &text, &details).await;
     let shown = json!({"from": current.number, "to": target.number, "restarted": lines, "smoke": report});
     output::show(arguments.json, &shown, |_| {
         for line in &lines {

@@ -11,6 +11,7 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use q_core::{Env, Timestamp};
+use q_ops_api::incidents::EntryKind;
 use q_runbooks::{
     Action, Place, Procedure, Scope, Step, Variables,
     judge::{Outcome, Verdict, judge},
@@ -21,6 +22,7 @@ use tokio::process::Command;
 
 use crate::{
     cli::Cli,
+    commands::timeline,
     compose,
     layout::{Layout, write_private},
     output::{self, exit, usage},
@@ -140,7 +142,6 @@ fn documented(entry: &compose::ModuleEntry) -> Place {
         port: entry.port,
         prefix: prefix(entry.name),
         database: compose::database_of(entry.name),
-        connection: compose::database_of(entry.name),
         store: format!("q-data/{}.sqlite", entry.name),
         data: "q-data".to_owned(),
         config: "q-data/q.toml".to_owned(),
@@ -173,8 +174,10 @@ fn actual(layout: &Layout, module: &str) -> anyhow::Result<(Place, Option<&'stat
     place.port = place.url.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(entry.port);
     let database = config.section(module).optional("database_url").map(str::to_owned);
     let engine = if database.is_some() { "postgres" } else { "sqlite" };
-    if let Some(url) = database {
-        place.connection = format!("'{url}'");
+    if let Some(url) = &database {
+        let variables = q_db::backup::server_environment(url)?;
+        let name = variables.iter().find(|(name, _)| *name == "PGDATABASE");
+        place.database = name.map_or(place.database, |(_, database)| database.clone());
     }
     Ok((place, Some(engine)))
 }
@@ -201,7 +204,7 @@ async fn follow(
         if !step.is_for(module, engine) {
             continue;
         }
-        let done = take(&layout, arguments, step, &Variables::of(&place)).await?;
+        let done = take(&layout, module, arguments, step, &Variables::of(&place)).await?;
         if !arguments.json {
             tell(steps.len() + 1, &done);
         }
@@ -215,6 +218,7 @@ async fn follow(
         steps,
     };
     let kept = keep(&layout, &record)?;
+    attach(&layout, &record, &kept).await;
     if arguments.json {
         output::line(serde_json::to_string_pretty(&record)?);
     } else {
@@ -226,6 +230,7 @@ async fn follow(
 
 async fn take(
     layout: &Layout,
+    module: &str,
     arguments: &RunbookArgs,
     step: &Step,
     variables: &Variables,
@@ -252,9 +257,9 @@ async fn take(
             if step.changes && !may_change(arguments, &done)? {
                 done.finding = "not done: it changes something, and nobody agreed (--yes agrees)".to_owned();
             } else if step.background {
-                (done.verdict, done.finding) = begin(layout, &done.command)?;
+                (done.verdict, done.finding) = begin(layout, module, &done.command)?;
             } else {
-                let outcome = execute(layout, &done.command, step.patience_seconds).await?;
+                let outcome = execute(layout, module, &done.command, step.patience_seconds).await?;
                 (done.verdict, done.finding) = judge(expected, &outcome);
             }
         }
@@ -286,18 +291,31 @@ fn answer(arguments: &RunbookArgs, question: &str) -> anyhow::Result<Option<Stri
 }
 
 /// A shell in which `q` is this program, on this data folder.
-fn shell(layout: &Layout, command: &str) -> anyhow::Result<Command> {
+/// The programs of PostgreSQL find the server of `module` as an operator's do on its host: by the name alone.
+fn shell(layout: &Layout, module: &str, command: &str) -> anyhow::Result<Command> {
     let program = std::env::current_exe()?;
     let own = program.parent().context("the program is in a folder")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(own.to_owned()).chain(std::env::split_paths(&path)))?;
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).env("PATH", path).env("Q_DATA", &layout.data).stdin(Stdio::null());
+    let config = compose::config(layout)?;
+    let is_module = compose::MODULES.iter().any(|entry| entry.name == module);
+    if let Some(url) =
+        is_module.then(|| config.section(module)).as_ref().and_then(|of| of.optional("database_url"))
+    {
+        shell.envs(q_db::backup::server_environment(url)?);
+    }
     Ok(shell)
 }
 
-async fn execute(layout: &Layout, command: &str, patience_seconds: u64) -> anyhow::Result<Outcome> {
-    let running = shell(layout, command)?.kill_on_drop(true).output();
+async fn execute(
+    layout: &Layout,
+    module: &str,
+    command: &str,
+    patience_seconds: u64,
+) -> anyhow::Result<Outcome> {
+    let running = shell(layout, module, command)?.kill_on_drop(true).output();
     let Ok(output) = tokio::time::timeout(Duration::from_secs(patience_seconds), running).await else {
         return Ok(Outcome::default());
     };
@@ -307,14 +325,14 @@ async fn execute(layout: &Layout, command: &str, patience_seconds: u64) -> anyho
 }
 
 /// Starts a command that goes on after this one has ended.
-fn begin(layout: &Layout, command: &str) -> anyhow::Result<(Verdict, String)> {
+fn begin(layout: &Layout, module: &str, command: &str) -> anyhow::Result<(Verdict, String)> {
     if running::find(layout)?.is_some() {
         return Ok((Verdict::Skipped, "the instance already runs".to_owned()));
     }
     fs::create_dir_all(folder(layout))?;
     let said = folder(layout).join("started.log");
     let log = fs::File::create(&said)?;
-    let mut command = shell(layout, command)?;
+    let mut command = shell(layout, module, command)?;
     let child = command.stdout(log.try_clone()?).stderr(log).process_group(0).spawn()?;
     let process = child.id().map(|id| id.to_string()).unwrap_or_default();
     Ok((Verdict::Well, format!("started as process {process}; it says more in {}", said.display())))
@@ -332,6 +350,29 @@ fn keep(layout: &Layout, record: &Record) -> anyhow::Result<PathBuf> {
     let path = folder.join(format!("{stamp}-{}.json", subject.trim().replace(' ', "-")));
     write_private(&path, &serde_json::to_vec_pretty(record)?)?;
     Ok(path)
+}
+
+/// Writes on every open incident that the runbook was followed, and what needs attention.
+async fn attach(layout: &Layout, record: &Record, kept: &Path) {
+    let attention: Vec<&str> = record
+        .steps
+        .iter()
+        .filter(|done| done.verdict == Verdict::Attention)
+        .map(|done| done.title.as_str())
+        .collect();
+    let subject = [record.module.as_str(), record.procedure.as_str()].join(" ");
+    let found = if attention.is_empty() {
+        "nothing needs attention".to_owned()
+    } else {
+        format!("needs attention: {}", attention.join("; "))
+    };
+    let text = format!("runbook {}: {} steps, {found}", subject.trim(), record.steps.len());
+    let file = kept.file_name().map(|name| name.to_string_lossy().into_owned());
+    let details = serde_json::json!({"record": file, "steps": record.steps.len()});
+    let noted = timeline::note_if_possible(layout, EntryKind::Runbook, &text, &details).await;
+    for incident in noted {
+        output::progress(format!("noted on {incident}"));
+    }
 }
 
 fn tell(number: usize, done: &Done) {

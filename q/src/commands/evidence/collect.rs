@@ -16,19 +16,19 @@ use bytes::Bytes;
 use q_core::{Span, Timestamp, audit::AuditId};
 use q_db::backup::{Copying, snapshots};
 use q_jose::jws;
-use q_ops_api::incidents::{
-    AddEntry, AddEntryRequest, EntryKind, GetIncident, IncidentId, IncidentRequest,
-};
+use q_ops_api::incidents::{AddEntry, AddEntryRequest, EntryKind, GetIncident, IncidentId, IncidentRequest};
 use qerberos_api::{
-    GetCheckpoint, GetPolicy, GetProof, GetProofRequest, LogCheckpointRequest, LogPolicyRequest, SearchEvents,
-    SearchEventsRequest,
+    GetCheckpoint, GetPolicy, GetProof, GetProofRequest, LogCheckpointRequest, LogPolicyRequest,
+    SearchEvents, SearchEventsRequest,
 };
 use serde_json::{Value, json};
 
-use super::{MANIFEST, MANIFEST_TYP, Manifest, Member, SIGNATURE, SIGNER, custody, hash_of, sha256_of};
+use super::{
+    MANIFEST, MANIFEST_TYP, Manifest, Member, SIGNATURE, SIGNER, custody, hash_of, log_copy, sha256_of,
+};
 use crate::{
     cli::{AsArgs, Cli},
-    commands::{config, incident, isolate},
+    commands::{config, incident, timeline},
     compose, output,
     output::usage,
     running,
@@ -53,13 +53,13 @@ pub struct Asked<'a> {
 }
 
 /// An archive under construction.
-struct Archive {
+pub struct Archive {
     tar: tar::Builder<Out>,
     /// A folder of its own for copies on their way in.
     scratch: PathBuf,
     at: Timestamp,
     files: Vec<Member>,
-    missing: Vec<String>,
+    pub missing: Vec<String>,
 }
 
 /// Where the archive goes.
@@ -104,14 +104,14 @@ impl Archive {
     }
 
     /// Adds bytes.
-    fn add(&mut self, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    pub fn add(&mut self, path: &str, bytes: &[u8]) -> anyhow::Result<()> {
         let (length, sha256) = hash_of(bytes)?;
         self.append(path, length, bytes)?;
         self.files.push(Member { path: path.to_owned(), bytes: length, sha256 });
         Ok(())
     }
 
-    fn add_json(&mut self, path: &str, value: &Value) -> anyhow::Result<()> {
+    pub fn add_json(&mut self, path: &str, value: &Value) -> anyhow::Result<()> {
         self.add(path, &serde_json::to_vec_pretty(value)?)
     }
 
@@ -222,9 +222,12 @@ fn program(session: &Session, archive: &mut Archive) -> anyhow::Result<()> {
     }
     let collector = json!({"version": env!("CARGO_PKG_VERSION"), "path": own, "sha256": own.as_deref().and_then(|own| sha256_of(own).ok())});
     let system = ["/proc/version", "/proc/uptime", "/proc/loadavg", "/proc/meminfo"];
-    let system: serde_json::Map<String, Value> =
-        system.into_iter().filter_map(|file| Some((file.to_owned(), json!(fs::read_to_string(file).ok()?)))).collect();
-    archive.add_json("program.json", &json!({"collector": collector, "running": programs, "system": system}))?;
+    let system: serde_json::Map<String, Value> = system
+        .into_iter()
+        .filter_map(|file| Some((file.to_owned(), json!(fs::read_to_string(file).ok()?))))
+        .collect();
+    archive
+        .add_json("program.json", &json!({"collector": collector, "running": programs, "system": system}))?;
     let settings = config::effective(&session.layout);
     if let Some(settings) = archive.note("settings", settings) {
         archive.add_json("config.json", &json!(settings))?;
@@ -260,7 +263,9 @@ async fn states(session: &Session, archive: &mut Archive) -> anyhow::Result<()> 
             archive.missing.push(format!("state of {}: it does not run", entry.name));
             continue;
         };
-        for (uri, file) in [("/health/detailed", "health.json"), ("/mode", "mode.json"), ("/metrics", "metrics.txt")] {
+        for (uri, file) in
+            [("/health/detailed", "health.json"), ("/mode", "mode.json"), ("/metrics", "metrics.txt")]
+        {
             let asked = async {
                 let answer = client.send("GET", uri, Bytes::new(), "").await?;
                 anyhow::ensure!(answer.status().is_success(), "answered {}", answer.status());
@@ -300,16 +305,20 @@ async fn audit(session: &Session, archive: &mut Archive, from: Timestamp) -> any
         return Ok(());
     };
     let checkpoint = client.call::<GetCheckpoint>(&LogCheckpointRequest::default()).await;
-    if let Some(checkpoint) = archive.note("checkpoint", checkpoint.map_err(Into::into)) {
-        archive.add("audit/checkpoint", checkpoint.0.as_bytes())?;
-    }
+    let checkpoint = archive.note("checkpoint", checkpoint.map_err(Into::into));
     let policy = client.call::<GetPolicy>(&LogPolicyRequest::default()).await;
     if let Some(policy) = archive.note("policy of the log", policy.map_err(Into::into)) {
         archive.add("audit/policy", policy.0.as_bytes())?;
     }
     // The head that was kept outside the store: a log that was rewritten since does not contain it.
-    if let Ok(kept) = fs::read(session.layout.keys.join("qerberos.checkpoint")) {
-        archive.add("audit/checkpoint.kept", &kept)?;
+    let kept = fs::read_to_string(session.layout.keys.join("qerberos.checkpoint")).ok();
+    if let Some(kept) = &kept {
+        archive.add("audit/checkpoint.kept", kept.as_bytes())?;
+    }
+    if let Some(checkpoint) = checkpoint {
+        archive.add("audit/log/checkpoint", checkpoint.0.as_bytes())?;
+        let added = log_copy::add(&client, archive, &checkpoint.0, kept.as_deref()).await;
+        archive.note("audit log", added);
     }
     let mut request = SearchEventsRequest { start_date: Some(from), ..SearchEventsRequest::default() };
     let (mut events, mut ids): (Vec<Value>, Vec<AuditId>) = (Vec::new(), Vec::new());
@@ -326,7 +335,10 @@ async fn audit(session: &Session, archive: &mut Archive, from: Timestamp) -> any
         }
     }
     if ids.len() >= PROOFS_MAX {
-        let what = format!("audit events: only the newest {} since {from} are proved one by one; the store of qerberos holds all", ids.len());
+        let what = format!(
+            "audit events: only the newest {} since {from} are proved one by one; the store of qerberos holds all",
+            ids.len()
+        );
         archive.missing.push(what);
     }
     archive.add_json("audit/events.json", &json!(events))?;
@@ -406,7 +418,7 @@ async fn tell(session: &Session, incident: Option<IncidentId>, path: &Path, sha2
     let text = format!("evidence secured in {name}, SHA-256 {sha256}");
     let details = json!({"file": name, "sha256": sha256});
     let Some(id) = incident else {
-        return isolate::note(session, EntryKind::Evidence, &text, &details).await;
+        return timeline::note(session, EntryKind::Evidence, &text, &details).await;
     };
     let noted = async {
         let client = session.client(q_ops::NAME)?.with_key(session.fresh_key());

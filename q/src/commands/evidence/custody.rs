@@ -142,8 +142,14 @@ pub fn read(archive: &Path, now: Timestamp) -> anyhow::Result<Vec<Entry>> {
             anyhow::ensure!(line.entry.len() <= ENTRY_BYTES_MAX, "the entry is too long");
             let (by, payload) = signed(&line.entry, CUSTODY_TYP, &line.signer, now)?;
             let entry: Entry = serde_json::from_slice(&payload)?;
-            anyhow::ensure!(q_did::scid_of(&entry.by).ok() == q_did::scid_of(&by).ok(), "signed by another than it says");
-            anyhow::ensure!(entry.seq == number && entry.previous == previous, "it does not follow the line before it");
+            anyhow::ensure!(
+                q_did::scid_of(&entry.by).ok() == q_did::scid_of(&by).ok(),
+                "signed by another than it says"
+            );
+            anyhow::ensure!(
+                entry.seq == number && entry.previous == previous,
+                "it does not follow the line before it"
+            );
             Ok(entry)
         })();
         entries.push(entry.with_context(|| format!("line {number} of {}", chain.display()))?);

@@ -9,6 +9,7 @@
 
 mod collect;
 mod custody;
+mod log_copy;
 mod verify;
 
 use std::{

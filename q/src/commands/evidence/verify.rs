@@ -1,12 +1,6 @@
 //! `q evidence verify`: is the archive what was collected, and who says so.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::Read as _,
-    path::Path,
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use q_core::Env;
@@ -33,17 +27,15 @@ pub struct Checked {
 pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyhow::Result<ExitCode> {
     let env = Env::system();
     let is_sealed = file.extension().is_some_and(|kind| kind == "age");
-    let mut checked = if is_sealed {
-        Checked { manifest: None, findings: Vec::new() }
-    } else {
-        check(file, env.now())?
-    };
+    let mut checked =
+        if is_sealed { Checked { manifest: None, findings: Vec::new() } } else { check(file, env.now())? };
     let archive_sha256 = sha256_of(file)?;
     let chain = custody::read(file, env.now());
     let entries = match chain {
         Ok(entries) => {
             if let Some(entry) = entries.iter().find(|entry| entry.archive_sha256 != archive_sha256) {
-                let what = format!("the archive is another one than in entry {} of the chain of custody", entry.seq);
+                let what =
+                    format!("the archive is another one than in entry {} of the chain of custody", entry.seq);
                 checked.findings.push(what);
             }
             if entries.first().is_none_or(|first| first.action != "collected") {
@@ -66,7 +58,11 @@ pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyho
         "manifest": checked.manifest, "custody": entries,
     });
     output::show(acting.json, &report, |_| {
-        output::line(format!("{}: {}", file.display(), if is_sound { "sound" } else { "NOT what was collected" }));
+        output::line(format!(
+            "{}: {}",
+            file.display(),
+            if is_sound { "sound" } else { "NOT what was collected" }
+        ));
         output::line(format!("SHA-256 {archive_sha256}"));
         if let Some(manifest) = &checked.manifest {
             output::line(format!(
