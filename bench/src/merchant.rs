@@ -63,7 +63,7 @@ pub struct Merchant {
     replicas: Vec<(Db, Executor)>,
     env: Env,
     buyers: Vec<AccountId>,
-    merchant: AccountId,
+    payee: AccountId,
     wallet: WalletId,
     house: HouseAccounts,
     amount: Amount,
@@ -97,7 +97,7 @@ impl Merchant {
             replicas.push((db, executor));
         }
         let house = house.context("no house accounts")?;
-        let (wallet, merchant, buyers) = opened.context("no wallets")?;
+        let (wallet, payee, buyers) = opened.context("no wallets")?;
         let amount = Amount::from_units(currency::ALL[0].scale.units_per_whole() / 100);
         let mut subject = Self {
             plan,
@@ -141,7 +141,7 @@ impl Merchant {
     fn payment(&self, number: usize) -> Work {
         let debit = self.buyers[number % BUYERS];
         let neighbour = self.buyers[(number + 1 + number / BUYERS % (BUYERS - 1)) % BUYERS];
-        let credit = if self.plan.is_hot { self.merchant } else { neighbour };
+        let credit = if self.plan.is_hot { self.payee } else { neighbour };
         let fees = FeeSchedule::REFERENCE.fees(self.amount).expect("the fees of a small amount are small");
         let leg = |credit, amount, purpose| Leg { debit, credit, amount, purpose };
         self.work(
@@ -203,7 +203,9 @@ impl Subject for Merchant {
             };
             let all = futures_util::future::join_all((0..this.plan.clients).map(client)).await;
             let mut tally = Tally::new();
-            all.iter().for_each(|one| tally.add(one));
+            for one in &all {
+                tally.add(one);
+            }
             (tally, started.elapsed().saturating_sub(WARM_UP))
         });
         let (after, deadlocks) = self.received()?;

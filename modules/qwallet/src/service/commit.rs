@@ -237,17 +237,13 @@ impl Ledger {
             self.is_lease_lost = true;
             return Err(DbError::Aborted);
         }
-        let chain = match self.chain {
-            Some(chain) => chain,
-            None => {
-                let chain = store::ledger::chain_end(tx, self.lease.writer)?;
-                self.books.begin_anew(chain.next_seq);
-                chain
-            }
-        };
+        let known = self.chain;
+        let chain = known.map_or_else(|| store::ledger::chain_end(tx, self.lease.writer), Ok)?;
         if self.is_shared {
-            self.books.begin_anew(chain.next_seq);
             self.nonce_hours = None;
+        }
+        if self.is_shared || known.is_none() {
+            self.books.begin_anew(chain.next_seq);
         }
         let lease = self.lease;
         // A copy, so that a payee made hot meanwhile does not change in the middle of a commit.

@@ -315,16 +315,14 @@ pub(super) fn fee_stripes(tx: &mut Tx<'_>, writer: i64) -> Result<Vec<(AccountId
         let is_it = |account: &&Account| {
             (account.currency, account.kind, account.stripe) == (base.currency, base.kind, stripe)
         };
-        let id = match known.iter().find(is_it) {
-            Some(account) => account.id,
-            None => {
-                last += 1;
-                let account = Account::new(AccountId(last), base.currency, base.kind).of_stripe(stripe);
-                store::ledger::insert_account(tx, &account, None)?;
-                account.id
-            }
-        };
-        stripes.push((base.id, id));
+        if let Some(account) = known.iter().find(is_it) {
+            stripes.push((base.id, account.id));
+            continue;
+        }
+        last += 1;
+        let account = Account::new(AccountId(last), base.currency, base.kind).of_stripe(stripe);
+        store::ledger::insert_account(tx, &account, None)?;
+        stripes.push((base.id, account.id));
     }
     Ok(stripes)
 }

@@ -239,8 +239,11 @@ fn limit(
     })
 }
 
+/// New limits by kind.
+type Wanted = Vec<(LimitKind, Amount)>;
+
 /// The changes that are asked for, of one currency.
-fn read(limits: &[NewLimit]) -> Result<(&'static Currency, Vec<(LimitKind, Amount)>), Refusal> {
+fn read(limits: &[NewLimit]) -> Result<(&'static Currency, Wanted), Refusal> {
     let first = limits.first().ok_or(Refusal::Malformed("limits"))?;
     if limits.len() > CHANGES_MAX || limits.iter().any(|limit| limit.currency != first.currency) {
         return Err(Refusal::Malformed("limits"));

@@ -2,6 +2,7 @@
 
 use futures_util::future::join_all;
 use q_core::{PageLimit, Span};
+use q_db::{ModeKind, ModeOrder};
 use q_runtime::Module;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
@@ -148,5 +149,91 @@ on_each_world!(an_intent_is_signed_once_by_its_payer, async |world: World| {
     );
     let signed = outcomes.await.into_iter().flatten().count();
     assert_eq!((signed, bank.balance(&ann).await.2), (1, "10.06".to_owned()));
+    bank.close().await;
+});
+
+on_each_world!(a_pause_is_added_to_what_a_hold_and_an_intent_have_left, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let (held, lapsing, pending) =
+        (intend(&ann, &bob, "10").await, intend(&ann, &bob, "5").await, intend(&ann, &bob, "20").await);
+    let sign_one = async |intent: &Intent| {
+        let client = ann.client.clone().with_key(fresh());
+        client.call::<SignIntent>(&signature(intent, &ann)).await
+    };
+    let (paid, lapses) = (sign_one(&held).await.unwrap(), sign_one(&lapsing).await.unwrap());
+    let db = bank.module.db();
+    let order = |kind| ModeOrder { kind, reason: "moving house".into(), ..ModeOrder::default() };
+    bank.world.clock.advance(Span::seconds(300));
+    db.set_mode(&order(ModeKind::ReadOnly), "operator").await.unwrap();
+    bank.world.clock.advance(Span::seconds(400));
+    // Their time is over by the calendar, but nobody could have paid: nothing lapses, now or right after.
+    bank.module.service().expire().await.unwrap();
+    db.set_mode(&order(ModeKind::Normal), "operator").await.unwrap();
+    bank.module.service().expire().await.unwrap();
+    bank.world.clock.advance(Span::seconds(200));
+    let pay = PayRequest { transaction_id: paid.transaction_id };
+    ann.client.clone().with_key(fresh()).call::<Pay>(&pay).await.unwrap();
+    let late = sign_one(&pending).await.unwrap();
+    assert_eq!(late.hold_expires_at, pending.expires_at + Span::seconds(400));
+    assert_eq!(bank.balance(&ann).await.2, "25.15");
+    bank.world.clock.advance(Span::seconds(101));
+    bank.module.service().expire().await.unwrap();
+    assert_eq!(bank.balance(&ann).await.2, "0");
+    let pay = PayRequest { transaction_id: lapses.transaction_id };
+    assert_eq!(code(ann.client.clone().with_key(fresh()).call::<Pay>(&pay).await), "INVALID_STATE");
+    bank.close().await;
+});
+
+on_each_world!(nothing_lapses_because_a_clock_jumped, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let held = intend(&ann, &bob, "10").await;
+    ann.client.clone().with_key("s").call::<SignIntent>(&signature(&held, &ann)).await.unwrap();
+    let service = bank.module.service();
+    service.expire().await.unwrap();
+    let clock = || bank.module.checks().into_iter().find(|check| check.name == "clock").unwrap();
+    assert_eq!((clock().run)().await, Ok(()));
+    bank.world.clock.jump(Span::seconds(86_400));
+    service.expire().await.unwrap();
+    assert_eq!(bank.balance(&ann).await.2, "10.06");
+    assert!((clock().run)().await.unwrap_err().contains("86400 s ahead"));
+    let mut registry = prometheus_client::registry::Registry::default();
+    bank.module.metrics(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("qwallet_clock_ahead_seconds 86400\n"), "{text}");
+    // The clock is set right, and time passes as it does.
+    bank.world.clock.jump(Span::seconds(-86_400));
+    assert_eq!((clock().run)().await, Ok(()));
+    bank.world.clock.advance(Span::seconds(600));
+    service.expire().await.unwrap();
+    assert_eq!(bank.balance(&ann).await.2, "0");
+    bank.close().await;
+});
+
+on_each_world!(the_figures_tell_of_commits_refusals_holds_and_the_books, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let held = intend(&ann, &bob, "10").await;
+    ann.client.clone().with_key("s").call::<SignIntent>(&signature(&held, &ann)).await.unwrap();
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "500"), &ann);
+    let poor = ann.client.clone().with_key(fresh()).call::<qwallet_api::CreatePayment>(&order).await;
+    assert_eq!(code(poor), "INSUFFICIENT_FUNDS");
+    bank.module.service().measure().await.unwrap();
+    let mut registry = prometheus_client::registry::Registry::default();
+    bank.module.metrics(&mut registry);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    for line in [
+        "qwallet_batch_size_bucket{le=\"1.0\"} 3",
+        "qwallet_commit_seconds_count 3",
+        "qwallet_queue_depth 0",
+        "qwallet_refusals_total{code=\"INSUFFICIENT_FUNDS\"} 1",
+        "qwallet_holds_open 1",
+        "qwallet_trial_balance_difference{currency=\"QToken\"} 0.0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
+    }
     bank.close().await;
 });
