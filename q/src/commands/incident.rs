@@ -192,7 +192,7 @@ pub async fn run(cli: &Cli, arguments: &IncidentArgs) -> anyhow::Result<ExitCode
             let review =
                 session.client(q_ops::NAME)?.call::<ReviewIncident>(&IncidentRequest { id }).await?.0;
             output::show(acting.json, &json!({"id": id, "review": review}), |_| {
-                output::line(review.trim_end())
+                output::line(review.trim_end());
             });
         }
         IncidentVerb::Touched { target, since, acting } => touched(cli, target, since, acting).await?,
@@ -393,7 +393,9 @@ async fn contain(cli: &Cli, acting: &AsArgs) -> anyhow::Result<()> {
     output::show(acting.json, &report, |_| {
         output::line(text);
         output::line("by hand, or not at all:");
-        by_hand.iter().for_each(|line| output::line(format!("  {line}")));
+        for line in by_hand {
+            output::line(format!("  {line}"));
+        }
     });
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Journeys with the real program.
 
+mod backup;
 mod contracts;
 mod coverage;
 mod damage;

@@ -182,8 +182,12 @@ pub async fn run(cli: &Cli, asked: &Asked<'_>, acting: &AsArgs) -> anyhow::Resul
     output::show(acting.json, &report, |_| {
         output::line(path.display());
         output::line(format!("{count} files, SHA-256 {sha256}"));
-        missing.iter().for_each(|what| output::line(format!("not secured: {what}")));
-        noted.iter().for_each(|incident| output::line(format!("noted on {incident}")));
+        for what in &missing {
+            output::line(format!("not secured: {what}"));
+        }
+        for incident in &noted {
+            output::line(format!("noted on {incident}"));
+        }
         output::progress("`q evidence verify FILE` checks it anywhere; keep the .custody.jsonl beside it");
     });
     Ok(ExitCode::SUCCESS)
@@ -198,7 +202,7 @@ async fn fill(
     program(session, archive)?;
     processes(session, archive)?;
     states(session, archive).await?;
-    logs(session, archive)?;
+    logs(session, archive);
     let mut from = archive.at - since;
     if let Some(id) = incident {
         let found = session.client(q_ops::NAME)?.call::<GetIncident>(&IncidentRequest { id }).await?;
@@ -281,11 +285,11 @@ async fn states(session: &Session, archive: &mut Archive) -> anyhow::Result<()> 
 }
 
 /// The log files, the rotated ones included.
-fn logs(session: &Session, archive: &mut Archive) -> anyhow::Result<()> {
+fn logs(session: &Session, archive: &mut Archive) {
     let folder = compose::log_folder(&session.layout);
     let Ok(entries) = fs::read_dir(&folder) else {
         archive.missing.push("logs: the instance keeps none in files".to_owned());
-        return Ok(());
+        return;
     };
     let mut files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
@@ -295,7 +299,6 @@ fn logs(session: &Session, archive: &mut Archive) -> anyhow::Result<()> {
         let added = archive.add_file(&format!("logs/{name}"), &file);
         archive.note(&format!("log {name}"), added);
     }
-    Ok(())
 }
 
 /// The signed head of the audit log, what it is checked with, and the proof of every event since `from`.

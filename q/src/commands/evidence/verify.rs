@@ -71,7 +71,9 @@ pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyho
                 manifest.collected_by,
                 manifest.collected_at
             ));
-            manifest.missing.iter().for_each(|what| output::line(format!("not secured: {what}")));
+            for what in &manifest.missing {
+                output::line(format!("not secured: {what}"));
+            }
         }
         if is_sealed {
             output::line("encrypted: its content is checked after `age --decrypt`, with the same command");
@@ -80,7 +82,9 @@ pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyho
             let to = entry.to.as_deref().map(|to| format!(" to {to}")).unwrap_or_default();
             output::line(format!("  {}. {}{to}  {}  {}", entry.seq, entry.action, entry.at, entry.by));
         }
-        checked.findings.iter().for_each(|finding| output::line(format!("FOUND {finding}")));
+        for finding in &checked.findings {
+            output::line(format!("FOUND {finding}"));
+        }
     });
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
 }
