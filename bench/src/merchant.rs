@@ -105,7 +105,7 @@ impl Merchant {
             replicas,
             env,
             buyers,
-            merchant,
+            payee,
             wallet,
             house,
             amount,
