@@ -6,6 +6,7 @@
 mod audit;
 mod delivery;
 mod faults;
+mod figures;
 mod nats;
 mod remote;
 
