@@ -144,7 +144,7 @@ async fn invoke(
     let handling = q_trace::scope(span.context().clone(), (route.handler)(context, Input::Json(fields)));
     let answer = pipeline::in_time(&head.headers, handling).await;
     if let Err(problem) = &answer {
-        span.set("error.type", problem.code.to_string());
+        span.set("error.type", problem.code.clone());
     }
     span.finish();
     let encoded = answer?;

@@ -92,7 +92,9 @@ async fn measured(
         },
         Err(mut problem) => {
             problem.trace_id = Some(trace_id.clone());
-            span.set("error.type", problem.code.to_string());
+            if span.context().is_sampled {
+                span.set("error.type", problem.code.clone());
+            }
             problem_response(&problem)
         }
     };

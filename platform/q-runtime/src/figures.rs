@@ -107,6 +107,9 @@ impl fmt::Debug for Figures {
     }
 }
 
+/// A gauge of a stream: its name, its help, its value.
+type Described = (&'static str, &'static str, fn(&Behind) -> f64);
+
 /// Whether it follows events, or audit rows.
 fn stream(lag: &Lag) -> &'static str {
     if lag.subscription.starts_with("audit") { "audit" } else { "events" }
@@ -159,7 +162,7 @@ impl Collector for Figures {
                 ([("producer", producer), ("stream", stream)], Behind::worst(lags, now))
             })
             .collect();
-        let gauges: [(&str, &str, fn(&Behind) -> f64); 4] = [
+        let gauges: [Described; 4] = [
             #[expect(clippy::cast_precision_loss, reason = "every sample of the format is a 64-bit float")]
             ("q_bus_lag", "What this module has not reacted to.", |behind| behind.waiting as f64),
             ("q_bus_oldest_age_seconds", "Age of the oldest of it.", |behind| behind.oldest_age_seconds),
