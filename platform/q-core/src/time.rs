@@ -15,6 +15,12 @@ pub struct Timestamp(i64);
 pub struct Span(i64);
 
 impl Timestamp {
+    /// The instant of a `Date` field of HTTP (RFC 9110 section 5.6.7); nothing when the text is none.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let instant = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+        Some(Self(instant.as_microsecond()))
+    }
+
     /// The instant `micros` microseconds after the epoch.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -148,6 +154,14 @@ impl schemars::JsonSchema for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_the_date_of_an_http_answer() {
+        let read =
+            Timestamp::from_http_date("Sun, 06 Nov 1994 08:49:37 GMT").map(|instant| instant.to_string());
+        assert_eq!(read.as_deref(), Some("1994-11-06T08:49:37Z"));
+        assert_eq!(Timestamp::from_http_date("yesterday"), None);
+    }
 
     #[test]
     fn prints_and_reads_rfc_3339() {

@@ -6,6 +6,7 @@
 //! **Invariant:** no endpoint is reachable that is neither declared nor one of the platform's own.
 
 mod api;
+mod body;
 mod connection;
 mod context;
 mod forwarded;

@@ -34,6 +34,72 @@ fn a_taken_port_is_refused_by_name() {
     let doctor = house.q(&["doctor"]);
     assert_eq!(doctor.code, Some(3));
     assert!(doctor.said.contains("BAD port of qwallet"), "{}", doctor.said);
+    let holder = format!("(process {})", std::process::id());
+    for said in [refused.complained, doctor.said] {
+        assert!(said.contains(&holder), "{said}");
+    }
+}
+
+#[test]
+fn a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
+    let Some(house) = Instance::unstarted(&[]) else { return };
+    assert_eq!(house.q(&["init"]).code, Some(0));
+    let store = rusqlite::Connection::open(house.data().join("qonsent.sqlite")).unwrap();
+    let sql = "INSERT INTO q_schema SELECT part, 99, name, hash, '99.0.0', applied_at FROM q_schema \
+        WHERE part = 'qonsent' LIMIT 1";
+    store.execute(sql, []).unwrap();
+    drop(store);
+    let refused = house.q(&["up"]);
+    assert_eq!(refused.code, Some(4));
+    assert!(refused.complained.contains("schema 99 (written by version 99.0.0)"), "{}", refused.complained);
+    let doctor = house.q(&["doctor"]);
+    assert_eq!(doctor.code, Some(3));
+    assert!(doctor.said.contains("BAD store of qonsent"), "{}", doctor.said);
+}
+
+#[test]
+fn the_doctor_looks_at_what_runs() {
+    let slip = [("QWALLET_LISTN", "127.0.0.1:1"), ("QONSENT_URL", "")];
+    let Some(mut house) = Instance::demo(&slip) else { return };
+    let lines = house.q(&["doctor", "--json"]).json();
+    let line = |what: &str| {
+        let found = lines.as_array().unwrap().iter().find(|line| line["what"] == what);
+        found.unwrap_or_else(|| panic!("{what} is not looked at")).clone()
+    };
+    for (what, state) in [
+        ("port of qwallet", "good"),
+        ("module squid", "good"),
+        ("store of qwallet", "good"),
+        ("permissions", "good"),
+        ("clock", "unknown"),
+    ] {
+        assert_eq!(line(what)["state"], state, "{}", line(what));
+    }
+    let said = lines.to_string();
+    assert!(said.contains("QWALLET_LISTN sets nothing; did you mean QWALLET_LISTEN?"), "{said}");
+    let partial = house.q(&["stop", "qwallet"]);
+    assert_eq!(partial.code, Some(2), "{}", partial.complained);
+    house.stop();
+}
+
+#[test]
+fn what_a_stop_leaves_is_under_a_signed_checkpoint() {
+    let Some(mut house) = Instance::demo(&[]) else { return };
+    assert_eq!(house.q(&["wallet", "pay", "alice", "3", "--as", "bob"]).code, Some(0));
+    house.stop();
+    let size = |text: String| text.lines().nth(1).unwrap().parse::<i64>().unwrap();
+    let signed =
+        size(std::fs::read_to_string(house.scratch().join("q-data.keys/qerberos.checkpoint")).unwrap());
+    let store =
+        |module: &str| rusqlite::Connection::open(house.data().join(format!("{module}.sqlite"))).unwrap();
+    let leaves: i64 = store("qerberos").query_row("SELECT size FROM head", [], |row| row.get(0)).unwrap();
+    assert_eq!(signed, leaves);
+    let written: i64 =
+        store("qwallet").query_row("SELECT MAX(position) FROM q_audit", [], |row| row.get(0)).unwrap();
+    let heard: i64 = store("qerberos")
+        .query_row("SELECT MAX(position) FROM q_cursors WHERE name LIKE '%qwallet%'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(written, heard);
 }
 
 #[test]

@@ -85,7 +85,7 @@ async fn connections_between_two_requests_go_along_and_their_clients_notice_noth
     let passed = old.pass_on().await;
     assert_eq!(passed.len(), 4);
     assert!(passed.iter().all(|one| &*one.listener == "door"));
-    let new = Server::start("new", passed, 0).await;
+    let _new = Server::start("new", passed, 0).await;
     used.write_all(&QUESTION[20..]).await.unwrap();
     halfway.write_all(&QUESTION[9..]).await.unwrap();
     for stream in [&mut used, &mut halfway] {

@@ -1,9 +1,8 @@
 //! Tools over the Model Context Protocol.
 
-use q_http::RateLimits;
 use serde_json::{Value, json};
 
-use crate::echo::{quiet_wall, request, send, wall};
+use crate::echo::{quiet_wall, request, send};
 
 const ALICE: (&str, &str) = ("authorization", "Name did:x:alice");
 

@@ -123,7 +123,8 @@ pub async fn dependencies(config: &Config, clocks: &mut Clocks) -> Vec<Line> {
             let ms = begun.elapsed().as_millis();
             lines.push(match reached {
                 Ok(()) => Line::good(what, format!("{shown} answers within {ms} ms")),
-                Err(error) => Line::bad(
+                // An instance starts without it, and serves with less until it is there.
+                Err(error) => Line::doubtful(
                     what,
                     format!("{shown} cannot be reached: {error}"),
                     format!("start it, or correct {variable}"),
