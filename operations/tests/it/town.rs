@@ -78,7 +78,7 @@ impl Town {
         let mut ground = world.ground(q_ops::NAME, &q_ops::MIGRATIONS, q_ops::SETTINGS).await;
         let given: BTreeMap<String, String> = settings
             .iter()
-            .map(|(key, value)| (format!("OPS_{}", key.to_uppercase()), value.clone()))
+            .map(|(key, value)| (q_runtime::config::variable_name(q_ops::NAME, key), value.clone()))
             .collect();
         let config =
             Config::load(&[(q_ops::NAME, q_ops::SETTINGS)], Path::new("/nonexistent/q.toml"), |name| {
@@ -131,6 +131,34 @@ impl Town {
     pub async fn pass(&self, seconds: i64) {
         self.world.clock.advance(Span::seconds(seconds));
         self.look().await;
+    }
+
+    /// The shop breaks, and the desk has seen it. On a busy machine the first answer may still say that the shelf is
+    /// being looked at, and is repeated until the clock moves.
+    pub async fn breaks(&self) {
+        self.set(&self.shop.is_down, true);
+        while self.gaps().await == 0 {
+            self.pass(2).await;
+        }
+    }
+
+    /// The shop is mended, and the desk has seen it for long enough.
+    pub async fn mends(&self) {
+        self.set(&self.shop.is_down, false);
+        let is_down = async || {
+            let open = self.open_alerts().await;
+            open.iter().any(|alert| alert.rule == "health_failing" && alert.module == "shop")
+        };
+        while is_down().await {
+            self.pass(20).await;
+        }
+    }
+
+    async fn gaps(&self) -> u64 {
+        let report = self.slo().await;
+        let shop = report.modules.iter().find(|module| module.module == "shop");
+        let availability = shop.and_then(|shop| shop.promises.iter().find(|promise| promise.sli == "availability"));
+        availability.map_or(0, |promise| promise.total - promise.good)
     }
 
     /// Waits for a whole look that began from now on.
