@@ -5,6 +5,7 @@ mod hall;
 mod incidents;
 mod ladder;
 mod maintenance;
+mod reports;
 mod shop;
 mod status;
 mod town;

@@ -161,6 +161,31 @@ fn evidence(house: &Instance) -> String {
 }
 
 #[test]
+fn evidence_for_one_pair_of_eyes_is_opened_by_the_reference_program_of_age() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    let (Some(mut keygen), Some(mut age)) = (oracle::program("age-keygen"), oracle::program("age")) else {
+        return;
+    };
+    let at = |name: &str| house.scratch().join(name).to_str().expect("a path of letters").to_owned();
+    let made = keygen.args(["-o", &at("key.txt")]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    let recipient =
+        said.split_whitespace().find(|word| word.starts_with("age1")).expect("a recipient").to_owned();
+    let collected =
+        house.q(&["evidence", "collect", "--to", &at("sealed"), "--encrypt-to", &recipient, "--json"]).json();
+    let file = collected["file"].as_str().expect("a file");
+    done(&house, &["evidence", "verify", file, "--record"]);
+    let opened =
+        age.args(["-d", "-i", &at("key.txt"), "-o", &at("open.tar"), file]).status().expect("it runs");
+    assert!(opened.success());
+    std::fs::copy(format!("{file}.custody.jsonl"), at("open.tar.custody.jsonl")).expect("a copy");
+    // What was inside is what was collected, by the same chain of custody.
+    let checked = house.q(&["evidence", "verify", &at("open.tar"), "--json"]).json();
+    assert_eq!(checked["isSound"], true, "{checked}");
+    assert!(checked["manifest"]["files"].as_array().is_some_and(|files| files.len() > 30), "{checked}");
+}
+
+#[test]
 fn emergency_maintenance_begins_at_once_and_ends_after_its_checks() {
     let Some(house) = Instance::demo(&[]) else { return };
     let emergency = [

@@ -12,8 +12,9 @@ use std::{
 };
 
 use anyhow::Context as _;
+use aws_lc_rs::digest;
 use bytes::Bytes;
-use q_core::{Span, Timestamp, audit::AuditId};
+use q_core::{Span, Timestamp, audit::AuditId, hash};
 use q_db::backup::{Copying, snapshots};
 use q_jose::jws;
 use q_ops_api::incidents::{AddEntry, AddEntryRequest, EntryKind, GetIncident, IncidentId, IncidentRequest};
@@ -54,7 +55,7 @@ pub struct Asked<'a> {
 
 /// An archive under construction.
 pub struct Archive {
-    tar: tar::Builder<Out>,
+    tar: tar::Builder<Hashed>,
     /// A folder of its own for copies on their way in.
     scratch: PathBuf,
     at: Timestamp,
@@ -66,6 +67,23 @@ pub struct Archive {
 enum Out {
     Plain(File),
     Sealed(Box<age::stream::StreamWriter<File>>),
+}
+
+/// What is written, hashed before it is encrypted.
+struct Hashed {
+    out: Out,
+    context: digest::Context,
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.context.update(&bytes[..count]);
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl Write for Out {
@@ -100,7 +118,13 @@ impl Archive {
         scratch.push(".part");
         let scratch = PathBuf::from(scratch);
         fs::DirBuilder::new().mode(0o700).create(&scratch)?;
-        Ok(Self { tar: tar::Builder::new(out), scratch, at, files: Vec::new(), missing: Vec::new() })
+        Ok(Self {
+            tar: tar::Builder::new(Hashed { out, context: digest::Context::new(&digest::SHA256) }),
+            scratch,
+            at,
+            files: Vec::new(),
+            missing: Vec::new(),
+        })
     }
 
     /// Adds bytes.
@@ -140,13 +164,20 @@ impl Archive {
         outcome.map_err(|error| self.missing.push(format!("{what}: {error:#}"))).ok()
     }
 
-    fn finish(self) -> anyhow::Result<()> {
+    /// Ends it; gives the hash of the content where it is encrypted.
+    fn finish(self) -> anyhow::Result<Option<String>> {
         let _ = fs::remove_dir_all(&self.scratch);
-        match self.tar.into_inner()? {
-            Out::Plain(file) => file.sync_all()?,
-            Out::Sealed(sealed) => sealed.finish()?.sync_all()?,
+        let Hashed { out, context } = self.tar.into_inner()?;
+        match out {
+            Out::Plain(file) => {
+                file.sync_all()?;
+                Ok(None)
+            }
+            Out::Sealed(sealed) => {
+                sealed.finish()?.sync_all()?;
+                Ok(Some(hash::hex(context.finish().as_ref())))
+            }
         }
-        Ok(())
     }
 }
 
@@ -171,9 +202,10 @@ pub async fn run(cli: &Cli, asked: &Asked<'_>, acting: &AsArgs) -> anyhow::Resul
     let missing = archive.missing.clone();
     let count = archive.files.len();
     sign(&session, &mut archive, incident).await?;
-    archive.finish()?;
+    let content_sha256 = archive.finish()?;
     let sha256 = sha256_of(&path)?;
-    custody::append(&session, &path, "collected", None, "").await?;
+    let act = custody::Act { action: "collected", content_sha256, ..custody::Act::default() };
+    custody::append(&session, &path, act).await?;
     let noted = tell(&session, incident, &path, &sha256).await;
     let report = json!({
         "file": path, "sha256": sha256, "files": count, "missing": missing, "incidents": noted,

@@ -41,6 +41,9 @@ pub struct Entry {
     pub at: Timestamp,
     /// Who.
     pub by: Did,
+    /// SHA-256 of what the archive holds once it is decrypted; absent where it was never encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_sha256: Option<String>,
     /// In words.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -58,6 +61,26 @@ pub struct Entry {
 struct Line {
     entry: String,
     signer: String,
+}
+
+impl Entry {
+    /// Whether a file with this hash is what the entry is about, encrypted or decrypted.
+    pub fn is_about(&self, sha256: &str) -> bool {
+        self.archive_sha256 == sha256 || self.content_sha256.as_deref() == Some(sha256)
+    }
+}
+
+/// What is written into the chain.
+#[derive(Debug, Clone, Default)]
+pub struct Act<'a> {
+    /// What: `collected`, `verified` or `handed over`.
+    pub action: &'a str,
+    /// To whom it went.
+    pub to: Option<&'a str>,
+    /// In words.
+    pub note: &'a str,
+    /// The hash of the content, where the archive is encrypted.
+    pub content_sha256: Option<String>,
 }
 
 /// The file of the chain beside `archive`.
@@ -96,13 +119,7 @@ pub fn signed(jws: &str, typ: &str, log: &str, now: Timestamp) -> anyhow::Result
 }
 
 /// Adds a signed line to the chain of `archive`.
-pub async fn append(
-    session: &Session,
-    archive: &Path,
-    action: &str,
-    to: Option<&str>,
-    note: &str,
-) -> anyhow::Result<Entry> {
+pub async fn append(session: &Session, archive: &Path, act: Act<'_>) -> anyhow::Result<Entry> {
     let chain = path(archive);
     let before = match fs::read_to_string(&chain) {
         Ok(text) => text,
@@ -112,14 +129,15 @@ pub async fn append(
     let previous =
         before.lines().last().map(|line| hash::hex(&hash::sha256(line.as_bytes()))).unwrap_or_default();
     let entry = Entry {
-        action: action.to_owned(),
+        action: act.action.to_owned(),
         archive_sha256: sha256_of(archive)?,
         at: session.env.now(),
         by: session.did().clone(),
-        note: note.to_owned(),
+        content_sha256: act.content_sha256,
+        note: act.note.to_owned(),
         previous,
         seq: before.lines().count() as u64 + 1,
-        to: to.map(str::to_owned),
+        to: act.to.map(str::to_owned),
     };
     let header = jws::Header::typ(CUSTODY_TYP).kid(session.keyring.key_id());
     let signature = jws::sign(&header, &serde_json::to_vec(&entry)?, &session.keyring.current);
@@ -171,10 +189,12 @@ pub async fn hand_over(
     let entries = read(archive, session.env.now())?;
     let collected = entries.first().context("the chain of custody is empty")?;
     anyhow::ensure!(
-        collected.archive_sha256 == sha256_of(archive)?,
+        collected.is_about(&sha256_of(archive)?),
         "the archive is not what was collected; `q evidence verify` says more"
     );
-    let entry = append(&session, archive, "handed over", Some(to), note).await?;
+    let entry =
+        append(&session, archive, Act { action: "handed over", to: Some(to), note, ..Act::default() })
+            .await?;
     output::show(acting.json, &entry, |entry| {
         output::line(format!("entry {} of the chain of custody: handed over to {to}", entry.seq));
     });
