@@ -14,7 +14,10 @@ use q_runtime::Module as _;
 use q_testkit::{World, identity, on_each_world, walk::walk};
 use serde_json::{Value, json};
 
-use crate::hall::Hall;
+use crate::{
+    hall::Hall,
+    town::{Town, until},
+};
 
 fn payments_fail() -> OpenIncidentRequest {
     OpenIncidentRequest {
@@ -172,3 +175,30 @@ on_each_world!(strangers_and_broken_requests_are_refused, async |world: World| {
     assert!(anonymous.call::<GetStatus>(&StatusRequest {}).await.is_ok());
     hall.world.close().await;
 });
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_and_what_the_house_did_by_itself_stand_on_the_timeline() {
+    let Some(town) = Town::new(q_testkit::Engine::Sqlite, &[]).await else { return };
+    town.set(&town.shop.is_down, true);
+    town.pass(2).await;
+    town.pass(121).await;
+    let alert = town.fires("health_failing", "shop").await;
+    let desk = town.desk().with_key("the shelf broke");
+    town.world.clock.advance(Span::seconds(60));
+    let request = OpenIncidentRequest { modules: vec!["shop".into()], ..payments_fail() };
+    let opened = desk.call::<OpenIncident>(&request).await.unwrap();
+    let timeline = async || town.ask::<GetIncident>(&IncidentRequest { id: opened.id }).await.timeline;
+    let stood = timeline().await;
+    let stood = stood.iter().find(|entry| entry.kind == EntryKind::Alert).unwrap();
+    assert_eq!(stood.details["firedAt"], alert.fired_at.to_string(), "{stood:?}");
+    town.set(&town.shop.is_down, false);
+    town.pass(2).await;
+    until(async || {
+        town.world.clock.advance(Span::seconds(1));
+        timeline().await.iter().any(|entry| entry.text.starts_with("is right again"))
+    })
+    .await;
+    let review = town.ask::<ReviewIncident>(&IncidentRequest { id: opened.id }).await.0;
+    assert!(review.contains("| Time to detect | 0 s |"), "the alert was there when it began: {review}");
+    town.world.abandon().await;
+}
