@@ -18,6 +18,7 @@ mod db;
 mod engine;
 mod error;
 mod figures;
+mod forget;
 mod health;
 mod job;
 mod look;

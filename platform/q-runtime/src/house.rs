@@ -12,7 +12,7 @@ use axum::Router;
 use parking_lot::Mutex;
 use q_bus::{Bus, Murmur, Nats};
 use q_contract::{Authenticate, Declaration};
-use q_core::{Env, Timestamp};
+use q_core::{Env, Span, Timestamp};
 use q_http::{
     Check, Ending, IsOperator, Listener, Node, Passed, RateLimiter, RateLimits, Shell,
     metrics::{self, Metrics},
@@ -23,7 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::{Directory, Finding, Module, Tasks, figures::Figures, guard, recover};
+use crate::{Directory, Finding, Job, Module, Tasks, figures::Figures, guard, recover};
 
 /// How long a stop may be held up by deliveries.
 const SETTLE_MAX: Duration = Duration::from_secs(5);
@@ -208,7 +208,8 @@ impl House {
             for subscription in beam.module.subscriptions() {
                 self.bus.subscribe(beam.module.name(), beam.module.db().clone(), subscription);
             }
-            for job in beam.module.jobs() {
+            let forget = forget_answers(beam.module.db().clone());
+            for job in beam.module.jobs().into_iter().chain([forget]) {
                 let (name, stop) = (beam.module.name(), self.stop.subscribe());
                 let kept = self.tasks.keep(name, job.name, stop.clone(), move |busy| {
                     job.clone().keep_running(name, busy, stop.clone())
@@ -334,6 +335,24 @@ fn bus_check(nats: &Nats) -> Check {
     Check::optional("bus", move || {
         let is_connected = nats.is_connected();
         async move { if is_connected { Ok(()) } else { Err("the NATS server is not reached".to_owned()) } }
+    })
+}
+
+/// How long the answer of a request is kept for whoever repeats it (the sheet of qwallet: at least 30 days), and how
+/// often older ones are looked for.
+const ANSWERS_KEPT_FOR: Span = Span::seconds(30 * 86_400);
+const FORGET_EVERY: Span = Span::seconds(3_600);
+
+fn forget_answers(db: q_db::Db) -> Job {
+    Job::every("forget-answers", FORGET_EVERY, move || {
+        let db = db.clone();
+        async move {
+            if db.mode().write_stop.is_some() {
+                return Ok(());
+            }
+            let forgotten = db.forget_answers(db.now() - ANSWERS_KEPT_FOR).await;
+            forgotten.map(|_| ()).map_err(|error| error.to_string())
+        }
     })
 }
 

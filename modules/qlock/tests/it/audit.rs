@@ -138,7 +138,7 @@ async fn no_audit_row_no_signature() {
     setting.db.faults().fail_next_commit();
     refused(ada.clone().with_key("k").call::<CreateKey>(&make).await, &codes::STORAGE_UNAVAILABLE);
     // Until the store was looked at, no signature either.
-    refused(ada.call::<Sign>(&sign).await, &AUDIT_UNAVAILABLE);
+    refused(ada.call::<Sign>(&sign).await, &codes::WRITE_STOPPED);
     setting.db.resume_writes(None, "verification").await.unwrap();
     ada.call::<Sign>(&sign).await.unwrap();
     setting.world.close().await;

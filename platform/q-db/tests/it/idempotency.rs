@@ -69,3 +69,21 @@ on_each_engine!(a_secret_answer_is_claimed_and_not_kept, async |stores| {
         .unwrap();
     assert_eq!(kept.get::<i64>(0), 1);
 });
+
+on_each_engine!(what_is_old_is_forgotten_and_nothing_else, async |stores| {
+    let db = open(stores).await;
+    let named = |number: i64| {
+        RequestKey::new(&Caller::Anonymous, "POST /payments", &format!("order-{number}"), b"body")
+    };
+    for number in 0..2_500 {
+        db.write_once(Some(&named(number)), move |_| Ok::<_, DbError>(number)).await.unwrap();
+    }
+    let long_ago = "UPDATE q_idempotency SET at = 5 WHERE key < 'order-2'";
+    let aged = db.write(|tx| tx.execute(long_ago, &[])).await.unwrap();
+    assert_eq!(db.forget_answers(q_core::Timestamp::from_micros(6)).await.unwrap(), aged);
+    assert_eq!(db.forget_answers(q_core::Timestamp::from_micros(6)).await.unwrap(), 0);
+    let again = db.write_once(Some(&named(2_000)), |_| Ok::<_, DbError>(7)).await.unwrap();
+    assert_eq!((again.value, again.replayed), (2_000, true));
+    let new = db.write_once(Some(&named(1)), |_| Ok::<_, DbError>(7)).await.unwrap();
+    assert_eq!((new.value, new.replayed), (7, false));
+});
