@@ -15,8 +15,6 @@ pub struct Place {
     pub prefix: String,
     /// The database of its rows on PostgreSQL.
     pub database: String,
-    /// What reaches that database, for `pg_dump` and `psql`: a name or a URL.
-    pub connection: String,
     /// Its file on the embedded engine.
     pub store: String,
     /// The data folder.
@@ -39,7 +37,6 @@ impl Variables {
             ("{port}", place.port.to_string()),
             ("{prefix}", place.prefix.clone()),
             ("{database}", place.database.clone()),
-            ("{connection}", place.connection.clone()),
             ("{store}", place.store.clone()),
             ("{data}", place.data.clone()),
             ("{config}", place.config.clone()),

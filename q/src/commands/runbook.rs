@@ -393,3 +393,62 @@ fn tell(number: usize, done: &Done) {
         output::line(format!("   → {}", done.otherwise));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, error::ErrorKind};
+
+    use super::*;
+
+    /// The invocations of `q` in a command line or, between backticks, in a sentence.
+    fn invocations(text: &str) -> Vec<Vec<String>> {
+        let parts = text.split(['\n', ';', '|', '`']).flat_map(|part| part.split("&&")).flat_map(|part| {
+            // A command inside another: `curl $(q auth headers …) …`.
+            part.split("$(").map(|part| part.split(") ").next().unwrap_or_default())
+        });
+        let words = |part: &str| shell_words(part.trim().trim_start_matches("do ").trim());
+        parts.map(words).filter(|words| words.first().is_some_and(|word| word == "q")).collect()
+    }
+
+    /// Words as a shell would make them of plain and quoted text.
+    fn shell_words(text: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for letter in text.chars() {
+            match (quote, letter) {
+                (None, '\'' | '"') => quote = Some(letter),
+                (Some(open), _) if open == letter => quote = None,
+                (None, ' ') => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+                _ => word.push(letter),
+            }
+        }
+        words.extend((!word.is_empty()).then_some(word));
+        words
+    }
+
+    #[test]
+    fn every_command_a_runbook_names_exists() {
+        let entry = compose::MODULES.iter().find(|entry| entry.name == "qwallet").unwrap();
+        let variables = Variables::of(&documented(entry));
+        let mut count = 0;
+        for procedure in q_runbooks::all().unwrap() {
+            for step in &procedure.steps {
+                let action = match step.action() {
+                    Action::Run(command, _) => command,
+                    Action::Ask(question) => question,
+                };
+                for text in [action, &step.otherwise, &step.why, &step.title] {
+                    for words in invocations(&variables.fill(text)) {
+                        count += 1;
+                        let parsed = Cli::command().try_get_matches_from(&words);
+                        let refused = parsed.err().filter(|error| {
+                            // `q stop --help` would be an answer, not a mistake.
+                            !matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion)
+                        });
+                        assert!(refused.is_none(), "{}: {words:?}: {}", procedure.name, refused.unwrap());
+                    }
+                }
+            }
+        }
+        assert!(count > 80, "{count} commands were found");
+    }
+}
