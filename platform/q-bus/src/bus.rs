@@ -216,7 +216,11 @@ impl Bus {
     /// reacted to. `false`, with a line in the log, when that takes more than 30 seconds.
     pub async fn settled(&self) -> bool {
         let settling = async {
-            while !settle_once(&self.0.followers.read().clone()).await {
+            loop {
+                let followers = self.0.followers.read().clone();
+                if settle_once(&followers).await {
+                    break;
+                }
                 tokio::time::sleep(SETTLE_PAUSE).await;
             }
         };

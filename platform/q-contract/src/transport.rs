@@ -163,11 +163,13 @@ impl HttpTransport {
         let uri: Uri =
             format!("{}{}", self.base, request.uri()).parse().map_err(|error| broken(Box::new(error)))?;
         *request.uri_mut() = uri;
-        let response =
-            self.client.request(request.map(Full::new)).await.map_err(|error| match error.is_connect() {
-                true => Unreachable::NotConnected(self.base.clone(), Box::new(error)),
-                false => broken(Box::new(error)),
-            })?;
+        let response = self.client.request(request.map(Full::new)).await.map_err(|error| {
+            if error.is_connect() {
+                Unreachable::NotConnected(self.base.clone(), Box::new(error))
+            } else {
+                broken(Box::new(error))
+            }
+        })?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await.map_err(broken)?;
         Ok(Response::from_parts(head, body.to_bytes()))

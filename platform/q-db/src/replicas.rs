@@ -113,17 +113,15 @@ impl Replica {
                     }
                 }
                 let lives = |leader: &String| beats.iter().any(|(other, _)| other == leader);
-                let leader = match leader.filter(lives) {
-                    Some(leader) => leader,
-                    None => {
-                        tx.execute(
-                            "INSERT INTO q_store (name, value) VALUES ($1, $2) \
-                             ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                            params![LEADER, &id],
-                        )?;
-                        id.clone()
-                    }
-                };
+                let leader = leader.filter(lives);
+                if leader.is_none() {
+                    tx.execute(
+                        "INSERT INTO q_store (name, value) VALUES ($1, $2) \
+                         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                        params![LEADER, &id],
+                    )?;
+                }
+                let leader = leader.unwrap_or_else(|| id.clone());
                 Ok::<_, DbError>(Heard { leader, beats })
             })
             .await?;

@@ -250,7 +250,7 @@ enum Replayable {
 impl Replayable {
     async fn of(body: Body) -> Result<Self, Problem> {
         // A body of unknown length may be a long one that arrives slowly, and is not held up here.
-        if !body.size_hint().exact().is_some_and(|length| length <= REPLAYED_BYTES_MAX) {
+        if body.size_hint().exact().is_none_or(|length| length > REPLAYED_BYTES_MAX) {
             return Ok(Self::Large(Some(body)));
         }
         match body.collect().await {

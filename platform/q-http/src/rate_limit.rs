@@ -291,6 +291,12 @@ mod tests {
         assert_eq!(limiter.address(IpAddr::from([127, 0, 0, 1]), Timestamp::default()), Ok(None));
     }
 
+    fn among_three(replicas: &[Arc<RateLimiter>], can_hear: bool) {
+        for replica in replicas {
+            replica.among(3, can_hear);
+        }
+    }
+
     /// Lets an identity ask every replica as often as it can for `millis` milliseconds, while they tell each other what
     /// they hear after `delay_millis`; answers how often it was let through.
     fn hammered(replicas: &[Arc<RateLimiter>], millis: i64, delay_millis: i64) -> u32 {
@@ -301,8 +307,8 @@ mod tests {
             let now = Timestamp::from_micros(1_000_000_000 + at * 1_000);
             said.retain(|(when, from, told)| {
                 let has_come = *when <= at;
-                for (to, replica) in replicas.iter().enumerate().filter(|(to, _)| has_come && to != from) {
-                    let _ = to;
+                let others = replicas.iter().enumerate().filter(|(to, _)| has_come && to != from);
+                for (_, replica) in others {
                     replica.hear(told, now);
                 }
                 !has_come
@@ -324,7 +330,7 @@ mod tests {
     fn replicas_together_let_through_hardly_more_than_one_alone() {
         for (delay_millis, more_percent) in [(1, 10), (50, 10), (200, 20)] {
             let replicas: Vec<_> = (0..3).map(|_| limiter(0, 600)).collect();
-            replicas.iter().for_each(|replica| replica.among(3, true));
+            among_three(&replicas, true);
             // The burst of 600, and 10 a second.
             let passed = hammered(&replicas, 6_000, delay_millis);
             let most = 660 * (100 + more_percent) / 100;
@@ -335,7 +341,7 @@ mod tests {
     #[test]
     fn replicas_that_cannot_hear_each_other_keep_to_their_parts() {
         let replicas: Vec<_> = (0..3).map(|_| limiter(0, 600)).collect();
-        replicas.iter().for_each(|replica| replica.among(3, false));
+        among_three(&replicas, false);
         let passed = hammered(&replicas, 6_000, i64::MAX / 2);
         assert!((600..=663).contains(&passed), "{passed}");
     }
@@ -343,7 +349,7 @@ mod tests {
     #[test]
     fn one_replica_of_three_gives_a_single_caller_nearly_the_whole_burst_in_seconds() {
         let replicas: Vec<_> = (0..3).map(|_| limiter(0, 600)).collect();
-        replicas.iter().for_each(|replica| replica.among(3, true));
+        among_three(&replicas, true);
         let did: Did = "did:example:one".parse().unwrap();
         let mut passed = 0;
         for at in 0..4_000 {

@@ -25,11 +25,11 @@ fn available(replicas: &Replicas, who: &str) -> String {
 
 /// Pays until answered, under the same key: a refusal is an answer too.
 async fn settled(payer: &Payer, order: &qwallet_api::PaymentRequest, key: &str) -> Result<String, String> {
-    let ends_at = Instant::now() + Duration::from_secs(60);
+    let ends_at = Instant::now() + Duration::from_mins(1);
     loop {
         match payer.pay(order, key).await {
             Ok(paid) => return Ok(paid.transaction_id.to_string()),
-            Err(CallError::Problem(problem)) if problem.status < 500 => return Err(problem.code.to_string()),
+            Err(CallError::Problem(problem)) if problem.status < 500 => return Err(problem.code),
             Err(error) => assert!(Instant::now() < ends_at, "{key} is not answered: {error}"),
         }
     }
@@ -168,6 +168,16 @@ async fn replicas_cut_from_the_bus_or_the_store_and_healed_agree() {
     replicas.end_well();
 }
 
+/// Whether every replica answers with this status.
+async fn all(readers: &[Reader], status: u16) -> bool {
+    for reader in readers {
+        if reader.look().await.is_none_or(|(seen, _)| seen != status) {
+            return false;
+        }
+    }
+    true
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_revoked_is_revoked_at_every_replica_within_a_second() {
     let Some(replicas) = Replicas::start(&UNLIMITED).await else { return };
@@ -180,14 +190,6 @@ async fn what_is_revoked_is_revoked_at_every_replica_within_a_second() {
         replicas.replicas.iter().map(|replica| Reader::with(&replica.url, token.clone(), who)).collect()
     };
     let (own, alices) = (at_each(&did), at_each(&alices));
-    async fn all(readers: &[Reader], status: u16) -> bool {
-        for reader in readers {
-            if reader.look().await.is_none_or(|(seen, _)| seen != status) {
-                return false;
-            }
-        }
-        true
-    }
     assert!(all(&own, 200).await && all(&alices, 404).await);
     // A grant, and its revocation.
     assert_eq!(house.q(&["grant", "wallet", "bob", "--as", "alice"]).code, Some(0));
@@ -208,6 +210,35 @@ async fn what_is_revoked_is_revoked_at_every_replica_within_a_second() {
     let held =
         format!("a grant after {} ms, tokens after {} ms", grant_took.as_millis(), token_took.as_millis());
     passed("revocation across replicas", &held);
+    replicas.end_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_alice_may_spend_in_a_day_she_may_spend_once_not_at_each_replica() {
+    let Some(replicas) = Replicas::start(&UNLIMITED).await else { return };
+    let alice = Payer::of(&replicas.house, "alice");
+    let path = format!("/wallets/{}/limits", alice.did());
+    let wanted = r#"{"limits":[{"kind":"daily","currency":"QToken","amount":"20"}]}"#;
+    let set = replicas.house.q(&["call", "qwallet", "PUT", &path, "-d", wanted, "--as", "alice"]);
+    assert_eq!(set.code, Some(0), "{}{}", set.said, set.complained);
+    let spent = replicas.house.q(&["call", "qwallet", "GET", &path, "--as", "alice"]).json();
+    let bob = Payer::of(&replicas.house, "bob").wallet().to_owned();
+    let mut spending = JoinSet::new();
+    for number in 0..60 {
+        let url = &replicas.replicas[number % replicas.replicas.len()].url;
+        let (alice, to) = (Payer::of(&replicas.house, "alice").at(url), bob.clone());
+        spending.spawn(async move {
+            let key = format!("daily-limit-{number}");
+            settled(&alice, &alice.order(&to, "1", &key), &key).await
+        });
+    }
+    let outcomes = spending.join_all().await;
+    let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+    assert!(refused.iter().all(|code| *code == "DAILY_LIMIT_EXCEEDED"), "{refused:?}");
+    // She has paid bob 12.5 before today's limit was set.
+    let paid = outcomes.len() - refused.len();
+    assert_eq!(paid, 7, "{spent}");
+    passed("spending limit across replicas", "60 orders at three replicas, as many paid as one day allows");
     replicas.end_well();
 }
 

@@ -12,13 +12,16 @@ use super::Nats;
 /// How often it is told.
 pub const EVERY: Duration = Duration::from_millis(200);
 
+/// Takes in what another replica told.
+pub type Hear = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// What is told, and what is done with what others tell.
 #[derive(Clone)]
 pub struct Murmur {
     /// What to tell since it was last asked; nothing when it is empty.
     pub tell: Arc<dyn Fn() -> Vec<u8> + Send + Sync>,
     /// Takes in what another replica told.
-    pub hear: Arc<dyn Fn(&[u8]) + Send + Sync>,
+    pub hear: Hear,
     /// Takes in how many replicas there are, and whether they can be heard now.
     pub among: Arc<dyn Fn(u32, bool) + Send + Sync>,
 }

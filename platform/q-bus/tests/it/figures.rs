@@ -14,7 +14,7 @@ const SINGLE: i64 = 500;
 
 #[test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+#[allow(clippy::print_stdout, reason = "the figures are what it is for")]
 fn figures() {
     for way in [Way::InProcess, Way::Http, Way::Nats] {
         let Some(ground) = Ground::new(TestStores::sqlite(), way) else { continue };
