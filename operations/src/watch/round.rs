@@ -107,6 +107,7 @@ impl Desk {
                 facts.findings =
                     verified.into_iter().map(|(module, (_, findings))| (module, findings)).collect();
                 let readings = readings(&watch.config.rules, &scrapes, &book, &facts, now);
+                watch.figures.show(&watch.config.rules, &readings, facts.backup_at);
                 let held = maintenance::store::held_modules(tx)?;
                 let before = store::board(tx)?;
                 let mut after = before.clone();
@@ -233,7 +234,10 @@ impl Keeper<'_> {
         tx.emit(&AlertFired { alert, rule: key.0.clone(), module: key.1.clone(), severity })?;
         let text = format!("fires: {}", self.summary(key, standing));
         let details = json!({"alert": alert, "rule": key.0, "module": key.1});
-        note_in(tx, EntryKind::Alert, &text, details)?;
+        // What nobody is told of explains nothing to those who work on an incident.
+        if standing.quiet.is_none() {
+            note_in(tx, EntryKind::Alert, &text, details)?;
+        }
         tracing::warn!(alert = %alert, rule = key.0, module = key.1, class = key.2, value = standing.value, "an alert fires");
         Ok(())
     }
@@ -290,8 +294,10 @@ impl Keeper<'_> {
         store::keep_alert(tx, &alert)?;
         let severity = alert.severity;
         tx.emit(&AlertResolved { alert: id, rule: key.0.clone(), module: key.1.clone(), severity })?;
-        let text = format!("is right again: {}", alert.summary);
-        note_in(tx, EntryKind::Alert, &text, json!({"alert": id, "rule": key.0, "module": key.1}))?;
+        if alert.quiet.is_none() {
+            let text = format!("is right again: {}", alert.summary);
+            note_in(tx, EntryKind::Alert, &text, json!({"alert": id, "rule": key.0, "module": key.1}))?;
+        }
         Ok(())
     }
 
