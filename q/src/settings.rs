@@ -30,6 +30,12 @@ pub fn wrong(config: &Config) -> Vec<String> {
     wrong.unless::<u64>("backup", "every_minutes", "a number of minutes, or 0");
     wrong.unless::<u64>("backup", "ship_every_seconds", "a number of seconds");
     wrong.unless::<q_backup::Keep>("backup", "keep", "a rule such as hourly=48,daily=7,weekly=4,monthly=12");
+    wrong.unless::<LogTo>("log", "to", "files, stderr or both");
+    wrong.unless::<tracing::Level>("log", "level", "info, warn or error");
+    wrong.unless::<u64>("log", "file_bytes", "a number of bytes");
+    wrong.unless::<u32>("log", "files", "a number of files");
+    wrong.unless::<f64>("telemetry", "sampling_ratio", "a number from 0 to 1");
+    wrong.unless::<u32>("telemetry", "traces_per_second", "a number of traces, or 0");
     wrong.unless::<u32>("squid", "registrations_per_hour", "a number of identities");
     for key in ["fee_platform_basis_points", "fee_network_basis_points"] {
         wrong.unless::<u16>("qwallet", key, "a number from 0 to 65535");
@@ -71,6 +77,17 @@ impl FromStr for BaseUrl {
         let url: http::Uri = text.parse().map_err(|_| ())?;
         let is_web = url.scheme_str().is_some_and(|scheme| ["http", "https"].contains(&scheme));
         if is_web { Ok(Self) } else { Err(()) }
+    }
+}
+
+/// Where log lines go.
+struct LogTo;
+
+impl FromStr for LogTo {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if ["files", "stderr", "both"].contains(&text) { Ok(Self) } else { Err(()) }
     }
 }
 

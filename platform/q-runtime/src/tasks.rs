@@ -20,6 +20,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter},
 };
 use q_core::{Env, Timestamp};
+use q_trace::{Kind, Span};
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
@@ -80,10 +81,19 @@ pub(crate) struct Busy {
 }
 
 impl Busy {
+    /// A trace for each piece of work, so that its log lines, calls and rows are found together. Not recorded: most
+    /// pieces find nothing to do.
+    fn context(&self) -> q_trace::Context {
+        let trace = q_trace::TraceId(self.env.random());
+        let remote = q_trace::Remote { trace, parent: None, is_sampled: Some(false) };
+        let module = self.task.module.into();
+        Span::begin(&self.env, "job", Kind::Internal, &module, Some(remote)).context().clone()
+    }
+
     /// Does one piece of `work`, which should take at most `allowed`.
     pub(crate) async fn with<T>(&self, allowed: q_core::Span, work: impl Future<Output = T>) -> T {
         self.task.state.lock().busy = Some((self.env.now(), allowed));
-        let done = work.await;
+        let done = q_trace::scope(self.context(), work).await;
         self.task.state.lock().busy = None;
         done
     }

@@ -181,6 +181,8 @@ async fn serve(layout: &Layout, options: Options, mut assembled: Assembled) -> a
             drop(control);
             asked.answer(&Restarted::Stopped).await;
             // In this process, so that whoever started it still has it.
+            q_trace::finish().await;
+            q_runtime::log::flush();
             let mut again = Command::new(&binary);
             let failed = again.args(std::env::args_os().skip(1)).env_remove(handover::HANDOVER).exec();
             let what =
