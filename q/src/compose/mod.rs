@@ -2,6 +2,8 @@
 //!
 //! One visible order: settings, sockets, stores, the shared knowledge of keys and permissions, modules in
 //! the order they need each other, the front door (`assemble.rs`). Stopping runs the other way (`House::stop`).
+//!
+//! **Invariant:** puts together and decides nothing; no other room of the program names more than it talks to.
 
 mod assemble;
 mod bus;
