@@ -194,7 +194,7 @@ impl Client {
             if due >= self.plan.span {
                 return record;
             }
-            let is_payment = tick % 2 == 0;
+            let is_payment = tick.is_multiple_of(2);
             let request = if is_payment { self.orders.request(self.number) } else { self.read(tick) };
             tokio::time::sleep_until((self.started + due).into()).await;
             let answer = connection.send(request).await;

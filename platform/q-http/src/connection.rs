@@ -63,9 +63,9 @@ pub(crate) struct Accepted {
 #[derive(Default)]
 struct Course {
     /// A request has come: what was never asked has nothing to flush.
-    is_used: AtomicBool,
+    was_asked: AtomicBool,
     /// The next answer is the last.
-    is_ending: AtomicBool,
+    ends_next: AtomicBool,
     /// The client was told, or has said, that no further request is answered here.
     is_last: AtomicBool,
 }
@@ -81,7 +81,7 @@ impl Course {
 
     /// Notes what the answer says of the connection, and says that it is the last where it is.
     fn answered(&self, asked_to_close: bool, answer: &mut Response<Body>) {
-        if Self::is(&self.is_ending) {
+        if Self::is(&self.ends_next) {
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if asked_to_close || says_close(answer.headers()) {
@@ -113,7 +113,7 @@ pub(crate) async fn run(
     let service = {
         let course = course.clone();
         service_fn(move |mut request: Request<Incoming>| -> BoxFuture<'static, _> {
-            Course::set(&course.is_used);
+            Course::set(&course.was_asked);
             let client = proxies.client(peer, request.headers());
             request.extensions_mut().insert(PeerAddress(client));
             let asked_to_close = request.version() != Version::HTTP_11 || says_close(request.headers());
@@ -174,11 +174,11 @@ where
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     S::Future: Unpin,
 {
-    Course::set(&course.is_ending);
+    Course::set(&course.ends_next);
     if let Ok(ended) = tokio::time::timeout(LINGER, served(connection)).await {
         return noted(ended);
     }
-    if !Course::is(&course.is_used) {
+    if !Course::is(&course.was_asked) {
         return true;
     }
     Pin::new(&mut *connection).graceful_shutdown();
@@ -193,8 +193,8 @@ where
     S::Future: Unpin,
 {
     // A connection that was never asked anything has nothing to finish, and would be waited for.
-    if Course::is(&course.is_used) {
-        Course::set(&course.is_ending);
+    if Course::is(&course.was_asked) {
+        Course::set(&course.ends_next);
         Pin::new(&mut connection).graceful_shutdown();
         if !tokio::time::timeout(DRAIN_TIMEOUT, served(&mut connection)).await.is_ok_and(noted) {
             return;
@@ -211,10 +211,13 @@ where
 }
 
 fn noted(ended: Result<(), hyper::Error>) -> bool {
-    if let Err(error) = &ended {
-        tracing::debug!(%error, "a connection broke");
+    match ended {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(%error, "a connection broke");
+            false
+        }
     }
-    ended.is_ok()
 }
 
 /// A connection with what another process has read from it.
