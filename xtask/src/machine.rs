@@ -210,7 +210,9 @@ pub fn build_program(package: &str, is_release: bool) -> Result<PathBuf> {
 /// The program of this name on the PATH.
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
+    // Servers are where ordinary users do not look.
+    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file())
 }
 
 /// Whether we run as root.

@@ -104,5 +104,7 @@ fn folder() -> Option<PathBuf> {
 fn on_path(name: impl AsRef<OsStr>) -> Option<Command> {
     let name = name.as_ref();
     let path = env::var_os("PATH")?;
-    env::split_paths(&path).any(|folder| folder.join(name).is_file()).then(|| Command::new(name))
+    // Servers are where ordinary users do not look.
+    let folders = env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    folders.map(|folder| folder.join(name)).find(|file| file.is_file()).map(Command::new)
 }
