@@ -16,6 +16,7 @@ use crate::{
     chunks::{Content, Opening, Reader},
     files,
     manifest::{MADE_FOR, instant_of},
+    secrets::{self, Secrets},
     shipping::{Cut, CutName},
 };
 
@@ -44,6 +45,8 @@ pub struct Plan {
     pub modules: BTreeSet<String>,
     /// The cuts that follow it, by generation.
     cuts: BTreeMap<String, Vec<CutName>>,
+    /// The folder of secrets, where it was shipped after the backup.
+    secrets: Option<String>,
     /// How far each module will have come.
     pub positions: BTreeMap<String, Position>,
     /// The instant each module's state is of.
@@ -117,6 +120,9 @@ impl Archive {
         for name in cuts.values().flatten() {
             Cut::open(&self.target, &self.opening, name)?;
             verified.cuts += 1;
+        }
+        if let Some(object) = secrets::newest(&self.target, manifest.at, None)? {
+            Secrets::open(&self.target, &self.opening, &object)?;
         }
         Ok(verified)
     }
@@ -201,6 +207,7 @@ impl Archive {
             )));
         }
         let mut plan = Plan {
+            secrets: if with_cuts { secrets::newest(&self.target, base.at, until)? } else { None },
             cuts: if with_cuts { self.cuts(&base, &modules, until)? } else { BTreeMap::new() },
             positions: BTreeMap::new(),
             reached: BTreeMap::new(),
@@ -311,12 +318,18 @@ impl Archive {
         is_newer: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>, Error> {
         let reader = self.reader(&plan.base);
-        let mut replaced = Vec::new();
+        let mut all = BTreeMap::new();
         for (name, content) in &plan.base.secrets {
+            all.insert(name.clone(), reader.whole(content)?);
+        }
+        if let Some(object) = &plan.secrets {
+            all.extend(Secrets::open(&self.target, &self.opening, object)?.0);
+        }
+        let mut replaced = Vec::new();
+        for (name, whole) in &all {
             let path = keys.join(checked(name)?);
-            let whole = reader.whole(content)?;
             match fs::read(&path) {
-                Ok(there) if there == whole || is_newer(name) => continue,
+                Ok(there) if there == *whole || is_newer(name) => continue,
                 Ok(_) => {
                     let aside = keys.join(format!("replaced-{}", plan.base.id)).join(name);
                     files::folder(aside.parent().unwrap_or(keys))?;
@@ -326,7 +339,7 @@ impl Archive {
                 Err(_) => {}
             }
             files::folder(path.parent().unwrap_or(keys))?;
-            files::write(&path, &whole)?;
+            files::write(&path, whole)?;
         }
         Ok(replaced)
     }

@@ -20,7 +20,7 @@ use crate::{
     chunks::{Content, Writer},
     files,
     manifest::{self, FORMAT},
-    shipping,
+    secrets, shipping,
     status::Status,
 };
 
@@ -38,9 +38,6 @@ pub struct Source {
     /// Files of the data folder that belong to it, where they are there.
     pub files: Vec<String>,
 }
-
-/// Secrets of a moment, which nobody misses: headers of requests, orders that wait for a repetition.
-const LEFT_OUT: [&str; 2] = ["headers/", "orders/"];
 
 /// Where and for whom.
 #[derive(Clone)]
@@ -97,11 +94,9 @@ fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, 
     let began = Instant::now();
     let writer = Writer::new(&place.target, &place.recipients, &place.making)?;
     // Before the stores: what lies beside them is never ahead of them.
-    let secrets = files_of(&writer, &source.keys, files::below(&source.keys)?, |name| {
-        !LEFT_OUT.iter().any(|folder| name.starts_with(folder)) && !name.ends_with(".draft")
-    })?;
+    let secrets = files_of(&writer, &source.keys, secrets::names(&source.keys)?)?;
     let wanted = source.files.iter().filter(|name| source.data.join(name).is_file()).cloned().collect();
-    let about = files_of(&writer, &source.data, wanted, |_| true)?;
+    let about = files_of(&writer, &source.data, wanted)?;
     let before = shipping::states(&source.data);
     let begun = snapshots(&source.stores)?;
     let at = env.now();
@@ -117,9 +112,13 @@ fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, 
     let written = writer.settle()?;
     let stores = modules.values().map(|copy: &ModuleCopy| &copy.content);
     let bytes = stores.chain(about.values()).chain(secrets.values()).map(|content| content.bytes).sum();
+    let chains = modules.values().filter_map(|copy| copy.chain.as_ref());
+    let generations: std::collections::BTreeSet<&str> =
+        chains.map(|chain| chain.generation.as_str()).collect();
+    let generations: String = generations.into_iter().collect();
     let manifest = Manifest {
         format: FORMAT,
-        id: manifest::id_of(at, env.random()),
+        id: manifest::id_of(at, &generations, env.random()),
         instance: source.instance.clone(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         at,
@@ -139,10 +138,9 @@ fn files_of(
     writer: &Writer<'_>,
     folder: &Path,
     names: Vec<String>,
-    is_wanted: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Content>, Error> {
     let mut contents = BTreeMap::new();
-    for name in names.into_iter().filter(|name| is_wanted(name)) {
+    for name in names {
         let path = folder.join(&name);
         match File::open(&path) {
             Ok(file) => contents.insert(name, writer.write(file)?),

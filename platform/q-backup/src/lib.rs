@@ -6,7 +6,8 @@
 //! stores are dumped by their own programs.
 //!
 //! In a target lie `backups/<id>` (manifests), `chunks/…` (pieces), `changes/<generation>/…` (cuts), `pieces/<id>`
-//! (which pieces a backup needs, for removals by machines that cannot open it) and `made-for.txt` (public keys).
+//! (which pieces a backup needs, for removals by machines that cannot open it), `secrets/…` (the folder of secrets,
+//! each time it changed) and `made-for.txt` (public keys).
 //!
 //! **Invariant:** nothing readable is written to a target; an earlier backup is never changed by a later one.
 
@@ -19,6 +20,7 @@ mod manifest;
 mod retention;
 mod runtime;
 mod seal;
+mod secrets;
 mod service;
 mod shipping;
 mod status;

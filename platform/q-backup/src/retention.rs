@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use q_core::{Span, Timestamp};
 
-use crate::{Error, Manifest, Target, create::Lock, files, manifest::instant_of, shipping::CutName};
+use crate::{Error, Manifest, Target, create::Lock, files, manifest::instant_of, secrets, shipping::CutName};
 
 /// How many hours, days, weeks and months keep their newest backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +63,19 @@ impl Keep {
         let month = |at: Timestamp| at.to_string().chars().take(7).collect::<String>();
         let periods: [(u32, &dyn Fn(Timestamp) -> String); 4] =
             [(self.hourly, &hour), (self.daily, &day), (self.weekly, &week), (self.monthly, &month)];
-        for (count, period) in periods {
-            let mut seen = BTreeSet::new();
+        for (number, (count, period)) in periods.into_iter().enumerate() {
+            let (mut seen, mut runs) = (BTreeSet::new(), BTreeSet::new());
             for id in ids.iter().rev() {
                 let Some(at) = instant_of(id) else {
                     staying.insert(id); // not ours to judge
                     continue;
                 };
-                if seen.len() < count as usize && seen.insert(period(at)) {
+                let period = period(at);
+                let is_newest = seen.len() < count as usize && seen.insert(period.clone());
+                // Shipments follow a backup of the same run of the processes: each run of an hour keeps one.
+                let mark = id.split('-').nth(1).and_then(|end| end.get(..4)).unwrap_or_default();
+                let is_of_run = number == 0 && seen.contains(&period) && runs.insert((period, mark));
+                if is_newest || is_of_run {
                     staying.insert(id);
                 }
             }
@@ -122,6 +127,8 @@ pub fn prune(
     let old_from = reach.min(newest - Span::seconds(60));
     let is_old = |name: &str| CutName::read(name).is_some_and(|cut| cut.at < old_from);
     unused.extend(target.list("changes/")?.into_iter().filter(|object| is_old(&object.name)));
+    let is_old = |name: &str| secrets::instant_of(name).is_some_and(|at| at < old_from);
+    unused.extend(target.list("secrets/")?.into_iter().filter(|object| is_old(&object.name)));
     pruned.bytes = unused.iter().map(|object| object.bytes).sum();
     pruned.objects = unused.len() as u64;
     if is_dry {
@@ -155,15 +162,22 @@ mod tests {
         let start: Timestamp = "2026-01-01T00:30:00Z".parse().unwrap();
         // Twice an hour for 100 days.
         let ids: Vec<String> =
-            (0..100 * 48).map(|half| id_of(start + Span::seconds(half * 1_800), [0; 4])).collect();
+            (0..100 * 48).map(|half| id_of(start + Span::seconds(half * 1_800), "", [0; 3])).collect();
         let keep: Keep = "hourly=3, daily=7,weekly=4,monthly=12".parse().unwrap();
         let staying = keep.staying(&ids);
         assert!(staying.contains(ids.last().unwrap().as_str()));
         // 3 hours, 7 days of which one is among the hours, 4 weeks, 4 months; the newest is in each.
         assert!((12..=15).contains(&staying.len()), "{staying:?}");
-        assert!(staying.contains("20260131T233000000Z-00000000"), "{staying:?}");
+        assert!(staying.contains("20260131T233000000Z-e3b0000000"), "{staying:?}");
         assert_eq!("daily=2".parse::<Keep>().unwrap().staying(&ids).len(), 2);
         assert_eq!("".parse::<Keep>().unwrap().staying(&ids).len(), 1);
+        // Started four times within one hour: each run is reached from a backup of its own.
+        let runs: Vec<String> = ["a", "b", "c", "c"]
+            .iter()
+            .enumerate()
+            .map(|(at, run)| id_of(start + Span::seconds(at as i64 * 60), run, [0; 3]))
+            .collect();
+        assert_eq!("hourly=1".parse::<Keep>().unwrap().staying(&runs).len(), 3);
         for bad in ["daily", "daily=x", "yearly=1"] {
             assert!(bad.parse::<Keep>().is_err(), "{bad}");
         }

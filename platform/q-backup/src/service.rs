@@ -46,7 +46,7 @@ impl Service {
         stores: &[Db],
         env: &Env,
     ) -> Result<Self, Error> {
-        let shipper = Arc::new(Mutex::new(Shipper::begin(&source.data, &place, stores, env).await?));
+        let shipper = Arc::new(Mutex::new(Some(Shipper::begin(&source, &place, stores, env).await?)));
         let (stop, mut tasks) = (watch::Sender::new(false), JoinSet::new());
         let wanted = Arc::new(Notify::new());
         tasks.spawn(ship(shipper.clone(), schedule.ship_every, wanted.clone(), stop.subscribe()));

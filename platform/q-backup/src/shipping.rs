@@ -20,7 +20,15 @@ use q_db::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Target, chunks::Opening, create::Place, files, manifest::Chain, status::Status};
+use crate::{
+    Error, Target,
+    chunks::Opening,
+    create::{Place, Source},
+    files,
+    manifest::Chain,
+    secrets::{self, Secrets},
+    status::Status,
+};
 
 /// No cut is larger when it is opened.
 const CUT_MAX: usize = 1 << 30;
@@ -219,6 +227,7 @@ impl Part {
 /// Ships the changes of the stores of one process.
 pub(crate) struct Shipper {
     data: PathBuf,
+    keys: PathBuf,
     place: Place,
     env: Env,
     stores: Vec<Db>,
@@ -229,6 +238,8 @@ pub(crate) struct Shipper {
     previous: u64,
     /// Made, and not in the target yet.
     waiting: Option<Cut>,
+    /// The secrets as they were when they were shipped last.
+    secrets: secrets::Look,
 }
 
 /// What shipping came to.
@@ -243,8 +254,9 @@ pub(crate) enum Shipped {
 }
 
 impl Shipper {
-    /// Has the stores keep their changes; `None` when all of them are on servers.
-    pub async fn begin(data: &Path, place: &Place, all: &[Db], env: &Env) -> Result<Option<Self>, Error> {
+    /// Has the stores keep their changes, those that are not on servers.
+    pub async fn begin(source: &Source, place: &Place, all: &[Db], env: &Env) -> Result<Self, Error> {
+        let data = &source.data;
         let (mut stores, mut kept) = (Vec::new(), Vec::new());
         for db in all {
             if let Some(changes) = db.keep_changes().await {
@@ -252,12 +264,10 @@ impl Shipper {
                 kept.push((db.module().to_owned(), changes));
             }
         }
-        if stores.is_empty() {
-            return Ok(None);
-        }
         files::folder(&folder(data))?;
         let mut shipper = Self {
-            data: data.to_owned(),
+            data: data.clone(),
+            keys: source.keys.clone(),
             place: place.clone(),
             env: env.clone(),
             stores,
@@ -266,15 +276,20 @@ impl Shipper {
             next: 1,
             previous: 0,
             waiting: None,
+            // The first whole backup has them.
+            secrets: secrets::look(&source.keys)?,
         };
         shipper.begin_anew()?;
-        Ok(Some(shipper))
+        Ok(shipper)
     }
 
     /// Waits until so much has changed that it should be shipped now.
     pub fn wanted(&self) -> impl Future<Output = ()> + use<> {
         let kept: Vec<_> = self.kept.iter().map(|(_, kept)| kept.clone()).collect();
         async move {
+            if kept.is_empty() {
+                return std::future::pending().await;
+            }
             let mut waiting = tokio::task::JoinSet::new();
             for one in kept {
                 waiting.spawn(async move { one.wanted().await });
@@ -310,6 +325,10 @@ impl Shipper {
 
     /// Ships what has changed since the last time.
     pub async fn ship(&mut self) -> Result<Shipped, Error> {
+        self.ship_secrets().await?;
+        if self.stores.is_empty() {
+            return Ok(Shipped::All);
+        }
         self.next += 1;
         self.tell()?;
         let at = self.env.now();
@@ -319,6 +338,7 @@ impl Shipper {
 
     /// Ships what was left when the stores were closed, and ends.
     pub async fn finish(mut self) -> Result<(), Error> {
+        self.ship_secrets().await?;
         self.next += 1;
         let changes: Option<Vec<_>> = self.kept.iter().map(|(_, kept)| kept.last()).collect();
         let at = self.env.now();
@@ -329,6 +349,21 @@ impl Shipper {
             None => tracing::warn!("the last changes of a store are not shipped: it was not closed"),
         }
         let _ = fs::remove_file(self.state(&self.generation));
+        Ok(())
+    }
+
+    /// Before the stores: what lies beside them is never ahead of them.
+    async fn ship_secrets(&mut self) -> Result<(), Error> {
+        let (keys, place, at, before) =
+            (self.keys.clone(), self.place.clone(), self.env.now(), self.secrets.clone());
+        let shipping = tokio::task::spawn_blocking(move || {
+            let now = secrets::look(&keys)?;
+            if now != before {
+                Secrets::ship(&keys, at, &place)?;
+            }
+            Ok::<_, Error>(now)
+        });
+        self.secrets = shipping.await.expect("reading files does not panic")?;
         Ok(())
     }
 

@@ -140,7 +140,9 @@ pub async fn run(cli: &Cli, verb: &DrillVerb) -> anyhow::Result<ExitCode> {
                 compose::entry(module)?;
             }
             let modules = arguments.modules.clone().map(BTreeSet::from_iter);
-            let report = rehearse(&layout, &arguments.from, &Wanted::Newest, modules).await?;
+            let report = rehearse(&layout, &arguments.from, &Wanted::Newest, modules).await;
+            // A backup that cannot be put back is what the drill is there to find.
+            let report = report.map_err(|error| with_code(exit::FINDINGS, format!("{error:#}")))?;
             let name = format!("{}.json", report.at.seconds());
             let folder = layout.data.join("drills");
             std::fs::create_dir_all(&folder)?;

@@ -1,0 +1,82 @@
+//! The folder of secrets, shipped whenever it changes: an identity made since the last whole backup is as good as lost
+//! without its keys.
+
+use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
+
+use q_core::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Target, chunks::Opening, create::Place, files};
+
+/// Secrets of a moment, which nobody misses: headers of requests, orders that wait for a repetition.
+const LEFT_OUT: [&str; 2] = ["headers/", "orders/"];
+/// Follows every checkpoint: taken along, and no reason by itself.
+const RESTLESS: &str = "qerberos.checkpoint";
+const BYTES_MAX: usize = 64 << 20;
+
+/// The files of the folder that belong into a backup.
+pub(crate) fn names(keys: &Path) -> Result<Vec<String>, Error> {
+    let mut names = files::below(keys)?;
+    names.retain(|name| !LEFT_OUT.iter().any(|folder| name.starts_with(folder)) && !name.ends_with(".draft"));
+    Ok(names)
+}
+
+/// What tells that something has changed.
+pub(crate) type Look = Vec<(String, u64, Option<SystemTime>)>;
+
+pub(crate) fn look(keys: &Path) -> Result<Look, Error> {
+    let names = names(keys)?.into_iter().filter(|name| name != RESTLESS);
+    let about = names.filter_map(|name| {
+        let about = fs::metadata(keys.join(&name)).ok()?;
+        Some((name, about.len(), about.modified().ok()))
+    });
+    Ok(about.collect())
+}
+
+/// All files, by name.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Secrets(pub BTreeMap<String, Vec<u8>>);
+
+impl Secrets {
+    /// Ships the folder as it is.
+    pub fn ship(keys: &Path, at: Timestamp, place: &Place) -> Result<(), Error> {
+        let read = |name: String| Some((name.clone(), fs::read(keys.join(name)).ok()?));
+        let all = Self(names(keys)?.into_iter().filter_map(read).collect());
+        let object = object(at);
+        let plain = serde_json::to_vec(&(&object, &all)).expect("plain data serialises");
+        place.target.put(&object, &place.recipients.seal(&plain))?;
+        place.target.settle(&[object])
+    }
+
+    /// Reads what was shipped.
+    pub fn open(target: &Target, opening: &Opening, object: &str) -> Result<Self, Error> {
+        let plain = opening.open(object, &target.get(object)?, BYTES_MAX)?;
+        let (told, all): (String, Self) =
+            serde_json::from_slice(&plain).map_err(|error| Error::damaged(object, error))?;
+        if told != object {
+            return Err(Error::damaged(object, "it holds other secrets than its name says"));
+        }
+        Ok(all)
+    }
+}
+
+fn object(at: Timestamp) -> String {
+    format!("secrets/{:020}", at.micros())
+}
+
+/// The instant in the name of an object.
+pub(crate) fn instant_of(object: &str) -> Option<Timestamp> {
+    Some(Timestamp::from_micros(object.strip_prefix("secrets/")?.parse().ok()?))
+}
+
+/// The newest that was shipped between two instants.
+pub(crate) fn newest(
+    target: &Target,
+    from: Timestamp,
+    until: Option<Timestamp>,
+) -> Result<Option<String>, Error> {
+    let is_within = |at: Timestamp| at >= from && until.is_none_or(|until| at <= until);
+    let all = target.list("secrets/")?.into_iter().map(|object| object.name);
+    Ok(all.filter(|name| instant_of(name).is_some_and(is_within)).max())
+}
