@@ -450,8 +450,9 @@ impl<'a> Run<'a> {
     /// Reads everything the commands need, in few questions.
     ///
     /// Rows are locked in one order by everybody (intents, holds, accounts; each by its key), so that nobody waits in a
-    /// circle; keys and nonces are looked for once the payers' accounts are locked, so that whoever used them first has
-    /// committed (docs/decisions/0009).
+    /// circle. Keys are looked for once the payers' accounts are locked, so that whoever used them first has committed: a
+    /// repetition is answered as such, whatever has become of the money. A nonce that is spent meanwhile is refused by
+    /// its primary key, and found when the commit is made anew (docs/decisions/0009).
     fn begin(
         tx: &mut Tx<'_>,
         ledger: &'a mut Ledger,
@@ -459,6 +460,16 @@ impl<'a> Run<'a> {
         works: &[Work],
         stripes: &'a HashMap<AccountId, Vec<AccountId>>,
     ) -> Result<Self, DbError> {
+        let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
+        let hours = match &mut ledger.nonce_hours {
+            Some(hours) => hours,
+            unknown => unknown.insert(store::requests::nonce_hours(tx)?),
+        };
+        let spent = store::requests::spent(tx, &nonces, hours)?;
+        // Remembered although the commit may fail: an hour without nonces costs one look-up, no more.
+        hours.extend(nonces.iter().map(|nonce| nonce.hour));
+        let forgotten_before = Nonce::hour_of(tx.now().max(chain.at)) - 1;
+        hours.retain(|hour| *hour >= forgotten_before);
         let books = &mut ledger.books;
         let intents = lock_intents(tx, works)?;
         lock_holds(tx, books, works)?;
@@ -477,16 +488,6 @@ impl<'a> Run<'a> {
         books.set_now(now);
         let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
         let known = store::requests::find(tx, &keys)?;
-        let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
-        let hours = match &mut ledger.nonce_hours {
-            Some(hours) => hours,
-            unknown => unknown.insert(store::requests::nonce_hours(tx)?),
-        };
-        let spent = store::requests::spent(tx, &nonces, hours)?;
-        // Remembered although the commit may fail: an hour without nonces costs one look-up, no more.
-        hours.extend(nonces.iter().map(|nonce| nonce.hour));
-        let forgotten_before = Nonce::hour_of(now) - 1;
-        hours.retain(|hour| *hour >= forgotten_before);
         Ok(Self {
             books,
             stripes,
