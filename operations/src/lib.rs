@@ -117,6 +117,10 @@ impl Module for Ops {
         Vec::new()
     }
 
+    fn metrics(&self, registry: &mut prometheus_client::registry::Registry) {
+        watch::metrics(&self.desk, registry);
+    }
+
     fn settle(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move { self.desk.leave_watch().await.map_err(|error| error.to_string()) })
     }

@@ -92,6 +92,10 @@ pub enum Verb {
     Runbook(commands::runbook::RunbookArgs),
     /// Print the OpenAPI document of a module, or write those of all into a folder.
     Openapi(OpenapiArgs),
+    /// Alerts: what is wrong, who was told, take it.
+    Alerts(commands::alerts::AlertsArgs),
+    /// Promises kept and broken, error budgets, alert rules.
+    Slo(commands::slo::SloArgs),
     /// Incidents: open, tell, resolve, review.
     Incident(commands::incident::IncidentArgs),
     /// Maintenance windows, and who is told of them.

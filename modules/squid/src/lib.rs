@@ -22,6 +22,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric as _},
+    metrics::{MetricType, gauge::ConstGauge},
+    registry::Registry,
+};
 use q_auth::{KeyDirectory, Revocations, dpop::ReplaySet};
 use q_core::{Env, Span};
 use q_db::{Db, DbError, Migrations};
@@ -128,6 +134,25 @@ pub async fn open(ground: Ground, sealer: Sealer, bases: Vec<String>) -> Result<
 #[derive(Clone)]
 pub struct SquidModule(pub Arc<Squid>);
 
+/// When the key that signs tokens was made, for whoever watches that keys are renewed.
+struct KeyAge(Arc<Squid>);
+
+impl std::fmt::Debug for KeyAge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyAge")
+    }
+}
+
+impl Collector for KeyAge {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let since = self.0.signers.load().active_since;
+        let help = "When the key that signs now was made, in seconds since 1970";
+        let name = "q_signing_key_created_timestamp_seconds";
+        let family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(since.seconds()).encode(family)
+    }
+}
+
 impl Module for SquidModule {
     fn name(&self) -> &'static str {
         "squid"
@@ -139,6 +164,10 @@ impl Module for SquidModule {
 
     fn db(&self) -> &Db {
         &self.0.db
+    }
+
+    fn metrics(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(KeyAge(self.0.clone())));
     }
 
     fn jobs(&self) -> Vec<Job> {

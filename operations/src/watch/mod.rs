@@ -9,6 +9,7 @@
 
 mod config;
 pub mod domain;
+mod figures;
 mod message;
 mod readings;
 mod round;
@@ -92,7 +93,7 @@ pub const SETTINGS: [Setting; 14] = [
 /// How often somebody looks whether something is to be told.
 const TELL_EVERY: Span = Span::seconds(1);
 /// How often somebody looks whether a verification is due; each time one module is verified.
-const VERIFY_EVERY: Span = Span::seconds(15);
+const VERIFY_EVERY: Span = Span::seconds(5);
 
 /// What the watch remembers beside its store.
 pub(crate) struct Watch {
@@ -103,6 +104,7 @@ pub(crate) struct Watch {
     is_leaving: AtomicBool,
     started_at: Timestamp,
     began: tokio::time::Instant,
+    figures: figures::Figures,
 }
 
 impl Watch {
@@ -119,6 +121,7 @@ impl Watch {
             is_leaving: AtomicBool::new(false),
             started_at: env.now(),
             began: tokio::time::Instant::now(),
+            figures: figures::Figures::default(),
         })
     }
 
@@ -141,6 +144,11 @@ pub(crate) fn routes(api: ApiBuilder<Desk>) -> ApiBuilder<Desk> {
         .on::<GetSlo, _, _, _>(|desk, _, request| async move { desk.slo(request).await })
 }
 
+/// Puts what the watch knows beside the desk's other metrics.
+pub(crate) fn metrics(desk: &Desk, registry: &mut prometheus_client::registry::Registry) {
+    desk.watch.figures.register(registry);
+}
+
 /// The regular work of this room.
 pub(crate) fn jobs(desk: &Arc<Desk>) -> Vec<Job> {
     let every = desk.watch.config.every;
@@ -154,7 +162,7 @@ pub(crate) fn jobs(desk: &Arc<Desk>) -> Vec<Job> {
             let desk = tell.clone();
             async move { desk.tell_all().await.map_err(|error| error.to_string()) }
         }),
-        Job::every("verify", VERIFY_EVERY, move || {
+        Job::every("verify", VERIFY_EVERY.min(every), move || {
             let desk = verify.clone();
             async move { desk.verify_due().await.map_err(|error| error.to_string()) }
         }),

@@ -42,7 +42,9 @@ pub(super) fn readings(
             readings.insert(key, Reading { value: value.filter(|value| value.is_finite()), cause });
         };
         if rule.signal == Signal::BackupAge {
-            put(INSTANCE, String::new(), facts.backup_at.map(|at| seconds(now.since(at))), None);
+            // An instance that never had a backup has gone without one since it is watched.
+            let since = facts.backup_at.or_else(|| book.began());
+            put(INSTANCE, String::new(), since.map(|at| seconds(now.since(at))), None);
             continue;
         }
         for module in &modules {

@@ -455,3 +455,79 @@ pub(super) fn first_finding(reader: &mut Reader<'_>, module: &str) -> Result<Opt
     let row = reader.query_opt("SELECT first FROM verifications WHERE module = $1", params![module])?;
     row.map_or(Ok(None), |row| row.try_get(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use q_core::Env;
+    use q_db::on_each_engine;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn said() -> Order {
+        let message = MessageText {
+            kind: "q.ops.page.told".into(),
+            subject: "s".into(),
+            text: "t".into(),
+            data: Value::Null,
+        };
+        Order { rung: "on-call engineer".into(), message, recover: BTreeMap::new() }
+    }
+
+    on_each_engine!(one_process_watches_at_a_time, async |stores| {
+        let db = stores.open(&crate::MIGRATIONS, &Env::system()).await.unwrap();
+        let minute = Span::seconds(60);
+        let take =
+            async |holder: &'static str, ttl| db.write(move |tx| take_turn(tx, holder, ttl)).await.unwrap();
+        let keep =
+            async |holder: &'static str| db.write(move |tx| keep_turn(tx, holder, minute)).await.unwrap();
+        assert!(take("a", minute).await);
+        assert!(!take("b", minute).await && !keep("b").await);
+        assert!(take("a", minute).await && keep("a").await);
+        // Whoever ends well lets the other begin at once.
+        db.write(|tx| give_turn(tx, "a")).await.unwrap();
+        assert!(!keep("a").await);
+        assert!(take("b", Span::seconds(0)).await);
+        // Whoever dies does so when its time is over; when it comes back it has no turn to keep.
+        assert!(take("a", minute).await);
+        assert!(!keep("b").await && !take("b", minute).await);
+        db.close().await;
+    });
+
+    on_each_engine!(a_step_is_told_once_per_channel_and_by_one_process, async |stores| {
+        let env = Env::system();
+        let db = stores.open(&crate::MIGRATIONS, &env).await.unwrap();
+        let page = OpenPage {
+            id: PageId::new(&env),
+            name: "shop: page".into(),
+            ladder: Ladder::open(env.now(), q_slo::Severity::Page),
+        };
+        let id = page.id;
+        db.write(move |tx| keep_page(tx, &page)).await.unwrap();
+        for _ in 0..2 {
+            // A process that died after the commit decides the same step again.
+            let decide = move |tx: &mut Tx<'_>| -> Result<(), DbError> {
+                order(tx, id, "tell-2-0", "email a@example.org", &said())?;
+                order(tx, id, "tell-2-0", "webhook https://example.org/", &said())
+            };
+            db.write(decide).await.unwrap();
+        }
+        let hidden = Span::seconds(120);
+        let mine = db.write(move |tx| claim(tx, 16, hidden)).await.unwrap();
+        assert_eq!(mine.len(), 2);
+        assert!(
+            db.write(move |tx| claim(tx, 16, hidden)).await.unwrap().is_empty(),
+            "another process sees nothing"
+        );
+        let (done, failed) = (mine[0].id.clone(), mine[1].id.clone());
+        let note = move |tx: &mut Tx<'_>| -> Result<(), DbError> {
+            attempted(tx, &done, "ok", true, None)?;
+            attempted(tx, &failed, "no", false, Some(tx.now()))
+        };
+        db.write(note).await.unwrap();
+        let again = db.write(move |tx| claim(tx, 16, hidden)).await.unwrap();
+        assert_eq!(again.len(), 1);
+        assert_eq!((&again[0].id, again[0].attempt), (&mine[1].id, 2), "the same id, the second attempt");
+        db.close().await;
+    });
+}

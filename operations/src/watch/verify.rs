@@ -1,18 +1,19 @@
 //! Everything every module keeps, verified once a day by the module itself.
 
-use std::time::Duration;
+use q_core::Span;
 
 use super::store;
 use crate::{Desk, Error};
 
 /// After a start, modules are left alone for so long: whoever just came up has enough to do.
-const REST: Duration = Duration::from_secs(60);
+const REST: Span = Span::seconds(60);
 
 impl Desk {
     /// Verifies one module whose verification is due, if there is one.
     pub(super) async fn verify_due(&self) -> Result<(), Error> {
         let Some(every) = self.watch.config.verify_every else { return Ok(()) };
-        if self.watch.elapsed() < REST || !self.watch.memory.lock().await.is_watching() {
+        if self.env.now().since(self.watch.started_at) < REST || !self.watch.memory.lock().await.is_watching()
+        {
             return Ok(());
         }
         let known = self.db.read(store::verifications).await.map_err(Error::Db)?;

@@ -222,6 +222,8 @@ async fn what_is_over_is_listed_when_asked_for() {
     town.fires("health_failing", "shop").await;
     town.mends().await;
     let all = town.ask::<ListAlerts>(&ListAlertsRequest { all: true, cursor: None }).await;
-    assert!(all.items.iter().any(|alert| alert.rule == "health_failing" && alert.state == AlertState::Resolved));
+    assert!(
+        all.items.iter().any(|alert| alert.rule == "health_failing" && alert.state == AlertState::Resolved)
+    );
     town.world.close().await;
 }

@@ -9,3 +9,4 @@ mod reports;
 mod shop;
 mod status;
 mod town;
+mod watch;

@@ -54,6 +54,15 @@ impl Town {
         Some(Self::raised(world, Arc::default(), Arc::default(), all, folder).await)
     }
 
+    /// Why a desk with these settings does not start.
+    pub async fn refusal(settings: &[(&'static str, String)]) -> String {
+        let world = World::new(Engine::Sqlite, Way::InProcess).await.unwrap();
+        let refused = open(&world, settings, &tempfile::tempdir().unwrap()).await;
+        let text = refused.err().map(|error| error.to_string());
+        world.abandon().await;
+        text.expect("the desk is refused")
+    }
+
     /// The same town after its process stopped and started.
     pub async fn restart(self) -> Self {
         let Self { world, shop, till, ops, settings, folder } = self;
@@ -75,25 +84,7 @@ impl Town {
         let Ground { db, peers, .. } = world.ground("till", &TILL_MIGRATIONS, &[]).await;
         let checks = vec![peers.check("shop")];
         world.raise(Arc::new(Shop { name: "till", db, switches: till.clone(), checks })).await;
-        let mut ground = world.ground(q_ops::NAME, &q_ops::MIGRATIONS, q_ops::SETTINGS).await;
-        let given: BTreeMap<String, String> = settings
-            .iter()
-            .map(|(key, value)| (q_runtime::config::variable_name(q_ops::NAME, key), value.clone()))
-            .collect();
-        let config =
-            Config::load(&[(q_ops::NAME, q_ops::SETTINGS)], Path::new("/nonexistent/q.toml"), |name| {
-                given.get(name).cloned()
-            });
-        ground.settings = config.unwrap().section(q_ops::NAME);
-        let revocations = Arc::new(Revocations::new());
-        let handles = q_ops::Handles {
-            is_operator: Arc::new(|_| true),
-            identities: KeyDirectory::new(world.env.clone(), Arc::new(NoLogs), revocations),
-            watched: vec!["shop".into(), "till".into()],
-            data: folder.path().to_owned(),
-            keys: folder.path().join("keys"),
-        };
-        let ops = q_ops::open(ground, handles).await.unwrap();
+        let ops = open(&world, &settings, &folder).await.unwrap();
         world.raise(ops.clone()).await;
         world.start();
         Self { world, shop, till, ops, settings, folder }
@@ -157,7 +148,8 @@ impl Town {
     async fn gaps(&self) -> u64 {
         let report = self.slo().await;
         let shop = report.modules.iter().find(|module| module.module == "shop");
-        let availability = shop.and_then(|shop| shop.promises.iter().find(|promise| promise.sli == "availability"));
+        let availability =
+            shop.and_then(|shop| shop.promises.iter().find(|promise| promise.sli == "availability"));
         availability.map_or(0, |promise| promise.total - promise.good)
     }
 
@@ -205,4 +197,30 @@ pub async fn until(mut condition: impl AsyncFnMut() -> bool) {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(30), waiting).await.expect("it comes to pass");
+}
+
+/// Opens a desk with these settings.
+async fn open(
+    world: &World,
+    settings: &[(&'static str, String)],
+    folder: &tempfile::TempDir,
+) -> Result<Arc<Ops>, q_ops::OpenError> {
+    let mut ground = world.ground(q_ops::NAME, &q_ops::MIGRATIONS, q_ops::SETTINGS).await;
+    let given: BTreeMap<String, String> = settings
+        .iter()
+        .map(|(key, value)| (q_runtime::config::variable_name(q_ops::NAME, key), value.clone()))
+        .collect();
+    let config = Config::load(&[(q_ops::NAME, q_ops::SETTINGS)], Path::new("/nonexistent/q.toml"), |name| {
+        given.get(name).cloned()
+    });
+    ground.settings = config.unwrap().section(q_ops::NAME);
+    let revocations = Arc::new(Revocations::new());
+    let handles = q_ops::Handles {
+        is_operator: Arc::new(|_| true),
+        identities: KeyDirectory::new(world.env.clone(), Arc::new(NoLogs), revocations),
+        watched: vec!["shop".into(), "till".into()],
+        data: folder.path().to_owned(),
+        keys: folder.path().join("keys"),
+    };
+    q_ops::open(ground, handles).await
 }

@@ -154,6 +154,11 @@ impl Book {
         self.series.get(key).map_or(0, |series| series.over(now, window).total)
     }
 
+    /// When the oldest of what is known happened.
+    pub fn began(&self) -> Option<Timestamp> {
+        self.series.values().filter_map(|series| series.buckets().next()).map(|bucket| bucket.start).min()
+    }
+
     /// What there are series of.
     pub fn keys(&self) -> impl Iterator<Item = &Key> {
         self.series.keys()

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no rule of the product is decided here; a verb asks the modules like any other client.
 
+pub mod alerts;
 mod auth;
 pub mod backup;
 mod call;
@@ -28,6 +29,7 @@ pub mod rollback;
 pub mod runbook;
 pub mod schedule;
 mod serve;
+pub mod slo;
 pub mod smoke;
 pub mod status;
 pub mod stop;
@@ -56,7 +58,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Stop(arguments) => stop::run(&cli, arguments).await,
         Verb::Restart(arguments) => restart::run(&cli, arguments).await,
         Verb::Rollback(arguments) => rollback::run(&cli, arguments).await,
-        Verb::Releases(arguments) => rollback::list(&cli, arguments),
+        Verb::Releases(arguments) => Ok(rollback::list(&cli, arguments)),
         Verb::Smoke(arguments) => smoke::run(&cli, arguments).await,
         Verb::Attend => handover::attend().await,
         Verb::Doctor(arguments) => doctor::run(&cli, arguments).await,
@@ -75,6 +77,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Call(arguments) => call::run(&cli, arguments).await,
         Verb::Runbook(arguments) => runbook::run(&cli, arguments).await,
         Verb::Openapi(arguments) => openapi::run(&cli, arguments).await,
+        Verb::Alerts(arguments) => alerts::run(&cli, arguments).await,
+        Verb::Slo(arguments) => slo::run(&cli, arguments).await,
         Verb::Incident(arguments) => incident::run(&cli, arguments).await,
         Verb::Maintenance(arguments) => maintenance::run(&cli, arguments).await,
         Verb::Report(arguments) => report::run(&cli, arguments).await,
@@ -86,7 +90,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Whether an identity of the keyring acts, and needs the keys that hold now.
 const fn acts(verb: &Verb) -> bool {
     match verb {
-        Verb::Incident(_)
+        Verb::Alerts(_)
+        | Verb::Slo(_)
+        | Verb::Incident(_)
         | Verb::Maintenance(_)
         | Verb::Report(_)
         | Verb::Isolate(_)

@@ -23,6 +23,7 @@ use crate::{
 pub struct Signers {
     pub(crate) active: SecretKey,
     pub(crate) active_kid: String,
+    pub(crate) active_since: Timestamp,
     pub(crate) published: JwkSet,
 }
 
@@ -113,11 +114,11 @@ async fn read(db: &Db, sealer: &Sealer, now: Timestamp) -> Result<Signers, Error
         let key = open_seed(sealer, stored)?;
         published.keys.push(Jwk::from(key.public()).published(&stored.kid));
         if stored.state == State::Active {
-            active = Some((key, stored.kid.clone()));
+            active = Some((key, stored.kid.clone(), stored.created_at));
         }
     }
-    let (active, active_kid) = active.ok_or(DbError::NotOneRow(0))?;
-    Ok(Signers { active, active_kid, published })
+    let (active, active_kid, active_since) = active.ok_or(DbError::NotOneRow(0))?;
+    Ok(Signers { active, active_kid, active_since, published })
 }
 
 /// Opens the seed of a stored key.
