@@ -284,7 +284,7 @@ impl Db {
     /// Reads what the store says. A stop that is not in the store yet stays.
     pub(crate) async fn refresh_mode(&self) -> Result<(), DbError> {
         let seen = self.mode();
-        let mode = self.read(|reader| load(reader)).await?;
+        let mode = self.read(load).await?;
         self.0.shared.refresh_mode(&seen, mode);
         Ok(())
     }
@@ -401,7 +401,8 @@ fn keep(tx: &mut Tx<'_>, before: &Mode, after: &mut Mode, by: &str) -> Result<()
 fn pause(tx: &mut Tx<'_>, before: &Mode, after: &Mode) -> Result<(), DbError> {
     let now = tx.now();
     let is_open = tx.query_opt("SELECT 1 FROM q_pauses WHERE ended_at IS NULL", &[])?.is_some();
-    if !is_open && !(before.is_normal() && after.is_normal()) {
+    let is_paused = !before.is_normal() || !after.is_normal();
+    if is_paused && !is_open {
         // A stop held before the store could note it.
         let began = before.write_stop.as_ref().or(after.write_stop.as_ref()).map_or(now, |stop| stop.since);
         let why = after.write_stop.as_ref().map_or(after.reason.as_str(), |stop| stop.reason.as_str());

@@ -100,7 +100,7 @@ pub(crate) fn shown(db: &Db) -> Value {
 }
 
 /// `GET /mode`: for operators and services.
-pub(crate) async fn show(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
+pub(crate) fn show(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     let (head, _) = request.into_parts();
     let admitted = pipeline::authenticated(mounted, &head, "GET", &mut None).and_then(|caller| {
         if caller.is_service() {

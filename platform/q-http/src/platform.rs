@@ -67,7 +67,7 @@ pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
     };
     let mode_shown = {
         let mounted = mounted.clone();
-        move |request: Request<Body>| async move { mode::show(&mounted, request).await }
+        move |request: Request<Body>| async move { mode::show(&mounted, request) }
     };
     let node_set = {
         let mounted = mounted.clone();
