@@ -9,10 +9,10 @@ use q_jose::jws;
 use qwallet_api::{
     BalanceReport, BatchResult, CreateImport, CreatePayment, CreateWallet, CreateWalletRequest,
     ExecuteImport, ExecuteImportRequest, ExportLedger, ExportRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, GetLimits, GetQuote, GetTransaction, GetTrialBalance, GetWallet, Import, ImportRequest,
-    LimitList, ListHeads, ListHeadsRequest, ListTransactions, ListTransactionsRequest, NewLimit, PaymentRequest,
-    QuoteRequest, SetLimits, SetLimitsRequest, SetStripes, SetStripesRequest, Transaction, TransactionPath,
-    TrialBalanceRequest, Wallet, WalletPath,
+    GetBalanceRequest, GetLimits, GetQuote, GetTransaction, GetTrialBalance, GetWallet, Import,
+    ImportRequest, LimitList, ListHeads, ListHeadsRequest, ListTransactions, ListTransactionsRequest,
+    NewLimit, PaymentRequest, QuoteRequest, SetLimits, SetLimitsRequest, SetStripes, SetStripesRequest,
+    Transaction, TransactionPath, TrialBalanceRequest, Wallet, WalletPath,
     signing::{PAYMENT_TYP, PaymentOrder, signing_input},
 };
 
@@ -333,7 +333,10 @@ fn show_limits(limits: &LimitList) {
         }
         if let Some(pending) = &limit.pending {
             let (amount, at) = (pending.amount.as_str(), pending.effective_at);
-            output::line(format!("{:14}  {amount} {currency} from {at}, or when an operator sets the same", ""));
+            output::line(format!(
+                "{:14}  {amount} {currency} from {at}, or when an operator sets the same",
+                ""
+            ));
         }
     }
     if limits.items.is_empty() {
