@@ -35,7 +35,7 @@ pub struct RollbackArgs {
 const HASH_SHOWN: usize = 12;
 
 /// Lists the releases.
-pub fn list(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
+pub fn list(cli: &Cli, arguments: &ReadArgs) -> ExitCode {
     let layout = Layout::of(&cli.data);
     let all = releases::all(&layout);
     let current = releases::current(&all).map(|release| release.number);
@@ -64,7 +64,7 @@ pub fn list(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
             ));
         }
     });
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
 }
 
 pub async fn run(cli: &Cli, arguments: &RollbackArgs) -> anyhow::Result<ExitCode> {

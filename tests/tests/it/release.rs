@@ -1,5 +1,7 @@
 //! The critical path, and back to what ran before.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 
 use q_tests::Instance;

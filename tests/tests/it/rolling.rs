@@ -1,5 +1,7 @@
 //! One process follows another while clients go on asking.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{fs, path::Path, time::Duration};
 
 use q_bench::steady::{Record, Steady, SteadyPlan};

@@ -41,6 +41,7 @@ fn a_taken_port_is_refused_by_name() {
 }
 
 #[test]
+#[expect(clippy::disallowed_types, reason = "a store is looked into from outside")]
 fn a_folder_of_a_newer_version_is_refused_and_left_as_it_is() {
     let Some(house) = Instance::unstarted(&[]) else { return };
     assert_eq!(house.q(&["init"]).code, Some(0));
@@ -83,6 +84,7 @@ fn the_doctor_looks_at_what_runs() {
 }
 
 #[test]
+#[expect(clippy::disallowed_types, reason = "a store is looked into from outside")]
 fn what_a_stop_leaves_is_under_a_signed_checkpoint() {
     let Some(mut house) = Instance::demo(&[]) else { return };
     assert_eq!(house.q(&["wallet", "pay", "alice", "3", "--as", "bob"]).code, Some(0));
