@@ -10,6 +10,14 @@ use std::{
 
 use crate::Error;
 
+/// How the name of a file ends that is being written.
+pub const DRAFT: &str = ".draft";
+
+/// Whether a file of this name was being written.
+pub fn is_draft(name: &str) -> bool {
+    name.ends_with(DRAFT)
+}
+
 /// Makes a folder, and those above it, for its owner only.
 pub fn folder(path: &Path) -> Result<(), Error> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -35,7 +43,7 @@ pub fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
 pub fn put(path: &Path, content: &[u8]) -> Result<(), Error> {
     static DRAFTS: AtomicU64 = AtomicU64::new(0);
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-    let draft = path.with_extension(format!("{}-{number}.draft", std::process::id()));
+    let draft = path.with_extension(format!("{}-{number}{DRAFT}", std::process::id()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(content)?;
@@ -51,7 +59,7 @@ pub fn put(path: &Path, content: &[u8]) -> Result<(), Error> {
 
 /// Writes a file as a whole, without waiting for the disk: for what is only of use while the machine runs.
 pub fn note(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let draft = path.with_extension(format!("{}.draft", std::process::id()));
+    let draft = path.with_extension(format!("{}{DRAFT}", std::process::id()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(content)?;

@@ -143,7 +143,7 @@ pub fn prune(
     if let Some(folder) = target.path() {
         // Nobody writes here now but whoever ships changes, elsewhere.
         for part in ["backups", "pieces", "chunks"] {
-            for name in files::below(&folder.join(part))?.iter().filter(|name| name.ends_with(".draft")) {
+            for name in files::below(&folder.join(part))?.iter().filter(|name| files::is_draft(name)) {
                 target.delete(&format!("{part}/{name}"))?;
                 pruned.objects += 1;
             }
@@ -175,7 +175,7 @@ mod tests {
         let runs: Vec<String> = ["a", "b", "c", "c"]
             .iter()
             .enumerate()
-            .map(|(at, run)| id_of(start + Span::seconds(at as i64 * 60), run, [0; 3]))
+            .map(|(at, run)| id_of(start + Span::seconds(i64::try_from(at).unwrap() * 60), run, [0; 3]))
             .collect();
         assert_eq!("hourly=1".parse::<Keep>().unwrap().staying(&runs).len(), 3);
         for bad in ["daily", "daily=x", "yearly=1"] {

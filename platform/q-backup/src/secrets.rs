@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 64 << 20;
 /// The files of the folder that belong into a backup.
 pub(crate) fn names(keys: &Path) -> Result<Vec<String>, Error> {
     let mut names = files::below(keys)?;
-    names.retain(|name| !LEFT_OUT.iter().any(|folder| name.starts_with(folder)) && !name.ends_with(".draft"));
+    names.retain(|name| !LEFT_OUT.iter().any(|folder| name.starts_with(folder)) && !files::is_draft(name));
     Ok(names)
 }
 

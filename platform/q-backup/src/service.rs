@@ -75,7 +75,7 @@ async fn ship(
     whole_wanted: Arc<Notify>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let Some(wanted) = shipper.lock().await.as_ref().map(|shipper| shipper.wanted()) else { return };
+    let Some(wanted) = shipper.lock().await.as_ref().map(Shipper::wanted) else { return };
     let mut wanted = Box::pin(wanted);
     let mut has_failed = false;
     loop {
@@ -93,7 +93,7 @@ async fn ship(
                 whole_wanted.notify_one();
             }
             Err(error) if !has_failed => {
-                tracing::error!(%error, "changes cannot be shipped; they are kept and tried again")
+                tracing::error!(%error, "changes cannot be shipped; they are kept and tried again");
             }
             _ => {}
         }

@@ -342,11 +342,10 @@ impl Shipper {
         self.next += 1;
         let changes: Option<Vec<_>> = self.kept.iter().map(|(_, kept)| kept.last()).collect();
         let at = self.env.now();
-        match changes {
-            Some(changes) => {
-                self.take(changes, at).await?;
-            }
-            None => tracing::warn!("the last changes of a store are not shipped: it was not closed"),
+        if let Some(changes) = changes {
+            self.take(changes, at).await?;
+        } else {
+            tracing::warn!("the last changes of a store are not shipped: it was not closed");
         }
         let _ = fs::remove_file(self.state(&self.generation));
         Ok(())

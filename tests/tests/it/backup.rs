@@ -239,3 +239,40 @@ async fn the_drill_restores_verifies_and_compares() {
     let listed = house.q(&["backup", "list", "--clean"]);
     assert_eq!(listed.code, Some(3), "{}", listed.complained);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures: a wallet of a million transfers, for minutes; Q_BIN should be a release build"]
+async fn a_wallet_of_a_million_transfers_is_back_in_minutes() {
+    let Some(mut house) = Instance::demo(&SETTINGS) else { return };
+    let (alice, bob) = (Arc::new(Payer::of(&house, "alice")), Payer::of(&house, "bob").wallet().to_owned());
+    let funded = house.q(&["wallet", "faucet", "2000", "--as", "alice"]);
+    assert_eq!(funded.code, Some(0), "{}", funded.complained);
+    let began = Instant::now();
+    let mut paid = 0;
+    while paid < 1_000_000 {
+        let key = format!("million-{paid:0>12}");
+        let batch = alice.batch(&bob, "0.000001", 4_000, &key);
+        let result = alice.pay_batch(&batch, &key).await.expect("a batch");
+        assert_eq!(result.committed, 4_000);
+        paid += 4_000;
+    }
+    let made_in = began.elapsed();
+    shipped(&house);
+    let began = Instant::now();
+    let made = house.q(&["backup", "create", "--json"]).json();
+    let created_in = began.elapsed();
+    house.kill();
+    let began = Instant::now();
+    let report = house.q(&["drill", "restore", "--json"]).json();
+    let drilled_in = began.elapsed();
+    #[expect(clippy::print_stdout, reason = "it measures")]
+    {
+        println!(
+            "{paid} payments in {made_in:.1?}; a backup of {} bytes, {} new, in {created_in:.1?}; the drill took {drilled_in:.1?}: {report:#}",
+            made["bytes"], made["written"]
+        );
+    }
+    assert_eq!(report["isMet"], true, "{report}");
+    house.start(&["up"]);
+    house.stop();
+}

@@ -20,6 +20,7 @@ mod kill;
 mod lost_and_old_stores;
 mod on_postgres;
 mod payout;
+mod postgres_dump;
 mod release;
 mod replicas;
 mod rolling;

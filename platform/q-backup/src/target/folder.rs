@@ -51,7 +51,7 @@ impl Folder {
         let mut found = Vec::new();
         for below in files::below(&self.0.join(folder))? {
             let name = if folder.is_empty() { below } else { format!("{folder}/{below}") };
-            if !name.starts_with(prefix) || name.ends_with(".draft") {
+            if !name.starts_with(prefix) || files::is_draft(&name) {
                 continue;
             }
             match fs::metadata(self.0.join(&name)) {

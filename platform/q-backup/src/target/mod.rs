@@ -16,7 +16,7 @@ pub enum Target {
     /// A folder of this machine, or of one mounted here.
     Folder(folder::Folder),
     /// A bucket.
-    Bucket(s3::Bucket),
+    Bucket(Box<s3::Bucket>),
 }
 
 /// What is known of an object without reading it.
@@ -33,7 +33,7 @@ impl Target {
     /// in the environment, under the names that the tools of such servers use.
     pub fn parse(text: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Error> {
         match text.strip_prefix("s3://") {
-            Some(rest) => Ok(Self::Bucket(s3::Bucket::parse(rest, variable)?)),
+            Some(rest) => Ok(Self::Bucket(Box::new(s3::Bucket::parse(rest, variable)?))),
             None if text.contains("://") => Err(Error::Text(format!(
                 "{text} is no target: give a folder, or s3://bucket/prefix?endpoint=https://host&region=name"
             ))),

@@ -91,15 +91,15 @@ impl Bucket {
     }
 
     pub fn put(&self, name: &str, content: &[u8]) -> Result<(), Error> {
-        self.ask(&Method::PUT, Some(name), &[], Bytes::copy_from_slice(content)).map(|_| ())
+        self.ask(&Method::PUT, Some(name), &[], &Bytes::copy_from_slice(content)).map(|_| ())
     }
 
     pub fn get(&self, name: &str) -> Result<Vec<u8>, Error> {
-        self.ask(&Method::GET, Some(name), &[], Bytes::new()).map(Vec::from)
+        self.ask(&Method::GET, Some(name), &[], &Bytes::new()).map(Vec::from)
     }
 
     pub fn delete(&self, name: &str) -> Result<(), Error> {
-        match self.ask(&Method::DELETE, Some(name), &[], Bytes::new()) {
+        match self.ask(&Method::DELETE, Some(name), &[], &Bytes::new()) {
             Err(Error::Missing(_)) => Ok(()),
             other => other.map(|_| ()),
         }
@@ -113,7 +113,7 @@ impl Bucket {
             if let Some(token) = &token {
                 parameters.push(("continuation-token", token));
             }
-            let page = self.ask(&Method::GET, None, &parameters, Bytes::new())?;
+            let page = self.ask(&Method::GET, None, &parameters, &Bytes::new())?;
             let page = Page::read(&page)?;
             found.extend(page.objects.into_iter().map(|object| Object {
                 name: object.name.strip_prefix(&self.prefix).unwrap_or(&object.name).to_owned(),
@@ -133,7 +133,7 @@ impl Bucket {
         method: &Method,
         name: Option<&str>,
         parameters: &[(&str, &str)],
-        body: Bytes,
+        body: &Bytes,
     ) -> Result<Bytes, Error> {
         let path = match name {
             Some(name) => sign::escaped_path(&format!("/{}/{}{name}", self.name, self.prefix)),

@@ -54,8 +54,8 @@ pub(super) fn headers(
         signed.push(("x-amz-security-token", session.clone()));
     }
     let names = signed.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-    let lines: String = signed.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{payload}");
+    let lines = signed.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join("\n");
+    let canonical = format!("{method}\n{path}\n{query}\n{lines}\n\n{names}\n{payload}");
     let scope = format!("{day}/{}/s3/aws4_request", account.region);
     let hashed = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
     let to_sign = format!("AWS4-HMAC-SHA256\n{instant}\n{scope}\n{hashed}");

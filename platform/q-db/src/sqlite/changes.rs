@@ -37,8 +37,10 @@ const KEPT_BYTES_MAX: usize = 256 << 20;
 /// How long one writer waits for the others at a cut.
 const GATE_WAIT: Duration = Duration::from_millis(250);
 
-const LOG_HEADER: u64 = 32;
+const LOG_HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
+/// Frames read at a time.
+const BLOCK_FRAMES: u32 = 64;
 
 /// What the handle and the writer's thread share about changes.
 #[derive(Default)]
@@ -225,7 +227,7 @@ impl Keeper {
         path.push("-wal");
         // Nobody holds a lock on the log file itself, so closing it here takes none away.
         let log = File::open(path)?;
-        let mut header = [0; LOG_HEADER as usize];
+        let mut header = [0; LOG_HEADER];
         log.read_exact_at(&mut header, 0)?;
         let salts: [u8; 8] = header[16..24].try_into().expect("eight bytes");
         if self.salts != Some(salts) {
@@ -236,11 +238,11 @@ impl Keeper {
         self.may_begin_anew = false;
         self.page_bytes = be(&header[8..12]);
         let frame_bytes = FRAME_HEADER + self.page_bytes as usize;
-        let mut block = vec![0; frame_bytes * 64];
+        let mut block = vec![0; frame_bytes * BLOCK_FRAMES as usize];
         while self.read < frames {
-            let count = (frames - self.read).min(64) as usize;
-            let block = &mut block[..count * frame_bytes];
-            log.read_exact_at(block, LOG_HEADER + u64::from(self.read) * frame_bytes as u64)?;
+            let count = (frames - self.read).min(BLOCK_FRAMES);
+            let block = &mut block[..count as usize * frame_bytes];
+            log.read_exact_at(block, LOG_HEADER as u64 + u64::from(self.read) * frame_bytes as u64)?;
             for frame in block.chunks_exact(frame_bytes) {
                 if frame[8..16] != salts {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is of another log"));
@@ -259,7 +261,7 @@ impl Keeper {
                     }
                 }
             }
-            self.read += count as u32;
+            self.read += count;
         }
         Ok(())
     }
