@@ -13,9 +13,8 @@ use super::{domain::OpenPage, store::MessageText};
 pub(super) fn summary(rule: &Rule, module: &str, class: &str, value: f64, cause: Option<&str>) -> String {
     let mut line = format!("{module} {}", rule.title);
     let _ = match (rule.signal, cause) {
-        (q_slo::Signal::HealthFailing, Some(cause)) => write!(line, ": {cause}"),
-        (q_slo::Signal::HealthFailing, None) => Ok(()),
         (_, Some(cause)) => write!(line, ": {cause}"),
+        (q_slo::Signal::HealthFailing, None) => Ok(()),
         (_, None) => {
             let limit = rule.unit.text(rule.threshold);
             write!(line, ": {} where {limit} is the limit", rule.unit.text(value))
@@ -30,7 +29,7 @@ pub(super) fn summary(rule: &Rule, module: &str, class: &str, value: f64, cause:
 /// What is said about `step` of a page.
 pub(super) fn message(
     page: &OpenPage,
-    step: &Step,
+    step: Step,
     alerts: &[Alert],
     entries: &[PageEntry],
     origin: &str,

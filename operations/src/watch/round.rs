@@ -186,7 +186,7 @@ impl Keeper<'_> {
         }
         for happening in happenings {
             match happening {
-                Happening::Resolved(key, standing) => self.resolved(tx, key, standing, None)?,
+                Happening::Resolved(key, standing) => Self::resolved(tx, key, standing, None)?,
                 Happening::Fired(key) => self.fired(tx, key)?,
                 _ => {}
             }
@@ -209,7 +209,7 @@ impl Keeper<'_> {
                     store::add_entry(tx, *page, "resolved", AUTOMATIC, text)?;
                     self.close(tx, *page)?;
                 }
-                Happening::Told(page, step) => self.tell(tx, *page, step)?,
+                Happening::Told(page, step) => self.tell(tx, *page, *step)?,
                 Happening::Fired(_) | Happening::Resolved(..) => {}
             }
         }
@@ -280,7 +280,6 @@ impl Keeper<'_> {
 
     /// Notes that an alert ended, by itself or by the word of `by`.
     pub(super) fn resolved(
-        &self,
         tx: &mut Tx<'_>,
         key: &Key,
         standing: &Standing,
@@ -310,7 +309,7 @@ impl Keeper<'_> {
     }
 
     /// Notes what is to be told for a step: once for each way of its rung.
-    fn tell(&self, tx: &mut Tx<'_>, id: PageId, step: &Step) -> Result<(), DbError> {
+    fn tell(&self, tx: &mut Tx<'_>, id: PageId, step: Step) -> Result<(), DbError> {
         let known = self.after.pages.iter().chain(&self.before.pages).find(|page| page.id == id);
         let Some(page) = known else { return Ok(()) };
         let rung = usize::from(step.rung.clamp(1, 4)) - 1;

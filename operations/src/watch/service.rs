@@ -9,11 +9,7 @@ use q_ops_api::watch::{
 };
 use q_slo::{Book, text_of};
 
-use super::{
-    domain::{Board, Happening},
-    round::Keeper,
-    store,
-};
+use super::{domain::Happening, round::Keeper, store};
 use crate::{Desk, Error};
 
 /// The longest word for the others.
@@ -103,7 +99,6 @@ impl Desk {
     ) -> Result<AlertWithPage, Error> {
         let note = checked(request.note)?;
         let by = context.did().clone();
-        let (watch, origin) = (self.watch.clone(), self.instance.origin.clone());
         self.db
             .write(move |tx| {
                 let alert = open(tx, request.id)?;
@@ -114,11 +109,9 @@ impl Desk {
                     let text = note.as_deref().unwrap_or("ended by hand");
                     store::add_entry(tx, page, "resolved", &name, &format!("{}: {text}", alert.summary))?;
                 }
-                let keeper =
-                    Keeper { watch: &watch, origin: &origin, before: &before, after: &Board::default() };
                 if let Some(Happening::Resolved(key, standing)) = after.end(request.id) {
                     store::keep_standings(tx, &before, &after)?;
-                    keeper.resolved(tx, &key, &standing, Some(&name))?;
+                    Keeper::resolved(tx, &key, &standing, Some(&name))?;
                 }
                 tx.audit(AuditEntry::change("alert.resolve", Some(&by), request.id))?;
                 shown(tx, request.id)

@@ -127,7 +127,7 @@ impl Town {
     /// The shop breaks, and the desk has seen it. On a busy machine the first answer may still say that the shelf is
     /// being looked at, and is repeated until the clock moves.
     pub async fn breaks(&self) {
-        self.set(&self.shop.is_down, true);
+        self.shop.is_down.store(true, Ordering::SeqCst);
         while self.gaps().await == 0 {
             self.pass(2).await;
         }
@@ -135,7 +135,7 @@ impl Town {
 
     /// The shop is mended, and the desk has seen it for long enough.
     pub async fn mends(&self) {
-        self.set(&self.shop.is_down, false);
+        self.shop.is_down.store(false, Ordering::SeqCst);
         let is_down = async || {
             let open = self.open_alerts().await;
             open.iter().any(|alert| alert.rule == "health_failing" && alert.module == "shop")
@@ -180,12 +180,13 @@ impl Town {
         found.unwrap()
     }
 
-    pub fn now(&self) -> Timestamp {
-        self.world.env.now()
-    }
-
+    #[expect(clippy::unused_self, reason = "it reads as what is done to the town")]
     pub fn set(&self, switch: &std::sync::atomic::AtomicBool, value: bool) {
         switch.store(value, Ordering::SeqCst);
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.world.env.now()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_a_module_that_is_down_tells_nobody() {
     let Some(town) = Town::new(Engine::Sqlite, &[]).await else { return };
-    town.set(&town.till.is_down, true);
+    town.till.is_down.store(true, Ordering::SeqCst);
     town.breaks().await;
     town.pass(60).await;
     town.pass(70).await;
@@ -44,7 +44,7 @@ async fn errors_fire_after_five_minutes_and_use_up_the_budget() {
     };
     buy().await;
     town.look().await;
-    town.set(&town.shop.is_broken, true);
+    town.shop.is_broken.store(true, Ordering::SeqCst);
     for _ in 0..29 {
         buy().await;
         town.pass(10).await;
@@ -78,12 +78,12 @@ async fn errors_fire_after_five_minutes_and_use_up_the_budget() {
 async fn damage_that_a_verification_finds_is_told_at_once() {
     let settings = [("verify_every", "24h".to_owned())];
     let Some(town) = Town::new(Engine::Sqlite, &settings).await else { return };
-    town.set(&town.shop.is_damaged, true);
+    town.shop.is_damaged.store(true, Ordering::SeqCst);
     town.pass(61).await;
     let alert = town.fires("verification_failed", "shop").await;
     assert_eq!(alert.cause.as_deref(), Some("bread_missing at shelf 3: three loaves, two are there"));
     assert_eq!(alert.runbook, "data-corruption");
-    town.set(&town.shop.is_damaged, false);
+    town.shop.is_damaged.store(false, Ordering::SeqCst);
     town.pass(86_400).await;
     until(async || !town.open_alerts().await.iter().any(|open| open.id == alert.id)).await;
     town.world.close().await;
@@ -96,7 +96,7 @@ async fn an_alert_is_taken_and_ended_by_operators_only() {
     town.pass(121).await;
     let alert = town.fires("health_failing", "shop").await;
     let code = |answer: Result<_, q_contract::CallError>| {
-        answer.map(|_: q_ops_api::watch::AlertWithPage| ()).unwrap_err().problem().unwrap().code.to_string()
+        answer.map(|_: q_ops_api::watch::AlertWithPage| ()).unwrap_err().problem().unwrap().code.clone()
     };
     let stranger = town.world.client("ops", &identity("mallory").0);
     let note = |note: &str| AlertNoteRequest { id: alert.id, note: Some(note.to_owned()) };
@@ -130,7 +130,7 @@ async fn a_module_says_what_recovery_did_and_to_whom_it_listens() {
         serde_json::from_slice(answer.body()).unwrap()
     };
     // The sweeper falls, gets up by itself, and that is counted.
-    town.set(&town.shop.falls, true);
+    town.shop.falls.store(true, Ordering::SeqCst);
     until(async || !town.shop.falls.load(Ordering::SeqCst)).await;
     let swept = town.shop.swept.load(Ordering::SeqCst);
     until(async || town.shop.swept.load(Ordering::SeqCst) > swept).await;

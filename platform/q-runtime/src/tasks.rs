@@ -28,7 +28,7 @@ use tokio::sync::{Notify, watch};
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A task that ran so long is well: the next pause is a short one again.
-const WELL_AFTER: Duration = Duration::from_secs(60);
+const WELL_AFTER: Duration = Duration::from_mins(1);
 
 /// The tasks of one house. Cheap to clone.
 #[derive(Clone)]

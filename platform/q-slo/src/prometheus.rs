@@ -49,7 +49,7 @@ pub fn rule_file(rules: &[Rule], classes: &Classes, objectives: &Objectives) -> 
                 }
             }
             signal => {
-                alert(&mut text, rule, None, &format!("{} > {}", reading(signal), number(rule.threshold)))
+                alert(&mut text, rule, None, &format!("{} > {}", reading(signal), number(rule.threshold)));
             }
         }
     }

@@ -1,7 +1,10 @@
 //! What is made for Prometheus and Grafana, judged by the tools of Prometheus.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by stopping")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use q_slo::{Classes, Objectives, grafana, prometheus, rules};
 
@@ -66,7 +69,7 @@ fn the_dashboard_is_committed_and_every_query_is_one() {
     let mut text = "groups:\n  - name: queries\n    rules:\n".to_owned();
     for (number, query) in grafana::queries(&rules(), &Objectives::default()).iter().enumerate() {
         let query = query.replace('\'', "''");
-        text.push_str(&format!("      - record: query{number}\n        expr: '{query}'\n"));
+        writeln!(text, "      - record: query{number}\n        expr: '{query}'").unwrap();
     }
     std::fs::write(&file, text).unwrap();
     promtool(&["check", "rules", file.to_str().unwrap()]);
