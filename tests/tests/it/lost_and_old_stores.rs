@@ -87,7 +87,7 @@ fn a_module_that_a_later_version_adds_gets_its_store() {
     let mut keys = house.data().into_os_string();
     keys.push(".keys/stores.json");
     let list: Vec<String> = serde_json::from_slice(&fs::read(&keys).unwrap()).unwrap();
-    assert_eq!(list.len(), MODULES.len(), "{list:?}");
+    assert!(MODULES.iter().all(|module| list.iter().any(|listed| listed == module)), "{list:?}");
     let earlier: Vec<_> = list.iter().filter(|module| *module != "qwallet").collect();
     fs::write(&keys, serde_json::to_vec(&earlier).unwrap()).unwrap();
     let copy = copy_of(&house.data(), "qwallet");

@@ -5,6 +5,7 @@ mod contracts;
 mod coverage;
 mod damage;
 mod deployment;
+mod drill_backup;
 mod drill_bus_cut;
 mod drill_clock;
 mod drill_damage;

@@ -30,8 +30,8 @@ pub struct Faults {
     filter: Option<String>,
 }
 
-/// Names of tests that are drills: files of their own, and the killing of payments.
-const DRILLS: [&str; 4] = ["drill_", "kill::", "on_postgres::", "lost_and_old_stores::"];
+/// Names of tests that are drills: files of their own, killing, lost stores, and replicas killed or cut off.
+const DRILLS: [&str; 5] = ["drill_", "kill::", "on_postgres::", "lost_and_old_stores::", "replicas::"];
 /// What a drill that passed says begins with this (`q_tests::passed`).
 const SAID: &str = "drill: ";
 
