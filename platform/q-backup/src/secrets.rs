@@ -10,7 +10,7 @@ use crate::{Error, Target, chunks::Opening, create::Place, files};
 
 /// Secrets of a moment, which nobody misses: headers of requests, orders that wait for a repetition.
 const LEFT_OUT: [&str; 2] = ["headers/", "orders/"];
-/// Follows every checkpoint: taken along, and no reason by itself.
+/// Follows every checkpoint of the audit log: taken along by whole backups, which read it before the stores.
 const RESTLESS: &str = "qerberos.checkpoint";
 const BYTES_MAX: usize = 64 << 20;
 
@@ -42,7 +42,9 @@ impl Secrets {
     /// Ships the folder as it is.
     pub fn ship(keys: &Path, at: Timestamp, place: &Place) -> Result<(), Error> {
         let read = |name: String| Some((name.clone(), fs::read(keys.join(name)).ok()?));
-        let all = Self(names(keys)?.into_iter().filter_map(read).collect());
+        // Not the last checkpoint: read now, it may be ahead of what of the audit log has been shipped so far.
+        let lasting = names(keys)?.into_iter().filter(|name| name != RESTLESS);
+        let all = Self(lasting.filter_map(read).collect());
         let object = object(at);
         let plain = serde_json::to_vec(&(&object, &all)).expect("plain data serialises");
         place.target.put(&object, &place.recipients.seal(&plain))?;
