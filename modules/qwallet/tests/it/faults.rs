@@ -54,6 +54,29 @@ on_each_world!(a_full_disk_loses_nothing_and_doubles_nothing, async |world: Worl
     bank.close().await;
 });
 
+on_each_world!(after_a_failed_sync_the_wallet_verifies_and_goes_on_by_itself, async |world: World| {
+    if world.engine == Engine::Postgres {
+        return;
+    }
+    let mut bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    bank.world.start();
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+    let client = ann.client.clone().with_key("k");
+    bank.module.db().faults().fail_next_commit();
+    assert!(client.call::<CreatePayment>(&order).await.is_err());
+    let resumed = async {
+        let mut changes = bank.module.db().mode_changes();
+        changes.wait_for(|mode| mode.write_stop.is_none()).await.is_ok()
+    };
+    let patience = std::time::Duration::from_secs(20);
+    assert!(tokio::time::timeout(patience, resumed).await.expect("the wallet looks after its store"));
+    assert!(bank.module.db().mode().is_normal());
+    client.call::<CreatePayment>(&order).await.unwrap();
+    assert_eq!(bank.balance(&bob).await.1, "1");
+    bank.close().await;
+});
+
 on_each_world!(time_never_goes_back, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
