@@ -402,8 +402,14 @@ mod tests {
 
     /// The invocations of `q` in a command line or, between backticks, in a sentence.
     fn invocations(text: &str) -> Vec<Vec<String>> {
+        // Another program inside a word, as in `--from "$(date …)"`, says an instant.
+        let mut text = text.to_owned();
+        while let Some((begin, length)) = text.find("$(date").and_then(|at| Some((at, text[at..].find(')')?)))
+        {
+            text.replace_range(begin..=begin + length, "2026-11-25T09:00:00Z");
+        }
         let parts = text.split(['\n', ';', '|', '`']).flat_map(|part| part.split("&&")).flat_map(|part| {
-            // A command inside another: `curl $(q auth headers …) …`.
+            // A command of ours inside another: `curl $(q auth headers …) …`.
             part.split("$(").map(|part| part.split(") ").next().unwrap_or_default())
         });
         let words = |part: &str| shell_words(part.trim().trim_start_matches("do ").trim());
