@@ -4,7 +4,7 @@ use crate::machine;
 use crate::oracles::{self, Oracles};
 use crate::postgres::{Cluster, Purpose};
 use crate::steps::Steps;
-use crate::verbs::{check, generate};
+use crate::verbs::{check, drill_runbook, generate};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::process::Command;
@@ -81,7 +81,8 @@ fn run_tests(steps: &mut Steps, args: &Args, surroundings: &Surroundings) -> Res
         machine::run(surroundings.tell(&mut command))?;
         Ok(String::new())
     })?;
-    steps.run("journeys", || surroundings.test(&["--package", "q-tests"], args))
+    steps.run("journeys", || surroundings.test(&["--package", "q-tests"], args))?;
+    steps.run("drill runbook", || drill_runbook::run().map(|()| String::new()))
 }
 
 impl Surroundings {
