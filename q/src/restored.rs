@@ -29,7 +29,7 @@ pub struct Restored {
     /// The instant the stores are of.
     pub at: Timestamp,
     /// When it was put back.
-    pub restored_at: Timestamp,
+    pub put_back_at: Timestamp,
     /// The modules.
     pub modules: BTreeSet<String>,
 }
@@ -79,7 +79,7 @@ impl Restored {
     }
 
     fn kept(&self, layout: &Layout) -> PathBuf {
-        layout.keys.join("restores").join(format!("{}-{}.json", self.backup, self.restored_at.micros()))
+        layout.keys.join("restores").join(format!("{}-{}.json", self.backup, self.put_back_at.micros()))
     }
 
     /// Uses it up.

@@ -252,7 +252,9 @@ async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode>
         output::progress(line);
     }
     output::show(arguments.from.json, &shown, |shown| {
-        shown.iter().for_each(|shown| output::line(shown.line()))
+        for shown in shown {
+            output::line(shown.line());
+        }
     });
     if shown.is_empty() {
         let what = if is_clean {
@@ -304,7 +306,9 @@ async fn prune(layout: &Layout, arguments: &PruneArgs) -> anyhow::Result<ExitCod
         blocking(move || Ok(q_backup::prune(&data, &target, keep, Env::system().now(), is_dry)?)).await?;
     output::show(arguments.json, &pruned, |pruned| {
         let word = if is_dry { "would remove" } else { "removed" };
-        pruned.removed.iter().for_each(|id| output::line(format!("{word} {id}")));
+        for id in &pruned.removed {
+            output::line(format!("{word} {id}"));
+        }
         let (bytes, objects, kept) = (size(pruned.bytes), pruned.objects, pruned.kept.len());
         output::line(format!("{word} {objects} objects, {bytes}; {kept} backups stay"));
     });
@@ -453,7 +457,7 @@ pub async fn put_back(
         instance: plan.base.instance.clone(),
         backup: plan.base.id.clone(),
         at: plan.instant(),
-        restored_at: env.now(),
+        put_back_at: env.now(),
         modules: plan.modules.clone(),
     };
     for (module, place) in &places {
@@ -490,7 +494,7 @@ fn entry(word: &Restored, module: &str, plan: &Plan, events: i64, audit: i64) ->
         details: json!({
             "backup": word.backup,
             "at": plan.reached.get(module),
-            "restoredAt": word.restored_at,
+            "putBackAt": word.put_back_at,
             "events": position.events,
             "audit": position.audit,
             "lostEvents": (events - position.events).max(0),

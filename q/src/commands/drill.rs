@@ -31,6 +31,11 @@ use crate::{
     session::Session,
 };
 
+/// How the process that opened an instance begins to say that it cannot tell the books.
+const CANNOT_ADD_UP: &str = "the books cannot be read";
+/// How long adding up large books may take.
+const PATIENCE: Duration = Duration::from_mins(10);
+
 /// `q drill`.
 #[derive(Debug, Subcommand)]
 pub enum DrillVerb {
@@ -313,7 +318,9 @@ fn judge(drill: &Drill) -> Report {
             },
         );
     }
-    let books_balance = looked.books.as_ref().map(balances);
+    // Books that cannot be added up are no better than those that do not balance.
+    let has_books = plan.modules.contains("qwallet");
+    let books_balance = has_books.then(|| looked.books.as_ref().is_some_and(balances));
     let books_equal = match (&looked.books, &drill.books) {
         (Some(restored), Some(live)) => Some(restored.items == live.books.items),
         _ => None,
@@ -384,6 +391,7 @@ async fn look_by_process(
     }
     let output = command.output().await?;
     let complaint = String::from_utf8_lossy(&output.stderr);
+    complaint.lines().filter(|line| line.starts_with(CANNOT_ADD_UP)).for_each(output::progress);
     if !output.status.success() {
         let what = format!("the restored instance does not open: {}", complaint.trim());
         return Err(with_code(exit::FINDINGS, what));
@@ -415,11 +423,13 @@ async fn look(layout: &Layout, arguments: &LookArgs) -> anyhow::Result<ExitCode>
             is_sender_bound: true,
             authenticated_at: Env::system().now(),
         };
-        let client = Client::new(built.directory.transport("qwallet")).as_caller(Caller::Identity(principal));
+        let client = Client::new(built.directory.transport("qwallet"))
+            .as_caller(Caller::Identity(principal))
+            .within(PATIENCE);
         match client.call::<GetTrialBalance>(&TrialBalanceRequest {}).await {
             Ok(books) => Some(books),
             Err(error) => {
-                output::progress(format!("the books cannot be read: {error}"));
+                output::progress(format!("{CANNOT_ADD_UP}: {error}"));
                 None
             }
         }
