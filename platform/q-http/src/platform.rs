@@ -127,9 +127,11 @@ async fn detailed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
 async fn verify(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     let (head, _) = request.into_parts();
     let caller = pipeline::authenticated(mounted, &head, "POST", &mut None);
-    let admitted = caller.and_then(|caller| match mode::is_desk(&caller) {
-        true => Ok(()),
-        false => pipeline::permits_access(mounted, Access::Operator, &caller),
+    let admitted = caller.and_then(|caller| {
+        if mode::is_desk(&caller) {
+            return Ok(());
+        }
+        pipeline::permits_access(mounted, Access::Operator, &caller)
     });
     if let Err(problem) = admitted {
         return problem_response(&problem);

@@ -1,7 +1,7 @@
 //! `q mode`: what modules let through, shown and set; through the running instance, or in the stores of modules that
 //! do not run.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
@@ -100,17 +100,17 @@ fn told(mode: &Value) -> String {
     let mut told = text(&mode["state"]);
     let stop = &mode["writeStop"];
     if stop.is_object() {
-        told += &format!(": {} (since {})", text(&stop["reason"]), text(&stop["since"]));
+        let _ = write!(told, ": {} (since {})", text(&stop["reason"]), text(&stop["since"]));
     }
     if mode["mode"] != "normal" {
-        told +=
-            &format!(": {} (by {} since {})", text(&mode["reason"]), text(&mode["by"]), text(&mode["since"]));
+        let (reason, by, since) = (text(&mode["reason"]), text(&mode["by"]), text(&mode["since"]));
+        let _ = write!(told, ": {reason} (by {by} since {since})");
         if let Some(until) = mode["until"].as_str() {
-            told += &format!(", expected until {until}");
+            let _ = write!(told, ", expected until {until}");
         }
         let canaries: Vec<_> = mode["canaries"].as_array().into_iter().flatten().map(text).collect();
         if !canaries.is_empty() {
-            told += &format!(", writes of {}", canaries.join(", "));
+            let _ = write!(told, ", writes of {}", canaries.join(", "));
         }
     }
     told

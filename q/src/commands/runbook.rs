@@ -75,7 +75,10 @@ struct Done {
 pub async fn run(cli: &Cli, arguments: &RunbookArgs) -> anyhow::Result<ExitCode> {
     let procedures = q_runbooks::all()?;
     match arguments.subject.as_slice() {
-        [list] if list == "list" => list_all(&procedures, arguments.json),
+        [list] if list == "list" => {
+            list_all(&procedures, arguments.json);
+            Ok(ExitCode::SUCCESS)
+        }
         [render] if render == "render" => {
             render_to(&procedures, arguments.out.as_deref().context("name a folder with --out")?)
         }
@@ -100,7 +103,7 @@ fn find<'a>(procedures: &'a [Procedure], name: &str, scope: Scope) -> anyhow::Re
     }
 }
 
-fn list_all(procedures: &[Procedure], as_json: bool) -> anyhow::Result<ExitCode> {
+fn list_all(procedures: &[Procedure], as_json: bool) {
     let rows: Vec<_> = procedures
         .iter()
         .map(|procedure| {
@@ -116,7 +119,6 @@ fn list_all(procedures: &[Procedure], as_json: bool) -> anyhow::Result<ExitCode>
             output::line(format!("{subject:<28} {when}"));
         }
     });
-    Ok(ExitCode::SUCCESS)
 }
 
 fn render_to(procedures: &[Procedure], folder: &Path) -> anyhow::Result<ExitCode> {
@@ -157,7 +159,7 @@ fn prefix(module: &str) -> String {
 fn actual(layout: &Layout, module: &str) -> anyhow::Result<(Place, Option<&'static str>)> {
     let entry = compose::MODULES.iter().find(|entry| entry.name == module);
     let mut place = documented(entry.or(compose::MODULES.first()).context("there are modules")?);
-    place.module = module.to_owned();
+    module.clone_into(&mut place.module);
     place.data = layout.data.display().to_string();
     place.config = layout.config().display().to_string();
     place.store = layout.store(module).display().to_string();
@@ -255,7 +257,8 @@ async fn take(
         Action::Run(command, expected) => {
             done.command = variables.fill(command);
             if step.changes && !may_change(arguments, &done)? {
-                done.finding = "not done: it changes something, and nobody agreed (--yes agrees)".to_owned();
+                done.finding =
+                    String::from("not done: it changes something, and nobody agreed (--yes agrees)");
             } else if step.background {
                 (done.verdict, done.finding) = begin(layout, module, &done.command)?;
             } else {

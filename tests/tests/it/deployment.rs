@@ -9,12 +9,12 @@ use std::{
 use q_testkit::oracle;
 
 fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").canonicalize().expect("the folder of the clone")
 }
 
 /// Runs a judge and returns what it says, failing with it.
 fn judged(judge: &mut Command) -> String {
-    let verdict = judge.output().unwrap();
+    let verdict = judge.output().expect("it was found on the path");
     let said = [verdict.stdout, verdict.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     assert!(verdict.status.success(), "{said}");
