@@ -44,6 +44,9 @@ pub struct Standing {
     /// Why nobody is told of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiet: Option<String>,
+    /// Whether what explains it was told itself.
+    #[serde(default)]
+    pub is_told: bool,
 }
 
 /// A page that is not over.
@@ -168,20 +171,17 @@ impl Board {
                 continue;
             }
             // A budget that an outage used up still shows it long after: that is no news once the outage was told.
-            let looks_back = matches!(alert.rule.signal, Signal::Burn { .. });
-            if looks_back && standing.quiet.is_some() {
+            if matches!(alert.rule.signal, Signal::Burn { .. }) && standing.is_told {
                 continue;
             }
-            standing.quiet = if alert.rule.is_muted_by_maintenance && (situation.is_held)(&key.1) {
-                Some("announced maintenance".to_owned())
-            } else {
-                explained(&alert, &all, situation.dependencies).map(|other| {
-                    if other == key.1 {
-                        format!("{other} is down")
-                    } else {
-                        format!("it needs {other}, which is down")
-                    }
-                })
+            let by = explained(&alert, &all, situation.dependencies);
+            let is_held = alert.rule.is_muted_by_maintenance && (situation.is_held)(&key.1);
+            standing.is_told = is_held || by.is_some_and(|(_, phase)| matches!(phase, Phase::Firing { .. }));
+            standing.quiet = match by {
+                _ if is_held => Some("announced maintenance".to_owned()),
+                Some((other, _)) if other == key.1 => Some(format!("{other} is down")),
+                Some((other, _)) => Some(format!("it needs {other}, which is down")),
+                None => None,
             };
             if standing.quiet.is_some() || standing.page.is_some() {
                 continue;

@@ -12,8 +12,6 @@ use super::{
 
 /// What everything that is of no one module is called.
 pub(super) const INSTANCE: &str = "instance";
-/// A budget is not said to burn before so many events: one failed request of three tells little.
-pub(super) const EVENTS_MIN: u64 = q_slo::prometheus::EVENTS_MIN;
 
 /// What is read besides scrapes.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +50,7 @@ pub(super) fn readings(
             if let Signal::Burn { long, short } = rule.signal {
                 for key in book.keys().filter(|key| key.0 == *module) {
                     let both = (book.burn(now, key, long), book.burn(now, key, short));
-                    let is_enough = book.events(now, key, long) >= EVENTS_MIN;
+                    let is_enough = book.is_telling(now, key, long);
                     let value = match both {
                         // What does not happen in the short window does not go on.
                         (Some(_), None) => Some(0.0),

@@ -46,9 +46,10 @@ impl Desk {
             return Ok(());
         }
         let scrapes = self.scrape_all().await;
+        let held = self.db.read(maintenance::store::held_modules).await.map_err(Error::Db)?;
         let now = self.env.now();
         let jump_seconds = memory.jump(now, self.watch.elapsed());
-        count(&mut memory.book, &scrapes, &self.watch, now);
+        count(&mut memory.book, &scrapes, &self.watch, now, &|module| held.holds(module));
         dependencies(&scrapes, &mut memory.dependencies);
         let backup_at = q_backup::status(&self.data).last_success;
         let is_kept =
@@ -152,16 +153,20 @@ fn jump(by_clock: Span, passed: Duration) -> f64 {
     (super::readings::seconds(by_clock) - passed.as_secs_f64()).abs()
 }
 
-fn count(book: &mut Book, scrapes: &[Scrape], watch: &Watch, now: Timestamp) {
+fn count(book: &mut Book, scrapes: &[Scrape], watch: &Watch, now: Timestamp, is_held: &dyn Fn(&str) -> bool) {
     let modules: std::collections::BTreeSet<&str> =
         scrapes.iter().map(|scrape| scrape.module.as_str()).collect();
     for module in modules {
         let targets: Vec<&Scrape> = scrapes.iter().filter(|scrape| scrape.module == module).collect();
-        book.look(now, module, super::readings::is_serving(&targets));
+        // What was announced was not promised.
+        let is_promised = !is_held(module);
+        if is_promised {
+            book.look(now, module, super::readings::is_serving(&targets));
+        }
         for target in targets {
             if let Some(samples) = &target.samples {
                 let totals = q_slo::Totals::read(samples, &watch.config.classes);
-                book.count(now, module, &target.replica.to_string(), totals);
+                book.count(now, module, &target.replica.to_string(), totals, is_promised);
             }
         }
     }

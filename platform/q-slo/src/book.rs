@@ -6,6 +6,7 @@ use q_core::{Span, Timestamp};
 
 use crate::{
     ClassTotals, Objectives, Sli, Totals,
+    prometheus::EVENTS_MIN,
     series::{Bucket, Counts, Series},
 };
 
@@ -92,17 +93,19 @@ impl Book {
         self.series_of(module, "", Sli::Availability).add(now, counts);
     }
 
-    /// Notes what a target shows.
-    pub fn count(&mut self, now: Timestamp, module: &str, replica: &str, totals: Totals) {
+    /// Notes what a target shows. What happened during an announced pause was not promised and uses up no budget.
+    pub fn count(&mut self, now: Timestamp, module: &str, replica: &str, totals: Totals, is_promised: bool) {
         let target = (module.to_owned(), replica.to_owned());
         let earlier = self.seen.get(&target);
         let is_fresh = earlier.is_some_and(|(at, _)| now.since(*at) <= RECENT);
         let news = totals.since(earlier.map(|(_, totals)| totals));
         for (class, news) in news {
-            let errors = Counts { good: news.requests.saturating_sub(news.errors), total: news.requests };
-            self.series_of(module, &class, Sli::Errors).add(now, errors);
-            let fast = Counts { good: news.fast(self.objectives.fast_seconds), total: news.timed() };
-            self.series_of(module, &class, Sli::Latency).add(now, fast);
+            if is_promised {
+                let errors = Counts { good: news.requests.saturating_sub(news.errors), total: news.requests };
+                self.series_of(module, &class, Sli::Errors).add(now, errors);
+                let fast = Counts { good: news.fast(self.objectives.fast_seconds), total: news.timed() };
+                self.series_of(module, &class, Sli::Latency).add(now, fast);
+            }
             // What happened in a long gap did not happen in the last minute.
             if is_fresh {
                 self.recent.entry((module.to_owned(), class)).or_default().push_back((now, news));
@@ -152,6 +155,17 @@ impl Book {
     /// How many events there were in `window`.
     pub fn events(&self, now: Timestamp, key: &Key, window: Span) -> u64 {
         self.series.get(key).map_or(0, |series| series.over(now, window).total)
+    }
+
+    /// Whether enough is known of `window` for a burn rate to say something. One failed request of three tells little,
+    /// and two missed looks of a module's first minute are no outage of an hour: looks come by the clock, so they must
+    /// have come for the whole window.
+    pub fn is_telling(&self, now: Timestamp, key: &Key, window: Span) -> bool {
+        if key.2 == Sli::Availability {
+            let first = self.series.get(key).and_then(|series| series.buckets().next());
+            return first.is_some_and(|bucket| now.since(bucket.start) >= window);
+        }
+        self.events(now, key, window) >= EVENTS_MIN
     }
 
     /// When the oldest of what is known happened.
@@ -233,12 +247,12 @@ mod tests {
     fn served(seconds: i64, bad: u64) -> (Book, Timestamp) {
         let mut book = Book::new(Objectives::default());
         let (mut requests, mut errors) = (0, 0);
-        book.count(START, "shop", "0", totals(0, 0, 0));
+        book.count(START, "shop", "0", totals(0, 0, 0), true);
         for second in (10..=seconds).step_by(10) {
             (requests, errors) = (requests + 100, errors + bad);
             let now = START + Span::seconds(second);
             book.look(now, "shop", true);
-            book.count(now, "shop", "0", totals(requests, errors, requests - errors));
+            book.count(now, "shop", "0", totals(requests, errors, requests - errors), true);
             book.compact(now);
         }
         (book, START + Span::seconds(seconds))
@@ -265,13 +279,24 @@ mod tests {
     }
 
     #[test]
+    fn a_burn_rate_of_too_little_tells_nothing() {
+        let (book, now) = served(1_800, 2);
+        let key = |class: &str, sli| ("shop".to_owned(), class.to_owned(), sli);
+        let hour = Span::seconds(3_600);
+        assert!(book.is_telling(now, &key("write", Sli::Errors), hour));
+        assert!(!book.is_telling(now, &key("", Sli::Availability), hour), "half an hour of looks");
+        assert!(book.is_telling(now, &key("", Sli::Availability), Span::seconds(1_500)));
+        assert!(!book.is_telling(now, &key("read", Sli::Errors), hour), "nobody asked");
+    }
+
+    #[test]
     fn the_budget_is_what_the_month_left() {
         let (book, now) = served(3_600, 0);
         let untouched = &book.report(now, &[])[0];
         assert!(untouched.classes.iter().all(|class| (class.budget_left - 1.0).abs() < 1e-9));
         let mut book = book;
         // 36,000 requests so far: 0.1 % are 36; after 18 failures half is left.
-        book.count(now, "shop", "0", totals(36_018, 18, 36_018));
+        book.count(now, "shop", "0", totals(36_018, 18, 36_018), true);
         let report = &book.report(now, &[Span::seconds(300)])[0];
         let errors = report.classes.iter().find(|class| class.sli == Sli::Errors).unwrap();
         assert!((errors.budget_left - 0.5).abs() < 0.001, "{errors:?}");
@@ -287,7 +312,7 @@ mod tests {
         };
         assert_eq!(sum(&book, now), 6_000);
         // The module starts anew and serves 50.
-        book.count(now, "shop", "0", totals(50, 0, 50));
+        book.count(now, "shop", "0", totals(50, 0, 50), true);
         assert_eq!(sum(&book, now), 6_050);
         // The watch starts anew from what it kept, an hour later; the module has served 70 more.
         let mut restored = Book::new(Objectives::default());
@@ -298,13 +323,16 @@ mod tests {
             restored.restore_seen(module, replica, at, totals.clone());
         }
         let later = now + Span::seconds(3_600);
-        restored.count(later, "shop", "0", totals(120, 60, 120));
+        restored.count(later, "shop", "0", totals(120, 60, 120), true);
         assert_eq!(sum(&restored, later), 6_120);
         // What happened in the gap is in the budget, but not in the last minute.
         assert_eq!(restored.error_ratio(later, "shop"), None);
+        // An announced pause uses up nothing.
+        restored.count(later, "shop", "0", totals(220, 160, 120), false);
+        assert_eq!(sum(&restored, later), 6_120);
         // A second replica counts by itself; its first look tells nothing new.
-        restored.count(later, "shop", "1", totals(1_000, 0, 1_000));
-        restored.count(later, "shop", "1", totals(1_010, 0, 1_010));
+        restored.count(later, "shop", "1", totals(1_000, 0, 1_000), true);
+        restored.count(later, "shop", "1", totals(1_010, 0, 1_010), true);
         assert_eq!(sum(&restored, later), 6_130);
     }
 }

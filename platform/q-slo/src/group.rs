@@ -64,26 +64,28 @@ impl Dependencies {
     }
 }
 
-/// The module whose failing explains `alert`, so that `alert` by itself tells nobody.
+/// The module whose failing explains `alert`, so that `alert` by itself tells nobody, and where that failing stands.
 ///
 /// A module that is down explains everything else about itself. A module that is down, or about to be found so, explains
-/// whatever is wrong with those that need it; two that need each other explain nothing, or both would keep silent.
-/// Damage, clocks and what is not urgent are explained by nothing.
-pub fn explained<'a>(alert: &Active<'_>, all: &[Active<'a>], dependencies: &Dependencies) -> Option<&'a str> {
-    if matches!(alert.rule.signal, Signal::Findings | Signal::ClockJump | Signal::BackupAge | Signal::KeyAge)
-    {
+/// whatever is wrong with those that need it, and its own use of budgets; two that need each other explain nothing, or
+/// both would keep silent. Damage, clocks and what is not about serving are explained by nothing.
+pub fn explained<'a>(
+    alert: &Active<'_>,
+    all: &[Active<'a>],
+    dependencies: &Dependencies,
+) -> Option<(&'a str, Phase)> {
+    let signal = alert.rule.signal;
+    if matches!(signal, Signal::Findings | Signal::ClockJump | Signal::BackupAge | Signal::KeyAge) {
         return None;
     }
-    all.iter().filter(|other| other.is_down()).map(|other| (other.module, other.phase)).find_map(
-        |(other, phase)| {
-            let is_itself = other == alert.module
-                && alert.rule.signal != Signal::HealthFailing
-                && matches!(phase, Phase::Firing { .. });
-            let is_needed =
-                dependencies.needs(alert.module, other) && !dependencies.needs(other, alert.module);
-            (is_itself || is_needed).then_some(other)
-        },
-    )
+    let explains = |(other, phase): &(&str, Phase)| {
+        let is_certain = matches!(phase, Phase::Firing { .. });
+        let is_itself = *other == alert.module
+            && signal != Signal::HealthFailing
+            && (is_certain || matches!(signal, Signal::Burn { .. }));
+        is_itself || dependencies.needs(alert.module, other) && !dependencies.needs(other, alert.module)
+    };
+    all.iter().filter(|other| other.is_down()).map(|other| (other.module, other.phase)).find(explains)
 }
 
 #[cfg(test)]
@@ -125,17 +127,33 @@ mod tests {
             let expected = if alert == "error_rate" && down == "shop" { Some("shop") } else { expected };
             let all = [active("health_failing", down, phase), active(alert, "shop", FIRING)];
             assert_eq!(
-                explained(&all[1], &all, &dependencies()),
+                explained(&all[1], &all, &dependencies()).map(|(module, _)| module),
                 expected,
                 "{alert} while {down} is {phase:?}"
             );
         }
         // Through another, and two that need each other.
         let all = [active("health_failing", "people", FIRING), active("error_rate", "till", FIRING)];
-        assert_eq!(explained(&all[1], &all, &dependencies()), Some("people"));
+        assert_eq!(explained(&all[1], &all, &dependencies()), Some(("people", FIRING)));
         let all = [active("health_failing", "people", FIRING), active("health_failing", "keys", FIRING)];
         assert_eq!(explained(&all[0], &all, &dependencies()), None);
         assert_eq!(explained(&all[1], &all, &dependencies()), None);
+    }
+
+    #[test]
+    fn a_module_about_to_be_found_down_explains_its_budget_and_nothing_else_of_itself() {
+        let rules = rules();
+        let rule = |id: &str| rules.iter().find(|rule| rule.id == id).unwrap();
+        let active = |id, phase| Active { rule: rule(id), module: "shop", phase, cause: None };
+        for (id, phase, expected) in [
+            ("budget_burn_fast", PENDING, true),
+            ("budget_burn_fast", FIRING, true),
+            ("error_rate", PENDING, false),
+            ("error_rate", FIRING, true),
+        ] {
+            let all = [active("health_failing", phase), active(id, FIRING)];
+            assert_eq!(explained(&all[1], &all, &dependencies()).is_some(), expected, "{id} {phase:?}");
+        }
     }
 
     #[test]

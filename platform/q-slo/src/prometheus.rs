@@ -13,6 +13,7 @@ pub const EVENTS_MIN: u64 = 20;
 
 /// How often Prometheus evaluates the rules.
 const INTERVAL: &str = "15s";
+const INTERVAL_SECONDS: i64 = 15;
 /// The first lines of every file made here.
 const HEAD: &str = "# Made from the alert rules of q by `q slo --export`; changes belong into the rules.\n";
 
@@ -104,7 +105,12 @@ fn watched(metric: &str) -> String {
 fn burn(rule: &Rule, sli: Sli, objectives: &Objectives, long: Span, short: Span) -> String {
     let limit = number(rule.threshold * objectives.allowed(sli));
     let (in_long, in_short) = (ratio_name(sli, long), ratio_name(sli, short));
-    format!("{in_long} > {limit} and {in_short} > {limit} and {} >= {EVENTS_MIN}", events_name(sli, long))
+    // Looks come by the clock: nearly all of the window's must be there before their share says something.
+    let least = match sli {
+        Sli::Availability => long.as_seconds() / INTERVAL_SECONDS * 9 / 10,
+        Sli::Errors | Sli::Latency => i64::try_from(EVENTS_MIN).unwrap_or(i64::MAX),
+    };
+    format!("{in_long} > {limit} and {in_short} > {limit} and {} >= {least}", events_name(sli, long))
 }
 
 fn bad_ratio(sli: Sli, classes: &Classes, class: &str, window: Span, objectives: &Objectives) -> String {
