@@ -5,10 +5,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use q_bus::{Bus, Murmur, Nats};
 use q_contract::{Authenticate, Declaration};
@@ -302,14 +303,17 @@ impl House {
     }
 
     async fn close(mut self) {
+        let begun = Instant::now();
         self.stop.send_replace(true);
         while self.workers.join_next().await.is_some() {}
-        for beam in self.beams.iter().rev() {
-            beam.module.db().close().await;
-        }
+        let worked = begun.elapsed();
+        // Each waits for its own disk writes.
+        join_all(self.beams.iter().map(|beam| beam.module.db().close())).await;
+        let closed = begun.elapsed();
         for work in self.after_close.into_inner() {
             work.await;
         }
+        tracing::debug!(?worked, ?closed, after = ?begun.elapsed(), "jobs and deliveries ended, stores closed");
     }
 }
 
