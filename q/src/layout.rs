@@ -168,6 +168,37 @@ impl Layout {
         self.keys.join("unseal.key")
     }
 
+    /// The key by which the processes of the instance know each other's words on a bus; made where there is none.
+    ///
+    /// # Errors
+    /// A replica that keeps nothing here and was not given it: one it made itself nobody else would know.
+    pub fn bus_key(&self) -> anyhow::Result<[u8; 32]> {
+        let path = self.keys.join("bus.key");
+        if !path.exists() {
+            if !self.has_data() {
+                let what = format!(
+                    "{} is missing: copy it here from the key folder of the instance, whose processes know each other \
+                     on the bus by it",
+                    path.display()
+                );
+                return Err(with_code(exit::CANNOT_START, what));
+            }
+            let draft = path.with_extension(format!("{}.draft", std::process::id()));
+            write_private(&draft, hash::hex(&q_core::Env::system().random::<32>()).as_bytes())?;
+            // Of two processes that start at once, the first one's counts.
+            let linked = fs::hard_link(&draft, &path);
+            fs::remove_file(&draft)?;
+            if let Err(error) = linked
+                && error.kind() != ErrorKind::AlreadyExists
+            {
+                return Err(error).with_context(|| format!("{} cannot be written", path.display()));
+            }
+        }
+        let text = fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let key = data_encoding::HEXLOWER.decode(text.trim_ascii()).ok().and_then(|key| key.try_into().ok());
+        key.with_context(|| format!("{} is damaged: it holds 64 hexadecimal digits", path.display()))
+    }
+
     /// The keyring file of the identity called `name`.
     pub fn keyring(&self, name: &str) -> PathBuf {
         self.keys.join("keyring").join(format!("{name}.json"))

@@ -18,5 +18,5 @@ mod subscription;
 
 pub use bus::{Bus, Redelivery};
 pub use lag::Lag;
-pub use nats::{Murmur, Nats, NatsSettings};
+pub use nats::{BusKey, Murmur, Nats, NatsSettings};
 pub use subscription::{AuditBatch, ReactError, Subscription};

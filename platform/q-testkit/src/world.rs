@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, request::Parts};
-use q_bus::{Nats, NatsSettings};
+use q_bus::{BusKey, Nats, NatsSettings};
 use q_contract::{
     Authenticate, CallError, Client, Credential, Declaration, HttpTransport, Problem, Target, codes,
 };
@@ -216,7 +216,8 @@ impl World {
 /// Lets the events of `house` go over `nats`, if the world has it.
 async fn carry(house: &House, nats: Option<&NatsServer>) {
     if let Some(nats) = nats {
-        let connected = Nats::connect(NatsSettings::new(&nats.url(), "qworld"), "world").await;
+        let connected =
+            Nats::connect(NatsSettings::new(&nats.url(), "qworld", BusKey::new([7; 32])), "world").await;
         house.bus().use_nats(connected.expect("a URL of ours can be read"));
     }
 }

@@ -73,6 +73,7 @@ pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<()> 
     if !layout.unseal_key().exists() {
         qlock::KeyFile::create(&layout.unseal_key(), &env)?;
     }
+    layout.bus_key()?;
     let names = names();
     for name in &names {
         if !layout.keyring(name).exists() || !layout.genesis(name).exists() {
@@ -172,7 +173,7 @@ fn make_identity(layout: &Layout, name: &str, config: &Config, env: &Env) -> any
     let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
     let (keyring, log, phrase) = Keyring::create(host, env).map_err(|error| {
         let what = format!(
-            "Q_INSTANCE_ORIGIN (instance.origin) is {origin:?}: {error}; a lower-case DNS name of two labels or more is needed"
+            "Q_INSTANCE_ORIGIN (instance.origin) is {origin:?}: {error}; a lower-case DNS name of two labels or more is needed, such as http://qnode.localhost:8080"
         );
         with_code(exit::CANNOT_START, what)
     })?;

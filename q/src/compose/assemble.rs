@@ -121,7 +121,7 @@ pub async fn assemble_on(
     let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
     let mut house = site.house(&knowledge, telemetry::metrics(&site.config, layout)?);
     if options.is_online
-        && let Some(nats) = bus::connect(&site.config, &site.instance.did).await?
+        && let Some(nats) = bus::connect(&site.config, layout, &site.instance).await?
     {
         house.bus().use_nats(nats);
     }

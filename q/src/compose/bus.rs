@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use q_bus::{Nats, NatsSettings};
-use q_core::{Did, Env, hash};
+use q_bus::{BusKey, Nats, NatsSettings};
+use q_core::{Env, hash};
 use q_runtime::{Config, Setting};
 
-use crate::output::{exit, with_code};
+use crate::{
+    layout::{InstanceFile, Layout},
+    output::{exit, with_code},
+};
 
 /// The section `[bus]`.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -28,20 +31,24 @@ pub(super) const SETTINGS: &[Setting] = &[
 ];
 
 /// Begins to connect to the server of the settings, if they name one.
-pub(super) async fn connect(config: &Config, instance: &Did) -> anyhow::Result<Option<Nats>> {
+pub(super) async fn connect(
+    config: &Config,
+    layout: &Layout,
+    instance: &InstanceFile,
+) -> anyhow::Result<Option<Nats>> {
     let section = config.section("bus");
     let Some(url) = section.optional("url") else { return Ok(None) };
     let cannot_start = |error: String| with_code(exit::CANNOT_START, format!("the bus: {error}"));
     let number = |key, expected| -> anyhow::Result<u32> {
         section.parse::<u32>(key, expected).map_err(|error| with_code(exit::CANNOT_START, error))
     };
-    let namespace = format!("q{}", &hash::hex(&hash::sha256(instance.to_string().as_bytes()))[..12]);
+    let namespace = format!("q{}", &hash::hex(&hash::sha256(instance.did.to_string().as_bytes()))[..12]);
     let settings = NatsSettings {
         credentials: section.optional("credentials").map(Into::into),
         copies: number("copies", "a number of servers")? as usize,
         age_max: Duration::from_hours(24 * u64::from(number("keep_days", "a number of days")?)),
         bytes_max: i64::from(number("stream_mib", "a number of MiB")?) << 20,
-        ..NatsSettings::new(url, &namespace)
+        ..NatsSettings::new(url, &namespace, BusKey::new(layout.bus_key()?))
     };
     for server in url.split(',').map(str::trim).filter(|server| !server.starts_with("tls://")) {
         let host = server.rsplit(['/', '@']).next().unwrap_or_default();

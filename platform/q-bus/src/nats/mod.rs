@@ -11,6 +11,7 @@
 //! **Invariant:** a stream holds one store's rows by position, ascending by one; nothing is appended after a row that
 //! is not the one before it.
 
+mod mark;
 mod murmur;
 mod reader;
 mod relay;
@@ -27,6 +28,7 @@ use futures_util::StreamExt as _;
 use parking_lot::RwLock;
 use tokio::{sync::watch, time::Instant};
 
+pub use mark::BusKey;
 pub use murmur::Murmur;
 pub(crate) use reader::{Reader, Take};
 pub(crate) use relay::Relay;
@@ -43,6 +45,8 @@ const NEWS_PAUSE: Duration = Duration::from_millis(2);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// The position of a row, beside it.
 const POSITION: &str = "Q-Position";
+/// What proves that a row is of this instance, beside it.
+const MARK: &str = "Q-Mark";
 
 /// How a NATS server is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +58,8 @@ pub struct NatsSettings {
     pub credentials: Option<std::path::PathBuf>,
     /// Which instance this is: the first part of every subject, so that instances may share a server.
     pub namespace: String,
+    /// What the processes of the instance know each other's words by.
+    pub key: BusKey,
     /// How many servers of a cluster keep each stream.
     pub copies: usize,
     /// How long rows stay in a stream.
@@ -64,11 +70,12 @@ pub struct NatsSettings {
 
 impl NatsSettings {
     /// Streams on one server, for a week or a GiB.
-    pub fn new(url: &str, namespace: &str) -> Self {
+    pub fn new(url: &str, namespace: &str, key: BusKey) -> Self {
         Self {
             url: url.to_owned(),
             credentials: None,
             namespace: namespace.to_owned(),
+            key,
             copies: 1,
             age_max: Duration::from_hours(7 * 24),
             bytes_max: 1 << 30,
@@ -93,6 +100,8 @@ struct Inner {
 pub(crate) struct Producer {
     /// How far its store is known to have come, events and audit rows, and when that was said.
     said: RwLock<Option<(i64, i64, Instant)>>,
+    /// The furthest it was ever said to have come.
+    furthest: RwLock<(i64, i64)>,
     /// Counts up when another process wrote to its store.
     news: watch::Sender<u64>,
 }
@@ -122,7 +131,8 @@ impl Nats {
                 Duration::from_millis(50 * u64::try_from(attempts.min(20)).unwrap_or(20))
             });
         let servers: Vec<&str> = settings.url.split(',').map(str::trim).collect();
-        let client = options.connect(servers).await.map_err(|error| format!("{}: {error}", settings.url))?;
+        // Without the URL: it may hold a password, and this is logged.
+        let client = options.connect(servers).await.map_err(|error| format!("its url: {error}"))?;
         let jetstream = jetstream::context::ContextBuilder::new()
             .timeout(ANSWER_MAX)
             .max_ack_inflight(4_096)
@@ -143,7 +153,7 @@ impl Nats {
             return producer.clone();
         }
         let mut producers = self.0.producers.write();
-        let fresh = || Arc::new(Producer { said: RwLock::default(), news: watch::Sender::new(0) });
+        let fresh = || Arc::new(Producer::default());
         producers.entry(module.to_owned()).or_insert_with(fresh).clone()
     }
 
@@ -182,9 +192,13 @@ impl Nats {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         match what {
             "head" => {
+                let Some((text, mark)) = text.rsplit_once(' ') else { return };
+                if !self.0.settings.key.is_mark(mark.as_bytes(), &head_parts(module, text)) {
+                    return tracing::debug!(module, "a heartbeat that is none of this instance");
+                }
                 let mut numbers = text.split(' ').map_while(|number| number.parse().ok());
                 if let (Some(events), Some(audit)) = (numbers.next(), numbers.next()) {
-                    *self.producer(module).said.write() = Some((events, audit, Instant::now()));
+                    self.producer(module).has_come_to(events, audit);
                 }
             }
             "news" if text != self.0.me => self.producer(module).news.send_modify(|count| *count += 1),
@@ -246,7 +260,32 @@ impl Nats {
     }
 }
 
+/// What the mark of a heartbeat covers.
+fn head_parts<'a>(module: &'a str, text: &'a str) -> [&'a [u8]; 3] {
+    [b"head", module.as_bytes(), text.as_bytes()]
+}
+
+/// What the mark of a row covers.
+fn row_parts<'a>(stream: &'a str, position: &'a str, body: &'a [u8]) -> [&'a [u8]; 4] {
+    [b"row", stream.as_bytes(), position.as_bytes(), body]
+}
+
+impl Default for Producer {
+    fn default() -> Self {
+        Self { said: RwLock::default(), furthest: RwLock::default(), news: watch::Sender::new(0) }
+    }
+}
+
 impl Producer {
+    /// Takes in a heartbeat. One that says less than an earlier one is of a store that was rolled back, or is said again
+    /// by somebody who wants rows to be missed: it proves nothing, and the producer is asked.
+    fn has_come_to(&self, events: i64, audit: i64) {
+        let mut furthest = self.furthest.write();
+        let is_further = events >= furthest.0 && audit >= furthest.1;
+        *furthest = (furthest.0.max(events), furthest.1.max(audit));
+        *self.said.write() = is_further.then(|| (events, audit, Instant::now()));
+    }
+
     pub fn news(&self) -> watch::Receiver<u64> {
         self.news.subscribe()
     }

@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use q_db::Standing;
 use tokio::sync::watch;
 
-use super::Nats;
+use super::{Nats, mark::MARK_BYTES};
 
 /// How often it is told.
 pub const EVERY: Duration = Duration::from_millis(200);
@@ -48,6 +48,8 @@ impl Murmur {
                         let mut message = nats.0.me.clone().into_bytes();
                         message.push(b'\n');
                         message.extend(told);
+                        let mark = nats.0.settings.key.mark(&parts(&module, &message));
+                        let message = [mark.into_bytes(), message].concat();
                         nats.say(&module, "murmur", Bytes::from(message)).await;
                     }
                 }
@@ -66,8 +68,14 @@ impl Murmur {
             match nats.0.client.subscribe(topic).await {
                 Ok(mut said) => {
                     while let Some(message) = said.next().await {
-                        let line = message.payload.iter().position(|byte| *byte == b'\n');
-                        if let Some((who, told)) = line.map(|end| message.payload.split_at(end))
+                        let Some((mark, said)) = message.payload.split_at_checked(MARK_BYTES) else {
+                            continue;
+                        };
+                        if !nats.0.settings.key.is_mark(mark, &parts(&module, said)) {
+                            continue;
+                        }
+                        let line = said.iter().position(|byte| *byte == b'\n');
+                        if let Some((who, told)) = line.map(|end| said.split_at(end))
                             && who != nats.0.me.as_bytes()
                         {
                             (self.hear)(&told[1..]);
@@ -79,4 +87,9 @@ impl Murmur {
         }
         std::future::pending::<()>().await;
     }
+}
+
+/// What the mark of a murmur covers.
+fn parts<'a>(module: &'a str, said: &'a [u8]) -> [&'a [u8]; 3] {
+    [b"murmur", module.as_bytes(), said]
 }

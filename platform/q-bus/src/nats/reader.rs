@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::{
+    Message,
+    jetstream::consumer::{DeliverPolicy, pull},
+};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::de::DeserializeOwned;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Nats, POSITION};
+use super::{MARK, Nats, POSITION, row_parts};
 use crate::source::Stream;
 
 /// How long opening a stream may take.
@@ -74,7 +77,7 @@ impl Reader {
             state.closed_until = Some(Instant::now() + CLOSED_FOR);
             return Take::Elsewhere;
         };
-        let taken = taken(open, limit, wait).await;
+        let taken = self.taken(open, limit, wait).await;
         if matches!(taken, Take::Elsewhere) {
             state.open = None;
         }
@@ -108,28 +111,52 @@ impl Reader {
         let messages = consumer.messages().await.map_err(|error| error.to_string())?;
         Ok((Some(Open { messages, next: after + 1 }), place.first))
     }
-}
 
-async fn taken<T: DeserializeOwned>(open: &mut Open, limit: u32, wait: Duration) -> Take<T> {
-    let mut rows = Vec::new();
-    let Ok(mut next) = tokio::time::timeout(wait, open.messages.next()).await else { return Take::Nothing };
-    loop {
-        let Some(Ok(message)) = &next else { return after_all(rows) };
-        let position =
-            message.headers.as_ref().and_then(|headers| headers.get(POSITION)?.as_str().parse::<i64>().ok());
-        // An empty message stands for a row that was too large to send.
-        let row =
-            (position == Some(open.next)).then(|| serde_json::from_slice(&message.payload).ok()).flatten();
-        let Some(row) = row else { return after_all(rows) };
-        rows.push(row);
-        open.next += 1;
-        if rows.len() >= limit as usize {
-            return Take::Rows(rows);
+    async fn taken<T: DeserializeOwned>(&self, open: &mut Open, limit: u32, wait: Duration) -> Take<T> {
+        let mut rows = Vec::new();
+        let Ok(mut next) = tokio::time::timeout(wait, open.messages.next()).await else {
+            return Take::Nothing;
+        };
+        loop {
+            let Some(Ok(message)) = &next else { return after_all(rows) };
+            // An empty message stands for a row that was too large to send.
+            let row = if self.is_ours(message, open.next) {
+                serde_json::from_slice(&message.payload).ok()
+            } else {
+                None
+            };
+            let Some(row) = row else { return after_all(rows) };
+            rows.push(row);
+            open.next += 1;
+            if rows.len() >= limit as usize {
+                return Take::Rows(rows);
+            }
+            match open.messages.next().now_or_never() {
+                Some(further) => next = further,
+                None => return Take::Rows(rows),
+            }
         }
-        match open.messages.next().now_or_never() {
-            Some(further) => next = further,
-            None => return Take::Rows(rows),
+    }
+
+    /// Whether a message is the row at `position`, by the word of a process of this instance.
+    fn is_ours(&self, message: &Message, position: i64) -> bool {
+        let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
+        let (Some(said), Some(mark)) = (header(POSITION), header(MARK)) else { return false };
+        let (name, said) = (self.nats.stream_name(&self.producer, self.stream), said.as_str());
+        let is_marked = self
+            .nats
+            .0
+            .settings
+            .key
+            .is_mark(mark.as_str().as_bytes(), &row_parts(&name, said, &message.payload));
+        if !is_marked {
+            tracing::warn!(
+                stream = name,
+                position,
+                "the stream holds a row that this instance has not written"
+            );
         }
+        is_marked && said.parse() == Ok(position)
     }
 }
 

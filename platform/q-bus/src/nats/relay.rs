@@ -8,7 +8,7 @@ use q_db::{Db, DbError, Standing};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{HEARTBEAT_EVERY, NEWS_PAUSE, Nats, POSITION, Place};
+use super::{HEARTBEAT_EVERY, MARK, NEWS_PAUSE, Nats, POSITION, Place, head_parts, row_parts};
 use crate::source::{LOOK_EVERY, Stream};
 
 /// How many rows are sent before their receipts are waited for.
@@ -98,6 +98,8 @@ impl Relay {
                 && let (Ok(events), Ok(audit)) = (self.db.outbox_head().await, self.db.audit_head().await)
             {
                 let text = format!("{events} {audit}");
+                let mark = self.nats.0.settings.key.mark(&head_parts(&self.module, &text));
+                let text = format!("{text} {mark}");
                 self.nats.say(&self.module, "head", Bytes::from(text)).await;
             }
             tokio::time::sleep(HEARTBEAT_EVERY).await;
@@ -146,7 +148,7 @@ impl Relay {
                 }
                 continue;
             };
-            sequence = self.send(rows, sequence).await?;
+            sequence = self.send(stream, rows, sequence).await?;
             position = last;
         }
         Ok(())
@@ -193,14 +195,18 @@ impl Relay {
     }
 
     /// Sends the rows after the one at `sequence` and waits until the server has kept them all.
-    async fn send(&self, rows: Vec<Sent>, mut sequence: u64) -> Result<u64, Broken> {
+    async fn send(&self, stream: Stream, rows: Vec<Sent>, mut sequence: u64) -> Result<u64, Broken> {
+        let name = self.nats.stream_name(&self.module, stream);
         let failed = |error: &dyn std::fmt::Display| Broken::Failed(error.to_string());
         let mut receipts = Vec::with_capacity(rows.len());
         for row in rows {
+            let position = row.position.to_string();
+            let mark = self.nats.0.settings.key.mark(&row_parts(&name, &position, &row.body));
             let mut message = PublishMessage::build()
                 .message_id(&row.id)
                 .expected_last_sequence(sequence)
-                .header(POSITION, row.position.to_string().as_str());
+                .header(POSITION, position.as_str())
+                .header(MARK, mark.as_str());
             if row.body.len() <= ROW_BYTES_MAX {
                 message = message.payload(Bytes::from(row.body));
             }

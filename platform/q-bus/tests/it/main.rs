@@ -13,7 +13,7 @@ mod remote;
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use q_bus::{Bus, Nats, NatsSettings};
+use q_bus::{Bus, BusKey, Nats, NatsSettings};
 use q_core::{Env, Event, EventPayload};
 use q_db::{Db, DbError, Migrations, params, testing::TestStores};
 use q_oracle::NatsServer;
@@ -158,7 +158,8 @@ impl Line {
             Way::Nats => {
                 let server = remote::Server::of(&producer, "127.0.0.1:0").await;
                 bus.add_remote_producer("producer", remote::client(server.address, "other"));
-                let settings = NatsSettings::new(&ground.nats.as_ref().unwrap().url(), "qtest");
+                let settings =
+                    NatsSettings::new(&ground.nats.as_ref().unwrap().url(), "qtest", BusKey::new([7; 32]));
                 bus.use_nats(Nats::connect(settings.clone(), "listener").await.unwrap());
                 relay = Some(nats::Process::with(&producer, settings, "producer").await);
                 Some(server)

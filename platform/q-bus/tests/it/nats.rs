@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use q_bus::{Bus, Nats, NatsSettings, Subscription};
+use q_bus::{Bus, BusKey, Nats, NatsSettings, Subscription};
 use q_core::Env;
 use q_db::{Db, testing::TestStores};
 use q_oracle::NatsServer;
@@ -78,7 +78,7 @@ async fn nowhere() -> std::net::SocketAddr {
 }
 
 fn settings(server: &NatsServer) -> NatsSettings {
-    NatsSettings::new(&server.url(), "qtest")
+    NatsSettings::new(&server.url(), "qtest", BusKey::new([7; 32]))
 }
 
 #[test]
@@ -319,6 +319,40 @@ fn replicas_of_a_producer_relay_one_gapless_stream() {
         here.stop().await;
         for (replica, _) in replicas {
             replica.stop().await;
+        }
+    });
+}
+
+#[test]
+fn what_others_publish_on_the_server_is_believed_in_nothing() {
+    let Some(server) = NatsServer::start() else { return };
+    q_db::testing::run(async {
+        let (stores, elsewhere, env) = (TestStores::sqlite(), TestStores::sqlite(), Env::system());
+        let producer = stores.open(&PRODUCER, &env).await.unwrap();
+        let listener = stores.open(&LISTENER, &env).await.unwrap();
+        // Somebody who may publish on the server, says the right things in the right places, and lacks the key.
+        let foreign = NatsSettings::new(&server.url(), "qtest", BusKey::new([8; 32]));
+        let forged = elsewhere.open(&PRODUCER, &env).await.unwrap();
+        let forger = Process::with(&forged, foreign.clone(), "forger").await;
+        count(&forged, 666).await;
+        let (believed, log) = (Log::default(), Log::default());
+        let subscription = |log: &Log| Subscription::replayed("producer", TOPICS, heard(log));
+        let accomplice =
+            Process::listening(foreign, "accomplice", nowhere().await, &listener, subscription(&believed))
+                .await;
+        until(|| believed.numbers() == [666]).await;
+
+        let answering = remote::Server::of(&producer, "127.0.0.1:0").await;
+        let here =
+            Process::listening(settings(&server), "here", answering.address, &listener, subscription(&log))
+                .await;
+        count(&producer, 1).await;
+        until(|| !log.numbers().is_empty()).await;
+        count(&producer, 2).await;
+        until(|| log.numbers().len() >= 2).await;
+        assert_eq!(log.numbers(), [1, 2], "the producer was asked for what the server holds nothing true of");
+        for process in [here, accomplice, forger] {
+            process.stop().await;
         }
     });
 }
