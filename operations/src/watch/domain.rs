@@ -228,3 +228,134 @@ fn active_of<'a>(rules: &'a [Rule], key: &'a Key, standing: &'a Standing) -> Opt
     let rule = rules.iter().find(|rule| rule.id == key.0)?;
     Some(Active { rule, module: &key.1, phase: standing.phase, cause: standing.cause.as_deref() })
 }
+
+#[cfg(test)]
+mod tests {
+    use q_core::Span;
+    use q_slo::rules;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_seconds(1_795_251_600);
+
+    /// A board with everything it is decided by.
+    struct Scene {
+        board: Board,
+        rules: Vec<Rule>,
+        readings: BTreeMap<Key, Reading>,
+        dependencies: Dependencies,
+        held: Vec<&'static str>,
+        env: Env,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let mut dependencies = Dependencies::default();
+            dependencies.set("till", ["shop".to_owned()]);
+            Self {
+                board: Board::default(),
+                rules: rules(),
+                readings: BTreeMap::new(),
+                dependencies,
+                held: Vec::new(),
+                env: Env::system(),
+            }
+        }
+
+        fn read(&mut self, rule: &str, module: &str, value: f64) {
+            let key = (rule.to_owned(), module.to_owned(), String::new());
+            let cause = (rule == "health_failing" && value > 0.0).then(|| "store".to_owned());
+            self.readings.insert(key, Reading { value: Some(value), cause });
+        }
+
+        /// Decides each ten seconds from `from` to `to`, and lists the pages opened and the steps told.
+        fn pass(&mut self, from: i64, to: i64) -> (usize, Vec<String>) {
+            let (mut opened, mut told) = (0, Vec::new());
+            for second in (from..=to).step_by(10) {
+                let is_held = |module: &str| self.held.contains(&module);
+                let situation = Situation {
+                    rules: &self.rules,
+                    readings: &self.readings,
+                    dependencies: &self.dependencies,
+                    is_held: &is_held,
+                    policy: &Policy::default(),
+                    env: &self.env,
+                };
+                for happening in self.board.decide(&situation, START + Span::seconds(second)) {
+                    match happening {
+                        Happening::Opened(..) => opened += 1,
+                        Happening::Told(_, step) => told.push(format!("{second}: {}", step.key())),
+                        _ => {}
+                    }
+                }
+            }
+            (opened, told)
+        }
+    }
+
+    #[test]
+    fn modules_that_fail_for_one_cause_are_one_page() {
+        let mut scene = Scene::new();
+        for module in ["shop", "mill", "bank"] {
+            scene.read("health_failing", module, 1.0);
+        }
+        assert_eq!(scene.pass(0, 130), (1, vec!["120: tell-1-0".to_owned()]));
+        assert_eq!(scene.board.standings.len(), 3);
+        // Something else about a module that is down opens nothing.
+        scene.read("error_rate", "shop", 1.0);
+        let (opened, told) = scene.pass(140, 600);
+        assert_eq!((opened, told), (0, vec!["240: tell-2-0".to_owned()]));
+    }
+
+    #[test]
+    fn announced_maintenance_is_quiet_but_never_about_damage() {
+        let mut scene = Scene::new();
+        scene.held = vec!["shop"];
+        scene.read("health_failing", "shop", 1.0);
+        scene.read("error_rate", "shop", 1.0);
+        assert_eq!(scene.pass(0, 3_600), (0, Vec::new()));
+        scene.read("verification_failed", "shop", 2.0);
+        assert_eq!(scene.pass(3_610, 3_610), (1, vec!["3610: tell-1-0".to_owned()]));
+        // The window ends and the module is still down: now it is told.
+        scene.held.clear();
+        assert_eq!(scene.pass(3_620, 3_620).0, 1);
+    }
+
+    #[test]
+    fn a_page_that_turns_out_to_follow_from_something_waits() {
+        let mut scene = Scene::new();
+        scene.read("error_rate", "till", 1.0);
+        assert_eq!(scene.pass(0, 310), (1, vec!["300: tell-1-0".to_owned()]));
+        scene.read("health_failing", "shop", 1.0);
+        let (_, told) = scene.pass(320, 430);
+        assert_eq!(told, Vec::<String>::new(), "the shop explains it before it is certain to be down");
+        scene.read("health_failing", "shop", 0.0);
+        // The shop is well after all, and the till still fails: its ladder goes on.
+        assert_eq!(scene.pass(440, 450).1, ["440: tell-2-0"]);
+    }
+
+    #[test]
+    fn a_budget_that_a_told_outage_used_up_is_no_news() {
+        let mut scene = Scene::new();
+        scene.read("health_failing", "shop", 1.0);
+        scene.read("budget_burn_fast", "shop", 100.0);
+        assert_eq!(scene.pass(0, 200).0, 1, "only the outage");
+        scene.read("health_failing", "shop", 0.0);
+        assert_eq!(scene.pass(210, 900).0, 0, "it is over, and the budget still shows it");
+        // Right again, and then wrong without an outage: that is news.
+        scene.read("budget_burn_fast", "shop", 0.0);
+        scene.pass(910, 1_300);
+        scene.read("budget_burn_fast", "shop", 100.0);
+        assert_eq!(scene.pass(1_310, 1_310).0, 1);
+    }
+
+    #[test]
+    fn what_is_no_longer_read_ends() {
+        let mut scene = Scene::new();
+        scene.read("health_failing", "shop", 1.0);
+        scene.pass(0, 130);
+        scene.readings.clear();
+        assert_eq!(scene.pass(140, 140).1, ["140: resolve-1-0"]);
+        assert_eq!(scene.board, Board::default());
+    }
+}

@@ -111,9 +111,6 @@ impl Watch {
     /// The watch as `settings` say.
     pub(crate) fn open(settings: &Settings, notifier: &Notifier, env: &Env) -> Result<Self, NotWatchable> {
         let config = Config::read(settings, notifier)?;
-        if !config.tells_somebody() {
-            tracing::warn!("nobody is told when something is wrong: set ops.level_2, level_3 and level_4");
-        }
         Ok(Self {
             config,
             holder: q_core::hash::hex(&env.random::<8>()),
@@ -151,6 +148,9 @@ pub(crate) fn metrics(desk: &Desk, registry: &mut prometheus_client::registry::R
 
 /// The regular work of this room.
 pub(crate) fn jobs(desk: &Arc<Desk>) -> Vec<Job> {
+    if !desk.watch.config.tells_somebody() {
+        tracing::warn!("nobody is told when something is wrong: set ops.level_2, level_3 and level_4");
+    }
     let every = desk.watch.config.every;
     let (look, tell, verify) = (desk.clone(), desk.clone(), desk.clone());
     vec![
