@@ -223,7 +223,9 @@ impl Counter {
         let mut keys = self.keys.lock();
         keys.make_room(key, now);
         let used = keys.by_key.entry(key).or_default();
-        used.due = used.due.max(now) + step * i64::from(count);
+        // However much others say, and however often: nobody is shut out for longer than two windows by hearsay.
+        let due = used.due.max(now).saturating_add(step.saturating_mul(i64::from(count)));
+        used.due = due.min(now + 2 * WINDOW_MICROS);
     }
 }
 
@@ -283,6 +285,21 @@ mod tests {
         assert!(keys.by_key.len() <= KEYS_MAX && keys.untold.len() <= KEYS_MAX);
         drop(keys);
         assert!(limiter.tell().len() <= TOLD_MAX * (1 + TOLD_BYTES));
+    }
+
+    #[test]
+    fn what_others_say_shuts_nobody_out_for_long() {
+        let limiter = limiter(0, 60);
+        limiter.among(2, true);
+        let did: Did = "did:example:victim".parse().unwrap();
+        let at = Timestamp::from_seconds(1_000);
+        assert!(limiter.identity(&did, at).is_ok());
+        let mut told = limiter.tell();
+        let count = told.len() - 4;
+        told[count..].copy_from_slice(&u32::MAX.to_be_bytes());
+        (0..100).for_each(|_| limiter.hear(&told, at));
+        assert!(limiter.identity(&did, at).is_err());
+        assert!(limiter.identity(&did, Timestamp::from_seconds(1_000 + 121)).is_ok());
     }
 
     #[test]
