@@ -255,7 +255,7 @@ async fn take(
             };
         }
         Action::Run(command, expected) => {
-            done.command = variables.fill(command);
+            done.command = variables.fill_command(command);
             if step.changes && !may_change(arguments, &done)? {
                 done.finding =
                     String::from("not done: it changes something, and nobody agreed (--yes agrees)");
