@@ -53,12 +53,66 @@ fn shown(name: &str, value: &str) -> String {
     if is_secret { "(set)".to_owned() } else { redacted(value) }
 }
 
-/// A database URL without its password.
+/// A value without what its URLs hold that opens something: passwords, tokens, and the paths of webhooks, which are all
+/// that keeps strangers from calling them.
 fn redacted(value: &str) -> String {
-    match value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
-        Some((scheme, (user, host))) => {
-            format!("{scheme}://{}@{host}", user.split(':').next().unwrap_or_default())
+    value
+        .split_inclusive([',', ';', ' '])
+        .scan(false, |after_webhook, piece| {
+            let word = piece.trim_end_matches([',', ';', ' ']);
+            let is_webhook =
+                std::mem::replace(after_webhook, word == "webhook" || word.is_empty() && *after_webhook);
+            Some(format!("{}{}", redacted_url(word, is_webhook), &piece[word.len()..]))
+        })
+        .collect()
+}
+
+fn redacted_url(word: &str, is_webhook: bool) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // A password with a bare slash ends the authority too early, and an `@` behind it gives that away.
+    let (authority, path) = match path.rfind('@') {
+        Some(_) if !authority.contains('@') => ("…", "/…"),
+        _ => (authority, path),
+    };
+    let shown = match authority.rsplit_once('@') {
+        // With no password beside it, it is the token of a NATS server.
+        Some((user, host)) if user.contains(':') || !matches!(scheme, "nats" | "tls") => {
+            format!("{}@{host}", user.split(':').next().unwrap_or_default())
         }
-        None => value.to_owned(),
+        Some((_, host)) => format!("…@{host}"),
+        None => authority.to_owned(),
+    };
+    let path = match path.split_once('?') {
+        _ if is_webhook && path.len() > 1 => "/…".to_owned(),
+        Some((path, _)) => format!("{path}?…"),
+        None => path.to_owned(),
+    };
+    format!("{scheme}://{shown}{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted;
+
+    #[test]
+    fn what_opens_something_is_not_shown() {
+        for (value, shown) in [
+            ("postgres://q:pa@ss@db:5432/wallet_db", "postgres://q@db:5432/wallet_db"),
+            ("postgres://q@db/wallet_db?password=pass", "postgres://q@db/wallet_db?…"),
+            ("postgres://q:pa/ss@db/wallet_db", "postgres://…/…"),
+            ("nats://u:pass@one:4222, tls://u:pass@two:4222", "nats://u@one:4222, tls://u@two:4222"),
+            ("nats://pass@one:4222", "nats://…@one:4222"),
+            (
+                "email a@example.org; webhook https://hooks.example.org/T0/pass; command /usr/bin/page a",
+                "email a@example.org; webhook https://hooks.example.org/…; command /usr/bin/page a",
+            ),
+            ("webhook  https://hooks.example.org/?key=pass", "webhook  https://hooks.example.org/…"),
+            ("s3://bucket/folder", "s3://bucket/folder"),
+            ("http://qnode.localhost:8080", "http://qnode.localhost:8080"),
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ] {
+            assert_eq!(redacted(value), shown);
+        }
     }
 }
