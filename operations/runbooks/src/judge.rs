@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::Expectation;
 
 /// The most characters of an output that a finding repeats.
-const FINDING_CHARS_MAX: usize = 600;
+const FINDING_CHARS_MAX: usize = 4_000;
 
 /// What a command did.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +60,7 @@ fn complaint(expected: &Expectation, outcome: &Outcome) -> Option<String> {
     let Some(value) = looked_at(pointer, &outcome.said) else {
         return Some(format!("shows nothing at {pointer}\n{}", output()));
     };
+    let pointer = named(pointer);
     let text = plain(&value);
     if !expected.one_of.is_empty() && !expected.one_of.contains(&text) {
         return Some(format!("{pointer} is {text}, not {}\n{}", expected.one_of.join(" or "), output()));
@@ -79,8 +80,13 @@ fn shown(expected: &Expectation, outcome: &Outcome) -> String {
     let figure = expected
         .pointer
         .as_ref()
-        .and_then(|pointer| Some(format!("{pointer} is {}", plain(&looked_at(pointer, &outcome.said)?))));
+        .and_then(|pointer| Some(format!("{} is {}", named(pointer), plain(&looked_at(pointer, &outcome.said)?))));
     figure.unwrap_or_else(|| shortened(&outcome.said))
+}
+
+/// The place looked at, as people call it; the empty pointer is the whole output.
+fn named(pointer: &str) -> &str {
+    if pointer.is_empty() { "the output" } else { pointer }
 }
 
 fn looked_at(pointer: &str, said: &str) -> Option<Value> {
@@ -93,10 +99,14 @@ fn plain(value: &Value) -> String {
 
 fn shortened(text: &str) -> String {
     let text = text.trim();
-    match text.char_indices().nth(FINDING_CHARS_MAX) {
-        Some((end, _)) => format!("{} …", &text[..end]),
-        None => text.to_owned(),
+    let half = FINDING_CHARS_MAX / 2;
+    if text.chars().count() <= FINDING_CHARS_MAX {
+        return text.to_owned();
     }
+    // What is wrong often stands at the end.
+    let begin = text.char_indices().nth(half).map_or(text, |(end, _)| &text[..end]);
+    let end = text.char_indices().rev().nth(half - 1).map_or("", |(begin, _)| &text[begin..]);
+    format!("{begin}\n…\n{end}")
 }
 
 #[cfg(test)]
@@ -174,7 +184,8 @@ mod tests {
 
     #[test]
     fn a_long_output_is_shortened() {
-        let (_, finding) = judge(&Expectation::default(), &outcome(0, &"ä".repeat(2_000)));
-        assert_eq!(finding.chars().count(), FINDING_CHARS_MAX + 2);
+        let (_, finding) = judge(&Expectation::default(), &outcome(0, &format!("{}end", "ä".repeat(9_000))));
+        assert_eq!(finding.chars().count(), FINDING_CHARS_MAX + 3);
+        assert!(finding.starts_with("ää") && finding.ends_with("end"));
     }
 }

@@ -121,7 +121,10 @@ fn sentence(expected: &Expectation) -> String {
         parts.push(format!("`{text}`"));
     }
     if let Some(pointer) = &expected.pointer {
-        let place = format!("`{}`", pointer.trim_start_matches('/').replace('/', "."));
+        let place = match pointer.trim_start_matches('/') {
+            "" => "the output".to_owned(),
+            path => format!("`{}`", path.replace('/', ".")),
+        };
         let bound = match (expected.at_most, expected.at_least) {
             (Some(most), _) => format!(" at most {most}"),
             (_, Some(least)) => format!(" at least {least}"),
