@@ -17,7 +17,7 @@ pub fn wrong(config: &Config) -> Vec<String> {
     wrong.unless::<Origin>(
         "instance",
         "origin",
-        "http:// or https:// and a lower-case DNS name of two labels or more, with a port where there is one",
+        "http:// or https:// and a lower-case DNS name of two labels or more, with a port where there is one, such as http://qnode.localhost:8080",
     );
     for (section, _) in compose::listen_addresses(config) {
         wrong.unless::<SocketAddr>(section, "listen", "an address with a port, such as 127.0.0.1:3000");
