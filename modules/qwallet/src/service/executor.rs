@@ -414,7 +414,7 @@ impl Commits {
 
 /// Whether another process used one of the keys or nonces between our looking for it and our writing it.
 fn is_taken_key(error: &DbError) -> bool {
-    error.is_unique("requests_pkey") || error.is_unique("nonces_pkey")
+    ["requests_pkey", "nonces_pkey", "nonces_nonce"].into_iter().any(|name| error.is_unique(name))
 }
 
 /// Whether other commands may succeed where these failed: the store works, but a row they meet is bad.

@@ -20,11 +20,13 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (1, "ledger", include_str!("../../migrations/sqlite/0001_ledger.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
         (3, "writers", include_str!("../../migrations/sqlite/0003_writers.sql")),
+        (4, "nonces", include_str!("../../migrations/sqlite/0004_nonces.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
         (3, "writers", include_str!("../../migrations/postgres/0003_writers.sql")),
+        (4, "nonces", include_str!("../../migrations/postgres/0004_nonces.sql")),
     ],
 );
 

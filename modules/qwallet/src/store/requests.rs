@@ -138,7 +138,8 @@ pub fn insert(tx: &mut Tx<'_>, requests: &[(Request, [u8; 16])]) -> Result<(), D
 pub fn insert_nonces(tx: &mut Tx<'_>, nonces: &[Nonce]) -> Result<(), DbError> {
     const COLUMNS: [Column; 2] = [Column::integer("hour"), Column::bytes("nonce")];
     let mut sorted: Vec<&Nonce> = nonces.iter().collect();
-    sorted.sort_unstable_by_key(|nonce| (nonce.hour, nonce.nonce));
+    // In one order for every writer, whatever the hours: who waits for the same nonces never waits in a circle.
+    sorted.sort_unstable_by_key(|nonce| nonce.nonce);
     let rows: Vec<[Value; 2]> = sorted.iter().map(|nonce| [nonce.hour.into(), nonce.nonce.into()]).collect();
     tx.insert_many("nonces", &COLUMNS, &rows)?;
     Ok(())

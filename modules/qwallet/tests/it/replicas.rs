@@ -79,6 +79,29 @@ on_each_world!(one_key_a_thousand_times_on_three_replicas_is_one_payment, async 
     close(bank, replicas).await;
 });
 
+on_each_world!(a_nonce_is_good_once_whatever_expiry_it_is_signed_with, async |world: World| {
+    let bank = Bank::open(world).await;
+    let Some(replicas) = three(&bank).await else { return bank.close().await };
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    for round in 0..12 {
+        // The same nonce in orders that expire in different hours, one on each replica.
+        let all = (0..3).map(|number| {
+            let order = PaymentRequest {
+                nonce: format!("nonce-of-round-{round:0>4}"),
+                expires_at: (bank.now() + Span::seconds(600 + i64::from(number) * 7_200)).to_string(),
+                ..bank.order(&ann, bob.did.as_str(), "1")
+            };
+            let order = bank.signed(order, &ann);
+            let service = replicas[usize::try_from(number).unwrap()].service();
+            async move { pay(service, order, &fresh()).await }
+        });
+        let outcomes = join_all(all).await;
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    }
+    assert_eq!(bank.balance(&bob).await.1, "12");
+    close(bank, replicas).await;
+});
+
 on_each_world!(the_last_unit_is_spent_once_whoever_asks, async |world: World| {
     let bank = Bank::open(world).await;
     let Some(replicas) = three(&bank).await else { return bank.close().await };
