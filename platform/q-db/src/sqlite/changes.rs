@@ -144,9 +144,9 @@ impl Keeper {
 
     /// The connection is gone, and its log perhaps with it.
     pub fn lost_connection(&mut self) {
-        if self.is_watching {
-            self.is_torn |= self.frames.swap(0, Ordering::Relaxed) != self.read;
-        }
+        // What the next connection commits before it is watched would be missing too.
+        self.is_torn = true;
+        self.frames.store(0, Ordering::Relaxed);
         (self.is_watching, self.read, self.salts) = (false, 0, None);
     }
 

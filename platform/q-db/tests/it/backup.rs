@@ -138,6 +138,23 @@ async fn a_copy_with_the_changes_since_is_the_store_at_each_cut() {
     assert_eq!(value_in(&copies[1], &MIRROR).await, number);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_about_a_lost_connection_is_said_to_be_missing() {
+    let stores = TestStores::sqlite();
+    let db = Db::open(&stores.config("ledger"), &LEDGER, &Env::system()).await.unwrap();
+    let _kept = db.keep_changes().await.unwrap();
+    set(&db, 1).await;
+    assert!(cut(&[db.clone()]).await.unwrap()[0].is_whole);
+    db.faults().fail_next_commit();
+    db.write(|tx| tx.execute("DELETE FROM counters", &[])).await.unwrap_err();
+    db.resume_writes(None, "a test").await.unwrap();
+    // The first commit of the new connection was seen by nobody.
+    assert!(!cut(&[db.clone()]).await.unwrap()[0].is_whole);
+    set(&db, 2).await;
+    let changes = cut(&[db.clone()]).await.unwrap();
+    assert!(changes[0].is_whole && !changes[0].pages.is_empty());
+}
+
 #[tokio::test]
 async fn a_store_in_which_nothing_happens_has_no_changes() {
     let stores = TestStores::sqlite();
