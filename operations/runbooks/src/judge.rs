@@ -77,10 +77,9 @@ fn complaint(expected: &Expectation, outcome: &Outcome) -> Option<String> {
 
 /// The finding of a step that went well: the figure looked at, or the output.
 fn shown(expected: &Expectation, outcome: &Outcome) -> String {
-    let figure = expected
-        .pointer
-        .as_ref()
-        .and_then(|pointer| Some(format!("{} is {}", named(pointer), plain(&looked_at(pointer, &outcome.said)?))));
+    let figure = expected.pointer.as_ref().and_then(|pointer| {
+        Some(format!("{} is {}", named(pointer), plain(&looked_at(pointer, &outcome.said)?)))
+    });
     figure.unwrap_or_else(|| shortened(&outcome.said))
 }
 
