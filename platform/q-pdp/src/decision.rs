@@ -56,7 +56,7 @@ pub enum Reason {
     GrantNotYetValid,
     /// Grants exist, but whose the resource is cannot be told, so none of them can be believed.
     OwnerUnknown,
-    /// The identity is suspended or ended.
+    /// The identity is suspended or ended, or one of those is from whom it has the right.
     IdentityInactive,
     /// The state of permissions is too old to allow this by.
     Stale,

@@ -4,7 +4,7 @@
 //! answer needs no call. What was granted is believed only with its proof: each grant comes with a chain of signed
 //! delegations that begins at the owner of the resource, and is checked here again.
 //!
-//! Decision order: identity active → owner → grant with a valid chain → deny. Cedar's `forbid` and `permit` and
+//! Decision order: identity active → owner → grant with a valid chain of active identities → deny. Cedar's `forbid` and `permit` and
 //! presented proofs will take their places before the owner and after the grants.
 //!
 //! **Invariant:** deciding takes no lock, makes no call and reads no clock; what cannot be proved is denied.

@@ -74,6 +74,8 @@ struct Allowance {
     not_before: Timestamp,
     expires_at: Timestamp,
     cids: Box<[TokenCid]>,
+    /// Whose word it rests on: the owner and everybody who passed it on.
+    givers: Box<[Did]>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +158,8 @@ impl Pdp {
             grant: by.map(|allowance| allowance.grant),
             expires_at: by.map(|allowance| allowance.expires_at),
         };
-        if self.0.inactive.pin().contains(request.principal) {
+        let inactive = self.0.inactive.pin();
+        if inactive.contains(request.principal) {
             return answer(Reason::IdentityInactive, None);
         }
         let owners = self.0.owners.pin();
@@ -182,7 +185,10 @@ impl Pdp {
             if &*allowance.permission != request.action || allowance.owner.as_str() != owner {
                 continue;
             }
-            if now >= allowance.expires_at {
+            if allowance.givers.iter().any(|giver| inactive.contains(giver)) {
+                // Whoever stole their key may have shared with himself; what they give counts again when they may act.
+                reason = Reason::IdentityInactive;
+            } else if now >= allowance.expires_at {
                 reason = Reason::GrantExpired;
             } else if now < allowance.not_before {
                 reason = Reason::GrantNotYetValid;
@@ -425,6 +431,8 @@ impl Pdp {
 
 fn allowance(grant: &GrantIssued, proven: Proven) -> Allowance {
     let ends = proven.chain.expires_at().map_or(grant.expires_at, |ends| ends.min(grant.expires_at));
+    let passed_on = proven.chain.links().iter().map(|link| link.issuer().did.clone());
+    let givers = passed_on.filter(|giver| *giver != grant.owner).chain([grant.owner.clone()]);
     Allowance {
         grant: grant.grant_id,
         permission: proven.permission.into(),
@@ -432,6 +440,7 @@ fn allowance(grant: &GrantIssued, proven: Proven) -> Allowance {
         not_before: proven.chain.not_before().unwrap_or_default(),
         expires_at: ends,
         cids: proven.chain.links().iter().map(|link| link.cid()).collect(),
+        givers: givers.collect(),
     }
 }
 

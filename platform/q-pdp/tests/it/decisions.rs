@@ -52,6 +52,26 @@ fn owners_may_and_others_need_a_grant_with_a_proof() {
 }
 
 #[test]
+fn what_the_suspended_gave_or_passed_on_does_not_count_until_they_may_act_again() {
+    let (alice, bob, thief) = (person(1), person(2), person(3));
+    let wallet = resource("qwallet:wallet:w1");
+    let pdp = pdp();
+    // Alice lets Bob read, and Bob passes it on.
+    let links = [
+        delegate(&alice, &bob.did, &alice.did, &wallet, "read", 1),
+        delegate(&bob, &thief.did, &alice.did, &wallet, "read", 2),
+    ];
+    pdp.apply(Change::Issued(grant(1, &alice.did, &thief.did, &wallet, &["read"], &links)), &DidKeyOnly);
+    assert_eq!(reason(&pdp, &thief.did, "read", &wallet, &alice.did), Reason::Grant);
+    for giver in [&alice, &bob] {
+        pdp.set_active(&giver.did, false);
+        assert_eq!(reason(&pdp, &thief.did, "read", &wallet, &alice.did), Reason::IdentityInactive);
+        pdp.set_active(&giver.did, true);
+        assert_eq!(reason(&pdp, &thief.did, "read", &wallet, &alice.did), Reason::Grant);
+    }
+}
+
+#[test]
 fn a_grant_lasts_from_its_beginning_to_its_end() {
     let (alice, bob) = (person(1), person(2));
     let file = resource("qdrive:file:a");

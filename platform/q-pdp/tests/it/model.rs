@@ -65,6 +65,7 @@ impl Naive {
                     && root.subject() == Some(owner)
                     && links.last().unwrap().audience() == who
                     && links.iter().all(|link| !self.revoked.contains(&link.cid()))
+                    && links.iter().all(|link| !self.inactive.contains(&link.issuer().did))
                     && now < grant.expires_at
             })
     }
@@ -169,12 +170,14 @@ fn run(steps: Vec<Step>, deliveries: &[usize]) {
         shuffled.apply(past[*at].clone(), &DidKeyOnly);
     }
     assert_eq!((shuffled.epoch(), shuffled.digest()), (pdp.epoch(), pdp.digest()));
+    for who in (1..5).map(|who| person(who).did) {
+        shuffled.set_active(&who, !naive.inactive.contains(&who));
+    }
     for who in 1..5 {
         for (on, resource) in resources.iter().enumerate() {
             for action in ACTIONS {
                 let (who, owner) = (person(who).did, owner_of(on).did);
                 let expected = naive.decide(&who, action, resource, &owner, now);
-                shuffled.set_active(&who, !naive.inactive.contains(&who));
                 shuffled.observe(&RevocationHead { epoch, digest: pdp.digest(), at: now });
                 let request = Request {
                     principal: &who,
