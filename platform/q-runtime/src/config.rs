@@ -168,8 +168,8 @@ impl Settings {
 
 /// The variable for `key` of `section`: modules have their own prefix, everything else begins with `Q_`.
 pub fn variable_name(section: &str, key: &str) -> String {
-    const PLATFORM_SECTIONS: [&str; 9] =
-        ["instance", "front_door", "limits", "log", "telemetry", "metrics", "bus", "backup", "ops"];
+    const PLATFORM_SECTIONS: [&str; 10] =
+        ["instance", "front_door", "limits", "stop", "log", "telemetry", "metrics", "bus", "backup", "ops"];
     let prefix = if PLATFORM_SECTIONS.contains(&section) { "Q_" } else { "" };
     format!("{prefix}{section}_{key}").to_uppercase()
 }

@@ -195,7 +195,7 @@ async fn refuse_newer_stores(layout: &Layout, target: &Release) -> anyhow::Resul
     }
     let what = format!(
         "release {} cannot open what has been migrated since: {}. Go forward instead, or restore a backup made before \
-         {}: `q backup list`, then `q restore`, then start {}",
+         {}: `q backup list`, then `q backup restore ID --into FOLDER`, then start {}",
         target.number,
         newer.join("; "),
         target.last_started,

@@ -76,7 +76,7 @@ fn a_rollback_brings_back_program_and_settings_where_the_stores_allow() {
     let refused = house.q(&["rollback"]);
     assert_eq!(refused.code, Some(1), "{}", refused.said);
     let said = refused.complained;
-    assert!(said.contains("the store of qwallet is at") && said.contains("q restore"), "{said}");
+    assert!(said.contains("the store of qwallet is at") && said.contains("q backup restore"), "{said}");
     assert!(settings.exists(), "a refused rollback changes nothing");
 
     fs::write(&about, text).unwrap();
