@@ -9,8 +9,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use q_core::{Did, hash};
-use q_did::Keyring;
+use q_core::{Did, Env, hash};
+use q_did::{Keyring, Log, Policy};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::output::{exit, usage, with_code};
@@ -184,7 +184,7 @@ impl Layout {
                 return Err(with_code(exit::CANNOT_START, what));
             }
             let draft = path.with_extension(format!("{}.draft", std::process::id()));
-            write_private(&draft, hash::hex(&q_core::Env::system().random::<32>()).as_bytes())?;
+            write_private(&draft, hash::hex(&Env::system().random::<32>()).as_bytes())?;
             // Of two processes that start at once, the first one's counts.
             let linked = fs::hard_link(&draft, &path);
             fs::remove_file(&draft)?;
@@ -252,6 +252,19 @@ impl Layout {
                 "no identity called {name} in this keyring; `q id list` shows them, `q id new {name}` makes one"
             )
         })
+    }
+
+    /// Who `name` is. Where its keys are not kept, as on a replica of another module, its public log says so.
+    pub fn read_did(&self, name: &str) -> anyhow::Result<Did> {
+        let genesis = self.genesis(name);
+        if self.keyring(name).exists() || !genesis.exists() {
+            return Ok(self.read_keyring(name)?.did);
+        }
+        let read = || -> anyhow::Result<Did> {
+            let log = Log::verify(&fs::read_to_string(&genesis)?, Env::system().now(), Policy::House)?;
+            Ok(Did::squid(&log.head().scid)?)
+        };
+        read().with_context(|| format!("{} is damaged", genesis.display()))
     }
 
     /// Keeps `keyring` under `name`, replacing what was there.
@@ -335,4 +348,36 @@ pub fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
         path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
     };
     write().with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_knows_whose_word_counts_and_holds_no_keys_of_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let (whole, replica) = (Layout::of(&folder.path().join("a")), Layout::of(&folder.path().join("b")));
+        whole.create().unwrap();
+        replica.create().unwrap();
+        let (keyring, log, _) = Keyring::create("qnode.localhost:8080", &Env::system()).unwrap();
+        whole.write_keyring("service-qonsent", &keyring).unwrap();
+        assert!(replica.read_did("service-qonsent").is_err());
+        fs::write(replica.genesis("service-qonsent"), log.to_text()).unwrap();
+        assert_eq!(replica.read_did("service-qonsent").unwrap(), keyring.did);
+        assert_eq!(whole.read_did("service-qonsent").unwrap(), keyring.did);
+    }
+
+    #[test]
+    fn the_key_of_the_bus_is_made_once_and_never_by_a_replica() {
+        let folder = tempfile::tempdir().unwrap();
+        let layout = Layout::of(&folder.path().join("a"));
+        layout.create().unwrap();
+        assert!(layout.bus_key().unwrap_err().to_string().contains("copy it here"));
+        write_private(&layout.unfinished(), b"").unwrap();
+        let key = layout.bus_key().unwrap();
+        assert_eq!(layout.bus_key().unwrap(), key);
+        fs::write(layout.keys.join("bus.key"), "no key").unwrap();
+        assert!(layout.bus_key().unwrap_err().to_string().contains("damaged"));
+    }
 }

@@ -134,7 +134,7 @@ impl Site {
     }
 
     pub(super) fn qonsent_did(&self) -> anyhow::Result<q_core::Did> {
-        Ok(self.layout.read_keyring(&service_name("qonsent"))?.did)
+        self.layout.read_did(&service_name("qonsent"))
     }
 
     pub(super) fn limits(&self) -> anyhow::Result<RateLimits> {
