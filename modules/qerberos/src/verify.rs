@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use q_db::{DbError, Reader};
 use q_runtime::Finding;
 use q_seal::Sealer;
-use q_tlog::{Checkpoint, Hash, NoteSigner, TILE_WIDTH, Tile, TileId, Tree, VerifierKey, merkle_root_of_hashes};
+use q_tlog::{
+    Checkpoint, Hash, NoteSigner, TILE_WIDTH, Tile, TileId, Tree, VerifierKey, merkle_root_of_hashes,
+};
 
 use crate::{
     domain::{Arrival, Leaf, ProducerHead, Record, Section, record::Opened},

@@ -8,6 +8,9 @@ use tokio::{sync::watch, task::JoinHandle};
 
 /// The pause between two beats: a third of the time after which others take this process for gone.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// How long a beat may take. A store that neither answers nor refuses would else leave a leader in place whom others
+/// have taken for gone.
+const BEAT_MAX: Duration = Duration::from_millis(1_500);
 
 /// A store that other processes may share.
 pub(crate) struct Shared {
@@ -39,10 +42,14 @@ impl Shared {
         let beating = tokio::spawn(async move {
             let mut replica = Replica::new(db.clone(), &hex(&Env::system().random::<8>()));
             loop {
-                let now = match replica.beat().await {
-                    Ok(now) => now,
-                    Err(error) => {
+                let now = match tokio::time::timeout(BEAT_MAX, replica.beat()).await {
+                    Ok(Ok(now)) => now,
+                    Ok(Err(error)) => {
                         tracing::debug!(store = db.module(), %error, "no beat");
+                        replica.without_store()
+                    }
+                    Err(_) => {
+                        tracing::debug!(store = db.module(), "a beat takes too long");
                         replica.without_store()
                     }
                 };

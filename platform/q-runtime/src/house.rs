@@ -328,7 +328,18 @@ pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> 
         .into_iter()
         .map(|complaint| Finding::new("store_damaged", format!("{} store", module.name()), complaint))
         .collect();
-    findings.extend(module.verify().await?);
+    match module.verify().await {
+        Ok(found) => findings.extend(found),
+        // Damage that ends the module's own look is what was looked for, and what was found before it counts.
+        Err(damage @ q_db::DbError::Corrupt { .. }) => {
+            findings.push(Finding::new(
+                "store_damaged",
+                format!("{} store", module.name()),
+                complaint(&damage),
+            ));
+        }
+        Err(error) => return Err(error),
+    }
     guard::judge(module.db(), &findings).await?;
     Ok(findings)
 }

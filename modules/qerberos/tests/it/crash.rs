@@ -66,7 +66,12 @@ fn file(folder: &tempfile::TempDir) -> PathBuf {
 
 async fn open(stores: &TestStores, env: &Env, file: PathBuf) -> Arc<Trail> {
     let db: Db = stores.open(&MIGRATIONS, env).await.unwrap();
-    let options = TrailOptions { host: "q.example".into(), sealer: sealer(), checkpoint_file: Some(file), restored: None };
+    let options = TrailOptions {
+        host: "q.example".into(),
+        sealer: sealer(),
+        checkpoint_file: Some(file),
+        restored: None,
+    };
     Trail::open(db, env.clone(), options).await.unwrap()
 }
 

@@ -20,7 +20,8 @@ const BATCHES: i64 = 120;
 async fn open(stores: &TestStores) -> Arc<Trail> {
     let env = Env::system();
     let db = stores.open(&MIGRATIONS, &env).await.unwrap();
-    let options = TrailOptions { host: "q.example".into(), sealer: sealer(), checkpoint_file: None, restored: None };
+    let options =
+        TrailOptions { host: "q.example".into(), sealer: sealer(), checkpoint_file: None, restored: None };
     Trail::open(db, env, options).await.unwrap()
 }
 
