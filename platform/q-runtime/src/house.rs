@@ -331,11 +331,12 @@ pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> 
     match module.verify().await {
         Ok(found) => findings.extend(found),
         // Damage that ends the module's own look is what was looked for, and what was found before it counts.
-        Err(damage @ q_db::DbError::Corrupt { .. }) => {
+        Err(q_db::DbError::Corrupt(cause)) => {
+            let place = format!("{} store", module.name());
             findings.push(Finding::new(
                 "store_damaged",
-                format!("{} store", module.name()),
-                complaint(&damage),
+                place,
+                format!("it cannot be read to its end: {cause}"),
             ));
         }
         Err(error) => return Err(error),
