@@ -67,6 +67,12 @@ pub async fn run(cli: &Cli, arguments: &IsolateArgs) -> anyhow::Result<ExitCode>
             (told, json!({"module": module, "mode": mode["state"]}))
         }
         Target::Identity(did) => {
+            if !is_lifted && did == session.did() {
+                return Err(usage(
+                    "this identity acts: cut off, it could not let itself in again; another operator does it, \
+                     with --as NAME (`q id new NAME`, then `q id appoint NAME` make one)",
+                ));
+            }
             let request = StatusRequest { did: did.clone(), reason: reason.clone() };
             let client = session.client("squid")?;
             let identity = if is_lifted {

@@ -92,6 +92,15 @@ pub async fn run(cli: &Cli, arguments: &ModeArgs) -> anyhow::Result<ExitCode> {
             output::line(format!("{module}: {}", told(mode)));
         }
     });
+    let opens = order.is_some_and(|order| order.kind != ModeKind::WriteStopped);
+    let still: Vec<_> = modes.iter().filter(|(_, mode)| mode["writeStop"].is_object()).collect();
+    if let (true, Some((module, _))) = (opens, still.first()) {
+        output::progress(format!(
+            "the write stop stays: `q verify {module}` ends it when nothing is wrong any more, --overrule ends it by \
+             your word"
+        ));
+        return Ok(ExitCode::from(exit::REFUSED));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
