@@ -25,9 +25,10 @@ fn beside(data: &Path, suffix: &str) -> PathBuf {
 
 fn hundredths(house: &Instance, who: &str) -> u64 {
     let balance = house.q(&["wallet", "balance", "--as", who, "--json"]).json();
-    let text = balance["balances"]["QToken"]["available"].as_str().unwrap().to_owned();
+    let text = balance["balances"]["QToken"]["available"].as_str().expect("a balance").to_owned();
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
-    whole.parse::<u64>().unwrap() * 100 + format!("{part:0<2}")[..2].parse::<u64>().unwrap()
+    let number = |digits: &str| digits.parse::<u64>().expect("digits");
+    number(whole) * 100 + number(&format!("{part:0<2}")[..2])
 }
 
 fn now() -> String {
@@ -272,13 +273,10 @@ async fn a_wallet_of_a_million_transfers_is_back_in_minutes() {
     let began = Instant::now();
     let report = house.q(&["drill", "restore", "--json"]).json();
     let drilled_in = began.elapsed();
-    #[expect(clippy::print_stdout, reason = "it measures")]
-    {
-        println!(
-            "{paid} payments in {made_in:.1?}; a backup of {} bytes, {} new, in {created_in:.1?}; the drill took {drilled_in:.1?}: {report:#}",
-            made["bytes"], made["written"]
-        );
-    }
+    println!(
+        "{paid} payments in {made_in:.1?}; a backup of {} bytes, {} new, in {created_in:.1?}; the drill took {drilled_in:.1?}: {report:#}",
+        made["bytes"], made["written"]
+    );
     assert_eq!(report["isMet"], true, "{report}");
     house.start(&["up"]);
     house.stop();
