@@ -148,6 +148,11 @@ impl Desk {
                     return Err(Refusal::Times("the new end is later than the old one").into());
                 }
                 domain::length(window.from, to)?;
+                // Nobody signed for more.
+                if window.approved_by.is_some() && to.since(window.from) > EMERGENCY_MAX {
+                    let what = "an emergency lasts a day at most; plan a window for more";
+                    return Err(Refusal::Times(what).into());
+                }
                 window.to = to;
                 refuse_overlap(tx, window, window.from)?;
                 say(tx, window, &format!("extended {}", to.micros()), "Maintenance takes longer")?;

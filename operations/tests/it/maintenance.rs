@@ -243,6 +243,11 @@ on_each_world!(
         assert_eq!((window.status, window.approved_by), (WindowStatus::Active, Some(identity("olga").0)));
         assert_eq!(hall.mode("shop").await.kind, ModeKind::ReadOnly, "at once");
         refused(&good, "used before").await;
+        let days = ExtendRequest { id: window.id, to: window.from + Span::seconds(25 * HOUR) };
+        assert!(
+            hall.refused::<ExtendMaintenance>(&days).await.is(&MAINTENANCE_INVALID),
+            "nobody signed for it"
+        );
         let late = emergency(&hall, "olga", &olga);
         hall.pass(Span::seconds(1_800)).await;
         assert_eq!(hall.window(window.id).await.status, WindowStatus::Completed);
