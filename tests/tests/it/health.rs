@@ -37,7 +37,7 @@ async fn every_module_names_whom_it_depends_on_and_one_address_sums_up() {
     let door = house.greeting.lines().find_map(door).expect("the greeting names the front door");
     let (status, body) = health(door).await;
     assert_eq!((status, body["status"].as_str()), (200, Some("healthy")), "{body}");
-    assert_eq!(body["modules"].as_object().expect("modules").len(), 5, "{body}");
+    assert_eq!(body["modules"].as_object().expect("modules").len(), 6, "{body}");
 }
 
 #[tokio::test]

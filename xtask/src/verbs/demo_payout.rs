@@ -31,7 +31,13 @@ pub struct Args {
 /// The version of pain.001 the file is written in.
 const SCHEMA: &str = "pain.001.001.09";
 /// All recipients register from one address.
-const SETTINGS: &[(&str, &str)] = &[("SQUID_REGISTRATIONS_PER_HOUR", "0")];
+const SETTINGS: &[(&str, &str)] = &[
+    ("SQUID_REGISTRATIONS_PER_HOUR", "0"),
+    // Who pays a thousand people in a day has limits of their own.
+    ("QWALLET_LIMIT_TRANSACTION", "none"),
+    ("QWALLET_LIMIT_DAILY", "none"),
+    ("QWALLET_LIMIT_MONTHLY", "none"),
+];
 const PAYER: &str = "payer";
 /// The most the faucet gives at once; the largest file stays below it.
 const FUNDS: &str = "10000";
