@@ -131,8 +131,8 @@ async fn feed_reader_and_calendar_program_understand_it() {
     let world = World::new(q_testkit::Engine::Sqlite, q_testkit::Way::InProcess).await.unwrap();
     let hall = lived_in(world).await;
     let (Some(mut reader), Some(mut diary)) = (
-        oracle::script("feedparser", env!("CARGO_MANIFEST_DIR"), "feed.py"),
-        oracle::script("icalendar", env!("CARGO_MANIFEST_DIR"), "calendar.py"),
+        oracle::script("feedparser", env!("CARGO_MANIFEST_DIR"), "read_feed.py"),
+        oracle::script("icalendar", env!("CARGO_MANIFEST_DIR"), "read_calendar.py"),
     ) else {
         return hall.world.close().await;
     };

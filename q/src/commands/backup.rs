@@ -224,25 +224,18 @@ fn archive(layout: &Layout, from: &FromArgs) -> anyhow::Result<Archive> {
 }
 
 async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode> {
+    if arguments.clean {
+        return newest_clean(layout, &arguments.from).await;
+    }
     let archive = archive(layout, &arguments.from)?;
-    let is_clean = arguments.clean;
     let (shown, unsound) = blocking(move || {
         let (mut shown, mut unsound) = (Vec::new(), Vec::new());
         for id in archive.ids()?.into_iter().rev() {
-            let looked = archive.manifest(&id).and_then(|manifest| {
-                if is_clean {
-                    archive.verify(&id)?;
-                }
-                Ok(manifest)
-            });
-            match looked {
+            match archive.manifest(&id) {
                 Ok(manifest) => shown.push(Shown::of(&manifest)),
                 // With another key none of them opens.
                 Err(error @ q_backup::Error::WrongKey { .. }) => return Err(error.into()),
                 Err(error) => unsound.push(format!("{id}: {error}")),
-            }
-            if is_clean && !shown.is_empty() {
-                break;
             }
         }
         Ok((shown, unsound))
@@ -257,14 +250,51 @@ async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode>
         }
     });
     if shown.is_empty() {
-        let what = if is_clean {
-            "no backup verifies"
-        } else {
-            "there is no backup yet; `q backup create` makes one"
-        };
+        let what = "there is no backup yet; `q backup create` makes one";
         return Err(with_code(exit::FINDINGS, what));
     }
     Ok(if unsound.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
+}
+
+/// The newest backup that is whole and whose stores are sound: each is put back into a scratch place and verified, for
+/// a faithful copy of a damaged store is whole as well.
+async fn newest_clean(layout: &Layout, from: &FromArgs) -> anyhow::Result<ExitCode> {
+    let ids = {
+        let archive = archive(layout, from)?;
+        blocking(move || Ok(archive.ids()?)).await?
+    };
+    let mut has_unsound = false;
+    for id in ids.into_iter().rev() {
+        let (archive, looked) = (archive(layout, from)?, id.clone());
+        let whole = blocking(move || {
+            let manifest = archive.manifest(&looked);
+            Ok(manifest.and_then(|manifest| archive.verify(&looked).map(|_| Shown::of(&manifest))))
+        });
+        let why = match whole.await? {
+            Err(error @ q_backup::Error::WrongKey { .. }) => return Err(error.into()),
+            Err(error) => error.to_string(),
+            Ok(shown) => {
+                let wanted = Wanted::Backup(id.clone());
+                match super::drill::rehearse(layout, from, &wanted, None).await {
+                    Ok(report) if report.is_sound() => {
+                        output::show(from.json, &[shown], |shown| {
+                            output::line(shown[0].line());
+                        });
+                        return Ok(if has_unsound {
+                            ExitCode::from(exit::FINDINGS)
+                        } else {
+                            ExitCode::SUCCESS
+                        });
+                    }
+                    Ok(report) => report.damage(),
+                    Err(error) => format!("{error:#}"),
+                }
+            }
+        };
+        has_unsound = true;
+        output::progress(format!("{id}: {why}"));
+    }
+    Err(with_code(exit::FINDINGS, "no backup verifies"))
 }
 
 async fn verify_one(layout: &Layout, arguments: &BackupVerifyArgs) -> anyhow::Result<ExitCode> {

@@ -148,7 +148,7 @@ pub async fn run(cli: &Cli, verb: &DrillVerb) -> anyhow::Result<ExitCode> {
             let report = rehearse(&layout, &arguments.from, &Wanted::Newest, modules).await;
             // A backup that cannot be put back is what the drill is there to find.
             let report = report.map_err(|error| with_code(exit::FINDINGS, format!("{error:#}")))?;
-            let name = format!("{}.json", report.at.seconds());
+            let name = format!("{}.json", report.at.micros());
             let folder = layout.data.join("drills");
             std::fs::create_dir_all(&folder)?;
             write_private(&folder.join(name), &serde_json::to_vec_pretty(&report)?)?;
@@ -186,7 +186,18 @@ impl Report {
         }
     }
 
-    /// How it ends.
+    /// Whether every store was found sound, however long it took.
+    pub fn is_sound(&self) -> bool {
+        self.modules.values().all(|module| module.findings.is_empty())
+    }
+
+    /// What was found wrong, as one line.
+    pub fn damage(&self) -> String {
+        let findings = self.modules.values().flat_map(|module| &module.findings);
+        findings.map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The exit code that says whether the objectives are met.
     pub fn code(&self) -> ExitCode {
         if self.is_met { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) }
     }
@@ -230,8 +241,7 @@ pub async fn rehearse(
     let judges_loss = matches!(wanted, Wanted::Newest);
     let (stores, wanted) = (source.stores, wanted.clone());
     let (live, archive, plan) = blocking(move || {
-        let live = q_db::backup::snapshots(&stores)?;
-        let live: BTreeMap<_, _> = live.into_iter().map(|one| (one.module, one.position)).collect();
+        let live = live_positions(&stores);
         let plan = archive.plan(&wanted, None)?;
         Ok((live, archive, plan))
     })
@@ -260,6 +270,29 @@ pub async fn rehearse(
     let books = live_books(layout, looked.books.is_some()).await;
     drop(scratch);
     Ok(judge(&Drill { at, target, plan, live, restore_seconds, looked, books, modules, judges_loss }))
+}
+
+/// How far the live stores are, all of one instant; those that cannot be read are left out, since a restore is rehearsed
+/// above all when one of them is damaged.
+fn live_positions(stores: &[(String, DbConfig)]) -> BTreeMap<String, Position> {
+    let positions = |stores: &[(String, DbConfig)]| {
+        let snapshots = q_db::backup::snapshots(stores)?;
+        Ok::<_, q_db::backup::SnapshotError>(snapshots.into_iter().map(|one| (one.module, one.position)))
+    };
+    if let Ok(all) = positions(stores) {
+        return all.collect();
+    }
+    let one_by_one = stores.chunks(1).map(positions);
+    one_by_one
+        .filter_map(|looked| match looked {
+            Ok(position) => Some(position),
+            Err(error) => {
+                output::progress(format!("not compared with what is live: {error}"));
+                None
+            }
+        })
+        .flatten()
+        .collect()
 }
 
 /// What was found out.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use q_testkit::oracle;
 use q_tests::{Instance, Payer};
 use qwallet_api::{PaymentRequest, Transaction};
 
@@ -239,6 +240,47 @@ async fn the_drill_restores_verifies_and_compares() {
     assert!(failed.complained.contains("damaged"), "{}", failed.complained);
     let listed = house.q(&["backup", "list", "--clean"]);
     assert_eq!(listed.code, Some(3), "{}", listed.complained);
+}
+
+#[test]
+fn a_faithful_copy_of_a_damaged_store_is_not_called_clean() {
+    let Some(mut house) = Instance::demo(&[]) else { return };
+    let Some(mut sqlite) = oracle::program("sqlite3") else { return };
+    let sound = made_now(&house);
+    house.stop();
+    let store = house.data().join("qwallet.sqlite");
+    let query = "SELECT hex(leaf) FROM transfers LIMIT 1";
+    let leaf = sqlite.arg(&store).arg(query).output().unwrap().stdout;
+    let leaf = data_encoding::HEXUPPER.decode(leaf.trim_ascii()).unwrap();
+    let mut bytes = fs::read(&store).unwrap();
+    let needle = &leaf[..leaf.len().min(64)];
+    let places: Vec<_> =
+        (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place] ^= 1;
+    }
+    fs::write(&store, bytes).unwrap();
+    house.start(&["up"]);
+    let damaged = made_now(&house);
+    let whole = house.q(&["backup", "verify", &damaged]);
+    assert_eq!(whole.code, Some(0), "the copy is as it was made: {}", whole.complained);
+    let clean = house.q(&["backup", "list", "--clean"]);
+    assert_eq!(clean.code, Some(3), "newer ones are not: {}{}", clean.said, clean.complained);
+    assert!(clean.complained.contains(&damaged), "{}", clean.complained);
+    assert!(!clean.said.contains(&damaged) && clean.said < damaged, "{} made after {sound}", clean.said);
+}
+
+/// The id of a backup made now, once the one that each start makes is there.
+fn made_now(house: &Instance) -> String {
+    for _ in 0..200 {
+        let made = house.q(&["backup", "create", "--json"]);
+        if made.code == Some(0) {
+            return made.json()["id"].as_str().expect("an id").to_owned();
+        }
+        assert!(made.complained.contains("another backup"), "{}", made.complained);
+    }
+    panic!("the other backup does not end");
 }
 
 #[tokio::test(flavor = "multi_thread")]
