@@ -98,7 +98,7 @@ mod tests {
         let env = Env { clock: hand.clone(), entropy: Arc::new(SystemEntropy) };
         let clock = StoreClock::new(&env, start);
         // The host's clock is set by `set` seconds while `passed` go by.
-        let mut look = |set: i64, passed: i64| {
+        let look = |set: i64, passed: i64| {
             let mut hand = hand.0.lock();
             *hand = (hand.0 + Span::seconds(set + passed), hand.1 + Span::seconds(passed));
             drop(hand);

@@ -162,7 +162,7 @@ async fn a_full_disk_is_named_and_earlier_backups_stay() {
     let status = q_backup::status(&scene.data());
     assert_eq!(status.id.as_ref(), Some(&made.id));
     assert!(status.last_error.unwrap().contains("no room"));
-    assert_eq!(scene.archive().ids().unwrap(), [made.id.clone()]);
+    assert_eq!(scene.archive().ids().unwrap(), std::slice::from_ref(&made.id));
     scene.archive().verify(&made.id).unwrap();
     let restored = scene.restore(Wanted::Newest, "back").await.unwrap();
     assert_eq!(notes(&restored["first"], &FIRST).await.len(), 100);

@@ -123,7 +123,7 @@ impl Scene {
         fs::create_dir_all(&into).unwrap();
         let place = |module: &str| match self.stores.config(&format!("{module}_{name}")) {
             DbConfig::Sqlite { .. } => DbConfig::sqlite(into.join(format!("{module}.sqlite"))),
-            server => server,
+            server @ DbConfig::Postgres { .. } => server,
         };
         let places: BTreeMap<_, _> =
             ["first", "second"].map(|module| (module.to_owned(), place(module))).into();

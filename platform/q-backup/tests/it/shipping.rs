@@ -21,7 +21,7 @@ impl Shipping {
 
 pub(crate) async fn begin(scene: &Scene) -> Shipping {
     let schedule = Schedule {
-        every: Duration::from_secs(86_400),
+        every: Duration::from_hours(24),
         ship_every: Duration::from_millis(20),
         keep: "hourly=48".parse::<Keep>().unwrap(),
     };

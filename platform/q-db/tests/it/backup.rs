@@ -144,14 +144,14 @@ async fn what_was_committed_about_a_lost_connection_is_said_to_be_missing() {
     let db = Db::open(&stores.config("ledger"), &LEDGER, &Env::system()).await.unwrap();
     let _kept = db.keep_changes().await.unwrap();
     set(&db, 1).await;
-    assert!(cut(&[db.clone()]).await.unwrap()[0].is_whole);
+    assert!(cut(std::slice::from_ref(&db)).await.unwrap()[0].is_whole);
     db.faults().fail_next_commit();
     db.write(|tx| tx.execute("DELETE FROM counters", &[])).await.unwrap_err();
     db.resume_writes(None, "a test").await.unwrap();
     // The first commit of the new connection was seen by nobody.
-    assert!(!cut(&[db.clone()]).await.unwrap()[0].is_whole);
+    assert!(!cut(std::slice::from_ref(&db)).await.unwrap()[0].is_whole);
     set(&db, 2).await;
-    let changes = cut(&[db.clone()]).await.unwrap();
+    let changes = cut(std::slice::from_ref(&db)).await.unwrap();
     assert!(changes[0].is_whole && !changes[0].pages.is_empty());
 }
 
