@@ -249,9 +249,8 @@ async fn limits_hold_for_all_replicas_together() {
     // Until replicas know of each other each may count alone, for up to 3 s: somebody else's requests fill them.
     hammered(&replicas, "alice", Duration::from_secs(4)).await;
     let (let_in, refused) = hammered(&replicas, "bob", Duration::from_secs(8)).await;
-    // The burst of 300 and 5 a second for 8 seconds; a fifth more for what was not told yet, which is the bound where
-    // news take 200 ms, as they do on a machine as busy as this. Three replicas apart would let in three times as many.
-    assert!(refused > 0 && (250..=408).contains(&let_in), "{let_in} let in, {refused} refused");
+    // The burst of 300 and 5 a second for 8 seconds; a tenth more for what was not told yet.
+    assert!(refused > 0 && (250..=374).contains(&let_in), "{let_in} let in, {refused} refused");
     passed("limits across replicas", &format!("{let_in} let in of 340 that one replica would have"));
     replicas.end_well();
 }
