@@ -35,6 +35,12 @@ pub enum Error {
     /// The status does not allow it.
     #[error("the identity is {0}")]
     StatusConflict(squid_api::Status),
+    /// Cut off, it could not let itself in again.
+    #[error("nobody suspends the identity that acts")]
+    SelfSuspension,
+    /// Whoever asked was suspended while the request was on its way.
+    #[error("the identity that acts is suspended")]
+    ActorSuspended,
     /// The profile is not acceptable.
     #[error(transparent)]
     Profile(#[from] profile::Refusal),
@@ -102,6 +108,10 @@ impl From<Error> for Problem {
             Error::StatusConflict(status) => {
                 Self::new(&api::SQUID_STATUS_CONFLICT).with("status", status.as_str())
             }
+            Error::SelfSuspension => Self::new(&api::SQUID_SELF_SUSPENSION).hint(
+                "another operator suspends it: `q id new NAME`, then `q id appoint NAME` make one, who acts with --as NAME",
+            ),
+            Error::ActorSuspended => Self::new(&codes::FORBIDDEN).detail(error.to_string()),
             Error::Profile(refusal) => Self::new(&api::SQUID_PROFILE_INVALID).detail(refusal.to_string()),
             Error::Reason => Self::new(&codes::INVALID_REQUEST).detail(error.to_string()),
             Error::SessionNotFound => Self::new(&api::SQUID_SESSION_NOT_FOUND),

@@ -7,7 +7,7 @@ use crate::{
         DID_NOT_FOUND, INVALID_DID, INVALID_DPOP_PROOF, INVALID_GRANT, INVALID_SCOPE, PRECONDITION_FAILED,
         SQUID_CLOCK_SKEW, SQUID_IDENTITY_EXISTS, SQUID_IDENTITY_GONE, SQUID_IDENTITY_NOT_FOUND,
         SQUID_INSUFFICIENT_PERMISSIONS, SQUID_LOG_CONFLICT, SQUID_LOG_INVALID, SQUID_PROFILE_INVALID,
-        SQUID_SESSION_NOT_FOUND, SQUID_STATUS_CONFLICT, UNSUPPORTED_GRANT_TYPE,
+        SQUID_SELF_SUSPENSION, SQUID_SESSION_NOT_FOUND, SQUID_STATUS_CONFLICT, UNSUPPORTED_GRANT_TYPE,
     },
     types::{
         AppendLogRequest, CreateIdentityRequest, DidDocument, DocumentRequest, Empty, Identity,
@@ -60,10 +60,10 @@ endpoint! {
 }
 
 endpoint! {
-    /// Suspends an identity: it may not act, and its tokens die.
+    /// Suspends an identity: it may not act, and its tokens die. Never the identity that acts.
     pub SuspendIdentity = POST "/identity/{did}/suspend" (StatusRequest) -> Identity;
     access Access::Operator;
-    errors [SQUID_IDENTITY_NOT_FOUND, SQUID_STATUS_CONFLICT];
+    errors [SQUID_IDENTITY_NOT_FOUND, SQUID_SELF_SUSPENSION, SQUID_STATUS_CONFLICT];
     idempotent true;
     when_read_only true;
 }

@@ -26,6 +26,9 @@ pub const PRECONDITION_FAILED: ErrorCode =
 /// The status does not allow the change.
 pub const SQUID_STATUS_CONFLICT: ErrorCode =
     ErrorCode::new("SQUID_STATUS_CONFLICT", 409, "the identity's status does not allow this");
+/// Operators suspend others only: the last one would be locked out, and nobody could let anybody in again.
+pub const SQUID_SELF_SUSPENSION: ErrorCode =
+    ErrorCode::new("SQUID_SELF_SUSPENSION", 409, "nobody suspends the identity that acts");
 /// The profile is not acceptable.
 pub const SQUID_PROFILE_INVALID: ErrorCode =
     ErrorCode::new("SQUID_PROFILE_INVALID", 400, "the profile is not acceptable");
@@ -60,6 +63,7 @@ pub const ALL: &[ErrorCode] = &[
     SQUID_INSUFFICIENT_PERMISSIONS,
     PRECONDITION_FAILED,
     SQUID_STATUS_CONFLICT,
+    SQUID_SELF_SUSPENSION,
     SQUID_PROFILE_INVALID,
     SQUID_SESSION_NOT_FOUND,
     INVALID_GRANT,

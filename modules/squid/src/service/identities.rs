@@ -165,6 +165,8 @@ impl Squid {
     }
 
     /// Suspends an identity, or lets it act again. Asking for what is already so changes nothing.
+    ///
+    /// Whoever acts suspends others only, so that one operator always remains.
     pub async fn set_status(
         &self,
         by: Option<&Did>,
@@ -176,11 +178,21 @@ impl Squid {
         if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
             return Err(Error::Reason);
         }
+        let actor = by.and_then(|by| here(by).ok());
+        if to == Status::Suspended && actor.as_ref() == Some(&did) {
+            return Err(Error::SelfSuspension);
+        }
         let (by, reason) = (by.cloned(), reason.to_owned());
         let set = move |tx: &mut Tx<'_>| -> Result<Stored, Error> {
             let stored = store::identities::find(tx, &did)?.ok_or(Error::NotFound)?;
             if stored.status == to {
                 return Ok(stored);
+            }
+            // Two operators who suspend each other at once: the first in line holds, or nobody would be left.
+            let acting =
+                actor.as_ref().map(|actor| store::identities::find(tx, actor)).transpose()?.flatten();
+            if acting.is_some_and(|acting| acting.status == Status::Suspended) {
+                return Err(Error::ActorSuspended);
             }
             change_status(stored.status, to).ok_or(Error::StatusConflict(stored.status))?;
             store::identities::set_status(tx, &did, to)?;

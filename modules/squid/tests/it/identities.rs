@@ -158,6 +158,30 @@ on_each_world!(operators_suspend_and_reactivate, async |world: World| {
     house.world.close().await;
 });
 
+on_each_world!(the_last_operator_cannot_lock_itself_out, async |world: World| {
+    let house = house(world).await;
+    let (ada, ben) = (house.owner("Ada").await, house.owner("Ben").await);
+    let did = ada.keyring.did.clone();
+    house.world.make_operator(&did);
+    house.world.make_operator(&ben.keyring.did);
+    // Under either of its names.
+    for name in [did.clone(), ada.identity.webvh.parse().unwrap()] {
+        let ask = StatusRequest { did: name, reason: "tired".into() };
+        let refused = problem(house.client(&did).call::<SuspendIdentity>(&ask).await);
+        assert_eq!((refused.status, refused.code.as_str()), (409, "SQUID_SELF_SUSPENSION"));
+        let hint = refused.hint.unwrap();
+        assert!(hint.contains("another operator") && hint.contains("q id appoint"), "{hint}");
+    }
+    assert!(house.token(&ada.keyring).await.is_ok(), "nothing was cut off");
+    // Another operator may; who is suspended, with a token still in hand, answers in kind no more.
+    let ask = |did: &Did| StatusRequest { did: did.clone(), reason: "stolen phone".into() };
+    house.client(&ben.keyring.did).call::<SuspendIdentity>(&ask(&did)).await.unwrap();
+    let refused = problem(house.client(&did).call::<SuspendIdentity>(&ask(&ben.keyring.did)).await);
+    assert_eq!((refused.status, refused.code.as_str()), (403, "FORBIDDEN"));
+    assert!(house.token(&ben.keyring).await.is_ok());
+    house.world.close().await;
+});
+
 on_each_world!(a_service_is_registered_in_process_only_and_logs_in_as_one, async |world: World| {
     let house = house(world).await;
     let (keyring, log, _) = Keyring::create(HOST, &house.world.env).unwrap();
