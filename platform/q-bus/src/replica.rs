@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use q_core::{Env, hash::hex};
-use q_db::{Db, Replica, Standing};
-use tokio::{sync::watch, task::JoinHandle};
+use q_db::{Db, DbError, Replica, Standing};
+use tokio::{sync::watch, task::JoinHandle, time::error::Elapsed};
 
 /// The pause between two beats: a third of the time after which others take this process for gone.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-/// How long a beat may take. A store that neither answers nor refuses would else leave a leader in place whom others
-/// have taken for gone.
+/// How long a beat may take before another one is tried. That it hangs ends no leadership in time; for this
+/// [`Replica::leads_until`] is there.
 const BEAT_MAX: Duration = Duration::from_millis(1_500);
 
 /// A store that other processes may share.
@@ -42,7 +42,7 @@ impl Shared {
         let beating = tokio::spawn(async move {
             let mut replica = Replica::new(db.clone(), &hex(&Env::system().random::<8>()));
             loop {
-                let now = match tokio::time::timeout(BEAT_MAX, replica.beat()).await {
+                let now = match beat(&mut replica, &standing).await {
                     Ok(Ok(now)) => now,
                     Ok(Err(error)) => {
                         tracing::debug!(store = db.module(), %error, "no beat");
@@ -69,12 +69,36 @@ impl Shared {
                 }
             }
             standing.send_modify(|standing| standing.is_leader = false);
-            if let Err(error) = replica.resign().await {
-                tracing::debug!(store = db.module(), %error, "left without a word");
+            // Others notice by themselves when this word does not arrive.
+            match tokio::time::timeout(BEAT_MAX, replica.resign()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(store = db.module(), %error, "left without a word"),
+                Err(_) => {
+                    tracing::debug!(store = db.module(), "left without a word, the store takes too long");
+                }
             }
         });
         Some((stop, beating))
     }
+}
+
+/// Beats; a process that leads steps down as soon as others may take it for gone, however the beat ends.
+async fn beat(
+    replica: &mut Replica,
+    standing: &watch::Sender<Standing>,
+) -> Result<Result<Standing, DbError>, Elapsed> {
+    let leads_until = replica.leads_until();
+    let beat = tokio::time::timeout(BEAT_MAX, replica.beat());
+    tokio::pin!(beat);
+    if let Some(end) = leads_until
+        && let Ok(outcome) = tokio::time::timeout_at(end, &mut beat).await
+    {
+        return outcome;
+    }
+    if leads_until.is_some() {
+        standing.send_modify(|standing| standing.is_leader = false);
+    }
+    beat.await
 }
 
 impl Beating {

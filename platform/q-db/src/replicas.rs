@@ -14,8 +14,8 @@ use crate::{Db, DbError, params};
 
 /// How long a row may stand still before its process counts as gone.
 pub const GONE_AFTER: Duration = Duration::from_secs(3);
-/// How long a leader that cannot beat goes on; well before another one takes its place.
-const LEADS_WITHOUT_BEAT: Duration = Duration::from_secs(2);
+/// How long a leader that cannot beat goes on; before another one takes its place.
+const LEADS_WITHOUT_BEAT: Duration = Duration::from_millis(2_500);
 /// The rows of processes in `q_store`.
 const ROWS: &str = "replica/";
 const LEADER: &str = "leader";
@@ -151,11 +151,18 @@ impl Replica {
         }
     }
 
+    /// Until when this process leads if no further beat comes through; nothing where it does not lead. Whoever waits
+    /// for a beat waits no longer for it to say that the process leads: a beat that hangs keeps no leader in place whom
+    /// others have taken for gone.
+    pub fn leads_until(&self) -> Option<Instant> {
+        self.beaten_at.filter(|_| self.standing().is_leader).map(|at| at + LEADS_WITHOUT_BEAT)
+    }
+
     /// What this process is while the store does not answer: soon no leader, among as many as there were.
     pub fn without_store(&self) -> Standing {
-        let leads_still = self.beaten_at.is_some_and(|at| at.elapsed() < LEADS_WITHOUT_BEAT);
+        let is_leader = self.leads_until().is_some_and(|end| Instant::now() < end);
         let others = u32::try_from(self.seen.len()).unwrap_or(u32::MAX - 1);
-        Standing { is_leader: leads_still && self.standing().is_leader, replicas: others + 1 }
+        Standing { is_leader, replicas: others + 1 }
     }
 
     /// Leaves, so that another one takes over at its next beat.
