@@ -176,6 +176,21 @@ impl<'a> Tx<'a> {
         self.now
     }
 
+    /// The instant up to which whoever shares the store is no further behind than the store's server: of this process's
+    /// clock and the server's, the earlier one. For forgetting what another process may still need when the clock here
+    /// is ahead of theirs.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn common_now(&mut self) -> Result<Timestamp, DbError> {
+        if !self.is_postgres() {
+            return Ok(self.now);
+        }
+        let sql = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+        let server: Timestamp = self.reader.query_one(sql, &[])?.try_get(0)?;
+        Ok(self.now.min(server))
+    }
+
     /// Clock and entropy, for ids.
     pub const fn env(&self) -> &Env {
         &self.shared.env

@@ -44,7 +44,13 @@ impl Service {
         while self.db.write_locked(|tx| store::intents::expire(tx, tx.now(), LAPSED_MAX)).await?
             == u64::from(LAPSED_MAX)
         {}
-        self.db.write_locked(|tx| store::requests::forget_nonces(tx, tx.now())).await?;
+        // Not by a clock of this process that is ahead: another replica may still take the orders.
+        self.db
+            .write_locked(|tx| {
+                let now = tx.common_now()?;
+                store::requests::forget_nonces(tx, now)
+            })
+            .await?;
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! What only a server can do to us: hang up, serve replicas, collide.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use q_core::{AuditEntry, Env};
-use q_db::{Db, DbError, Tx, params, testing::TestStores};
+use q_core::{AuditEntry, Clock, Env, Span, SystemClock, Timestamp};
+use q_db::{Db, DbError, Replica, Tx, params, testing::TestStores};
 
 use crate::{LEDGER, counter, open, platform::Opened};
 
@@ -152,5 +152,58 @@ fn replicas_that_start_together_migrate_once() {
         for opening in opened.collect::<Vec<_>>() {
             opening.await.unwrap().unwrap();
         }
+    });
+}
+
+#[test]
+fn a_leader_whose_beat_hangs_steps_down_before_another_takes_its_place() {
+    postgres_test(async |stores| {
+        let (db, other) = (open(stores).await, open(stores).await);
+        let mut leader = Replica::new(db, "one");
+        assert!(leader.beat().await.unwrap().is_leader);
+        let leads_until = leader.leads_until().unwrap();
+        // Somebody who never lets go keeps every beat waiting.
+        let (holds, held) = tokio::sync::oneshot::channel();
+        let (let_go, end) = std::sync::mpsc::channel::<()>();
+        let mut once = Some((holds, end));
+        let holding = tokio::spawn(async move {
+            other
+                .write_locked(move |tx| {
+                    tx.lock("leader")?;
+                    if let Some((holds, end)) = once.take() {
+                        holds.send(()).unwrap();
+                        let _ = end.recv();
+                    }
+                    Ok::<_, DbError>(())
+                })
+                .await
+        });
+        held.await.unwrap();
+        assert!(tokio::time::timeout_at(leads_until, leader.beat()).await.is_err());
+        assert!(!leader.without_store().is_leader && leader.leads_until().unwrap() == leads_until);
+        drop(let_go);
+        holding.await.unwrap().unwrap();
+        assert!(leader.beat().await.unwrap().is_leader && leader.leads_until().unwrap() > leads_until);
+    });
+}
+
+/// A host whose clock is a day ahead.
+struct DayAhead;
+
+impl Clock for DayAhead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now() + Span::seconds(86_400)
+    }
+}
+
+#[test]
+fn what_a_clock_ahead_of_the_servers_says_is_not_common() {
+    postgres_test(async |stores| {
+        let ahead = Env { clock: Arc::new(DayAhead), ..Env::system() };
+        let db = stores.open(&LEDGER, &ahead).await.unwrap();
+        let (own, common) =
+            db.write_locked(|tx| Ok::<_, DbError>((tx.now(), tx.common_now()?))).await.unwrap();
+        assert!(own.since(common) > Span::seconds(86_000), "{common} {own}");
+        assert!(common.since(SystemClock.now()) > Span::seconds(-60), "{common}");
     });
 }
