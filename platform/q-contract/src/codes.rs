@@ -33,8 +33,6 @@ pub const INTERNAL: ErrorCode = ErrorCode::new("INTERNAL", 500, "the request fai
 /// The store cannot answer now.
 pub const STORAGE_UNAVAILABLE: ErrorCode =
     ErrorCode::new("STORAGE_UNAVAILABLE", 503, "the store cannot answer now");
-/// The process stops.
-pub const DRAINING: ErrorCode = ErrorCode::new("DRAINING", 503, "the service is stopping");
 /// The process has just started and does not know yet what was revoked before.
 pub const NOT_READY: ErrorCode = ErrorCode::new("NOT_READY", 503, "the service has just started");
 /// The store has no room for what was to be written.
@@ -78,7 +76,6 @@ pub const ALL: &[ErrorCode] = &[
     READ_ONLY,
     WRITE_STOPPED,
     ISOLATED,
-    DRAINING,
     NOT_READY,
     DEPENDENCY_UNAVAILABLE,
     DEADLINE_EXCEEDED,

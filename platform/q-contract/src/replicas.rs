@@ -67,12 +67,12 @@ impl Replicas {
         replicas
     }
 
-    /// Whether an answer says that the replica refused to begin, because it stops or has just started.
+    /// Whether an answer says that the replica refused to begin, because it has just started. One that stops answers
+    /// what reaches it.
     pub fn has_refused_to_begin(answer: &Response<Bytes>) -> bool {
         answer.status() == StatusCode::SERVICE_UNAVAILABLE
-            && serde_json::from_slice::<Problem>(answer.body()).is_ok_and(|problem| {
-                [codes::DRAINING.code, codes::NOT_READY.code].contains(&problem.code.as_str())
-            })
+            && serde_json::from_slice::<Problem>(answer.body())
+                .is_ok_and(|problem| problem.code == codes::NOT_READY.code)
     }
 }
 
