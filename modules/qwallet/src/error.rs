@@ -125,7 +125,10 @@ impl From<Refusal> for Problem {
             Refusal::Signature(fault) => problem
                 .detail(fault.to_string())
                 .hint("sign the exact signing input of the request with a current key of the payer"),
-            Refusal::Malformed(_) | Refusal::InvalidState(_) | Refusal::BatchSize => {
+            Refusal::Malformed(_)
+            | Refusal::InvalidState(_)
+            | Refusal::BatchSize
+            | Refusal::Record { .. } => {
                 problem.detail(refusal.to_string())
             }
             Refusal::AmountOutOfRange(_) => problem
@@ -204,6 +207,7 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         },
         Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
+        Refusal::Record { code, .. } => code,
         Refusal::RolledBack => &api::BATCH_ROLLED_BACK,
     }
 }

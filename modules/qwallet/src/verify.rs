@@ -493,7 +493,7 @@ impl Check {
         }
         let floor = SignedAmount::minus(account.credit_limit);
         let is_below = account.posted().to_bytes() < floor.to_bytes();
-        if account.kind != AccountKind::Issuance && is_below {
+        if !account.kind.is_unlimited() && is_below {
             self.find("below_limit", place, format!("{:?}", account.posted()));
         }
     }
@@ -514,7 +514,9 @@ impl Check {
             Ok(())
         })?;
         for hold in rows {
-            self.awaiting_intent.insert(hold.transaction);
+            if hold.intent.is_some() {
+                self.awaiting_intent.insert(hold.transaction);
+            }
             let place = format!("holds {}", hold.transaction);
             if !self.held.remove(&hold.transaction) {
                 self.find("hold_unknown", place.clone(), "no transfer holds anything for it".to_owned());

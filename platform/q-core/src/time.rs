@@ -15,6 +15,9 @@ pub struct Timestamp(i64);
 pub struct Span(i64);
 
 impl Timestamp {
+    /// An instant that never comes.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// The instant of a `Date` field of HTTP (RFC 9110 section 5.6.7); nothing when the text is none.
     pub fn from_http_date(text: &str) -> Option<Self> {
         let instant = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;

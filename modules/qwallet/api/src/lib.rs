@@ -9,6 +9,7 @@ pub mod events;
 pub mod ids;
 pub mod signing;
 pub mod types;
+mod wire;
 
 pub use endpoints::*;
 pub use ids::{BatchId, ImportId, IntentId, TransactionId, WalletId};

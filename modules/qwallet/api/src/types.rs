@@ -4,23 +4,11 @@ use std::collections::BTreeMap;
 
 use q_contract::{Problem, json_types};
 use q_core::{AmountText, Did, PageLimit, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::{BatchId, ImportId, IntentId, TransactionId, WalletId};
+use crate::{BatchId, ImportId, IntentId, TransactionId, WalletId, wire::wire};
 
 /// The most items one batch or payout file may have.
 pub const BATCH_ITEMS_MAX: usize = 8_190;
-
-/// Declares wire types with the house's JSON conventions.
-macro_rules! wire {
-    ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident : $type:ty),* $(,)? })+) => {$(
-        $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "camelCase", deny_unknown_fields)]
-        pub struct $name { $($(#[$field_meta])* pub $field: $type),* }
-    )+};
-}
 
 wire! {
     /// Opens a wallet.

@@ -20,8 +20,14 @@ pub enum AccountKind {
     PlatformFees,
     /// What the house took for the rail.
     NetworkFees,
-    /// The other side of all money in circulation; the only account without a floor.
+    /// The other side of all money in circulation.
     Issuance,
+    /// What the house holds for two parties, one account an escrow.
+    Escrow,
+    /// What the house owns on a rail, counted from the other side: it falls when money comes in.
+    Rail,
+    /// What came in and belongs to nobody yet.
+    Suspense,
 }
 
 impl AccountKind {
@@ -32,6 +38,9 @@ impl AccountKind {
             Self::PlatformFees => 1,
             Self::NetworkFees => 2,
             Self::Issuance => 3,
+            Self::Escrow => 4,
+            Self::Rail => 5,
+            Self::Suspense => 6,
         }
     }
 
@@ -42,13 +51,16 @@ impl AccountKind {
             1 => Some(Self::PlatformFees),
             2 => Some(Self::NetworkFees),
             3 => Some(Self::Issuance),
+            4 => Some(Self::Escrow),
+            5 => Some(Self::Rail),
+            6 => Some(Self::Suspense),
             _ => None,
         }
     }
 
-    /// Whether it may be debited without limit.
+    /// Whether it may be debited without limit: the other side of what is outside the books.
     pub const fn is_unlimited(self) -> bool {
-        matches!(self, Self::Issuance)
+        matches!(self, Self::Issuance | Self::Rail)
     }
 }
 

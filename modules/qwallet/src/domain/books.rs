@@ -21,7 +21,7 @@ use super::{
 };
 
 /// The most legs one group may have.
-pub const GROUP_LEGS_MAX: usize = 8;
+pub const GROUP_LEGS_MAX: usize = 40;
 
 /// What is asked of the books.
 #[derive(Debug, Clone, PartialEq, Eq)]

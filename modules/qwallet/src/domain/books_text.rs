@@ -34,6 +34,9 @@ pub fn account_name(kind: AccountKind, wallet: Option<WalletRef>, stripe: i64) -
         (AccountKind::PlatformFees, _) => "revenues:fees:platform".to_owned(),
         (AccountKind::NetworkFees, _) => "revenues:fees:network".to_owned(),
         (AccountKind::Issuance, _) => "equity:issuance".to_owned(),
+        (AccountKind::Escrow, _) => "liabilities:escrow".to_owned(),
+        (AccountKind::Rail, _) => "assets:rail".to_owned(),
+        (AccountKind::Suspense, _) => "liabilities:suspense".to_owned(),
     };
     // Below the account it belongs to, so that both programs add them up.
     if stripe == 0 { name } else { format!("{name}:stripe:{stripe}") }

@@ -3,6 +3,7 @@
 //! The refusals stand in the order in which they are checked; `tests` walks that order, each row mending
 //! the fault of the row before.
 
+use q_contract::ErrorCode;
 use q_core::{Amount, AmountError, AmountText, Span, Timestamp};
 use qwallet_api::{TransactionId, WalletId};
 
@@ -91,6 +92,14 @@ pub enum Refusal {
     /// Not enough money.
     #[error("the wallet does not hold enough")]
     InsufficientFunds,
+    /// A record besides the books does not allow it: a refund, an escrow, a schedule.
+    #[error("{detail}")]
+    Record {
+        /// The code of the room that refuses.
+        code: &'static ErrorCode,
+        /// What is wrong and what to do.
+        detail: &'static str,
+    },
     /// Another item of the atomic batch was refused.
     #[error("another item of the atomic batch was refused")]
     RolledBack,

@@ -20,12 +20,33 @@ pub enum Purpose {
     Burn,
     /// What a stripe received, moved to the account it belongs to.
     Sweep,
+    /// What a payee gives back.
+    Refund,
+    /// What the house gives back of its fee.
+    FeeRefund,
+    /// What the house held for two parties, given to one of them.
+    Release,
+    /// Money that came over a rail.
+    Deposit,
+    /// Money that leaves over a rail.
+    Withdrawal,
 }
 
 impl Purpose {
     /// All of them, by their number in the store.
-    const ALL: [Self; 6] =
-        [Self::Principal, Self::PlatformFee, Self::NetworkFee, Self::Mint, Self::Burn, Self::Sweep];
+    const ALL: [Self; 11] = [
+        Self::Principal,
+        Self::PlatformFee,
+        Self::NetworkFee,
+        Self::Mint,
+        Self::Burn,
+        Self::Sweep,
+        Self::Refund,
+        Self::FeeRefund,
+        Self::Release,
+        Self::Deposit,
+        Self::Withdrawal,
+    ];
 
     /// The number in the store.
     pub const fn code(self) -> i64 {
@@ -36,6 +57,11 @@ impl Purpose {
             Self::Mint => 3,
             Self::Burn => 4,
             Self::Sweep => 5,
+            Self::Refund => 6,
+            Self::FeeRefund => 7,
+            Self::Release => 8,
+            Self::Deposit => 9,
+            Self::Withdrawal => 10,
         }
     }
 
@@ -53,6 +79,11 @@ impl Purpose {
             Self::Mint => "mint",
             Self::Burn => "burn",
             Self::Sweep => "sweep",
+            Self::Refund => "refund",
+            Self::FeeRefund => "feeRefund",
+            Self::Release => "release",
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
         }
     }
 }

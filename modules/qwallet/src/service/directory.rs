@@ -228,6 +228,9 @@ impl Directory {
         let of_stripe = || match self.house_stripes.read().get(&account)? {
             AccountKind::PlatformFees => Some("fees:platform"),
             AccountKind::NetworkFees => Some("fees:network"),
+            AccountKind::Escrow => Some("escrow"),
+            AccountKind::Rail => Some("rail"),
+            AccountKind::Suspense => Some("suspense"),
             AccountKind::Wallet | AccountKind::Issuance => None,
         };
         self.house.iter().find_map(is).or_else(of_stripe).unwrap_or("account").to_owned()

@@ -223,6 +223,7 @@ impl Executor {
             Action::End { payer, .. } => payer.map(|payer| payer.0),
             Action::Sweep(account) => Some(account.0),
             Action::SetLimits(change) => Some(change.account.0),
+            Action::Record(record) => record.accounts().first().map(|account| account.0),
         };
         let lanes = u64::try_from(self.lanes.len()).expect("a process has few lanes");
         let lane = hasher.hash_one(key.unwrap_or_default()) % lanes;
@@ -249,7 +250,7 @@ impl Executor {
         match &mut work.action {
             Action::Pay(item) | Action::Sign { item, .. } => direct(item),
             Action::Batch(batch) => batch.items.iter_mut().flatten().for_each(direct),
-            Action::End { .. } | Action::Sweep(_) | Action::SetLimits(_) => {}
+            Action::End { .. } | Action::Sweep(_) | Action::SetLimits(_) | Action::Record(_) => {}
         }
     }
 }
@@ -438,6 +439,7 @@ fn size(work: &Work) -> usize {
         | Action::Sign { .. }
         | Action::End { .. }
         | Action::Sweep(_)
-        | Action::SetLimits(_) => 1,
+        | Action::SetLimits(_)
+        | Action::Record(_) => 1,
     }
 }

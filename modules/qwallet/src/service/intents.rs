@@ -215,7 +215,8 @@ impl Service {
             self.refusal_or_replay(request, Refusal::InvalidState("SETTLED")).await?;
             return self.replayed_payment(transaction.bytes()).await;
         };
-        let action = Action::End { transaction, intent, payer: Some(account), end: HoldEnd::Settled };
+        let action =
+            Action::End { transaction, intent: Some(intent), payer: Some(account), end: HoldEnd::Settled };
         let work = Work { request, nonce: None, expires_at: None, order: None, action };
         match self.executor.submit(work).await? {
             Outcome::Done(_) | Outcome::Replayed(_) => self.replayed_payment(transaction.bytes()).await,
@@ -249,7 +250,7 @@ impl Service {
             (IntentStatus::Signed, Some(transaction)) => {
                 let wallet = self.directory.find(&row.wallet.to_string()).await?;
                 let payer = wallet.and_then(|wallet| wallet.accounts.account(row.currency));
-                let action = Action::End { transaction, intent: id, payer, end: HoldEnd::Voided };
+                let action = Action::End { transaction, intent: Some(id), payer, end: HoldEnd::Voided };
                 let work = Work { request, nonce: None, expires_at: None, order: None, action };
                 match self.executor.submit(work).await? {
                     Outcome::Done(_) | Outcome::Replayed(_) => {}

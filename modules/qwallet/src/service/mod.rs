@@ -16,6 +16,7 @@ pub mod limits;
 pub mod metrics;
 mod payments;
 mod reading;
+pub mod record;
 mod signatures;
 mod sweeping;
 mod wallets;

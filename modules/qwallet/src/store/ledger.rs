@@ -30,6 +30,20 @@ pub enum TransactionKind {
     Faucet,
     /// What stripes received was moved to the account they belong to.
     Sweep,
+    /// A payee gave back.
+    Refund,
+    /// A payer let the house hold money for a payee.
+    Escrow,
+    /// The house gave what it held.
+    Release,
+    /// A module of this instance or a schedule took what was agreed.
+    Charge,
+    /// Money came over a rail.
+    Deposit,
+    /// Money left over a rail.
+    Withdrawal,
+    /// Somebody moved money between wallets of their own.
+    Transfer,
 }
 
 impl TransactionKind {
@@ -40,6 +54,13 @@ impl TransactionKind {
             Self::Issuance => 1,
             Self::Faucet => 2,
             Self::Sweep => 3,
+            Self::Refund => 4,
+            Self::Escrow => 5,
+            Self::Release => 6,
+            Self::Charge => 7,
+            Self::Deposit => 8,
+            Self::Withdrawal => 9,
+            Self::Transfer => 10,
         }
     }
 
@@ -50,6 +71,13 @@ impl TransactionKind {
             1 => Some(Self::Issuance),
             2 => Some(Self::Faucet),
             3 => Some(Self::Sweep),
+            4 => Some(Self::Refund),
+            5 => Some(Self::Escrow),
+            6 => Some(Self::Release),
+            7 => Some(Self::Charge),
+            8 => Some(Self::Deposit),
+            9 => Some(Self::Withdrawal),
+            10 => Some(Self::Transfer),
             _ => None,
         }
     }
@@ -61,6 +89,13 @@ impl TransactionKind {
             Self::Issuance => "issuance",
             Self::Faucet => "faucet",
             Self::Sweep => "sweep",
+            Self::Refund => "refund",
+            Self::Escrow => "escrow",
+            Self::Release => "release",
+            Self::Charge => "charge",
+            Self::Deposit => "deposit",
+            Self::Withdrawal => "withdrawal",
+            Self::Transfer => "transfer",
         }
     }
 }
@@ -153,8 +188,8 @@ pub const NO_ORDER: Sha256 = [0; 32];
 pub struct HoldRow {
     /// The held transaction.
     pub transaction: TransactionId,
-    /// The intent it fulfils.
-    pub intent: IntentId,
+    /// The intent it fulfils; none where a record of its own says what it is for.
+    pub intent: Option<IntentId>,
     /// When it was taken; the epoch where that was not written down.
     pub held_at: Timestamp,
     /// When it lapses.
@@ -166,6 +201,9 @@ pub struct HoldRow {
     /// The commit that ended it.
     pub end_commit: Option<i64>,
 }
+
+/// The intent of a hold without one.
+const NO_INTENT: [u8; 16] = [0; 16];
 
 /// The end of a writer's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -287,7 +325,7 @@ pub(super) fn read_hold_end(row: &Row, index: usize) -> Result<Option<HoldEnd>, 
 fn hold(row: &Row) -> Result<HoldRow, DbError> {
     Ok(HoldRow {
         transaction: TransactionId::from_bytes(row.try_get(0)?),
-        intent: IntentId::from_bytes(row.try_get(1)?),
+        intent: Some(row.try_get(1)?).filter(|id| *id != NO_INTENT).map(IntentId::from_bytes),
         expires_at: row.try_get(2)?,
         end: read_hold_end(row, 3)?,
         end_seq: row.try_get(4)?,
@@ -755,7 +793,8 @@ pub fn last_commit(reader: &mut Reader<'_>) -> Result<(i64, Timestamp), DbError>
 
 /// Adds holds.
 pub fn insert_hold(tx: &mut Tx<'_>, hold: &HoldRow) -> Result<(), DbError> {
-    let row = params![hold.transaction.bytes(), hold.intent.bytes(), hold.expires_at, hold.held_at];
+    let intent = hold.intent.map_or(NO_INTENT, IntentId::bytes);
+    let row = params![hold.transaction.bytes(), intent, hold.expires_at, hold.held_at];
     tx.execute(
         "INSERT INTO holds (transaction_id, intent, expires_at, held_at) VALUES ($1, $2, $3, $4)",
         row,

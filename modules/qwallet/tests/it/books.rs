@@ -3,7 +3,7 @@
 use q_core::{Amount, Timestamp, Total};
 use qwallet::domain::{
     account::{Account, AccountId, AccountKind},
-    books::{Books, Command, Group, HoldEnd, Refusal},
+    books::{Books, Command, GROUP_LEGS_MAX, Group, HoldEnd, Refusal},
     currency::CurrencyId,
     transfer::{Leg, Purpose},
 };
@@ -37,7 +37,7 @@ fn a_transfer_is_refused_in_the_documented_order() {
     books.load_account(account(2, 2));
     books.load_account(Account { credits_posted: Total::MAX, ..account(3, 1) });
     books.load_account(account(4, 1));
-    let mut legs: Vec<Leg> = vec![leg(1, 1, 0); 9];
+    let mut legs: Vec<Leg> = vec![leg(1, 1, 0); GROUP_LEGS_MAX + 1];
     let rows: Vec<(Refusal, Mend)> = vec![
         (Refusal::GroupMalformed, |legs, _| legs.clear()),
         (Refusal::GroupMalformed, |legs, _| legs.push(leg(1, 1, 0))),

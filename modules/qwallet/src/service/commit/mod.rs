@@ -1,0 +1,269 @@
+//! One commit of the executor: many commands, decided one after the other, written together.
+//!
+//! Everything read is read at the start in few questions, everything written is written at the end in few
+//! statements; in between the books decide in memory. A refused command leaves no trace; the others stand.
+
+mod rows;
+mod run;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use parking_lot::RwLock;
+use q_contract::Problem;
+use q_core::{Amount, Did, Timestamp, hash::Sha256};
+use q_db::{DbError, Tx};
+use qwallet_api::{BatchId, ImportId, IntentId, TransactionId, WalletId};
+
+use self::run::Run;
+use super::record::Record;
+use crate::{
+    domain::{
+        account::AccountId,
+        books::{Books, HoldEnd},
+        currency::CurrencyId,
+        limits::{Defaults, LimitKind},
+        payment::Refusal,
+        transfer::Leg,
+    },
+    store::{
+        self,
+        ledger::{ChainEnd, OrderRow, TransactionKind},
+        requests::{Nonce, Request},
+        writers::Lease,
+    },
+};
+
+/// The most accounts kept in memory between commits: about 60 MB.
+const CACHED_ACCOUNTS_MAX: usize = 300_000;
+
+/// One command for the executor, decided but for what only the books know.
+#[derive(Debug)]
+pub struct Work {
+    /// What makes a repetition recognisable.
+    pub request: Option<Request>,
+    /// What makes the order executable once.
+    pub nonce: Option<Nonce>,
+    /// Until when it may be executed.
+    pub expires_at: Option<Timestamp>,
+    /// The permission to keep as evidence.
+    pub order: Option<OrderRow>,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Moves money at once.
+    Pay(Item),
+    /// Moves money for many at once.
+    Batch(Batch),
+    /// Holds the money of an intent.
+    Sign {
+        /// The intent.
+        intent: IntentId,
+        /// The paying wallet.
+        wallet: WalletId,
+        /// What to hold.
+        item: Item,
+        /// Until when.
+        hold_until: Timestamp,
+    },
+    /// Ends the hold of a signed intent.
+    End {
+        /// What is held.
+        transaction: TransactionId,
+        /// The intent it fulfils, if it was held for one.
+        intent: Option<IntentId>,
+        /// The account that pays, where it is known: it says which lane carries this out.
+        payer: Option<AccountId>,
+        /// How it ends.
+        end: HoldEnd,
+    },
+    /// Moves what the stripes of an account received into it.
+    Sweep(AccountId),
+    /// Changes what may be spent from an account.
+    SetLimits(LimitChange),
+    /// Moves money as a record of its own allows.
+    Record(Arc<dyn Record>),
+}
+
+/// A change of limits on spending.
+#[derive(Debug)]
+pub struct LimitChange {
+    /// The account.
+    pub account: AccountId,
+    /// Whose it is.
+    pub wallet: WalletId,
+    /// Who asks.
+    pub by: Did,
+    /// Whether that is an operator, who may confirm at once what the owner asked for, and may lower.
+    pub is_operator: bool,
+    /// The new limits.
+    pub wanted: Vec<(LimitKind, Amount)>,
+}
+
+/// Many payments of one payer.
+#[derive(Debug)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// In order: a payment, or why it was refused already.
+    pub items: Vec<Result<Item, Refusal>>,
+    /// Whether one refusal undoes all.
+    pub is_atomic: bool,
+    /// The payout file it comes from.
+    pub import: Option<ImportId>,
+}
+
+/// One transaction to be.
+#[derive(Debug)]
+pub struct Item {
+    /// Its id.
+    pub id: TransactionId,
+    /// What it is for.
+    pub kind: TransactionKind,
+    /// Its transfers, the principal first.
+    pub legs: Vec<Leg>,
+    /// The intent it fulfils.
+    pub intent: Option<IntentId>,
+    /// The payer's reference.
+    pub client_ref: Option<String>,
+    /// The purpose, sealed.
+    pub purpose: Option<Vec<u8>>,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// It was done.
+    Done(Done),
+    /// It had been done before: the id of what came of it.
+    Replayed([u8; 16]),
+    /// It changed nothing.
+    Refused(Refusal),
+}
+
+/// What was done.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// When.
+    pub at: Timestamp,
+    /// In which commit.
+    pub commit: i64,
+    /// The leaf hash of the first transfer.
+    pub settlement: Option<Sha256>,
+    /// The refused items of a batch.
+    pub refusals: Arc<Vec<(u32, Problem)>>,
+}
+
+/// The stripes of wallets' accounts that are paid by many at once, by the account they belong to.
+pub type Stripes = Arc<RwLock<HashMap<AccountId, Vec<AccountId>>>>;
+
+/// What one lane of the executor remembers between commits.
+#[derive(Debug)]
+pub struct Ledger {
+    books: Books,
+    chain: Option<ChainEnd>,
+    next_chain: Option<ChainEnd>,
+    nonce_hours: Option<BTreeSet<i64>>,
+    stripes: Stripes,
+    /// Whether others write to the same store, so that no balance that is remembered can be trusted.
+    is_shared: bool,
+    /// The right to continue this chain.
+    lease: Lease,
+    is_lease_lost: bool,
+}
+
+impl Ledger {
+    /// A ledger that remembers nothing yet, with the instance's limits on spending.
+    pub fn new(lease: Lease, is_shared: bool, limits: Vec<(CurrencyId, Defaults)>, stripes: Stripes) -> Self {
+        Self {
+            books: Books::default().with_limits(limits),
+            chain: None,
+            next_chain: None,
+            nonce_hours: None,
+            stripes,
+            is_shared,
+            lease,
+            is_lease_lost: false,
+        }
+    }
+
+    /// The right to continue this chain.
+    pub const fn lease(&self) -> Lease {
+        self.lease
+    }
+
+    /// Whether the last run found that somebody else continues the chain; nothing of it was done then.
+    pub const fn is_lease_lost(&self) -> bool {
+        self.is_lease_lost
+    }
+
+    /// Continues another chain.
+    pub fn begin_chain(&mut self, lease: Lease) {
+        self.forget();
+        (self.lease, self.is_lease_lost) = (lease, false);
+    }
+
+    /// Makes the last run final: its commit is on disk.
+    pub fn keep(&mut self) {
+        self.books.keep();
+        self.chain = self.next_chain.take().or(self.chain);
+        if self.books.accounts().len() > CACHED_ACCOUNTS_MAX {
+            self.books.begin_anew(self.books.next_seq());
+        }
+    }
+
+    /// Forgets everything: the last run's commit failed, and the store is what counts.
+    pub fn forget(&mut self) {
+        self.books.begin_anew(0);
+        self.chain = None;
+        self.nonce_hours = None;
+        self.next_chain = None;
+    }
+
+    /// The commit that the last run wanted to write, and the head it would have.
+    pub fn wanted(&self) -> Option<(i64, Sha256)> {
+        let end = self.next_chain?;
+        Some((store::ledger::commit_id(self.lease.writer, end.number), end.head))
+    }
+
+    /// Carries out `works` in this transaction. May run twice: nothing is final before [`Self::keep`].
+    pub fn run(&mut self, tx: &mut Tx<'_>, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
+        self.books.go_back_wholly();
+        self.next_chain = None;
+        // The fence: whoever took this number over has raised its epoch, and waits here until we are done.
+        if self.is_shared && !store::writers::hold(tx, self.lease)? {
+            self.is_lease_lost = true;
+            return Err(DbError::Aborted);
+        }
+        let known = self.chain;
+        let chain = known.map_or_else(|| store::ledger::chain_end(tx, self.lease.writer), Ok)?;
+        if self.is_shared {
+            self.nonce_hours = None;
+        }
+        if self.is_shared || known.is_none() {
+            self.books.begin_anew(chain.next_seq);
+        }
+        let lease = self.lease;
+        // A copy, so that a payee made hot meanwhile does not change in the middle of a commit.
+        let stripes = self.stripes.read().clone();
+        let mut run = Run::begin(tx, self, chain, works, &stripes)?;
+        let outcomes = works.iter().map(|work| run.decide(tx, work)).collect::<Result<_, _>>()?;
+        let rows = run.rows;
+        rows.write_limits(tx)?;
+        if rows.is_empty() {
+            store::requests::insert(tx, &rows.requests)?;
+            self.chain = Some(chain);
+            return Ok(outcomes);
+        }
+        let (end, outcomes) = rows.write(tx, &self.books, lease.writer, chain, outcomes)?;
+        self.chain = Some(chain);
+        self.next_chain = Some(end);
+        Ok(outcomes)
+    }
+}

@@ -1,0 +1,583 @@
+//! Deciding the commands of a commit, one after the other.
+//!
+//! **Invariant:** a refused command leaves no trace.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use q_contract::Problem;
+use q_core::{Env, Timestamp, hash::Sha256};
+use q_db::{DbError, Tx};
+use qwallet_api::{IntentId, TransactionId, WalletId};
+
+use super::{
+    Action, Batch, Done, Item, Ledger, LimitChange, Outcome, Work,
+    rows::{BatchRow, LimitsRow, Rows, count, placeholder},
+};
+use crate::{
+    domain::{
+        account::{AccountId, Changed},
+        books::{self, Applied, Books, Command, Group, HoldEnd},
+        currency::Currency,
+        order::SignatureFault,
+        payment::Refusal,
+        transfer::{Leg, Purpose},
+    },
+    service::record::{Decision, Moment, Record, Step},
+    store::{
+        self,
+        intents::IntentStatus,
+        ledger::{ChainEnd, HoldRow, NO_ORDER, OrderRow, TransactionKind, TransactionRow},
+        requests::Nonce,
+    },
+};
+
+/// What is known while deciding.
+pub(super) struct Run<'a> {
+    books: &'a mut Books,
+    stripes: &'a HashMap<AccountId, Vec<AccountId>>,
+    env: Env,
+    now: Timestamp,
+    commit: i64,
+    requests: HashMap<[u8; 16], ([u8; 32], [u8; 16])>,
+    nonces: HashSet<[u8; 16]>,
+    intents: HashMap<IntentId, IntentStatus>,
+    last_order: i64,
+    pub(super) rows: Rows,
+}
+
+impl<'a> Run<'a> {
+    /// Reads everything the commands need, in few questions.
+    ///
+    /// Rows are locked in one order by everybody (records, intents, holds, accounts; each by its key), so that nobody waits in a
+    /// circle. Keys are looked for once the payers' accounts are locked, so that whoever used them first has committed: a
+    /// repetition is answered as such, whatever has become of the money. A nonce that is spent meanwhile is refused by
+    /// its primary key, and found when the commit is made anew (docs/decisions/0009).
+    pub(super) fn begin(
+        tx: &mut Tx<'_>,
+        ledger: &'a mut Ledger,
+        chain: ChainEnd,
+        works: &[Work],
+        stripes: &'a HashMap<AccountId, Vec<AccountId>>,
+    ) -> Result<Self, DbError> {
+        let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
+        let hours = match &mut ledger.nonce_hours {
+            Some(hours) => hours,
+            unknown => unknown.insert(store::requests::nonce_hours(tx)?),
+        };
+        let spent = store::requests::spent(tx, &nonces, hours)?;
+        // Remembered although the commit may fail: an hour without nonces costs one look-up, no more.
+        hours.extend(nonces.iter().map(|nonce| nonce.hour));
+        let forgotten_before = Nonce::hour_of(tx.now().max(chain.at)) - 1;
+        hours.retain(|hour| *hour >= forgotten_before);
+        let books = &mut ledger.books;
+        lock_records(tx, works)?;
+        let intents = lock_intents(tx, works)?;
+        lock_holds(tx, books, works)?;
+        load_accounts(tx, books, works, stripes)?;
+        // The time of a writer never goes back, whatever the host's clock does.
+        let mut now = tx.now().max(chain.at);
+        if ledger.is_shared {
+            // Nor does it along an account, whoever wrote to it: what follows another writer's commit is later.
+            let writer = ledger.lease.writer;
+            let later = books.accounts().map(|account| match account.changed {
+                Changed { at, by } if by == writer => at,
+                Changed { at, .. } => Timestamp::from_micros(at.micros() + 1),
+            });
+            now = later.max().map_or(now, |later| later.max(now));
+        }
+        books.set_now(now);
+        let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
+        let known = store::requests::find(tx, &keys)?;
+        Ok(Self {
+            books,
+            stripes,
+            env: tx.env().clone(),
+            now,
+            commit: store::ledger::commit_id(ledger.lease.writer, chain.number + 1),
+            requests: known
+                .into_iter()
+                .map(|(request, answer)| (request.key, (request.fingerprint, answer)))
+                .collect(),
+            nonces: spent,
+            intents,
+            last_order: chain.last_order,
+            rows: Rows {
+                at: now,
+                transactions: Vec::new(),
+                digests: Vec::new(),
+                orders: Vec::new(),
+                requests: Vec::new(),
+                nonces: Vec::new(),
+                holds: Vec::new(),
+                ends: Vec::new(),
+                batches: Vec::new(),
+                limits: Vec::new(),
+                payment_count: 0,
+                refusal_count: 0,
+            },
+        })
+    }
+
+    pub(super) fn decide(&mut self, tx: &mut Tx<'_>, work: &Work) -> Result<Outcome, DbError> {
+        if let Some(request) = &work.request
+            && let Some((fingerprint, answer)) = self.requests.get(&request.key)
+        {
+            return Ok(if *fingerprint == request.fingerprint {
+                Outcome::Replayed(*answer)
+            } else {
+                Outcome::Refused(Refusal::KeyReused)
+            });
+        }
+        let decided = match &work.action {
+            Action::Record(record) => self.decide_record(tx, work, &**record)?,
+            _ => self.decide_new(work),
+        };
+        Ok(match decided {
+            Ok((done, answer)) => {
+                if let Some(request) = work.request {
+                    self.requests.insert(request.key, (request.fingerprint, answer));
+                    self.rows.requests.push((request, answer));
+                }
+                if let Some(nonce) = work.nonce {
+                    self.nonces.insert(nonce.nonce);
+                    self.rows.nonces.push(nonce);
+                }
+                Outcome::Done(done)
+            }
+            Err(refusal) => {
+                self.rows.refusal_count += 1;
+                Outcome::Refused(refusal)
+            }
+        })
+    }
+
+    /// Whether the order behind a work may still be executed.
+    fn check_order(&self, work: &Work) -> Result<(), Refusal> {
+        if work.expires_at.is_some_and(|expires_at| expires_at <= self.now) {
+            return Err(Refusal::Expired);
+        }
+        if work.nonce.is_some_and(|nonce| self.nonces.contains(&nonce.nonce)) {
+            return Err(Refusal::Signature(SignatureFault::NonceSpent));
+        }
+        Ok(())
+    }
+
+    fn decide_record(
+        &mut self,
+        tx: &mut Tx<'_>,
+        work: &Work,
+        record: &dyn Record,
+    ) -> Result<Result<(Done, [u8; 16]), Refusal>, DbError> {
+        if let Err(refusal) = self.check_order(work) {
+            return Ok(Err(refusal));
+        }
+        let moment = Moment { at: self.now, commit: self.commit };
+        let first_seq = self.books.next_seq();
+        let Decision { steps, answer, write } = match record.decide(tx, moment)? {
+            Ok(decision) => decision,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        if let Err(refusal) = self.take_steps(&steps, work) {
+            return Ok(Err(refusal));
+        }
+        write(tx, moment)?;
+        Ok(Ok((self.done(first_seq, Vec::new()), answer)))
+    }
+
+    /// Takes every step of a record, or none.
+    fn take_steps(&mut self, steps: &[Step], work: &Work) -> Result<(), Refusal> {
+        let mark = self.books.mark();
+        let mut taken = Vec::with_capacity(steps.len());
+        for step in steps {
+            let applied = match step {
+                Step::Pay(item) => {
+                    self.apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))
+                }
+                Step::Hold(item, until) => self.hold(item, until.unwrap_or(Timestamp::MAX)),
+                Step::End(transaction, end) => {
+                    let applied = self.books.apply(&end_of(*transaction, *end), self.now);
+                    applied.map(|applied| (None, applied)).map_err(Refusal::from)
+                }
+            };
+            match applied {
+                Ok(applied) => taken.push((step, applied)),
+                Err(refusal) => {
+                    self.books.go_back(mark);
+                    return Err(refusal);
+                }
+            }
+        }
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let order = self.order(work);
+        for (step, (swept, applied)) in taken {
+            self.note_sweep(swept);
+            match step {
+                Step::Pay(item) => self.note(item, applied, &order),
+                Step::Hold(item, until) => {
+                    self.note(item, applied, &order);
+                    self.note_hold(item.id, None, None, until.unwrap_or(Timestamp::MAX));
+                }
+                Step::End(transaction, end) => {
+                    self.rows.ends.push((*transaction, None, *end, applied.first_seq));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, item: &Item, until: Timestamp) -> Result<(Option<Swept>, Applied), Refusal> {
+        let group = Group { id: item.id, legs: item.legs.clone() };
+        let command = Command::Hold(group, until);
+        self.apply(&item.legs, |books, now| books.apply(&command, now))
+    }
+
+    fn note_hold(
+        &mut self,
+        transaction: TransactionId,
+        intent: Option<IntentId>,
+        wallet: Option<WalletId>,
+        expires_at: Timestamp,
+    ) {
+        let held_at = self.now;
+        let row =
+            HoldRow { transaction, intent, held_at, expires_at, end: None, end_seq: None, end_commit: None };
+        self.rows.holds.push((row, wallet));
+    }
+
+    fn done(&self, first_seq: i64, refusals: Vec<(u32, Problem)>) -> Done {
+        // The place of the first transfer stands in for its leaf hash, which is known when all are written.
+        let settlement = (self.books.next_seq() > first_seq).then(|| placeholder(first_seq));
+        Done { at: self.now, commit: self.commit, settlement, refusals: Arc::new(refusals) }
+    }
+
+    fn decide_new(&mut self, work: &Work) -> Result<(Done, [u8; 16]), Refusal> {
+        self.check_order(work)?;
+        let first_seq = self.books.next_seq();
+        let mut refusals = Vec::new();
+        let answer = match &work.action {
+            Action::Pay(item) => {
+                let (swept, applied) =
+                    self.apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))?;
+                let order = self.order(work);
+                self.note_sweep(swept);
+                self.note(item, applied, &order);
+                item.id.bytes()
+            }
+            Action::Batch(batch) => {
+                refusals = self.pay_all(batch, work);
+                batch.id.bytes()
+            }
+            Action::Sign { intent, wallet, item, hold_until } => {
+                match self.intents.get(intent) {
+                    Some(IntentStatus::Pending) => {}
+                    Some(status) => return Err(Refusal::InvalidState(status.name())),
+                    None => return Err(Refusal::IntentNotFound),
+                }
+                let (swept, applied) = self.hold(item, *hold_until)?;
+                self.intents.insert(*intent, IntentStatus::Signed);
+                let order = self.order(work);
+                self.note_sweep(swept);
+                self.note(item, applied, &order);
+                self.note_hold(item.id, Some(*intent), Some(*wallet), *hold_until);
+                item.id.bytes()
+            }
+            Action::End { transaction, intent, end, .. } => {
+                let applied = self.books.apply(&end_of(*transaction, *end), self.now)?;
+                self.rows.ends.push((*transaction, *intent, *end, applied.first_seq));
+                transaction.bytes()
+            }
+            Action::Sweep(account) => {
+                let swept = self.sweep(*account);
+                let answer = swept.map_or([0; 16], |(id, _)| id.bytes());
+                self.note_sweep(swept);
+                answer
+            }
+            Action::SetLimits(change) => self.set_limits(change)?,
+            Action::Record(_) => unreachable!("records are decided with their rows"),
+        };
+        let done = self.done(first_seq, refusals);
+        if let Action::Batch(batch) = &work.action {
+            self.rows.batches.push(BatchRow {
+                id: batch.id,
+                item_count: u32::try_from(batch.items.len()).expect("a batch has few items"),
+                refusals: done.refusals.clone(),
+                import: batch.import,
+            });
+        }
+        Ok((done, answer))
+    }
+
+    fn pay_all(&mut self, batch: &Batch, work: &Work) -> Vec<(u32, Problem)> {
+        let mark = self.books.mark();
+        let mut applied = Vec::with_capacity(batch.items.len());
+        let mut refusals: Vec<(u32, Refusal)> = Vec::new();
+        for (index, item) in (0u32..).zip(&batch.items) {
+            let outcome = match item {
+                Ok(item) => self
+                    .apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))
+                    .map(|(swept, applied)| (item, swept, applied)),
+                Err(refusal) => Err(*refusal),
+            };
+            match outcome {
+                Ok(done) => applied.push(done),
+                Err(refusal) => refusals.push((index, refusal)),
+            }
+        }
+        if batch.is_atomic && !refusals.is_empty() {
+            self.books.go_back(mark);
+            applied.clear();
+            let own: HashMap<u32, Refusal> = refusals.into_iter().collect();
+            let all = 0..u32::try_from(batch.items.len()).expect("a batch has few items");
+            refusals = all.map(|at| (at, own.get(&at).copied().unwrap_or(Refusal::RolledBack))).collect();
+        }
+        if !applied.is_empty() {
+            let order = self.order(work);
+            for (item, swept, applied) in applied {
+                self.note_sweep(swept);
+                self.note(item, applied, &order);
+            }
+        }
+        self.rows.refusal_count += refusals.len();
+        refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
+    }
+
+    /// Applies what takes `legs`. A giver that lacks the money first gets what its stripes received: a balance is never
+    /// looked at there.
+    fn apply(
+        &mut self,
+        legs: &[Leg],
+        apply: impl Fn(&mut Books, Timestamp) -> Result<Applied, books::Refusal>,
+    ) -> Result<(Option<Swept>, Applied), Refusal> {
+        let giver = legs.first().map(|leg| leg.debit);
+        let named = |refusal: books::Refusal, books: &Books| {
+            let account = giver.and_then(|giver| books.account(giver));
+            let currency = account.and_then(|account| Currency::by_id(account.currency));
+            let refusal = Refusal::from(refusal);
+            match (refusal, currency) {
+                (Refusal::LimitExceeded { .. }, Some(currency)) => refusal.of(currency),
+                _ => refusal,
+            }
+        };
+        match apply(self.books, self.now) {
+            Ok(applied) => Ok((None, applied)),
+            Err(books::Refusal::InsufficientFunds)
+                if giver.is_some_and(|id| self.stripes.contains_key(&id)) =>
+            {
+                let mark = self.books.mark();
+                let swept = giver.and_then(|giver| self.sweep(giver));
+                match apply(self.books, self.now) {
+                    Ok(applied) => Ok((swept, applied)),
+                    Err(refusal) => {
+                        self.books.go_back(mark);
+                        Err(named(refusal, self.books))
+                    }
+                }
+            }
+            Err(refusal) => Err(named(refusal, self.books)),
+        }
+    }
+
+    /// Moves what the stripes of `account` received into it.
+    fn sweep(&mut self, account: AccountId) -> Option<Swept> {
+        let stripes = self.stripes.get(&account)?;
+        let legs: Vec<Leg> = stripes
+            .iter()
+            .filter_map(|stripe| {
+                let received = self.books.account(*stripe)?.posted();
+                (!received.is_negative() && !received.magnitude().is_zero()).then(|| Leg {
+                    debit: *stripe,
+                    credit: account,
+                    amount: received.magnitude(),
+                    purpose: Purpose::Sweep,
+                })
+            })
+            .collect();
+        let id = TransactionId::new(&self.env);
+        let applied = self.books.transfer_legs(id, &legs).ok()?;
+        Some((id, applied))
+    }
+
+    fn set_limits(&mut self, change: &LimitChange) -> Result<[u8; 16], Refusal> {
+        let account = self.books.account(change.account).ok_or(Refusal::WalletNotFound)?;
+        let mut limits = account.limits.as_deref().copied().unwrap_or_default();
+        let defaults = self.books.defaults_of(account.currency);
+        let mut changes = Vec::with_capacity(change.wanted.len());
+        for (kind, wanted) in &change.wanted {
+            let effective = defaults.effective(Some(&limits), *kind, self.now);
+            let is_raise = effective.is_some_and(|effective| *wanted > effective);
+            let asked = limits.get(*kind).and_then(|limit| limit.raised).map(|(amount, _)| amount);
+            if is_raise && change.is_operator && asked != Some(*wanted) {
+                // Two persons raise a limit: the owner asks, the operator confirms.
+                return Err(Refusal::InvalidState("not what the owner asked for"));
+            }
+            let waits = limits.change(*kind, effective, *wanted, self.now, change.is_operator);
+            changes.push((*kind, *wanted, waits));
+        }
+        self.books.set_limits(change.account, limits)?;
+        let (account, wallet, by) = (change.account, change.wallet, change.by.clone());
+        self.rows.limits.push(LimitsRow { account, wallet, by, limits, changes });
+        Ok(change.wallet.bytes())
+    }
+
+    /// Gives the order behind a work its number; (0, nothing) where nobody signed.
+    fn order(&mut self, work: &Work) -> (i64, Sha256) {
+        let Some(order) = &work.order else { return (0, NO_ORDER) };
+        self.last_order += 1;
+        let order = OrderRow { id: self.last_order, ..order.clone() };
+        let digest = order.digest();
+        self.rows.orders.push(order);
+        (self.last_order, digest)
+    }
+
+    fn note_sweep(&mut self, swept: Option<Swept>) {
+        let Some((id, applied)) = swept else { return };
+        self.rows.digests.push(NO_ORDER);
+        self.rows.transactions.push(TransactionRow {
+            id,
+            kind: TransactionKind::Sweep,
+            first_seq: applied.first_seq,
+            transfer_count: count(applied.count),
+            order: 0,
+            intent: None,
+            client_ref: None,
+            purpose: None,
+            commit: self.commit,
+        });
+    }
+
+    fn note(&mut self, item: &Item, applied: Applied, order: &(i64, Sha256)) {
+        self.rows.payment_count += 1;
+        self.rows.digests.push(order.1);
+        self.rows.transactions.push(TransactionRow {
+            id: item.id,
+            kind: item.kind,
+            first_seq: applied.first_seq,
+            transfer_count: count(applied.count),
+            order: order.0,
+            intent: item.intent,
+            client_ref: item.client_ref.clone(),
+            purpose: item.purpose.clone(),
+            commit: self.commit,
+        });
+    }
+}
+
+/// The command that ends a hold.
+const fn end_of(transaction: TransactionId, end: HoldEnd) -> Command {
+    match end {
+        HoldEnd::Settled => Command::Settle(transaction),
+        HoldEnd::Voided => Command::Void(transaction),
+        HoldEnd::Expired => Command::Expire(transaction),
+    }
+}
+
+/// Locks the rows of records, in one order.
+fn lock_records(tx: &mut Tx<'_>, works: &[Work]) -> Result<(), DbError> {
+    let records = works.iter().filter_map(|work| match &work.action {
+        Action::Record(record) => Some((record.key(), record)),
+        _ => None,
+    });
+    let records: BTreeMap<_, _> = records.collect();
+    records.values().try_for_each(|record| record.lock(tx))
+}
+
+/// A sweep that was applied.
+type Swept = (TransactionId, Applied);
+
+/// Where the intents are that are to be signed or end, locked against other writers until the commit.
+fn lock_intents(tx: &mut Tx<'_>, works: &[Work]) -> Result<HashMap<IntentId, IntentStatus>, DbError> {
+    let ids: BTreeSet<IntentId> = works
+        .iter()
+        .filter_map(|work| match &work.action {
+            Action::Sign { intent, .. } => Some(*intent),
+            Action::End { intent, .. } => *intent,
+            _ => None,
+        })
+        .collect();
+    let mut intents = HashMap::new();
+    for id in ids {
+        if let Some(status) = store::intents::lock_status(tx, id)? {
+            intents.insert(id, status);
+        }
+    }
+    Ok(intents)
+}
+
+fn lock_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
+    let ids: BTreeSet<TransactionId> = works
+        .iter()
+        .flat_map(|work| match &work.action {
+            Action::End { transaction, .. } => vec![*transaction],
+            Action::Record(record) => record.holds(),
+            _ => Vec::new(),
+        })
+        .collect();
+    for id in ids {
+        if let Some(hold) = store::ledger::lock_hold(tx, id)? {
+            books.load_hold(id, hold);
+        }
+    }
+    Ok(())
+}
+
+fn load_accounts(
+    tx: &mut Tx<'_>,
+    books: &mut Books,
+    works: &[Work],
+    stripes: &HashMap<AccountId, Vec<AccountId>>,
+) -> Result<(), DbError> {
+    let mut missing: Vec<AccountId> = Vec::new();
+    let mut need = |books: &Books, leg: &Leg| {
+        missing.extend([leg.debit, leg.credit].into_iter().filter(|id| books.account(*id).is_none()));
+        if let Some(stripes) = stripes.get(&leg.debit) {
+            missing.extend(stripes.iter().copied().filter(|id| books.account(*id).is_none()));
+        }
+    };
+    let mut alone: Vec<AccountId> = Vec::new();
+    for work in works {
+        match &work.action {
+            Action::Pay(item) | Action::Sign { item, .. } => {
+                item.legs.iter().for_each(|leg| need(books, leg));
+            }
+            Action::Batch(batch) => {
+                let items = batch.items.iter().flatten();
+                items.flat_map(|item| &item.legs).for_each(|leg| need(books, leg));
+            }
+            Action::Record(record) => {
+                for account in record.accounts() {
+                    alone.extend(stripes.get(&account).into_iter().flatten());
+                    alone.push(account);
+                }
+                let holds = record.holds();
+                for (_, leg) in
+                    holds.iter().filter_map(|id| books.hold(*id)).flat_map(|hold| hold.legs.clone())
+                {
+                    need(books, &leg);
+                }
+            }
+            Action::End { transaction, .. } => {
+                let legs = books.hold(*transaction).map(|hold| hold.legs.clone()).unwrap_or_default();
+                for (_, leg) in &legs {
+                    need(books, leg);
+                }
+            }
+            Action::Sweep(account) => {
+                alone.push(*account);
+                alone.extend(stripes.get(account).into_iter().flatten());
+            }
+            Action::SetLimits(change) => alone.push(change.account),
+        }
+    }
+    missing.extend(alone.into_iter().filter(|id| books.account(*id).is_none()));
+    missing.sort_unstable();
+    missing.dedup();
+    for account in store::ledger::lock_accounts(tx, &missing)? {
+        books.load_account(account);
+    }
+    Ok(())
+}
