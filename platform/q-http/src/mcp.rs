@@ -1,8 +1,9 @@
 //! Endpoints marked as tools, offered over the Model Context Protocol (2025-06-18, streamable HTTP).
 //!
-//! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open.
+//! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open. A call of a tool is a
+//! request to its endpoint: counted, timed and shed with the others.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Router, body::Body, routing::post};
 use http::{HeaderMap, Request, Response, StatusCode, header, request::Parts};
@@ -13,10 +14,11 @@ use serde_json::{Value, json};
 use crate::{
     Context,
     api::{Input, Route},
+    metrics::{Answer, RouteMetrics},
     mode,
     mounted::Mounted,
     pipeline, platform,
-    reply::problem_response,
+    reply::{Encoded, problem_response},
 };
 
 const PROTOCOL_VERSION: &str = "2025-06-18";
@@ -27,15 +29,27 @@ const METHOD_NOT_FOUND: i32 = -32_601;
 const INVALID_PARAMS: i32 = -32_602;
 
 pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
-    let mounted = mounted.clone();
+    let tools = mounted.api.routes.iter().filter_map(|route| {
+        let counted = mounted.metrics.route(&route.declaration);
+        Some((route.declaration.tool?, Tool { route: route.clone(), counted }))
+    });
+    let (mounted, tools) = (mounted.clone(), Arc::new(tools.collect::<Tools>()));
     let handler = move |request: Request<Body>| {
-        let mounted = mounted.clone();
-        async move { message(&mounted, request).await }
+        let (mounted, tools) = (mounted.clone(), tools.clone());
+        async move { message(&mounted, &tools, request).await }
     };
     Router::new().route("/mcp", post(handler))
 }
 
-async fn message(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
+/// An endpoint that is offered as a tool.
+struct Tool {
+    route: Route,
+    counted: RouteMetrics,
+}
+
+type Tools = BTreeMap<&'static str, Tool>;
+
+async fn message(mounted: &Mounted, tools: &Tools, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     if !is_from_here(mounted, &head.headers) {
         let detail = "a page of another origin may not use these tools";
@@ -66,7 +80,7 @@ async fn message(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
         "tools/list" => {
             success(id, &json!({"tools": q_contract::openapi::tools(&mounted.api.declarations())}))
         }
-        "tools/call" => call(mounted, &head, caller, id, &parameters).await,
+        "tools/call" => call(mounted, tools, &head, caller, id, &parameters).await,
         method => failure(id, METHOD_NOT_FOUND, &format!("no method {method}")),
     };
     platform::json_response(200, &answer)
@@ -92,14 +106,31 @@ fn introduction(mounted: &Mounted) -> Value {
     })
 }
 
-async fn call(mounted: &Mounted, head: &Parts, caller: Caller, id: &Value, parameters: &Value) -> Value {
+async fn call(
+    mounted: &Mounted,
+    tools: &Tools,
+    head: &Parts,
+    caller: Caller,
+    id: &Value,
+    parameters: &Value,
+) -> Value {
     let name = parameters.get("name").and_then(Value::as_str).unwrap_or_default();
-    let Some(route) = mounted.api.routes.iter().find(|route| route.declaration.tool == Some(name)) else {
+    let Some(Tool { route, counted }) = tools.get(name) else {
         return failure(id, INVALID_PARAMS, &format!("no tool {name}"));
     };
     let fields = parameters.get("arguments").cloned().unwrap_or_else(|| json!({}));
-    match invoke(mounted, head, caller, route, fields).await {
-        Ok(text) => {
+    let started = tokio::time::Instant::now();
+    let in_flight = counted.begun();
+    let answered = invoke(mounted, head, caller, route, fields).await;
+    drop(in_flight);
+    let (status, is_excused) = match &answered {
+        Ok(encoded) => (encoded.status, false),
+        Err(problem) => (problem.status, mode::is_announced(mounted, problem)),
+    };
+    counted.ended(Answer { status, is_excused }, started.elapsed());
+    match answered {
+        Ok(encoded) => {
+            let text = String::from_utf8_lossy(&encoded.body).into_owned();
             let mut result = json!({"content": [{"type": "text", "text": text}], "isError": false});
             if let Ok(structured @ Value::Object(_)) = serde_json::from_str::<Value>(&text) {
                 result["structuredContent"] = structured;
@@ -120,9 +151,10 @@ async fn invoke(
     caller: Caller,
     route: &Route,
     fields: Value,
-) -> Result<String, Problem> {
+) -> Result<Encoded, Problem> {
     pipeline::permits_access(mounted, route.declaration.access, &caller)?;
     mode::admits(mounted, &route.declaration, &caller)?;
+    let _place = pipeline::place(mounted, &caller)?;
     let given =
         head.headers.get(q_contract::client::IDEMPOTENCY_HEADER).map(pipeline::checked_key).transpose()?;
     let key = given.map_or_else(|| q_core::hash::hex(&mounted.env.random::<16>()), str::to_owned);
@@ -141,14 +173,20 @@ async fn invoke(
         peer: pipeline::peer(head),
         headers: head.headers.clone(),
     };
-    let handling = q_trace::scope(span.context().clone(), (route.handler)(context, Input::Json(fields)));
-    let answer = pipeline::in_time(&head.headers, handling).await;
+    let answering = pipeline::in_time(&head.headers, (route.handler)(context, Input::Json(fields)));
+    let answer = q_trace::scope(span.context().clone(), async {
+        let answer = answering.await;
+        if let Err(problem) = &answer {
+            pipeline::note_failure(&route.declaration, problem);
+        }
+        answer
+    });
+    let answer = answer.await;
     if let Err(problem) = &answer {
         span.set("error.type", problem.code.clone());
     }
     span.finish();
-    let encoded = answer?;
-    Ok(String::from_utf8_lossy(&encoded.body).into_owned())
+    answer
 }
 
 fn success(id: &Value, result: &Value) -> Value {

@@ -57,6 +57,13 @@ pub(crate) fn admits(mounted: &Mounted, declaration: &Declaration, caller: &Call
     if is_let_in { Ok(()) } else { Err(refusal(&mode, mounted.env.now())) }
 }
 
+/// Whether a refusal was announced, so that no promise covers it: maintenance, and read-only windows of the desk. What
+/// operators close in an emergency (read-only by hand, isolation) or the store itself (a write stop) breaks promises.
+pub(crate) fn is_announced(mounted: &Mounted, problem: &Problem) -> bool {
+    problem.code == codes::MAINTENANCE.code
+        || problem.code == codes::READ_ONLY.code && mounted.db.mode().by == DESK
+}
+
 fn refusal(mode: &Mode, now: Timestamp) -> Problem {
     let wait = mode.until.map_or(RETRY_AFTER, |until| until.since(now).as_seconds().max(1));
     let because = |problem: Problem| {

@@ -23,10 +23,11 @@ use crate::{
     Context, PeerAddress,
     api::{Input, Route},
     body,
-    metrics::RouteMetrics,
+    metrics::{Answer, RouteMetrics},
     mode,
     mounted::Mounted,
     rate_limit::Allowance,
+    recover::Place,
     reply::{Encoded, problem_response},
 };
 
@@ -78,14 +79,14 @@ async fn measured(
     // The trace travels into every log line, call, event and audit row that this request causes.
     let answered = q_trace::scope(span.context().clone(), async {
         let answered = answering.await;
-        if let Err(problem) = &answered
-            && problem.status >= 500
-        {
-            tracing::warn!(operation = declaration.operation, code = %problem.code, "request failed");
+        if let Err(problem) = &answered {
+            note_failure(declaration, problem);
         }
         answered
     });
-    let mut response = match answered.await {
+    let answered = answered.await;
+    let is_excused = answered.as_ref().is_err_and(|problem| mode::is_announced(mounted, problem));
+    let mut response = match answered {
         Ok(encoded) => match declaration.cached_seconds {
             Some(seconds) => encoded.into_cached_response(seconds, known.as_ref()),
             None => encoded.into_response(),
@@ -101,7 +102,7 @@ async fn measured(
     drop(in_flight);
     let (method, path) = (declaration.method.as_str(), declaration.path);
     let status = response.status().as_u16();
-    counted.ended(status, started.elapsed());
+    counted.ended(Answer { status, is_excused }, started.elapsed());
     decorate(response.headers_mut(), &trace_id, &request_id, allowance);
     if span.context().is_sampled {
         span.set("http.request.method", method);
@@ -115,6 +116,13 @@ async fn measured(
     response
 }
 
+/// Writes down what went wrong on our side, in the trace of the request.
+pub(crate) fn note_failure(declaration: &Declaration, problem: &Problem) {
+    if problem.status >= 500 {
+        tracing::warn!(operation = declaration.operation, code = %problem.code, "request failed");
+    }
+}
+
 async fn answered(
     mounted: &Mounted,
     route: &Route,
@@ -126,8 +134,7 @@ async fn answered(
     let (head, body) = request.into_parts();
     let caller = admitted(mounted, &route.declaration, &head, allowance)?;
     mode::admits(mounted, &route.declaration, &caller)?;
-    // What modules ask of each other is part of a request that was let in elsewhere.
-    let _place = if caller.is_service() { None } else { Some(mounted.shed.enter(mounted.env.now())?) };
+    let _place = place(mounted, &caller)?;
     let body = whole_body(&head, body, &route.declaration).await?;
     let request_key = request_key(&route.declaration, &head, &caller, &body)?;
     let context = Context {
@@ -140,6 +147,15 @@ async fn answered(
     let query = head.uri.query().map(str::to_owned);
     let handling = (route.handler)(context, Input::Http { path, query, body });
     in_time(&head.headers, handling).await
+}
+
+/// A place among the requests being answered, unless load is being shed. What modules ask of each other is part of a
+/// request that was let in elsewhere.
+pub(crate) fn place<'a>(mounted: &'a Mounted, caller: &Caller) -> Result<Option<Place<'a>>, Problem> {
+    if caller.is_service() {
+        return Ok(None);
+    }
+    mounted.shed.enter(mounted.env.now()).map(Some)
 }
 
 /// The outcome of a handler, unless the caller's deadline or ours passes first.

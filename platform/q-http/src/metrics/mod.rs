@@ -22,7 +22,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -44,11 +44,33 @@ struct RouteLabels {
     route: &'static str,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+#[derive(Clone, Debug, Hash, PartialEq, Eq)]
 struct RequestLabels {
     method: &'static str,
     route: &'static str,
-    status: u16,
+    answer: Answer,
+}
+
+/// What a request came to.
+#[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Whether it is a refusal that was announced: no promise covers it, and it was not worked on.
+    pub(crate) is_excused: bool,
+}
+
+impl EncodeLabelSet for RequestLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        ("method", self.method).encode(encoder.encode_label())?;
+        ("route", self.route).encode(encoder.encode_label())?;
+        ("status", self.answer.status).encode(encoder.encode_label())?;
+        if self.answer.is_excused {
+            // Absent from all others: to Prometheus `excused=""` says the same.
+            ("excused", "maintenance").encode(encoder.encode_label())?;
+        }
+        Ok(())
+    }
 }
 
 /// Upper bounds of the duration buckets, in seconds: dense around the promise (0.2) and the alert (0.5).
@@ -195,7 +217,7 @@ impl Metrics {
         let (method, route) = (declaration.method.as_str(), declaration.path);
         RouteMetrics {
             duration: self.durations.get_or_create_owned(&RouteLabels { method, route }),
-            by_status: RwLock::default(),
+            by_answer: RwLock::default(),
             method,
             route,
             metrics: self.clone(),
@@ -210,7 +232,7 @@ pub(crate) struct RouteMetrics {
     route: &'static str,
     duration: Histogram,
     /// Few, so they are looked through.
-    by_status: RwLock<Vec<(u16, Counter)>>,
+    by_answer: RwLock<Vec<(Answer, Counter)>>,
 }
 
 impl RouteMetrics {
@@ -222,22 +244,24 @@ impl RouteMetrics {
         InFlight(gauge)
     }
 
-    pub(crate) fn ended(&self, status: u16, duration: Duration) {
+    pub(crate) fn ended(&self, answer: Answer, duration: Duration) {
         if !self.metrics.options.is_on {
             return;
         }
-        self.duration.observe(duration.as_secs_f64());
-        self.metrics.recent.note(duration, status >= 500);
-        let known = self.by_status.read().iter().find(|(known, _)| *known == status).map(|(_, counter)| {
+        if !answer.is_excused {
+            self.duration.observe(duration.as_secs_f64());
+            self.metrics.recent.note(duration, answer.status >= 500);
+        }
+        let known = self.by_answer.read().iter().find(|(known, _)| *known == answer).map(|(_, counter)| {
             counter.inc();
         });
         if known.is_none() {
-            let labels = RequestLabels { method: self.method, route: self.route, status };
+            let labels = RequestLabels { method: self.method, route: self.route, answer };
             let counter = self.metrics.requests.get_or_create_owned(&labels);
             counter.inc();
-            let mut by_status = self.by_status.write();
-            if by_status.iter().all(|(known, _)| *known != status) {
-                by_status.push((status, counter));
+            let mut by_answer = self.by_answer.write();
+            if by_answer.iter().all(|(known, _)| *known != answer) {
+                by_answer.push((answer, counter));
             }
         }
     }

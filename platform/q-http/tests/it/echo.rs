@@ -55,7 +55,7 @@ endpoint! {
     access Access::Operator;
 }
 
-/// Believes `Authorization: Name <did> [scope]`, and that `did:x:service` is a module.
+/// Believes `Authorization: Name <did> [scope]`, and that `did:x:service` and `did:x:desk` are modules.
 struct Names;
 
 impl Authenticate for Names {
@@ -72,8 +72,10 @@ impl Authenticate for Names {
             is_sender_bound: !value.as_bytes().starts_with(b"Bearer"),
             authenticated_at: Timestamp::default(),
         };
-        if principal.did.as_str() == "did:x:service" {
-            return Ok(Caller::Service(principal, "other".into()));
+        for (did, service) in [("did:x:service", "other"), ("did:x:desk", "ops")] {
+            if principal.did.as_str() == did {
+                return Ok(Caller::Service(principal, service.into()));
+            }
         }
         Ok(Caller::Identity(principal))
     }

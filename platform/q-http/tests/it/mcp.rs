@@ -71,3 +71,52 @@ async fn tools_keep_the_rules_of_writes() {
     let (_, body) = send(&quiet_wall(), request("POST", "/mcp", &headers, &message)).await;
     assert!(body.contains("INVALID_REQUEST"), "{body}");
 }
+
+/// A program that calls tools is no way around what people who call endpoints are held to.
+#[tokio::test]
+async fn a_tool_call_is_counted_and_shed_like_its_endpoint() {
+    let wall = quiet_wall();
+    let tool = async |text: &str| {
+        let parameters = json!({"name": "wall.shout", "arguments": {"text": text}});
+        let message = call(1, "tools/call", &parameters).to_string();
+        send(&wall, request("POST", "/mcp", &[ALICE], &message)).await.1
+    };
+    tool("hello").await;
+    tool("hello again").await;
+    tool("no!").await;
+    let figures = async || send(&wall, request("GET", "/metrics", &[], "")).await.1;
+    let told = figures().await;
+    for line in [
+        r#"http_requests_total{method="POST",route="/shouts",status="201"} 2"#,
+        r#"http_requests_total{method="POST",route="/shouts",status="422"} 1"#,
+        r#"http_request_duration_seconds_count{method="POST",route="/shouts"} 3"#,
+    ] {
+        assert!(told.contains(line), "{line} is missing in {told}");
+    }
+    // Load is shed, and as many as are answered at a time are on their way already: their bodies do not end.
+    let order = json!({"actions": ["shedLoad"], "reason": "slow"}).to_string();
+    let operator = ("authorization", "Name did:x:operator");
+    assert_eq!(send(&wall, request("POST", "/recover", &[operator], &order)).await.0.status(), 200);
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let body = axum::body::Body::from_stream(futures_util::stream::pending::<
+                Result<&[u8], std::io::Error>,
+            >());
+            let mut endless = request("POST", "/shouts", &[ALICE, ("idempotency-key", "k")], "");
+            *endless.body_mut() = body;
+            let wall = wall.clone();
+            tokio::spawn(async move { send(&wall, endless).await })
+        })
+        .collect();
+    let refused = loop {
+        let answer = tool("hello").await;
+        if answer.contains("OVERLOADED") {
+            break answer;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(refused.contains(r#""isError":true"#) && refused.contains("retryAfter"), "{refused}");
+    let told = figures().await;
+    assert!(told.contains(r#"route="/shouts",status="503"} 1"#), "{told}");
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}

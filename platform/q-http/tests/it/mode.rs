@@ -117,3 +117,47 @@ async fn operators_and_the_desk_order_everybody_sees_the_gauge() {
     let (_, detailed) = send(&router, request("GET", "/health/detailed", &[OPERATOR], "")).await;
     assert!(detailed.contains(r#""state":"read-only""#), "{detailed}");
 }
+
+/// What was announced is told apart from what broke, so that it burns nobody's budget.
+#[tokio::test]
+async fn a_refusal_that_was_announced_is_counted_as_excused() {
+    const DESK: (&str, &str) = ("authorization", "Name did:x:desk");
+    let router = quiet_wall();
+    let write = || request("POST", "/shouts", &[ALICE, KEY], r#"{"text":"a"}"#);
+    let told = async || send(&router, request("GET", "/metrics", &[], "")).await.1;
+    let count = |told: &str, labels: &str| {
+        let line = format!("http_requests_total{{method=\"POST\",route=\"/shouts\",{labels}}} ");
+        told.lines()
+            .find_map(|told| told.strip_prefix(&line).and_then(|count| count.parse().ok()))
+            .unwrap_or(0)
+    };
+    for (by, mode, excused, failed) in [
+        (OPERATOR, "maintenance", 1, 0),
+        (DESK, "maintenance", 2, 0),
+        (DESK, "read-only", 3, 0),
+        // Closed by hand, without an announcement: people were refused what they were promised.
+        (OPERATOR, "read-only", 3, 1),
+        (OPERATOR, "write-stopped", 3, 2),
+    ] {
+        let body = json!({"mode": mode, "reason": "a test"}).to_string();
+        assert_eq!(send(&router, request("POST", "/mode", &[by], &body)).await.0.status(), 200);
+        assert_eq!(send(&router, write()).await.0.status(), 503);
+        let told = told().await;
+        assert_eq!(count(&told, r#"status="503",excused="maintenance""#), excused, "{mode}: {told}");
+        assert_eq!(count(&told, r#"status="503""#), failed, "{mode}: {told}");
+        let timed =
+            format!("http_request_duration_seconds_count{{method=\"POST\",route=\"/shouts\"}} {failed}\n");
+        assert!(told.contains(&timed), "a refusal in no time makes nothing fast: {told}");
+    }
+    // A tool call as well.
+    let body = json!({"mode": "maintenance", "reason": "a test"}).to_string();
+    send(&router, request("POST", "/mode", &[DESK], &body)).await;
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "wall.shout", "arguments": {"text": "a"}}});
+    send(&router, request("POST", "/mcp", &[ALICE], &call.to_string())).await;
+    assert_eq!(count(&told().await, r#"status="503",excused="maintenance""#), 4);
+    // Operators who look see no trouble of the module's own making.
+    let (_, detailed) = send(&router, request("GET", "/health/detailed", &[OPERATOR], "")).await;
+    let detailed: serde_json::Value = serde_json::from_str(&detailed).unwrap();
+    assert_eq!(detailed["requests"]["errors"], 2, "{detailed}");
+}
