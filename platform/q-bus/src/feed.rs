@@ -82,7 +82,7 @@ pub async fn answer(db: &Db, query: &str, mut stop: watch::Receiver<bool>) -> Re
         let is_last = Instant::now() >= ends_at || *stop.borrow() || request.limit == 0;
         let page = match request.stream {
             Stream::Events => {
-                encoded(db, request, db.outbox_after(request.after, request.limit), is_last).await
+                encoded(db, request, db.events_after(request.after, request.limit, None), is_last).await
             }
             Stream::Audit => {
                 encoded(db, request, db.audit_after(request.after, request.limit), is_last).await
@@ -115,7 +115,9 @@ async fn encoded<T: Positioned + Serialize>(
     if rows.is_empty() && !is_last {
         return Ok(None);
     }
-    let is_whole = request.limit > 0 && rows.len() < request.limit as usize;
+    // A page may end early where rows stand for many events.
+    let is_whole =
+        request.limit > 0 && rows.len() < request.limit as usize && !rows.iter().any(Positioned::may_be_cut);
     let head = match rows.last() {
         Some(last) if is_whole => last.position(),
         _ => request.stream.head(db).await?,
@@ -126,11 +128,20 @@ async fn encoded<T: Positioned + Serialize>(
 
 trait Positioned {
     fn position(&self) -> i64;
+
+    /// Whether a page may end after this row although more follow.
+    fn may_be_cut(&self) -> bool {
+        false
+    }
 }
 
 impl Positioned for OutboxRow {
     fn position(&self) -> i64 {
         self.position
+    }
+
+    fn may_be_cut(&self) -> bool {
+        !self.derived.is_empty()
     }
 }
 

@@ -80,6 +80,17 @@ pub(crate) struct Follower {
     hurry: Notify,
 }
 
+/// An event on its way to the reaction.
+struct Told<'a> {
+    event: &'a Event,
+    trace: Option<&'a str>,
+    /// Its place in the producer's outbox.
+    position: i64,
+    /// How far everything has been delivered once this event has: of a row that stands for several, not its own place
+    /// before the last of them.
+    done: i64,
+}
+
 /// The house is stopping.
 struct Stop;
 
@@ -265,7 +276,7 @@ impl Follower {
         let after = *self.position.borrow();
         match &self.subscription.kind {
             Kind::Events { topics, is_durable, react } => {
-                let read = || self.source.events_after(after, EVENTS_MAX);
+                let read = || self.source.events_after(after, EVENTS_MAX, topics);
                 let rows = self.until_read(shutdown, read).await?;
                 let Some(last) = rows.last() else {
                     self.pending_since.store(0, Ordering::Relaxed);
@@ -312,16 +323,19 @@ impl Follower {
     ) -> Result<(), Stop> {
         let mut has_reacted = false;
         let mut outcome = Ok(());
-        for row in rows {
-            let is_wanted = topics.iter().any(|prefix| row.event.topic.starts_with(prefix));
-            if is_wanted {
-                self.pending_since.store(row.event.time.micros(), Ordering::Relaxed);
-                outcome = self.event(&row, is_durable, react, shutdown).await;
+        'rows: for row in rows {
+            let is_wanted = |event: &&Event| topics.iter().any(|prefix| event.topic.starts_with(prefix));
+            let mut told = row.told().filter(is_wanted).peekable();
+            while let Some(event) = told.next() {
+                self.pending_since.store(event.time.micros(), Ordering::Relaxed);
+                has_reacted = true;
+                let done = if told.peek().is_none() { row.position } else { row.position - 1 };
+                let told = Told { event, trace: row.trace.as_deref(), position: row.position, done };
+                outcome = self.event(&told, is_durable, react, shutdown).await;
                 if outcome.is_err() {
-                    break;
+                    break 'rows;
                 }
             }
-            has_reacted |= is_wanted;
             self.position.send_replace(row.position);
         }
         let position = *self.position.borrow();
@@ -335,7 +349,7 @@ impl Follower {
     /// Delivers one event until its reaction succeeds or is given up.
     async fn event(
         &self,
-        row: &OutboxRow,
+        told: &Told<'_>,
         is_durable: bool,
         react: &OnEvent,
         shutdown: &mut watch::Receiver<bool>,
@@ -344,9 +358,9 @@ impl Follower {
         for _ in 0..deliveries {
             let mut failures = 0;
             loop {
-                let (react, event) = (react.clone(), row.event.clone());
+                let (react, event) = (react.clone(), told.event.clone());
                 let reaction = async move { react(event).await };
-                let span = self.span(row);
+                let span = self.span(told);
                 let outcome = shielded(Some(span.context().clone()), reaction, shutdown).await?;
                 ended(span, &outcome);
                 match outcome {
@@ -355,7 +369,7 @@ impl Follower {
                         self.pause_after(&mut failures, &reason, RETRY_PAUSE_MAX, shutdown).await?;
                     }
                     Err(ReactError::Fail(reason)) => {
-                        self.park(row, is_durable, &reason, shutdown).await?;
+                        self.park(told, is_durable, &reason, shutdown).await?;
                         break;
                     }
                 }
@@ -365,27 +379,27 @@ impl Follower {
     }
 
     /// The work of one reaction: it continues the trace of the request that caused the event.
-    fn span(&self, row: &OutboxRow) -> Span {
-        let remote = row.trace.as_deref().and_then(Remote::parse);
+    fn span(&self, told: &Told<'_>) -> Span {
+        let (event, remote) = (told.event, told.trace.and_then(Remote::parse));
         let mut span = Span::begin(self.db.env(), "process", SpanKind::Consumer, &self.module, remote);
-        span.rename(|| format!("process {}", row.event.topic));
+        span.rename(|| format!("process {}", event.topic));
         if span.context().is_sampled {
             span.set("messaging.system", "q");
             span.set("messaging.operation.type", "process");
-            span.set("messaging.destination.name", row.event.topic.clone());
-            span.set("messaging.message.id", row.event.id.to_string());
+            span.set("messaging.destination.name", event.topic.clone());
+            span.set("messaging.message.id", event.id.to_string());
         }
         span
     }
 
     async fn park(
         &self,
-        row: &OutboxRow,
+        told: &Told<'_>,
         is_durable: bool,
         reason: &str,
         shutdown: &mut watch::Receiver<bool>,
     ) -> Result<(), Stop> {
-        let event: &Event = &row.event;
+        let event = told.event;
         tracing::error!(
             subscriber = self.subscriber, subscription = self.cursor, event.id = %event.id, reason,
             "a reaction failed for good, the event is parked"
@@ -396,11 +410,11 @@ impl Follower {
             return Ok(()); // it comes again with the next start
         }
         let store = || {
-            let (name, position) = (self.cursor.clone(), row.position);
+            let (name, position, done) = (self.cursor.clone(), told.position, told.done);
             let (event, reason) = (event.clone(), reason.to_owned());
             self.db.write(move |tx| {
                 tx.park(&name, position, &event, &reason)?;
-                tx.set_cursor(&name, position)
+                tx.set_cursor(&name, done)
             })
         };
         self.until_done(shutdown, store).await

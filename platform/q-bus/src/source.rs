@@ -183,9 +183,15 @@ impl Source {
     }
 
     /// The events after a position. From elsewhere, waits for some; may be empty.
-    pub async fn events_after(&self, after: i64, limit: u32) -> Result<Vec<OutboxRow>, ReadError> {
+    /// What rows of the outbox stand for comes with them, from this process only if it is `wanted`.
+    pub async fn events_after(
+        &self,
+        after: i64,
+        limit: u32,
+        wanted: &[String],
+    ) -> Result<Vec<OutboxRow>, ReadError> {
         match self {
-            Self::Here(db, _) => Ok(db.outbox_after(after, limit).await?),
+            Self::Here(db, _) => Ok(db.events_after(after, limit, Some(wanted)).await?),
             Self::Elsewhere(remote) => Ok(remote.next(Stream::Events, after, limit).await?.rows),
             Self::Streamed(streamed) => Ok(streamed.next(Stream::Events, after, limit).await?.rows),
             Self::Nowhere => Ok(Vec::new()),

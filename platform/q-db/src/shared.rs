@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     is_opening: AtomicBool,
     /// What commits change, for whoever ships it away (SQLite).
     pub changes: crate::sqlite::Slot,
+    /// How the events behind markers are computed, where there are markers.
+    pub derive: std::sync::OnceLock<Arc<dyn crate::Derive>>,
     #[cfg(feature = "testing")]
     pub faults: crate::testing::Faults,
 }
@@ -47,6 +49,7 @@ impl Shared {
             is_stop_unsaved: AtomicBool::new(false),
             is_opening: AtomicBool::new(true),
             changes: crate::sqlite::Slot::default(),
+            derive: std::sync::OnceLock::new(),
             #[cfg(feature = "testing")]
             faults: crate::testing::Faults::default(),
         }

@@ -17,6 +17,9 @@ pub struct OutboxRow {
     pub event: Event,
     /// The W3C `traceparent` of the request that caused it.
     pub trace: Option<String>,
+    /// What the event stands for, where it is a marker and somebody asked (see [`crate::Derive`]).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived: Vec<Event>,
 }
 
 /// An audit row.
@@ -179,7 +182,7 @@ fn outbox_row(row: &Row, module: &str) -> Result<OutboxRow, DbError> {
         time: row.try_get(4)?,
         data: serde_json::from_str(&row.try_get::<String>(5)?)?,
     };
-    Ok(OutboxRow { position: row.try_get(0)?, event, trace: row.try_get(6)? })
+    Ok(OutboxRow { position: row.try_get(0)?, event, trace: row.try_get(6)?, derived: Vec::new() })
 }
 
 fn audit_row(row: &Row) -> Result<AuditRow, DbError> {

@@ -229,7 +229,7 @@ impl Relay {
         let subject = |rest: &str| self.nats.subject(&self.module, stream, rest);
         Ok(match stream {
             Stream::Events => {
-                let rows = self.db.outbox_after(after, limit).await?;
+                let rows = self.db.events_after(after, limit, None).await?;
                 let sent = rows.iter().map(|row| {
                     sent(row.position, row.event.id.to_string(), subject(&token(&row.event.topic)), row)
                 });

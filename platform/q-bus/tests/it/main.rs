@@ -5,6 +5,7 @@
 
 mod audit;
 mod delivery;
+mod derived;
 mod faults;
 mod figures;
 mod nats;

@@ -76,14 +76,7 @@ impl Authenticate for Named {
     fn authenticate(&self, head: &Parts, _: Target<'_>) -> Result<Caller, Problem> {
         let Some(name) = head.headers.get(WHO) else { return Ok(Caller::Anonymous) };
         let name = name.to_str().unwrap().to_owned();
-        let principal = Principal {
-            did: format!("did:x:{name}").parse().unwrap(),
-            scopes: Vec::new(),
-            client: None,
-            actor: None,
-            is_sender_bound: true,
-            authenticated_at: Timestamp::default(),
-        };
+        let principal = Principal::new(format!("did:x:{name}").parse().unwrap(), Timestamp::default());
         let is_person = name.starts_with(char::is_uppercase);
         Ok(if is_person { Caller::Identity(principal) } else { Caller::Service(principal, name) })
     }
