@@ -79,12 +79,5 @@ impl Desk {
 
 /// The signer as the one who decides about operators knows people. A signature proves more than a token does.
 fn as_caller(did: &Did, now: q_core::Timestamp) -> Caller {
-    Caller::Identity(Principal {
-        did: did.clone(),
-        scopes: Vec::new(),
-        client: None,
-        actor: None,
-        is_sender_bound: true,
-        authenticated_at: now,
-    })
+    Caller::Identity(Principal::new(did.clone(), now))
 }

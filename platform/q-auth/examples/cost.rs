@@ -72,9 +72,10 @@ fn claims(env: &Env, key: &SecretKey) -> Claims {
         scope: Some("wallet:read wallet:write".into()),
         sid: Some("s".into()),
         auth_time: Some(now),
+        acr: None,
         amr: vec!["pop".into()],
         cnf: Some(Confirmation { jkt: thumbprint(&key.public()) }),
-        q: House { typ: Some("ROOT".into()), lvl: Some("UNVERIFIED".into()), svc: None },
+        q: House { typ: Some("ROOT".into()), lvl: Some("UNVERIFIED".into()), ..House::default() },
     }
 }
 

@@ -222,12 +222,13 @@ impl Known {
 
     fn principal(&self, is_sender_bound: bool) -> Principal {
         Principal {
-            did: self.claims.sub.clone(),
             scopes: self.scopes.clone(),
             client: Some(self.claims.client_id.clone()),
-            actor: None,
             is_sender_bound,
-            authenticated_at: self.claims.authenticated_at(),
+            acr: self.claims.acr.clone(),
+            kind: self.claims.q.typ.as_deref().and_then(|word| word.parse().ok()),
+            parent: self.claims.q.par.clone(),
+            ..Principal::new(self.claims.sub.clone(), self.claims.authenticated_at())
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct Claims {
     /// When the identity last proved itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth_time: Option<i64>,
+    /// How well it proved itself then (RFC 9470), such as [`q_core::caller::ACR_TWO_KEYS`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
     /// How it proved itself (RFC 8176).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub amr: Vec<String>,
@@ -66,6 +69,9 @@ pub struct House {
     /// The level of verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lvl: Option<String>,
+    /// The parent, for a sub-identity that does not hide it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub par: Option<Did>,
     /// The name of the module, for its service identity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub svc: Option<String>,

@@ -1,4 +1,4 @@
-//! Which keys an identity holds, from its own log, kept in memory until it changes.
+//! Which keys an identity holds, from its own log, and what kind of identity it is, kept in memory until it changes.
 //!
 //! The log is verified here and not where it is stored: whoever steals or bends squid's database cannot
 //! give an identity another key.
@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
-use q_core::{Did, Env, Event, Span, Timestamp};
+use q_core::{Did, Env, Event, IdentityKind, IdentityStatus, Span, Timestamp};
 use q_did::{Document, Log, Policy, VerificationMethod, multikey_of, scid_of};
 use q_jose::PublicKey;
 use serde::Deserialize;
@@ -35,6 +35,48 @@ const CHANGE_COUNTERS: usize = 1024;
 pub trait LogLoader: Send + Sync + 'static {
     /// The content of `did.jsonl`, or `None` when no such identity is registered.
     fn load<'a>(&'a self, scid: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>>;
+
+    /// What squid says of an identity besides its keys, or `None` when it does not know it.
+    fn standing<'a>(&'a self, did: &'a Did) -> BoxFuture<'a, Result<Option<Standing>, DirectoryError>> {
+        let _ = did;
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// What kind of identity it is, whose, and whether it may act: squid's word, unlike the keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The identity, by its location-free name.
+    pub did: Did,
+    /// What kind it is; never changes.
+    pub kind: IdentityKind,
+    /// Whether it may act.
+    pub status: IdentityStatus,
+    /// Whose sub-identity it is; never changes. None for one that hides it.
+    pub parent: Option<Did>,
+    /// The top of the tree it belongs to, for a sub-identity.
+    pub root: Option<Did>,
+    /// The guardians of somebody in their care, or the owners of an undertaking; the parent is the first.
+    pub guardians: Vec<Did>,
+}
+
+impl Standing {
+    /// An identity of nobody else's that may act.
+    pub const fn root(did: Did) -> Self {
+        Self {
+            did,
+            kind: IdentityKind::Root,
+            status: IdentityStatus::Active,
+            parent: None,
+            root: None,
+            guardians: Vec::new(),
+        }
+    }
+
+    /// Whether it may act.
+    pub fn may_act(&self) -> bool {
+        self.status == IdentityStatus::Active
+    }
 }
 
 /// An identity's keys could not be learned.
@@ -99,6 +141,7 @@ pub struct KeyDirectory {
     loader: Arc<dyn LogLoader>,
     revocations: Arc<Revocations>,
     cache: Arc<RwLock<Generations<Did, Arc<IdentityKeys>>>>,
+    standings: Arc<RwLock<Generations<Did, (Arc<Standing>, Timestamp)>>>,
     changes: Arc<Changes>,
 }
 
@@ -129,23 +172,61 @@ impl KeyDirectory {
     /// A directory that remembers nothing yet.
     pub fn new(env: Env, loader: Arc<dyn LogLoader>, revocations: Arc<Revocations>) -> Self {
         let cache = Arc::new(RwLock::new(Generations::new(CACHE_HALF_MAX)));
-        Self { env, loader, revocations, cache, changes: Arc::new(Changes::new()) }
+        let standings = Arc::new(RwLock::new(Generations::new(CACHE_HALF_MAX)));
+        Self { env, loader, revocations, cache, standings, changes: Arc::new(Changes::new()) }
     }
 
     /// Takes an event of squid into account: a changed identity is looked up again when next needed.
     pub fn hear(&self, event: &Event) {
-        if event.topic.starts_with("q.squid.identity.")
-            && let Ok(About { did }) = About::deserialize(&event.data)
-        {
+        let is_about_one = ["q.squid.identity.", "q.squid.subidentity."]
+            .iter()
+            .any(|prefix| event.topic.starts_with(prefix));
+        if is_about_one && let Ok(About { did }) = About::deserialize(&event.data) {
             self.forget(&did);
         }
     }
 
-    /// Forgets an identity's keys.
+    /// Forgets an identity's keys and standing.
     pub fn forget(&self, did: &Did) {
         let mut cache = self.cache.write();
+        let mut standings = self.standings.write();
         self.changes.count(did).fetch_add(1, Ordering::Relaxed);
         cache.remove(did);
+        standings.remove(did);
+    }
+
+    /// What kind of identity it is, whose, and whether it may act; as fresh as its keys are. Accepts what
+    /// [`Self::resolve`] accepts; a `did:key` squid does not know is its own root.
+    pub async fn standing(&self, did: &Did) -> Result<Arc<Standing>, DirectoryError> {
+        let is_key = did.method() == "key";
+        let did = if is_key {
+            did.clone()
+        } else {
+            let scid = scid_of(did).map_err(|_| DirectoryError::Unknown)?;
+            Did::squid(&scid).map_err(|_| DirectoryError::Unknown)?
+        };
+        let now = self.env.now();
+        let remembered = self.standings.read().peek(&did).map(|(known, _)| known.clone());
+        if let Some((standing, loaded_at)) = &remembered
+            && now.since(*loaded_at) < FRESH_FOR
+        {
+            return Ok(standing.clone());
+        }
+        let changes = self.changes.count(&did).load(Ordering::Relaxed);
+        let standing = match self.loader.standing(&did).await {
+            Ok(Some(standing)) => Arc::new(standing),
+            Ok(None) if is_key => Arc::new(Standing::root(did.clone())),
+            Ok(None) => return Err(DirectoryError::Unknown),
+            Err(error) => {
+                let still_believed = remembered.filter(|(_, loaded_at)| now.since(*loaded_at) < BELIEVED_FOR);
+                return still_believed.map(|(standing, _)| standing).ok_or(error);
+            }
+        };
+        let mut standings = self.standings.write();
+        if self.changes.count(&did).load(Ordering::Relaxed) == changes {
+            standings.insert(did, (standing.clone(), now));
+        }
+        Ok(standing)
     }
 
     /// The identity's keys as last learned, however long ago that was; never waits.

@@ -25,5 +25,5 @@ pub mod revocations;
 pub use authenticator::{Authenticator, Expected, KeyLoader, LoadFailed};
 pub use claims::Claims;
 pub use credential::{DpopCredential, TokenSource};
-pub use directory::{IdentityKeys, KeyDirectory, LogLoader, SignatureRefused};
+pub use directory::{IdentityKeys, KeyDirectory, LogLoader, SignatureRefused, Standing};
 pub use revocations::Revocations;

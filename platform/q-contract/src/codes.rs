@@ -56,6 +56,10 @@ pub const DEPENDENCY_UNAVAILABLE: ErrorCode =
 pub const DEADLINE_EXCEEDED: ErrorCode =
     ErrorCode::new("DEADLINE_EXCEEDED", 504, "the deadline passed before the answer was ready");
 
+/// The login is not strong or not fresh enough for this (RFC 9470 section 3).
+pub const MFA_REQUIRED: ErrorCode =
+    ErrorCode::new("MFA_REQUIRED", 403, "this needs a fresh login with two keys");
+
 /// Every common code, for the committed list.
 pub const ALL: &[ErrorCode] = &[
     INVALID_REQUEST,
@@ -63,6 +67,7 @@ pub const ALL: &[ErrorCode] = &[
     IDEMPOTENCY_KEY_REUSED,
     UNAUTHENTICATED,
     FORBIDDEN,
+    MFA_REQUIRED,
     NOT_FOUND,
     METHOD_NOT_ALLOWED,
     PAYLOAD_TOO_LARGE,

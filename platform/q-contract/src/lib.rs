@@ -17,10 +17,10 @@ pub mod transport;
 pub mod wire;
 
 pub use authenticate::{Authenticate, Target, TrustedCaller};
-pub use body::{Blob, Reply, Text};
+pub use body::{Blob, Document, Reply, Text};
 pub use client::{CallError, Client, Credential};
 pub use endpoint::{Access, Declaration, Endpoint, Method};
-pub use problem::{ErrorCode, Problem};
+pub use problem::{ErrorCode, Problem, step_up_required};
 pub use replicas::Replicas;
 pub use transport::{HttpTransport, InProcess, LocalHandler, Transport, Unreachable};
 

@@ -1,5 +1,6 @@
 //! What a refused request hears: RFC 9457 problem details with a stable code and the next step.
 
+use q_core::caller::{ACR_TWO_KEYS, STEP_UP_FRESH};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -89,6 +90,21 @@ impl Problem {
         self.code == code.code
     }
 }
+
+/// The refusal of what needs a step-up: a token of the one who acts, by two keys and fresh (RFC 9470 section 3).
+///
+/// `what` says what needs it. The response also carries the challenge that the RFC defines.
+pub fn step_up_required(what: &str) -> Problem {
+    Problem::new(&crate::codes::MFA_REQUIRED)
+        .detail(format!("{what} need a login with two keys, at most {} s ago", STEP_UP_FRESH.as_seconds()))
+        .hint("`q auth step-up` proves the second key (`q auth second-key add` makes one); then repeat the request")
+        .with("error", INSUFFICIENT_USER_AUTHENTICATION)
+        .with("acrValues", ACR_TWO_KEYS)
+        .with("maxAge", STEP_UP_FRESH.as_seconds())
+}
+
+/// The error of a challenge to step up (RFC 9470 section 3).
+pub const INSUFFICIENT_USER_AUTHENTICATION: &str = "insufficient_user_authentication";
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

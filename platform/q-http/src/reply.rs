@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
-use q_contract::{Problem, codes};
+use q_contract::{Problem, codes, problem::INSUFFICIENT_USER_AUTHENTICATION};
 use q_db::DbError;
 
 /// A successful answer, encoded.
@@ -58,10 +58,26 @@ pub(crate) fn problem_response(problem: &Problem) -> Response<Body> {
     if problem.status == 401 {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("DPoP algs=\"EdDSA\", Bearer"));
     }
+    if problem.is(&codes::MFA_REQUIRED)
+        && let Ok(challenge) = HeaderValue::from_str(&step_up_challenge(problem))
+    {
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
     if let Some(seconds) = problem.extra.get("retryAfter").and_then(serde_json::Value::as_u64) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
+}
+
+/// The challenge of RFC 9470 section 3. It accompanies a 403 (RFC 9110 section 11.6.1 allows that): the caller is known,
+/// and a better proof would change the answer.
+fn step_up_challenge(problem: &Problem) -> String {
+    let acr = problem.extra.get("acrValues").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let age = problem.extra.get("maxAge").and_then(serde_json::Value::as_i64).unwrap_or_default();
+    let (error, title) = (INSUFFICIENT_USER_AUTHENTICATION, &problem.title);
+    format!(
+        "DPoP algs=\"EdDSA\", error=\"{error}\", error_description=\"{title}\", acr_values=\"{acr}\", max_age=\"{age}\""
+    )
 }
 
 /// What a caller hears when the store fails: never its internals, which go to the log.

@@ -11,6 +11,7 @@ use q_contract::{Client, Credential, HttpTransport, InProcess, LocalHandler, Tra
 use q_core::{Caller, Did, Env, Timestamp, caller::Principal};
 use q_db::Db;
 use q_http::Check;
+use q_jose::{SecretKey, jws};
 
 use crate::{
     Settings,
@@ -39,8 +40,39 @@ pub struct Ground {
     pub instance: Instance,
     /// The other modules.
     pub peers: Peers,
+    /// What the module signs with, so that strangers can check what it says.
+    pub signer: Signer,
     /// The module's section of the configuration.
     pub settings: Settings,
+}
+
+/// The service identity of a module, and its present key.
+#[derive(Clone)]
+pub struct Signer {
+    did: Did,
+    key: SecretKey,
+}
+
+impl Signer {
+    /// The service identity `did`, which holds `key` now.
+    pub const fn new(did: Did, key: SecretKey) -> Self {
+        Self { did, key }
+    }
+
+    /// Who signs.
+    pub const fn did(&self) -> &Did {
+        &self.did
+    }
+
+    /// The DID URL of the present key, as identities' documents name keys: `<did>#<multikey>`.
+    pub fn key_id(&self) -> String {
+        format!("{}#{}", self.did, self.key.public().to_multikey())
+    }
+
+    /// A compact JWS over `payload`. Each kind of statement has a `typ` of its own, so that none passes for another.
+    pub fn sign(&self, typ: &str, payload: &[u8]) -> String {
+        jws::sign(&jws::Header::typ(typ).kid(self.key_id()), payload, &self.key)
+    }
 }
 
 /// Where each module is: a slot of this process, filled when the module is up, or another process.
@@ -126,14 +158,7 @@ impl Peers {
         directory: Directory,
         credential_for: Option<CredentialFor>,
     ) -> Self {
-        let principal = Principal {
-            did,
-            scopes: Vec::new(),
-            client: None,
-            actor: None,
-            is_sender_bound: true,
-            authenticated_at: now,
-        };
+        let principal = Principal::new(did, now);
         Self { me: Caller::Service(principal, module.to_owned()), directory, credential_for }
     }
 

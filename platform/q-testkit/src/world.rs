@@ -14,7 +14,7 @@ use q_db::{Db, Migrations, testing::TestStores};
 use q_http::RateLimits;
 use q_jose::SecretKey;
 use q_oracle::NatsServer;
-use q_runtime::{Config, Directory, Ground, House, Instance, Module, Peers, Setting, Settings};
+use q_runtime::{Config, Directory, Ground, House, Instance, Module, Peers, Setting, Settings, Signer};
 
 use crate::{FrozenClock, frozen_env};
 
@@ -109,10 +109,11 @@ impl World {
         settings: &'static [Setting],
     ) -> Ground {
         let db = self.db(module, migrations).await;
-        let (service, _) = identity(&format!("service-{module}"));
-        let peers = Peers::new(module, service, self.env.now(), self.directory.clone(), None);
+        let (service, key) = identity(&format!("service-{module}"));
+        let peers = Peers::new(module, service.clone(), self.env.now(), self.directory.clone(), None);
+        let signer = Signer::new(service, key);
         let instance = self.instance.clone();
-        Ground { env: self.env.clone(), db, instance, peers, settings: defaults(module, settings) }
+        Ground { env: self.env.clone(), db, instance, peers, signer, settings: defaults(module, settings) }
     }
 
     /// The store of `module`; opened again under the same name it is the same store.
@@ -240,14 +241,7 @@ pub fn identity(name: &str) -> (Did, SecretKey) {
 }
 
 fn principal(did: &Did, now: Timestamp) -> Principal {
-    Principal {
-        did: did.clone(),
-        scopes: Vec::new(),
-        client: None,
-        actor: None,
-        is_sender_bound: true,
-        authenticated_at: now,
-    }
+    Principal::new(did.clone(), now)
 }
 
 const NAME_HEADER: &str = "q-test-caller";
@@ -261,7 +255,13 @@ impl Credential for Name {
             let text = match &self.0 {
                 Caller::Anonymous => return Ok(()),
                 Caller::Identity(principal) => {
-                    format!("identity {} {}", principal.did, principal.authenticated_at)
+                    let word = |word: Option<String>| word.unwrap_or_else(|| "-".to_owned());
+                    let (kind, parent) = (
+                        principal.kind.map(|kind| kind.to_string()),
+                        principal.parent.as_ref().map(Did::to_string),
+                    );
+                    let (acr, kind, parent) = (word(principal.acr.clone()), word(kind), word(parent));
+                    format!("identity {} {} {acr} {kind} {parent}", principal.did, principal.authenticated_at)
                 }
                 Caller::Service(principal, name) => {
                     format!("{name} {} {}", principal.did, principal.authenticated_at)
@@ -284,7 +284,10 @@ impl Authenticate for NamedCallers {
         let read = || {
             let mut words = value.to_str().ok()?.split(' ');
             let (kind, did, at) = (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            let principal = principal(&did, at);
+            let mut word = || words.next().filter(|word| *word != "-");
+            let (acr, family) = (word().map(str::to_owned), word().and_then(|kind| kind.parse().ok()));
+            let parent = word().and_then(|parent| parent.parse().ok());
+            let principal = Principal { acr, kind: family, parent, ..principal(&did, at) };
             Some(match kind {
                 "identity" => Caller::Identity(principal),
                 module => Caller::Service(principal, module.to_owned()),

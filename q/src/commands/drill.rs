@@ -452,14 +452,7 @@ async fn look(layout: &Layout, arguments: &LookArgs) -> anyhow::Result<ExitCode>
     }
     let has_books = built.house.beams().iter().any(|beam| beam.module.name() == "qwallet");
     let books = if has_books {
-        let principal = Principal {
-            did: layout.read_instance()?.operator,
-            scopes: Vec::new(),
-            client: None,
-            actor: None,
-            is_sender_bound: true,
-            authenticated_at: Env::system().now(),
-        };
+        let principal = Principal::new(layout.read_instance()?.operator, Env::system().now());
         let client = Client::new(built.directory.transport("qwallet"))
             .as_caller(Caller::Identity(principal))
             .within(PATIENCE);

@@ -226,14 +226,7 @@ pub async fn appoint(
     env: &Env,
 ) -> anyhow::Result<()> {
     let container = qonsent_api::operator_delegation(env, &instance.did, &instance.current, operator)?;
-    let principal = Principal {
-        did: instance.did.clone(),
-        scopes: Vec::new(),
-        client: None,
-        actor: None,
-        is_sender_bound: true,
-        authenticated_at: env.now(),
-    };
+    let principal = Principal::new(instance.did.clone(), env.now());
     let client = Client::new(assembled.directory.transport("qonsent")).as_caller(Caller::Identity(principal));
     // Each attempt signs a delegation of its own, so each is a request of its own.
     let key = format!("init-appoint-{}", hash::hex(&hash::sha256(container.as_bytes())[..16]));

@@ -111,14 +111,7 @@ on_each_world!(
         raise(&mut world).await;
         let (ada, bob) = (identity("ada").0, identity("bob").0);
         let operator = as_operator(&world);
-        let principal = Principal {
-            did: identity("service-qmail").0,
-            scopes: vec![],
-            client: None,
-            actor: None,
-            is_sender_bound: true,
-            authenticated_at: world.env.now(),
-        };
+        let principal = Principal::new(identity("service-qmail").0, world.env.now());
         let qmail = world.client_as("qerberos", Caller::Service(principal, "qmail".into()));
         let mut sent = event(&world);
         sent.actor = Some(serde_json::from_value(json!({"squidId": ada, "daoId": "dao_1"})).unwrap());

@@ -17,14 +17,7 @@ on_each_world!(the_instance_names_its_first_operator, async |world: World| {
     let now = setting.world.env.now();
     assert!(!setting.pdp.check(&operator, "admin", &house, now).is_allowed());
     let container = operator_delegation(&setting.world.env, &instance, &key, &operator).unwrap();
-    let init = Principal {
-        did: identity("service-qonsent").0,
-        scopes: vec![],
-        client: None,
-        actor: None,
-        is_sender_bound: true,
-        authenticated_at: now,
-    };
+    let init = Principal::new(identity("service-qonsent").0, now);
     let client =
         setting.world.client_as("qonsent", Caller::Service(init, "init".into())).with_key(fresh_key());
     let registered = client.call::<RegisterDelegations>(&RegisterRequest { container }).await.unwrap();

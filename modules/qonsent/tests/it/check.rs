@@ -21,14 +21,7 @@ fn ask(who: &str, action: &str, on: &str) -> CheckRequest {
 
 /// qonsent, asked by the module qdrive.
 fn as_module(setting: &Setting) -> Client {
-    let principal = Principal {
-        did: identity("service-qdrive").0,
-        scopes: vec![],
-        client: None,
-        actor: None,
-        is_sender_bound: true,
-        authenticated_at: setting.world.env.now(),
-    };
+    let principal = Principal::new(identity("service-qdrive").0, setting.world.env.now());
     setting.world.client_as("qonsent", Caller::Service(principal, "qdrive".into()))
 }
 

@@ -246,14 +246,7 @@ pub fn without_limits() -> &'static [Setting] {
 
 /// Somebody as a service sees them, for calls that reach it by another way than its router.
 pub fn caller(did: &Did, now: Timestamp) -> Caller {
-    Caller::Identity(Principal {
-        did: did.clone(),
-        scopes: Vec::new(),
-        client: None,
-        actor: None,
-        is_sender_bound: true,
-        authenticated_at: now,
-    })
+    Caller::Identity(Principal::new(did.clone(), now))
 }
 
 pub fn sealer() -> Sealer {

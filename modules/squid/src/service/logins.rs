@@ -8,7 +8,7 @@ use q_auth::{
     issue::{self, Assertion},
     prove::JWT_BEARER_GRANT,
 };
-use q_core::{AuditEntry, Did, Span, Timestamp, Verdict};
+use q_core::{AuditEntry, Did, Span, Timestamp, Verdict, caller::ACR_ONE_KEY};
 use q_db::Tx;
 use q_did::multikey_of;
 use q_jose::base64url;
@@ -155,11 +155,13 @@ impl Squid {
             scope: scope.clone(),
             sid: Some(login.session_id.clone()),
             auth_time: Some(made_at),
+            acr: Some(ACR_ONE_KEY.into()),
             amr: vec!["pop".into()],
             cnf: login.jkt.clone().map(|jkt| Confirmation { jkt }),
             q: House {
                 typ: Some(identity.kind.as_str().into()),
                 lvl: Some(VerificationLevel::Unverified.as_str().into()),
+                par: None,
                 svc: identity.service.clone(),
             },
         };

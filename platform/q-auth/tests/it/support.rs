@@ -97,9 +97,10 @@ impl World {
             scope: Some("wallet:read wallet:write".into()),
             sid: Some("sid-1".into()),
             auth_time: Some(self.now()),
+            acr: None,
             amr: vec!["pop".into()],
             cnf: Some(Confirmation { jkt: thumbprint(&self.alice_key.public()) }),
-            q: House { typ: Some("ROOT".into()), lvl: Some("UNVERIFIED".into()), svc: None },
+            q: House { typ: Some("ROOT".into()), lvl: Some("UNVERIFIED".into()), ..House::default() },
         }
     }
 

@@ -65,12 +65,9 @@ impl Authenticate for Names {
         let did =
             words.next().and_then(|did| did.parse().ok()).ok_or(Problem::new(&codes::UNAUTHENTICATED))?;
         let principal = Principal {
-            did,
             scopes: words.map(str::to_owned).collect(),
-            client: None,
-            actor: None,
             is_sender_bound: !value.as_bytes().starts_with(b"Bearer"),
-            authenticated_at: Timestamp::default(),
+            ..Principal::new(did, Timestamp::default())
         };
         for (did, service) in [("did:x:service", "other"), ("did:x:desk", "ops")] {
             if principal.did.as_str() == did {
