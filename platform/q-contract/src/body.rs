@@ -17,6 +17,11 @@ pub trait Reply: Sized + Send + 'static {
 
     /// The JSON Schema, for JSON bodies.
     fn schema(generator: &mut SchemaGenerator) -> Option<Schema>;
+
+    /// The media type of this answer, where an endpoint answers in several.
+    fn media_type(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The response does not have the declared form: the two sides are of different versions.
@@ -31,6 +36,32 @@ pub struct Text(pub String);
 /// A response that is bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob(pub Vec<u8>);
+
+/// A response in the format that was asked for. The media type is for the wire: whoever reads the answer back knows what
+/// it asked for, and finds none here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// Such as `text/csv; charset=utf-8`.
+    pub media_type: &'static str,
+    /// The document.
+    pub bytes: Vec<u8>,
+}
+
+impl Reply for Document {
+    const CONTENT_TYPE: &'static str = "*/*";
+    fn encode(self) -> Vec<u8> {
+        self.bytes
+    }
+    fn decode(bytes: &[u8]) -> Result<Self, NotReadable> {
+        Ok(Self { media_type: "", bytes: bytes.to_vec() })
+    }
+    fn schema(_: &mut SchemaGenerator) -> Option<Schema> {
+        None
+    }
+    fn media_type(&self) -> Option<&'static str> {
+        Some(self.media_type)
+    }
+}
 
 impl Reply for Text {
     const CONTENT_TYPE: &'static str = "text/plain; charset=utf-8";
@@ -88,7 +119,7 @@ impl<T: Serialize + DeserializeOwned + JsonSchema + Send + 'static> Reply for Pa
 
 /// Marks types as JSON response bodies: `json_types!(Wallet, Receipt);`
 ///
-/// A macro and not a blanket implementation, so that [`Text`] and [`Blob`] can be bodies too.
+/// A macro and not a blanket implementation, so that [`Text`], [`Blob`] and [`Document`] can be bodies too.
 #[macro_export]
 macro_rules! json_types {
     ($($type:ty),+ $(,)?) => {$(

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, header};
 use q_core::Caller;
 use q_trace::{Kind, Span};
 
-use crate::{Endpoint, Problem, Reply, Transport, TrustedCaller, Unreachable, wire};
+use crate::{Declaration, Endpoint, Problem, Reply, Transport, TrustedCaller, Unreachable, wire};
 
 /// The header that carries the milliseconds left until the caller gives up.
 pub const DEADLINE_HEADER: &str = "q-deadline";
@@ -101,12 +101,17 @@ impl Client {
     ///
     /// Reads, and writes under a key, are tried up to three times when no answer comes; other calls once.
     pub async fn call<E: Endpoint>(&self, request: &E::Request) -> Result<E::Response, CallError> {
+        self.call_with::<E>(request, Declaration::of::<E>().media_type()).await
+    }
+
+    /// Calls `E`, whose raw body is of one of the media types it reads.
+    pub async fn call_with<E: Endpoint>(
+        &self,
+        request: &E::Request,
+        media_type: &str,
+    ) -> Result<E::Response, CallError> {
         let (uri, body) =
             wire::encode::<E>(request).map_err(|error| CallError::NotReadable(error.to_string()))?;
-        let media_type = match E::CONSUMES {
-            Some((media_type, _)) => media_type,
-            None => "application/json",
-        };
         let answer = self.send(E::METHOD.as_str(), &uri, body, media_type).await?;
         let status = answer.status().as_u16();
         if (200..300).contains(&status) {

@@ -84,7 +84,7 @@ pub trait Endpoint: Send + Sync + 'static {
     const TOOL: Option<&'static str> = None;
     /// The media type of the answer.
     const PRODUCES: &'static str = <Self::Response as Reply>::CONTENT_TYPE;
-    /// The media type and field of a request body that is not JSON.
+    /// The media type and field of a request body that is not JSON; several types are separated by `, `.
     const CONSUMES: Option<(&'static str, &'static str)> = None;
     /// The largest request body, in bytes.
     const BODY_BYTES_MAX: usize = 1 << 20;
@@ -169,6 +169,12 @@ impl Declaration {
     /// Whether the request must carry an `Idempotency-Key`: every write by somebody who can be told apart.
     pub const fn needs_key(&self) -> bool {
         self.method.is_write() && !self.is_idempotent && !matches!(self.access, Access::Public(_))
+    }
+
+    /// The media type of the request's body, the first where there are several.
+    pub fn media_type(&self) -> &'static str {
+        let (media_types, _) = self.consumes.unwrap_or(("application/json", ""));
+        media_types.split(", ").next().unwrap_or_default()
     }
 
     /// The names of the path's parameters, in order.

@@ -72,9 +72,12 @@ fn operation(declaration: &Declaration, generator: &mut SchemaGenerator) -> Valu
         "security": security(declaration.access),
         "x-q-access": access_text(declaration.access),
     });
-    if let Some((media_type, _)) = declaration.consumes {
-        operation["requestBody"] =
-            json!({"required": true, "content": {media_type: {"schema": {"type": "string"}}}});
+    if let Some((media_types, _)) = declaration.consumes {
+        let content: Map<String, Value> = media_types
+            .split(", ")
+            .map(|media_type| (media_type.to_owned(), json!({"schema": {"type": "string"}})))
+            .collect();
+        operation["requestBody"] = json!({"required": true, "content": content});
     } else if declaration.method.has_body() {
         let body_required: Vec<&str> = required.into_iter().filter(|name| body.contains_key(*name)).collect();
         let mut schema = json!({"type": "object", "properties": body, "additionalProperties": false});

@@ -90,7 +90,8 @@ impl<S: Send + Sync + 'static> ApiBuilder<S> {
             Box::pin(async move {
                 let request = read::<E>(&shape, input)?;
                 let answer = handler(service, context, request).await.map_err(Into::into)?;
-                Ok(Encoded { status: E::STATUS, content_type: E::PRODUCES, body: answer.encode() })
+                let content_type = answer.media_type().unwrap_or(E::PRODUCES);
+                Ok(Encoded { status: E::STATUS, content_type, body: answer.encode() })
             })
         });
         self.api.routes.push(Route { declaration: Declaration::of::<E>(), handler: erased });

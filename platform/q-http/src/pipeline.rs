@@ -305,7 +305,7 @@ async fn whole_body(head: &Parts, body: Body, declaration: &Declaration) -> Resu
     let actual = head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_expected = |actual: &str| {
         let essence = actual.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case(expected) || is_form(declaration, essence)
+        expected.split(", ").any(|known| essence.eq_ignore_ascii_case(known)) || is_form(declaration, essence)
     };
     if !body.is_empty() && !actual.is_none_or(is_expected) {
         return Err(

@@ -76,7 +76,7 @@ async fn without_key(declaration: &Declaration, client: &Client, place: &str) ->
     if !declaration.needs_key() || matches!(declaration.access, Access::Service | Access::Operator) {
         return None;
     }
-    let media_type = declaration.consumes.map_or("application/json", |(media_type, _)| media_type);
+    let media_type = declaration.media_type();
     let answer = client
         .send(declaration.method.as_str(), &concrete(declaration.path), Bytes::from("{}"), media_type)
         .await;
@@ -91,7 +91,7 @@ async fn without_key(declaration: &Declaration, client: &Client, place: &str) ->
 
 async fn status(client: &Client, declaration: &Declaration, body: &str) -> Result<u16, CallError> {
     let body = if declaration.method == Method::GET { Bytes::new() } else { Bytes::from(body.to_owned()) };
-    let media_type = declaration.consumes.map_or("application/json", |(media_type, _)| media_type);
+    let media_type = declaration.media_type();
     let answer =
         client.send(declaration.method.as_str(), &concrete(declaration.path), body, media_type).await?;
     Ok(answer.status().as_u16())
