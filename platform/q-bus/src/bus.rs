@@ -106,7 +106,7 @@ impl Bus {
     /// Lets others follow the module `name`, which runs in another process and answers `client` (see
     /// [`feed`](crate::feed)); it need not run yet, and may come and go.
     pub fn add_remote_producer(&self, name: &str, client: Client) {
-        self.0.producers.write().insert(name.to_owned(), Place::Elsewhere(client));
+        self.0.producers.write().insert(name.to_owned(), Place::Elsewhere(Box::new(client)));
     }
 
     /// Notes that the module `subscriber` wants to hear; cursors are kept in its store `db`.

@@ -68,7 +68,7 @@ impl From<DbError> for ReadError {
 #[derive(Clone)]
 pub(crate) enum Place {
     Here(Db),
-    Elsewhere(Client),
+    Elsewhere(Box<Client>),
 }
 
 /// How long a stream that is heard is waited for before looking whether anything was lost.
@@ -150,13 +150,13 @@ impl Source {
         match (place, nats) {
             (Some(Place::Here(db)), nats) => Self::Here(db, nats.map(|nats| nats.producer(producer).news())),
             (Some(Place::Elsewhere(client)), None) => {
-                Self::Elsewhere(Box::new(Remote::new(producer, client)))
+                Self::Elsewhere(Box::new(Remote::new(producer, *client)))
             }
             (Some(Place::Elsewhere(client)), Some(nats)) => Self::Streamed(Box::new(Streamed {
                 producer: producer.to_owned(),
                 reader: Reader::new(nats.clone(), producer, stream),
                 nats: nats.clone(),
-                remote: Remote::new(producer, client),
+                remote: Remote::new(producer, *client),
             })),
             (None, _) => Self::Nowhere,
         }

@@ -55,7 +55,7 @@ impl Db {
             wanted.is_none_or(|wanted| wanted.iter().any(|prefix| topic.starts_with(prefix.as_str())))
         };
         let is_marker = |row: &OutboxRow| row.event.topic == derive.marker();
-        if !derive.topics().iter().any(|topic| is_wanted(topic)) || !rows.iter().any(is_marker) {
+        if !derive.topics().iter().any(is_wanted) || !rows.iter().any(is_marker) {
             return Ok(rows);
         }
         // Not in the snapshot of the rows: what they are computed from never changes, and was committed before them.
