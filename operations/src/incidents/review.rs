@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use q_core::{Span, Timestamp};
 use q_ops_api::incidents::{EntryKind, Impact, Incident, IncidentStatus, TimelineEntry};
+use q_slo::Severity;
 
 use super::domain::{AUTOMATIC, severity_word, status_word};
 
@@ -42,7 +43,12 @@ impl Moments {
                 })
                 .map(|entry| entry.at)
         };
-        let noticed = timeline.iter().filter_map(|entry| entry.details["firedAt"].as_str()?.parse().ok());
+        // A ticket that stood for days, such as an old key, is nothing that began this.
+        let is_page = |entry: &&TimelineEntry| entry.details["severity"] != Severity::Ticket.name();
+        let noticed = timeline
+            .iter()
+            .filter(is_page)
+            .filter_map(|entry| entry.details["firedAt"].as_str()?.parse().ok());
         let detected = noticed.chain([incident.opened_at]).min().unwrap_or(incident.opened_at);
         Self {
             began: began.min(detected),
@@ -234,7 +240,7 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use q_ops_api::incidents::{IncidentId, Severity};
+    use q_ops_api::incidents::{IncidentId, Severity as IncidentSeverity};
     use serde_json::json;
 
     use super::*;
@@ -256,7 +262,7 @@ mod tests {
         let mut incident = Incident {
             id: IncidentId::from_bytes([1; 16]),
             title: "Payments | fail".into(),
-            severity: Severity::Sev2,
+            severity: IncidentSeverity::Sev2,
             status: IncidentStatus::Resolved,
             modules: vec!["wallet".into()],
             opened_at: Timestamp::from_seconds(t0 + 120),
@@ -290,6 +296,18 @@ mod tests {
         ] {
             assert!(page.contains(line), "{line}\n---\n{page}");
         }
+        // What fired before it was opened says when it began, if it got somebody up.
+        let fired = |seq, severity: &str, at| {
+            let mut fired = entry(seq, t0 + 120, EntryKind::Alert, AUTOMATIC, "fires");
+            fired.details = json!({"severity": severity, "firedAt": Timestamp::from_seconds(at).to_string()});
+            fired
+        };
+        let mut with_alerts = timeline.to_vec();
+        with_alerts.insert(1, fired(5, "ticket", t0 - 3 * 86_400));
+        let began = |timeline: &[TimelineEntry]| Moments::of(&incident, timeline).began.seconds();
+        assert_eq!(began(&with_alerts), t0, "an old key did not begin it");
+        with_alerts.insert(2, fired(6, "page", t0 - 60));
+        assert_eq!(began(&with_alerts), t0 - 60);
         incident.status = IncidentStatus::Investigating;
         incident.resolved_at = None;
         let draft = review(&incident, &timeline[..1], Timestamp::from_seconds(t0 + 3_600));

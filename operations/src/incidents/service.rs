@@ -268,8 +268,10 @@ fn standing_alerts(tx: &mut Tx<'_>, incident: &Incident) -> Result<(), DbError> 
         if !incident.modules.is_empty() && !incident.modules.contains(&alert.module) {
             continue;
         }
-        let details =
-            json!({"alert": alert.id, "rule": alert.rule, "module": alert.module, "firedAt": alert.fired_at});
+        let details = json!({
+            "alert": alert.id, "rule": alert.rule, "module": alert.module, "severity": alert.severity,
+            "firedAt": alert.fired_at,
+        });
         let text = format!("fires since {}: {}", clock(alert.fired_at), alert.summary);
         store::append(tx, incident.id, &automatic(EntryKind::Alert, &text, details))?;
     }
