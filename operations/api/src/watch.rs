@@ -227,9 +227,11 @@ pub struct Promise {
     pub total: u64,
     /// Good ones among them.
     pub good: u64,
-    /// The share of the error budget that is left; negative when it is overdrawn.
-    pub budget_left: f64,
-    /// Burn rates, shortest window first.
+    /// The share of the error budget that is left; negative when it is overdrawn. Absent while too little happened to say
+    /// so: something bad among fewer than 20 events, or fewer than 5 bad ones of a budget smaller than one event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_left: Option<f64>,
+    /// Burn rates, shortest window first, of the windows in which enough happened to say so.
     pub burn: Vec<Burn>,
 }
 

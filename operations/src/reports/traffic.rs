@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Counters {
     /// When its process began, in seconds since 1970; counters begin anew with it.
     pub started_at: i64,
-    /// Requests by route and class of status, such as `POST /payments 2xx`.
+    /// Requests by route and class of status, such as `POST /payments 2xx`, or by what excuses a refusal.
     pub requests: BTreeMap<String, u64>,
     /// How many requests of a route were answered within each bound, in seconds; `+Inf` is all of them.
     pub within: BTreeMap<String, BTreeMap<String, u64>>,
@@ -27,9 +27,12 @@ impl Counters {
             match sample.name.as_str() {
                 "process_start_time_seconds" => counters.started_at = whole(sample.value).cast_signed(),
                 "http_requests_total" => {
-                    let class = sample.label("status").and_then(|status| status.chars().next());
+                    // Refusals of announced maintenance are requests, and no errors.
+                    let excused = sample.label("excused").filter(|why| !why.is_empty()).map(str::to_owned);
+                    let status = sample.label("status").and_then(|status| status.chars().next());
+                    let class = excused.or_else(|| status.map(|class| format!("{class}xx")));
                     if let (Some(route), Some(class)) = (route(), class) {
-                        *counters.requests.entry(format!("{route} {class}xx")).or_default() +=
+                        *counters.requests.entry(format!("{route} {class}")).or_default() +=
                             whole(sample.value);
                     }
                 }
@@ -186,6 +189,7 @@ mod tests {
     const NOW: &str = "process_start_time_seconds 100\n\
         http_requests_total{method=\"POST\",route=\"/pay\",status=\"201\"} 149\n\
         http_requests_total{method=\"POST\",route=\"/pay\",status=\"503\"} 2\n\
+        http_requests_total{method=\"POST\",route=\"/pay\",status=\"503\",excused=\"maintenance\"} 100\n\
         http_request_duration_seconds_bucket{method=\"POST\",route=\"/pay\",le=\"0.1\"} 149\n\
         http_request_duration_seconds_bucket{method=\"POST\",route=\"/pay\",le=\"+Inf\"} 151\n";
 
@@ -196,11 +200,12 @@ mod tests {
             report(&BTreeMap::from([("wallet".to_owned(), pair)]))
         };
         let (summary, page) = one(Some(BEFORE));
-        assert_eq!(summary, "100 requests, 1 errors (1.00 %)");
+        assert_eq!(summary, "200 requests, 1 errors (0.50 %)");
         assert!(page.contains("| wallet | POST /pay | 100 | ≤ 100 ms |"), "{page}");
+        assert!(!page.contains("excused") && !page.contains("maintenance:"), "{page}");
         assert!(page.contains("- wallet POST /pay 5xx: 1"), "{page}");
         let (summary, page) = one(Some(&BEFORE.replace("seconds 100", "seconds 99")));
-        assert_eq!(summary, "151 requests, 2 errors (1.33 %)");
+        assert_eq!(summary, "251 requests, 2 errors (0.80 %)");
         assert!(page.contains("began anew"), "{page}");
         let nothing = BTreeMap::from([("wallet".to_owned(), (None, None))]);
         assert_eq!(report(&nothing).0, "0 requests, 0 errors (no data)");

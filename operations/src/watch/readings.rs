@@ -50,13 +50,15 @@ pub(super) fn readings(
             if let Signal::Burn { long, short } = rule.signal {
                 for key in book.keys().filter(|key| key.0 == *module) {
                     let both = (book.burn(now, key, long), book.burn(now, key, short));
-                    let is_enough = book.is_telling(now, key, long);
+                    let is_alarming = book.is_alarming(now, key, long);
                     let value = match both {
                         // What does not happen in the short window does not go on.
                         (Some(_), None) => Some(0.0),
-                        (Some(long), Some(short)) if is_enough => Some(long.min(short)),
+                        (Some(long), Some(short)) => Some(long.min(short)),
                         _ => None,
                     };
+                    // Too little to raise an alarm over is still enough to end one.
+                    let value = value.filter(|value| is_alarming || *value <= rule.clear);
                     put(module, format!("{} {}", key.1, key.2.name()).trim_start().to_owned(), value, None);
                 }
                 continue;

@@ -68,9 +68,54 @@ async fn errors_fire_after_five_minutes_and_use_up_the_budget() {
     let reads =
         shop.promises.iter().find(|promise| promise.class == "read" && promise.sli == "errors").unwrap();
     assert_eq!(reads.total - reads.good, 33 * 3);
-    assert!(reads.budget_left < -100.0, "{reads:?}");
+    assert!(reads.budget_left.unwrap() < -100.0, "{reads:?}");
     let hour = reads.burn.iter().find(|burn| burn.window == "1h").unwrap();
     assert!(hour.rate > 900.0 && hour.rate <= 1_000.0 + 1e-6, "{hour:?}");
+    town.world.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_failures_and_announced_refusals_burn_no_budget() {
+    let Some(town) = Town::new(Engine::Sqlite, &[]).await else { return };
+    let buyer = town.world.client("shop", &identity("bob").0);
+    let buy = async |times: u32| {
+        for _ in 0..times {
+            let _ = buyer.call::<Buy>(&Nothing {}).await;
+        }
+        town.look().await;
+    };
+    let reads = async || {
+        let shop = town.slo().await.modules.into_iter().find(|module| module.module == "shop").unwrap();
+        let mut promises = shop.promises.into_iter();
+        promises.find(|promise| promise.class == "read" && promise.sli == "errors").unwrap()
+    };
+    let burns = async || town.open_alerts().await.iter().any(|alert| alert.rule.starts_with("budget_burn"));
+    buy(1).await;
+    town.shop.is_broken.store(true, Ordering::SeqCst);
+    buy(1).await;
+    town.shop.is_broken.store(false, Ordering::SeqCst);
+    buy(2).await;
+    // One of three: a thousand times the allowed share, and nothing that anybody could conclude from.
+    let few = reads().await;
+    assert_eq!((few.total, few.good, few.budget_left), (3, 2, None));
+    assert!(few.burn.is_empty() && !burns().await, "{few:?}");
+    // A maintenance that was announced is refused to many, and promised to nobody.
+    let olga = town.world.client("shop", &identity("olga").0);
+    let order = async |mode: Value| {
+        let answer = olga.send("POST", "/mode", mode.to_string().into(), "application/json").await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    };
+    order(json!({"mode": "maintenance", "reason": "new shelves"})).await;
+    buy(40).await;
+    order(json!({"mode": "normal"})).await;
+    buy(17).await;
+    let kept = reads().await;
+    assert_eq!((kept.total, kept.good), (20, 19), "the forty refusals count neither way");
+    assert!(!burns().await);
+    town.shop.is_broken.store(true, Ordering::SeqCst);
+    buy(4).await;
+    town.fires("budget_burn_fast", "shop").await;
+    assert!(reads().await.budget_left.unwrap() < -100.0);
     town.world.close().await;
 }
 

@@ -6,7 +6,6 @@ use q_core::{Span, Timestamp};
 
 use crate::{
     ClassTotals, Objectives, Sli, Totals,
-    prometheus::EVENTS_MIN,
     series::{Bucket, Counts, Series},
 };
 
@@ -51,9 +50,10 @@ pub struct ClassReport {
     pub target: f64,
     /// What happened in the window of the promise.
     pub counts: Counts,
-    /// What is left of the error budget: 1 untouched, 0 used up, negative overdrawn; 1 without events.
-    pub budget_left: f64,
-    /// Window and burn rate, shortest window first, where something happened.
+    /// What is left of the error budget: 1 untouched, 0 used up, negative overdrawn; 1 without events. `None` while too
+    /// little happened to say so ([`Counts::is_telling`]).
+    pub budget_left: Option<f64>,
+    /// Window and burn rate, shortest window first, where enough happened to say so.
     pub burn: Vec<(Span, f64)>,
 }
 
@@ -152,20 +152,15 @@ impl Book {
         Some(ratio / self.objectives.allowed(key.2))
     }
 
-    /// How many events there were in `window`.
-    pub fn events(&self, now: Timestamp, key: &Key, window: Span) -> u64 {
-        self.series.get(key).map_or(0, |series| series.over(now, window).total)
-    }
-
-    /// Whether enough is known of `window` for a burn rate to say something. One failed request of three tells little,
-    /// and two missed looks of a module's first minute are no outage of an hour: looks come by the clock, so they must
-    /// have come for the whole window.
-    pub fn is_telling(&self, now: Timestamp, key: &Key, window: Span) -> bool {
+    /// Whether enough is known of `window` for a burn rate to raise an alarm ([`Counts::is_alarming`]). Two missed looks of
+    /// a module's first minute are no outage of an hour: looks come by the clock, so they must have come for the whole
+    /// window.
+    pub fn is_alarming(&self, now: Timestamp, key: &Key, window: Span) -> bool {
+        let Some(series) = self.series.get(key) else { return false };
         if key.2 == Sli::Availability {
-            let first = self.series.get(key).and_then(|series| series.buckets().next());
-            return first.is_some_and(|bucket| now.since(bucket.start) >= window);
+            return series.buckets().next().is_some_and(|bucket| now.since(bucket.start) >= window);
         }
-        self.events(now, key, window) >= EVENTS_MIN
+        series.over(now, window).is_alarming()
     }
 
     /// When the oldest of what is known happened.
@@ -184,15 +179,18 @@ impl Book {
         for (key, series) in &self.series {
             let (module, class, sli) = key;
             let counts = series.over(now, self.objectives.window);
-            let used = counts.bad_ratio().unwrap_or(0.0) / self.objectives.allowed(*sli);
+            let allowed = self.objectives.allowed(*sli);
+            let is_telling = |counts: Counts| *sli == Sli::Availability || counts.is_telling(allowed);
+            let used = counts.bad_ratio().unwrap_or(0.0) / allowed;
             let class = ClassReport {
                 class: class.clone(),
                 sli: *sli,
                 target: self.objectives.target(*sli),
                 counts,
-                budget_left: 1.0 - used,
+                budget_left: is_telling(counts).then_some(1.0 - used),
                 burn: windows
                     .iter()
+                    .filter(|window| is_telling(series.over(now, **window)))
                     .filter_map(|window| Some((*window, self.burn(now, key, *window)?)))
                     .collect(),
             };
@@ -279,27 +277,49 @@ mod tests {
     }
 
     #[test]
-    fn a_burn_rate_of_too_little_tells_nothing() {
+    fn too_little_raises_no_alarm() {
         let (book, now) = served(1_800, 2);
         let key = |class: &str, sli| ("shop".to_owned(), class.to_owned(), sli);
         let hour = Span::seconds(3_600);
-        assert!(book.is_telling(now, &key("write", Sli::Errors), hour));
-        assert!(!book.is_telling(now, &key("", Sli::Availability), hour), "half an hour of looks");
-        assert!(book.is_telling(now, &key("", Sli::Availability), Span::seconds(1_500)));
-        assert!(!book.is_telling(now, &key("read", Sli::Errors), hour), "nobody asked");
+        assert!(book.is_alarming(now, &key("write", Sli::Errors), hour));
+        assert!(!book.is_alarming(now, &key("", Sli::Availability), hour), "half an hour of looks");
+        assert!(book.is_alarming(now, &key("", Sli::Availability), Span::seconds(1_500)));
+        assert!(!book.is_alarming(now, &key("read", Sli::Errors), hour), "nobody asked");
+        for (bad, requests, is_alarming, says) in [
+            (1, 3, false, None),
+            (3, 3, false, None),
+            // A single failure, however large its share.
+            (1, 20, false, None),
+            (4, 60, false, None),
+            (5, 19, false, None),
+            (5, 20, true, Some(-249.0)),
+            (0, 3, false, Some(1.0)),
+            // The budget is more than one event.
+            (1, 2_000, false, Some(0.5)),
+        ] {
+            let mut book = Book::new(Objectives::default());
+            book.count(START, "shop", "0", totals(0, 0, 0), true);
+            book.count(START, "shop", "0", totals(requests, bad, requests), true);
+            let case = format!("{bad} of {requests}");
+            assert_eq!(book.is_alarming(START, &key("write", Sli::Errors), hour), is_alarming, "{case}");
+            let report = &book.report(START, &[hour])[0];
+            let errors = report.classes.iter().find(|class| class.sli == Sli::Errors).unwrap();
+            assert_eq!(errors.budget_left.map(f64::round), says.map(f64::round), "{case}");
+            assert_eq!(errors.burn.is_empty(), says.is_none(), "{case}");
+        }
     }
 
     #[test]
     fn the_budget_is_what_the_month_left() {
         let (book, now) = served(3_600, 0);
         let untouched = &book.report(now, &[])[0];
-        assert!(untouched.classes.iter().all(|class| (class.budget_left - 1.0).abs() < 1e-9));
+        assert!(untouched.classes.iter().all(|class| (class.budget_left.unwrap() - 1.0).abs() < 1e-9));
         let mut book = book;
         // 36,000 requests so far: 0.1 % are 36; after 18 failures half is left.
         book.count(now, "shop", "0", totals(36_018, 18, 36_018), true);
         let report = &book.report(now, &[Span::seconds(300)])[0];
         let errors = report.classes.iter().find(|class| class.sli == Sli::Errors).unwrap();
-        assert!((errors.budget_left - 0.5).abs() < 0.001, "{errors:?}");
+        assert!((errors.budget_left.unwrap() - 0.5).abs() < 0.001, "{errors:?}");
         assert_eq!(errors.counts.bad(), 18);
     }
 

@@ -1,8 +1,14 @@
 //! A dashboard with what an operator looks at first, for people who run Grafana on the Prometheus of [`crate::prometheus`].
 
+use q_core::Span;
 use serde_json::{Value, json};
 
-use crate::{Objectives, Rule, Signal, Sli, prometheus};
+use crate::{
+    Objectives, Rule, Signal, Sli, prometheus,
+    series::{BAD_MIN, EVENTS_MIN},
+};
+
+const HOUR: Span = Span::seconds(3_600);
 
 /// One panel: title, unit of Grafana, and queries with their legends.
 struct Panel {
@@ -55,6 +61,7 @@ fn panels(rules: &[Rule], objectives: &Objectives) -> Vec<Panel> {
             "sum by (module) (rate(http_requests_total{{job=\"q\"{status}}}[$__rate_interval]))"
         ))
     };
+    let promised = |status: &str| rate(&format!(",{}{status}", prometheus::PROMISED));
     let quantile = |quantile: &str| {
         of_module(format!(
             "histogram_quantile({quantile}, sum by (module, le) \
@@ -63,8 +70,18 @@ fn panels(rules: &[Rule], objectives: &Objectives) -> Vec<Panel> {
     };
     let ratio =
         |sli: Sli, window: &str| format!("slo:{}:bad_ratio_rate{window}{{module=~\"$module\"}}", sli.name());
+    // As the engine has it: bad events of the month over all of them, where there are enough to say so.
     let budget = |sli: Sli| {
-        format!("1 - avg_over_time({}[30d:1h]) / {:.6}", ratio(sli, "1h"), objectives.allowed(sli))
+        let events = format!("{}{{module=~\"$module\"}}", prometheus::events_name(sli, HOUR));
+        let all = format!("sum_over_time({events}[30d:1h])");
+        let bad = format!("sum_over_time(({} * {events})[30d:1h])", ratio(sli, "1h"));
+        let allowed = format!("{:.6}", objectives.allowed(sli));
+        let left = format!("1 - {bad} / ({all} > 0) / {allowed}");
+        if sli == Sli::Availability {
+            return left;
+        }
+        let is_alarming = format!("{bad} >= {BAD_MIN} and {all} >= {EVENTS_MIN}");
+        format!("{left} and ({bad} == 0 or ({is_alarming}) or {all} >= {:.0})", 1.0 / objectives.allowed(sli))
     };
     let burn = |sli: Sli, window: &str| format!("{} / {:.6}", ratio(sli, window), objectives.allowed(sli));
     let named = |query: &str| of_module(query.to_owned());
@@ -73,7 +90,7 @@ fn panels(rules: &[Rule], objectives: &Objectives) -> Vec<Panel> {
         Panel {
             title: "Errors",
             unit: "percentunit",
-            queries: vec![(format!("{} / {}", rate(",status=~\"5..\""), rate("")), "{{module}}")],
+            queries: vec![(format!("{} / {}", promised(",status=~\"5..\""), promised("")), "{{module}}")],
             line: limit(|signal| signal == Signal::ErrorRatio),
         },
         Panel {

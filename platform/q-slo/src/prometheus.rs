@@ -6,10 +6,12 @@ use std::fmt::Write as _;
 
 use q_core::Span;
 
-use crate::{Classes, Objectives, Rule, Signal, Sli, book::RECENT, span::text_of};
-
-/// A budget is not said to burn before so many events in the long window: one failed request of three tells little.
-pub const EVENTS_MIN: u64 = 20;
+use crate::{
+    Classes, Objectives, Rule, Signal, Sli,
+    book::RECENT,
+    series::{BAD_MIN, EVENTS_MIN},
+    span::text_of,
+};
 
 /// How often Prometheus evaluates the rules.
 const INTERVAL: &str = "15s";
@@ -34,7 +36,7 @@ pub fn rule_file(rules: &[Rule], classes: &Classes, objectives: &Objectives) -> 
     }
     for window in long_windows(rules) {
         for class in names(classes) {
-            let sum = sum_of("increase", "http_requests_total", "", classes, class, window);
+            let sum = sum_of("increase", "http_requests_total", PROMISED, classes, class, window);
             record(&mut text, &events_name(Sli::Errors, window), Some(class), &sum);
             record(&mut text, &events_name(Sli::Latency, window), Some(class), &sum);
         }
@@ -63,8 +65,8 @@ pub(crate) fn reading(signal: Signal) -> String {
     match signal {
         Signal::HealthFailing => "1 - module:serving".to_owned(),
         Signal::ErrorRatio => format!(
-            "sum by (module) (rate(http_requests_total{{job=\"q\",status=~\"5..\"}}[{recent}])) \
-             / sum by (module) (rate(http_requests_total{{job=\"q\"}}[{recent}]))"
+            "sum by (module) (rate(http_requests_total{{job=\"q\",{PROMISED},status=~\"5..\"}}[{recent}])) \
+             / sum by (module) (rate(http_requests_total{{job=\"q\",{PROMISED}}}[{recent}]))"
         ),
         Signal::LatencyP99 => format!(
             "histogram_quantile(0.99, sum by (module, le) \
@@ -91,6 +93,9 @@ pub(crate) fn reading(signal: Signal) -> String {
     }
 }
 
+/// What no promise covers, such as the refusals of announced maintenance, carries the label and is not counted.
+pub(crate) const PROMISED: &str = "excused=\"\"";
+
 /// 1 while any process of a module says that it can serve; 0 while none does, or none can be asked.
 const SERVING: &str = "max by (module) (q_health{job=\"q\",status=~\"healthy|degraded\"} and on (job, instance) \
                        up{job=\"q\"} == 1) or max by (module) (up{job=\"q\"}) * 0";
@@ -105,12 +110,15 @@ fn watched(metric: &str) -> String {
 fn burn(rule: &Rule, sli: Sli, objectives: &Objectives, long: Span, short: Span) -> String {
     let limit = number(rule.threshold * objectives.allowed(sli));
     let (in_long, in_short) = (ratio_name(sli, long), ratio_name(sli, short));
-    // Looks come by the clock: nearly all of the window's must be there before their share says something.
-    let least = match sli {
-        Sli::Availability => long.as_seconds() / INTERVAL_SECONDS * 9 / 10,
-        Sli::Errors | Sli::Latency => i64::try_from(EVENTS_MIN).unwrap_or(i64::MAX),
+    let events = events_name(sli, long);
+    let is_telling = match sli {
+        // Looks come by the clock: nearly all of the window's must be there before their share says something.
+        Sli::Availability => format!("{events} >= {}", long.as_seconds() / INTERVAL_SECONDS * 9 / 10),
+        Sli::Errors | Sli::Latency => {
+            format!("{events} >= {EVENTS_MIN} and {in_long} * {events} >= {BAD_MIN}")
+        }
     };
-    format!("{in_long} > {limit} and {in_short} > {limit} and {} >= {least}", events_name(sli, long))
+    format!("{in_long} > {limit} and {in_short} > {limit} and {is_telling}")
 }
 
 fn bad_ratio(sli: Sli, classes: &Classes, class: &str, window: Span, objectives: &Objectives) -> String {
@@ -121,11 +129,12 @@ fn bad_ratio(sli: Sli, classes: &Classes, class: &str, window: Span, objectives:
             count("http_request_duration_seconds_bucket", &fast),
             count("http_request_duration_seconds_bucket", "le=\"+Inf\""),
         );
-        return format!("1 - {fast} / {all}");
+        return format!("1 - {fast} / ({all} > 0)");
     }
-    let (failed, all) = (count("http_requests_total", "status=~\"5..\""), count("http_requests_total", ""));
-    // Nobody counts failures before the first one: that is none, not nothing.
-    format!("({failed} or {all} * 0) / {all}")
+    let failed = count("http_requests_total", &format!("{PROMISED},status=~\"5..\""));
+    let all = count("http_requests_total", PROMISED);
+    // Nobody counts failures before the first one: that is none, not nothing. Without requests there is no share.
+    format!("({failed} or {all} * 0) / ({all} > 0)")
 }
 
 /// The requests of a class, summed by module: those its rules fit and no earlier rule of another class.
@@ -201,7 +210,8 @@ pub(crate) fn ratio_name(sli: Sli, window: Span) -> String {
     format!("slo:{}:bad_ratio_rate{}", sli.name(), text_of(window))
 }
 
-fn events_name(sli: Sli, window: Span) -> String {
+/// The name of a recorded number of events.
+pub(crate) fn events_name(sli: Sli, window: Span) -> String {
     format!("slo:{}:events_{}", sli.name(), text_of(window))
 }
 

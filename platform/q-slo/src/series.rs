@@ -15,6 +15,16 @@ const TIERS: [(Span, Span); 3] = [
     (Span::seconds(3_600), Span::seconds(30 * 86_400 + 3_600)),
 ];
 
+/// How many events a share must rest on before anybody is told of it, and how many of them must be bad.
+///
+/// The SRE Workbook (chapter 5, "Low-Traffic Services and Error Budget Alerting") shows what happens without: at ten
+/// requests an hour one failure is a thousand times the allowed speed of 0.1 %. Twenty events make a share one can speak
+/// of, five failures of them no accident of one request; a service that serves so little and fails altogether is found
+/// by its health.
+pub const EVENTS_MIN: u64 = 20;
+/// See [`EVENTS_MIN`].
+pub const BAD_MIN: u64 = 5;
+
 /// How many events there were and how many of them kept the promise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -28,6 +38,18 @@ impl Counts {
     /// Those that broke it.
     pub const fn bad(self) -> u64 {
         self.total.saturating_sub(self.good)
+    }
+
+    /// Whether there is enough to raise an alarm over: see [`EVENTS_MIN`].
+    pub const fn is_alarming(self) -> bool {
+        self.total >= EVENTS_MIN && self.bad() >= BAD_MIN
+    }
+
+    /// Whether the share says how a budget stands of which `allowed` may be bad: nothing bad happened, or enough to raise
+    /// an alarm over, or there are so many events that the budget is more than one of them.
+    #[expect(clippy::cast_precision_loss, reason = "a comparison needs no more than 52 bits")]
+    pub fn is_telling(self, allowed: f64) -> bool {
+        self.bad() == 0 || self.is_alarming() || self.total as f64 * allowed >= 1.0
     }
 
     /// The share that broke it, from 0 to 1; `None` without events.

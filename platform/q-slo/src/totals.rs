@@ -32,7 +32,8 @@ pub struct ClassTotals {
 const FOREVER: f64 = 1e9;
 
 impl Totals {
-    /// Reads the request counters and duration histograms of a scrape.
+    /// Reads the request counters and duration histograms of a scrape. What carries the label `excused`, such as the
+    /// refusals of announced maintenance, no promise covers: it is neither good nor bad.
     pub fn read(samples: &[Sample], classes: &Classes) -> Self {
         let mut totals = Self {
             started: samples
@@ -44,6 +45,9 @@ impl Totals {
         for sample in samples {
             let is_count = sample.name == "http_requests_total";
             if !is_count && sample.name != "http_request_duration_seconds_bucket" {
+                continue;
+            }
+            if sample.label("excused").is_some_and(|why| !why.is_empty()) {
                 continue;
             }
             let (Some(method), Some(route)) = (sample.label("method"), sample.label("route")) else {
@@ -170,6 +174,7 @@ mod tests {
     const TEXT: &str = r#"
 http_requests_total{method="GET",route="/a",status="200"} 90
 http_requests_total{method="GET",route="/a",status="503"} 10
+http_requests_total{method="GET",route="/a",status="503",excused="maintenance"} 7000
 http_request_duration_seconds_bucket{le="0.1",method="GET",route="/a"} 50
 http_request_duration_seconds_bucket{le="0.2",method="GET",route="/a"} 90
 http_request_duration_seconds_bucket{le="0.5",method="GET",route="/a"} 98

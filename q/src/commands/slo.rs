@@ -71,12 +71,15 @@ fn show(module: &ModuleSlo) {
         let burn: Vec<String> =
             burn.map(|burn| format!("{} over {}", round(burn.rate), burn.window)).collect();
         output::line(format!(
-            "  {:<8} {:<12} {share:.3} % of {} (promised {} %), budget left {:.1} %, burn {}",
+            "  {:<8} {:<12} {share:.3} % of {} (promised {} %), budget left {}, burn {}",
             promise.class,
             promise.sli,
             promise.total,
             round(promise.target * 100.0),
-            promise.budget_left * 100.0,
+            promise.budget_left.map_or_else(
+                || format!("unknown ({} bad: too few to say)", promise.total - promise.good),
+                |left| format!("{:.1} %", left * 100.0)
+            ),
             if burn.is_empty() { "none".to_owned() } else { burn.join(", ") },
         ));
     }
