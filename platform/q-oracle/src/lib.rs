@@ -5,8 +5,10 @@
 //!
 //! **Invariant:** never part of the product: only tests, and crates made for tests, depend on this one.
 
+mod anvil;
 mod nats;
 
+pub use anvil::Anvil;
 pub use nats::NatsServer;
 
 use std::{
@@ -91,11 +93,11 @@ pub fn ask(command: &mut Command, input: impl AsRef<[u8]>) -> Result<Vec<u8>, St
     Ok(output.stdout)
 }
 
-fn or_skip(what: &str, command: Option<Command>) -> Option<Command> {
-    if command.is_none() {
+fn or_skip<T>(what: &str, found: Option<T>) -> Option<T> {
+    if found.is_none() {
         skip(what);
     }
-    command
+    found
 }
 
 fn folder() -> Option<PathBuf> {

@@ -1,0 +1,4 @@
+//! The rail against a node that is not ours.
+
+mod chain;
+mod liar;
