@@ -8,9 +8,10 @@ use qwallet_api::errors as api;
 
 use crate::{
     domain::{
+        formats::NotRepresentable,
         limits::LimitKind,
-        pain001,
         payment::{LimitOf, Refusal},
+        payouts,
     },
     service::executor::Fault,
 };
@@ -23,7 +24,7 @@ pub enum Error {
     Refused(#[from] Refusal),
     /// The payout file is refused.
     #[error(transparent)]
-    Import(#[from] pain001::Refused),
+    Import(#[from] payouts::Refused),
     /// The payout file is refused for what is known of it here.
     #[error("{0}")]
     ImportFacts(String),
@@ -54,6 +55,9 @@ pub enum Error {
     /// The books cannot be written in this form.
     #[error("the format {0} is not one of hledger, ledger and ndjson")]
     FormatUnknown(String),
+    /// The format asked for cannot hold it.
+    #[error(transparent)]
+    NotRepresentable(#[from] NotRepresentable),
     /// The executor has no outcome.
     #[error(transparent)]
     Executor(#[from] Fault),
@@ -94,6 +98,9 @@ impl From<Error> for Problem {
                 Self::new(&api::AMOUNT_OUT_OF_RANGE).detail(detail).hint("ask again for more")
             }
             Error::FormatUnknown(_) => Self::new(&api::EXPORT_NOT_REPRESENTABLE).detail(detail),
+            Error::NotRepresentable(NotRepresentable { instead, .. }) => {
+                Self::new(&api::EXPORT_NOT_REPRESENTABLE).detail(detail).hint(instead)
+            }
             Error::Executor(Fault::QueueFull) => Self::new(&api::QUEUE_FULL)
                 .hint("try again with the same Idempotency-Key; nothing is done twice")
                 .with("retryAfter", 1),

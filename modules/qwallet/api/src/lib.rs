@@ -7,10 +7,14 @@ pub mod endpoints;
 pub mod errors;
 pub mod events;
 pub mod ids;
+pub mod refunds;
 pub mod signing;
+pub mod statements;
 pub mod types;
 mod wire;
 
 pub use endpoints::*;
 pub use ids::{BatchId, ImportId, IntentId, TransactionId, WalletId};
+pub use refunds::*;
+pub use statements::*;
 pub use types::*;

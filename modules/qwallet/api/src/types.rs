@@ -640,6 +640,9 @@ wire! {
         pub xpath: String,
         /// The line of the text it begins on.
         pub line: u32,
+        /// The file's name of the group it is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub group: Option<String>,
         /// The file's end-to-end reference.
         pub end_to_end_id: String,
         /// The recipient's reference, as in the file.

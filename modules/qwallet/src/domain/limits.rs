@@ -75,7 +75,7 @@ impl Window {
 /// The month of a day of the proleptic Gregorian calendar, both counted from January 1970.
 ///
 /// Years begin in March here, so that the leap day is the last of its year, and 400 years have 146,097 days.
-const fn month_of(day: i64) -> i64 {
+pub(super) const fn month_of(day: i64) -> i64 {
     let day = day + 719_468;
     let era = day.div_euclid(146_097);
     let of_era = day.rem_euclid(146_097);
@@ -87,7 +87,7 @@ const fn month_of(day: i64) -> i64 {
 }
 
 /// The first day of a month.
-const fn first_day(month: i64) -> i64 {
+pub(super) const fn first_day(month: i64) -> i64 {
     let since_march = month + 1_970 * 12 - 2;
     let year = since_march.div_euclid(12);
     let from_march = since_march.rem_euclid(12);

@@ -2,6 +2,9 @@
 //!
 //! **Invariant:** no SQL and no rule.
 
+mod refunds;
+mod statements;
+
 use std::sync::Arc;
 
 use q_contract::Text;
@@ -94,6 +97,8 @@ pub fn api(service: &Arc<Service>) -> Api {
         .on::<ExportLedger, _, _, _>(|service, _, request| async move {
             service.export(request.format).await.map(Text)
         });
+    let api = refunds::mount(api);
+    let api = statements::mount(api);
     if service.instance.is_demo {
         return api
             .on::<Faucet, _, _, _>(|service, context, request| async move {

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     domain::{
         currency::{self, Currency},
-        pain001::{self, PayoutFile},
+        formats::pain002,
         payment::{self, INTERNAL_RAIL, Plan, Refusal},
+        payouts::{self, Fault, PayoutFile, Refused},
     },
     error::Error,
     store::{self, imports::ImportRow},
@@ -51,8 +52,8 @@ impl Service {
         let did = caller.did().ok_or(Refusal::WalletNotFound)?.clone();
         let document = request.document;
         let document_hash = hash::hex(&hash::sha256(document.as_bytes()));
-        // Ten megabytes of XML take a while: not on a task that others wait behind.
-        let read = tokio::task::spawn_blocking(move || pain001::read(&document)).await;
+        // Ten megabytes take a while: not on a task that others wait behind.
+        let read = tokio::task::spawn_blocking(move || payouts::read(&document)).await;
         let file = read.map_err(|_| Error::ImportFacts("the file could not be read".into()))??;
         let currency = self.currency_of_file(&file)?;
         let wallet = self.paying_wallet(caller, request.wallet.as_deref(), &file).await?;
@@ -72,11 +73,12 @@ impl Service {
         };
         let report = self.report(id, &file, currency, &plans, &prepared, did.as_str());
         let row = self.import_row(id, &wallet, &report, &prepared, now)?;
+        let known =
+            Refused { place: file.message_place.clone(), what: Fault::KnownMessage(row.message_id.clone()) };
         let made = self.db.write_once(key, move |tx| {
             // A file sent twice would pay twice: its own id is good once per wallet.
             if store::imports::is_known(tx, row.wallet, &row.message_id, now)? {
-                let what = format!("a file with MsgId {} was read before", row.message_id);
-                return Err(Error::ImportFacts(what));
+                return Err(Error::Import(known.clone()));
             }
             store::imports::insert(tx, &row)?;
             tx.audit(q_core::AuditEntry::change("import.read", Some(&row.payer), id))?;
@@ -100,6 +102,41 @@ impl Service {
         let report = report.ok_or(Error::Inconsistent("the report of an import"))?;
         let status = if row.batch.is_some() { "EXECUTED" } else { "READ" };
         Ok(Import { status: status.to_owned(), ..report })
+    }
+
+    /// What became of a file's payments, as the customer's programs read it.
+    pub async fn import_status(&self, caller: &Caller, id: ImportId) -> Result<String, Error> {
+        let import = self.import(caller, id).await?;
+        let batch = self.db.read(move |reader| store::imports::find(reader, id)).await?;
+        let batch = batch.and_then(|row| row.batch);
+        let result = match batch {
+            Some(batch) => Some(self.batch_result(batch.bytes()).await?),
+            None => None,
+        };
+        let mut lines = Vec::with_capacity(import.lines.len());
+        for (at, line) in import.lines.iter().enumerate() {
+            let item = result.as_ref().and_then(|result| result.results.get(at));
+            // Executed, what was found then counts; before, what was found when the file was read.
+            let problem = item.map_or(line.problem.as_ref(), |item| item.problem.as_ref());
+            lines.push(pain002::Line {
+                group: line.group.as_deref().unwrap_or("NOTPROVIDED"),
+                end_to_end_id: &line.end_to_end_id,
+                transaction: item.and_then(|item| item.transaction_id).map(|id| id.to_string()),
+                refusal: problem
+                    .map(|it| (it.code.as_str(), it.detail.as_deref().unwrap_or(it.title.as_str()))),
+            });
+        }
+        let report = pain002::Report {
+            id: hash::hex(
+                &hash::sha256_of(&[b"q-status/1", &id.bytes(), &[u8::from(batch.is_some())]])[..16],
+            ),
+            made_at: self.env.now(),
+            message_id: &import.message_id,
+            format: &import.format,
+            is_executed: batch.is_some(),
+            lines,
+        };
+        Ok(pain002::report(&report)?)
     }
 
     /// Executes a file under one signature.
@@ -216,6 +253,7 @@ impl Service {
             number,
             xpath: line.place.xpath.clone(),
             line: line.place.line,
+            group: line.group.clone(),
             end_to_end_id: line.end_to_end_id.clone(),
             recipient: line.creditor.clone(),
             amount: line.amount.clone(),

@@ -17,8 +17,12 @@ pub mod metrics;
 mod payments;
 mod reading;
 pub mod record;
+mod refunds;
 mod signatures;
+mod statements;
+mod stats;
 mod sweeping;
+pub mod telling;
 mod wallets;
 
 use std::sync::Arc;

@@ -81,7 +81,7 @@ pub fn backlogs(reader: &mut Reader<'_>) -> Result<Vec<i64>, DbError> {
 ///
 /// Together with the history, read from the same snapshot, they are every transfer of the account: one writer's may be
 /// merged while another's, between them, are not.
-fn unmerged(
+pub(super) fn unmerged(
     reader: &mut Reader<'_>,
     account: AccountId,
 ) -> Result<BTreeMap<i64, (i64, SignedAmount, Timestamp)>, DbError> {
@@ -128,13 +128,22 @@ pub fn places_before(
     Ok(places)
 }
 
-/// The settled balance of an account at a past instant: a search over its gap-free versions, along which time does not
-/// go back.
+/// The settled balance of an account at a past instant.
 pub fn balance_at(
     reader: &mut Reader<'_>,
     account: &Account,
     at: Timestamp,
 ) -> Result<SignedAmount, DbError> {
+    version_at(reader, account, at).map(|(_, balance)| balance)
+}
+
+/// The version of an account at a past instant, 0 before its first transfer, and its settled balance then: a search over
+/// its gap-free versions, along which time does not go back.
+pub fn version_at(
+    reader: &mut Reader<'_>,
+    account: &Account,
+    at: Timestamp,
+) -> Result<(i64, SignedAmount), DbError> {
     let unmerged = unmerged(reader, account.id)?;
     // Of which instant a version is, and the balance after it.
     let version = |reader: &mut Reader<'_>, version: i64| {
@@ -160,17 +169,52 @@ pub fn balance_at(
             high = middle;
         }
     }
-    Ok(found)
+    Ok((low, found))
 }
 
-/// Merged entries that do not name a transfer of their account and version: account, version, place.
-pub fn mismatches(reader: &mut Reader<'_>) -> Result<Vec<(i64, i64, i64)>, DbError> {
-    let sql = "SELECT history.account, history.version, history.seq FROM history \
-               LEFT JOIN transfers ON transfers.seq = history.seq \
-               WHERE transfers.seq IS NULL OR NOT ( \
-                   (transfers.debit = history.account AND transfers.debit_version = history.version) \
-                   OR (transfers.credit = history.account AND transfers.credit_version = history.version)) \
-               ORDER BY history.account, history.version LIMIT 1000";
-    let rows = reader.query(sql, params![])?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).collect()
+/// The settled balance of an account after the transfer with this version, if there is one.
+pub fn balance_after(
+    reader: &mut Reader<'_>,
+    account: AccountId,
+    version: i64,
+) -> Result<Option<SignedAmount>, DbError> {
+    let sql = format!(
+        "SELECT {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
+         WHERE history.account = $1 AND history.version = $2"
+    );
+    if let Some(row) = reader.query_opt(&sql, params![account.0, version])? {
+        return balance(&row, 0).map(Some);
+    }
+    Ok(unmerged(reader, account)?.get(&version).map(|(_, balance, _)| *balance))
+}
+
+/// How many merged transfers a writer has after a place, and those of them that the histories do not name rightly: an
+/// account, its version, the place. At most a thousand.
+#[expect(clippy::type_complexity, reason = "a count and a list of places")]
+pub fn mismatches(
+    reader: &mut Reader<'_>,
+    writer: i64,
+    after: i64,
+) -> Result<(i64, Vec<(i64, i64, i64)>), DbError> {
+    let to = merged_to(reader, writer)?;
+    let sql = "SELECT COUNT(*) FROM transfers WHERE seq > $1 AND seq <= $2";
+    let count = reader.query_one(sql, params![after, to])?.try_get(0)?;
+    let mut found = Vec::new();
+    for (account, version) in [("debit", "debit_version"), ("credit", "credit_version")] {
+        let sql = format!(
+            "SELECT transfers.{account}, transfers.{version}, transfers.seq FROM transfers LEFT JOIN history \
+             ON history.account = transfers.{account} AND history.version = transfers.{version} \
+             WHERE transfers.seq > $1 AND transfers.seq <= $2 AND (history.seq IS NULL OR history.seq <> transfers.seq) \
+             LIMIT 1000"
+        );
+        for row in reader.query(&sql, params![after, to])? {
+            found.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        }
+    }
+    Ok((count, found))
+}
+
+/// How many entries the histories have.
+pub fn entry_count(reader: &mut Reader<'_>) -> Result<i64, DbError> {
+    reader.query_one("SELECT COUNT(*) FROM history", params![])?.try_get(0)
 }

@@ -7,7 +7,10 @@ pub mod imports;
 pub mod intents;
 pub mod ledger;
 pub mod merged;
+pub mod movements;
+pub mod refunds;
 pub mod requests;
+pub mod told;
 pub mod wallets;
 pub mod writers;
 
@@ -21,12 +24,14 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
         (3, "writers", include_str!("../../migrations/sqlite/0003_writers.sql")),
         (4, "nonces", include_str!("../../migrations/sqlite/0004_nonces.sql")),
+        (5, "refunds", include_str!("../../migrations/sqlite/0005_refunds.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
         (3, "writers", include_str!("../../migrations/postgres/0003_writers.sql")),
         (4, "nonces", include_str!("../../migrations/postgres/0004_nonces.sql")),
+        (5, "refunds", include_str!("../../migrations/postgres/0005_refunds.sql")),
     ],
 );
 

@@ -4,140 +4,25 @@
 //! any kind, other namespaces, unbounded depth, sums that do not add up. A refusal names the place by
 //! XPath and line.
 
-use std::{collections::HashSet, fmt};
+use std::collections::HashSet;
 
-use q_core::{Amount, AmountText, Scale};
+use q_core::{Amount, AmountText};
 use quick_xml::{
     events::{BytesRef, BytesStart, Event},
     name::ResolveResult,
     reader::NsReader,
 };
 
+use super::{Fault, Payout, PayoutFile, Place, Refused, TEXT_BYTES_MAX, WIDE, decimal};
+
 /// The deepest nesting read.
 const DEPTH_MAX: usize = 24;
-
-/// The longest text of one element, in bytes.
-const TEXT_BYTES_MAX: usize = 4 * 1024;
 
 /// The namespaces read, and the names of their formats.
 const FORMATS: [(&str, &str); 2] = [
     ("urn:iso:std:iso:20022:tech:xsd:pain.001.001.09", "pain.001.001.09"),
     ("urn:iso:std:iso:20022:tech:xsd:pain.001.001.03", "pain.001.001.03"),
 ];
-
-/// What a payout file asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PayoutFile {
-    /// The format, such as `pain.001.001.09`.
-    pub format: &'static str,
-    /// `GrpHdr/MsgId`: a file is executed once per payer.
-    pub message_id: String,
-    /// The account to pay from, where the file names it.
-    pub debtor: Option<String>,
-    /// The three-letter code of all amounts.
-    pub currency: String,
-    /// The payments.
-    pub payments: Vec<Payout>,
-}
-
-/// One payment of a payout file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payout {
-    /// Where it stands.
-    pub place: Place,
-    /// `PmtId/EndToEndId`.
-    pub end_to_end_id: String,
-    /// The creditor's account: `IBAN` or `Othr/Id`.
-    pub creditor: String,
-    /// `Amt/InstdAmt`, as written.
-    pub amount: AmountText,
-    /// `RmtInf/Ustrd`, or the creditor's name where there is none.
-    pub purpose: Option<String>,
-}
-
-/// A place in the document.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The path of elements, with positions where an element repeats.
-    pub xpath: String,
-    /// The line of the text, from 1.
-    pub line: u32,
-}
-
-/// Why and where a file is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {}, {}: {what}", place.line, place.xpath)]
-pub struct Refused {
-    /// Where.
-    pub place: Place,
-    /// Why.
-    pub what: Fault,
-}
-
-/// Why a file is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// Not well-formed XML.
-    Xml(String),
-    /// A document type declaration.
-    DocumentType,
-    /// An entity other than the five of XML itself.
-    Entity(String),
-    /// A root or namespace of another format.
-    Namespace,
-    /// Nested too deeply, or a text too long.
-    TooLarge,
-    /// A required element is missing or empty.
-    Missing(&'static str),
-    /// A text that cannot be read as what it is.
-    Malformed(&'static str),
-    /// Not a credit transfer.
-    Method(String),
-    /// A count that is not the number of payments.
-    Count {
-        /// What it says.
-        said: String,
-        /// How many there are.
-        found: usize,
-    },
-    /// A control sum that is not the sum of the amounts.
-    ControlSum {
-        /// What it says.
-        said: String,
-        /// What they add up to.
-        found: String,
-    },
-    /// Amounts of two currencies, or payers of two accounts.
-    Mixed(&'static str),
-    /// More payments than are executed at once.
-    TooManyPayments,
-    /// Two payments with one end-to-end reference.
-    DuplicateReference(String),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Xml(why) => write!(f, "not well-formed XML: {why}"),
-            Self::DocumentType => f.write_str("document type declarations are refused"),
-            Self::Entity(name) => write!(f, "the entity {name} is refused"),
-            Self::Namespace => f.write_str("not a pain.001.001.09 or pain.001.001.03 document"),
-            Self::TooLarge => f.write_str("nested too deeply or too long"),
-            Self::Missing(name) => write!(f, "{name} is missing"),
-            Self::Malformed(name) => write!(f, "{name} cannot be read"),
-            Self::Method(method) => write!(f, "the payment method {method} is not TRF"),
-            Self::Count { said, found } => write!(f, "NbOfTxs says {said}, the file has {found}"),
-            Self::ControlSum { said, found } => {
-                write!(f, "CtrlSum says {said}, the amounts add up to {found}")
-            }
-            Self::Mixed(name) => write!(f, "two different values of {name} in one file"),
-            Self::TooManyPayments => {
-                write!(f, "more than {} payments in one file", qwallet_api::BATCH_ITEMS_MAX)
-            }
-            Self::DuplicateReference(id) => write!(f, "two payments have the EndToEndId {id}"),
-        }
-    }
-}
 
 /// Reads a document.
 pub fn read(document: &str) -> Result<PayoutFile, Refused> {
@@ -355,12 +240,13 @@ impl<'a> Walk<'a> {
 
 #[derive(Default)]
 struct Draft {
-    message_id: Option<String>,
+    message_id: Option<(Place, String)>,
     count: Option<(Place, String)>,
     sum: Option<(Place, String)>,
     group_count: Option<(Place, String)>,
     group_sum: Option<(Place, String)>,
     group_first: usize,
+    group_id: Option<String>,
     debtor: Option<String>,
     currency: Option<String>,
     payments: Vec<Payout>,
@@ -382,6 +268,7 @@ impl Draft {
         match walk.path().as_slice() {
             ["PmtInf"] => {
                 self.group_first = self.payments.len();
+                self.group_id = None;
                 self.group_count = None;
                 self.group_sum = None;
             }
@@ -405,9 +292,10 @@ impl Draft {
 
     fn close(&mut self, walk: &Walk<'_>, text: String) -> Result<(), Refused> {
         match walk.path().as_slice() {
-            ["GrpHdr", "MsgId"] => self.message_id = Some(text),
+            ["GrpHdr", "MsgId"] => self.message_id = Some((walk.place(), text)),
             ["GrpHdr", "NbOfTxs"] => self.count = Some((walk.place(), text)),
             ["GrpHdr", "CtrlSum"] => self.sum = Some((walk.place(), text)),
+            ["PmtInf", "PmtInfId"] => self.group_id = Some(text),
             ["PmtInf", "NbOfTxs"] => self.group_count = Some((walk.place(), text)),
             ["PmtInf", "CtrlSum"] => self.group_sum = Some((walk.place(), text)),
             ["PmtInf", "PmtMtd"] if text != "TRF" => return Err(walk.refuse(Fault::Method(text))),
@@ -463,6 +351,7 @@ impl Draft {
         let text = if current.purpose.is_empty() { current.name } else { Some(current.purpose.join(" ")) };
         self.payments.push(Payout {
             place: current.place,
+            group: present(self.group_id.clone()),
             end_to_end_id,
             creditor,
             amount: AmountText::Text(amount),
@@ -474,8 +363,8 @@ impl Draft {
     fn finish(self, walk: &Walk<'_>) -> Result<PayoutFile, Refused> {
         let missing = |name| walk.refuse(Fault::Missing(name));
         let format = walk.format.ok_or_else(|| walk.refuse(Fault::Namespace))?;
-        let message_id =
-            self.message_id.filter(|id| !id.is_empty()).ok_or_else(|| missing("GrpHdr/MsgId"))?;
+        let message_id = self.message_id.filter(|(_, id)| !id.is_empty());
+        let (message_place, message_id) = message_id.ok_or_else(|| missing("GrpHdr/MsgId"))?;
         if message_id.chars().count() > 35 {
             return Err(walk.refuse(Fault::Malformed("GrpHdr/MsgId")));
         }
@@ -484,7 +373,14 @@ impl Draft {
         }
         check_totals(self.count, self.sum, &self.payments)?;
         let currency = self.currency.ok_or_else(|| missing("CdtTrfTxInf"))?;
-        Ok(PayoutFile { format, message_id, debtor: self.debtor, currency, payments: self.payments })
+        Ok(PayoutFile {
+            format,
+            message_id,
+            message_place,
+            debtor: self.debtor,
+            currency,
+            payments: self.payments,
+        })
     }
 }
 
@@ -525,16 +421,6 @@ fn check_totals(
         }
     }
     Ok(())
-}
-
-/// The scale in which sums of any currency are compared: a control sum ignores currencies.
-const WIDE: Scale = match Scale::new(18) {
-    Some(scale) => scale,
-    None => panic!("18 decimals are the most"),
-};
-
-fn decimal(text: &str) -> Option<Amount> {
-    AmountText::from(text).parse(WIDE).ok()
 }
 
 #[cfg(test)]
