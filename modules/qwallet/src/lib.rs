@@ -34,6 +34,7 @@ use crate::{
         directory::Directory,
         executor::{Executor, Options},
         limits::Told,
+        telling::Telling,
     },
 };
 pub use store::MIGRATIONS;
@@ -115,6 +116,7 @@ pub async fn open(
     let iso_alias = settings.optional("iso_alias").or(demo_alias).map(str::to_owned);
     let limits = vec![(currency::ALL[0].id, limits(settings)?)];
     let lanes = settings.parse("lanes", "a number from 1 to 4")?;
+    ground.db.derive_events(Arc::new(Telling::default()));
     let directory = Directory::open(&ground.db).await?;
     let executor = Executor::open(&ground.db, &Options { lanes, limits: limits.clone() }).await?;
     executor.learn_stripes(&ground.db).await?;
@@ -254,6 +256,6 @@ impl Module for Wallets {
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
-        Box::pin(verify::verify(&self.service.db, &self.service.sealer))
+        Box::pin(verify::verify(&self.service.db, &self.service.sealer, None))
     }
 }

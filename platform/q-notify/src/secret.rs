@@ -1,12 +1,17 @@
-//! The key that webhooks are signed with.
+//! The keys that webhooks are signed with: a secret that both sides share, or a pair of which the receiver has one half.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{
+    hmac,
+    signature::{Ed25519KeyPair, KeyPair as _},
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use q_core::Env;
 use zeroize::Zeroizing;
 
 /// What every written secret begins with (Standard Webhooks, "Symmetric").
 const PREFIX: &str = "whsec_";
+/// What every written public key begins with ("Asymmetric").
+const PUBLIC_PREFIX: &str = "whpk_";
 /// The sizes of a key the specification allows, in bytes.
 const SIZES: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -31,12 +36,54 @@ impl Secret {
     }
 
     /// The value of `webhook-signature`: HMAC-SHA256 of id, timestamp and body, joined by dots.
-    pub(crate) fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
+    pub fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
         let mut context = hmac::Context::with_key(&key);
         context.update(format!("{id}.{seconds}.").as_bytes());
         context.update(body);
         format!("v1,{}", BASE64_STANDARD.encode(context.sign()))
+    }
+}
+
+/// An Ed25519 pair (Standard Webhooks, "Asymmetric"): a receiver that only checks holds nothing worth stealing.
+#[derive(Clone)]
+pub struct SigningKey(Zeroizing<[u8; 32]>);
+
+impl SigningKey {
+    /// A fresh one.
+    pub fn generate(env: &Env) -> Self {
+        Self(Zeroizing::new(env.random::<32>()))
+    }
+
+    /// The half that signs, to be kept.
+    pub fn seed(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The pair with this half.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*seed))
+    }
+
+    /// The half that receivers are given.
+    pub fn public_text(&self) -> String {
+        format!("{PUBLIC_PREFIX}{}", BASE64_STANDARD.encode(self.pair().public_key().as_ref()))
+    }
+
+    /// A value of `webhook-signature`: Ed25519 over id, timestamp and body, joined by dots.
+    pub fn sign(&self, id: &str, seconds: i64, body: &[u8]) -> String {
+        let message = [format!("{id}.{seconds}.").as_bytes(), body].concat();
+        format!("v1a,{}", BASE64_STANDARD.encode(self.pair().sign(&message)))
+    }
+
+    fn pair(&self) -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&*self.0).expect("any 32 bytes are a seed")
+    }
+}
+
+impl std::fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SigningKey(…)")
     }
 }
 

@@ -86,3 +86,118 @@ impl EventPayload for LimitExceeded {
         self.wallet_id.to_string()
     }
 }
+
+/// The ledger grew by a commit: the marker behind which stand the events that follow from its transfers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerCommitted {
+    /// Whose chain.
+    pub writer: i64,
+    /// Its number in that chain.
+    pub number: i64,
+}
+
+impl EventPayload for LedgerCommitted {
+    const TOPIC: &'static str = "q.qwallet.ledger.committed.v1";
+    fn subject(&self) -> String {
+        "ledger".to_owned()
+    }
+}
+
+/// Money moved for good. For the two parties and auditors; a transaction that pays several is told once for each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionSettled {
+    /// The transaction.
+    pub transaction_id: TransactionId,
+    /// The intent it fulfils.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+    /// `payment`, `faucet`, `escrow`, …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How much the receiver got, as decimal text.
+    pub amount: String,
+    /// The currency.
+    pub currency: String,
+    /// What was paid besides, as decimal text; of a refund, what was given back of it.
+    pub fees: String,
+    /// The giver's reference, or an account of the house such as `issuance`.
+    pub from: String,
+    /// The receiver's reference, or an account of the house such as `escrow`.
+    pub to: String,
+    /// Over which rail.
+    pub rail: String,
+    /// The leaf hash of the transfer, for receipts.
+    pub leaf_hash: String,
+    /// The wallet this event is kept in order with: the giver's, or the receiver's where the house gives.
+    pub wallet_id: WalletId,
+}
+
+impl EventPayload for TransactionSettled {
+    const TOPIC: &'static str = "q.qwallet.tx.settled.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}
+
+/// A payee gave money back. For the two parties and auditors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TransactionRefunded(pub TransactionSettled);
+
+impl EventPayload for TransactionRefunded {
+    const TOPIC: &'static str = "q.qwallet.tx.refunded.v1";
+    fn subject(&self) -> String {
+        self.0.subject()
+    }
+}
+
+/// Held money went back to its owner without anybody being paid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TransactionFailed {
+    /// The transaction.
+    pub transaction_id: TransactionId,
+    /// The intent it was to fulfil.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+    /// The wallet whose money was held.
+    pub wallet_id: WalletId,
+    /// `VOIDED` or `EXPIRED`.
+    pub reason: String,
+}
+
+impl EventPayload for TransactionFailed {
+    const TOPIC: &'static str = "q.qwallet.tx.failed.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}
+
+/// A settled balance changed: once per commit, however many transfers changed it there. For the owner and auditors.
+///
+/// What a much-paid wallet receives on its stripes is told when it is moved to its account, within seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BalanceUpdated {
+    /// The wallet.
+    pub wallet_id: WalletId,
+    /// Its reference.
+    pub wallet_ref: String,
+    /// The currency.
+    pub currency: String,
+    /// The version of the account after it; greater means later.
+    pub account_version: i64,
+    /// The settled balance after it, as decimal text.
+    pub balance: String,
+    /// By how much it changed, with its sign.
+    pub change: String,
+}
+
+impl EventPayload for BalanceUpdated {
+    const TOPIC: &'static str = "q.qwallet.balance.updated.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}

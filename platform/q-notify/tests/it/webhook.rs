@@ -1,6 +1,6 @@
 //! Webhooks, verified by the library of the Standard Webhooks specification.
 
-use q_notify::Channel;
+use q_notify::{Channel, Post, Poster, Reach};
 use serde_json::json;
 
 use crate::{message, setting};
@@ -36,4 +36,32 @@ async fn a_refusal_says_whether_another_attempt_makes_sense() {
     let nowhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let error = notifier.send(&channel(nowhere, "/"), &message("msg_4")).await.unwrap_err();
     assert!(!error.is_final && error.why.contains("refused"), "{error}");
+}
+
+/// What users may name: a name is judged by the address it leads to, and that address is the one connected to.
+#[tokio::test]
+async fn a_name_that_leads_home_is_not_followed() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let post = || Post { id: "msg_5".into(), at: 0, signatures: "v1,".into(), body: "{}".into() };
+    let poster = Poster::new(Reach::public("").unwrap());
+    // 127.0.0.1 also in spellings that only resolvers know, which are no names for a certificate either.
+    for (host, why) in [
+        ("localhost", "not a public one"),
+        ("2130706433", "invalid dns name"),
+        ("0x7f.1", "invalid dns name"),
+    ] {
+        let to = format!("https://{host}:{port}/").parse().unwrap();
+        let error = poster.post(&to, post()).await.unwrap_err();
+        assert!(error.why.contains(why), "{host}: {error}");
+    }
+    let mut accepted = tokio::spawn(async move { listener.accept().await.unwrap() });
+    tokio::task::yield_now().await;
+    assert!(!accepted.is_finished(), "nobody connected");
+    // Allowed by name, it is.
+    let poster = Poster::new(Reach::public("localhost").unwrap());
+    let to = format!("http://localhost:{port}/").parse().unwrap();
+    let sending = tokio::spawn(async move { poster.post(&to, post()).await.map_err(|error| error.why) });
+    (&mut accepted).await.unwrap();
+    sending.abort();
 }

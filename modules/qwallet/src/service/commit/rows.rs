@@ -16,6 +16,7 @@ use crate::{
         books::{Books, HoldEnd},
         chain::{self, Commit},
         limits::{LimitKind, OwnLimits},
+        told,
         transfer::Transfer,
     },
     store::{
@@ -111,6 +112,10 @@ impl Rows {
         self.audit_issuance(tx, journal, first_seq, commit_id)?;
         // One row per commit and not per payment: the payments are in the journal under this head.
         tx.audit(AuditEntry::change("ledger.commit", None, format!("commit {commit_id}")).details(facts))?;
+        // Nor an event per payment: they are computed from the journal when somebody follows (`domain::told`).
+        if journal.iter().any(told::tells) {
+            tx.emit(&events::LedgerCommitted { writer, number })?;
+        }
         let end = ChainEnd { number, next_seq: books.next_seq(), last_order, head, at: self.at };
         Ok((end, outcomes))
     }
