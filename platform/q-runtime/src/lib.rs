@@ -15,7 +15,7 @@ mod recover;
 mod tasks;
 
 pub use config::{Config, ConfigError, Setting, Settings};
-pub use ground::{CredentialFor, Directory, Ground, Instance, Peers};
+pub use ground::{CredentialFor, Directory, Ground, Instance, Peers, Signer};
 pub use house::{Beam, House, verify};
 pub use job::Job;
 pub use located::Locate;

@@ -12,7 +12,7 @@ use q_core::{Caller, Env};
 use q_db::{Db, DbConfig};
 use q_http::{IsOperator, Proxies, RateLimits, metrics};
 use q_pdp::Resource;
-use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Module, Peers};
+use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Module, Peers, Signer};
 use q_seal::Sealer;
 use qerberos::{RolledBack, Trail};
 use squid::{Squid, remote::Login};
@@ -100,8 +100,15 @@ impl Site {
             db,
             instance: self.identity.clone(),
             peers: self.peers(entry.name)?,
+            signer: self.signer(entry.name)?,
             settings,
         })
+    }
+
+    /// What `module` signs with.
+    fn signer(&self, module: &str) -> anyhow::Result<Signer> {
+        let keyring = self.layout.read_keyring(&service_name(module))?;
+        Ok(Signer::new(keyring.did, keyring.current))
     }
 
     /// The other modules as seen by `module`, which proves itself to those in other processes with its service key.
@@ -203,11 +210,21 @@ impl Site {
 
 /// Where the rows of `module` live.
 pub fn store_of(layout: &Layout, config: &Config, module: &str) -> anyhow::Result<DbConfig> {
-    let store = match config.section(module).optional("database_url") {
-        Some(url) => url.parse::<DbConfig>(),
-        None => Ok(DbConfig::sqlite(layout.store(module))),
-    };
-    store.map_err(|error| with_code(exit::CANNOT_START, error))
+    let given = database(config, module).map_err(|error| with_code(exit::CANNOT_START, error))?;
+    Ok(given.unwrap_or_else(|| DbConfig::sqlite(layout.store(module))))
+}
+
+/// The database that the settings name for `module`, if they name one.
+///
+/// # Errors
+/// A sentence with the setting and what is allowed. The value is not repeated: it may hold a password.
+pub fn database(config: &Config, module: &str) -> Result<Option<DbConfig>, String> {
+    let settings = config.section(module);
+    let read = settings.optional("database_url").map(str::parse::<DbConfig>).transpose();
+    read.map_err(|error| {
+        let variable = q_runtime::config::variable_name(module, "database_url");
+        format!("{variable} (database_url under [{module}]): {error}")
+    })
 }
 
 /// The sealer of a module's fields: its data key, released by qlock.

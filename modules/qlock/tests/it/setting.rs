@@ -62,7 +62,8 @@ async fn ground(world: &World) -> Ground {
 }
 
 fn ground_on(world: &World, db: Db) -> Ground {
-    let (service, _) = identity("service-qlock");
+    let (service, key) = identity("service-qlock");
+    let signer = q_runtime::Signer::new(service.clone(), key);
     let peers =
         q_runtime::Peers::new(qlock::NAME, service, world.env.now(), q_runtime::Directory::default(), None);
     Ground {
@@ -70,6 +71,7 @@ fn ground_on(world: &World, db: Db) -> Ground {
         db,
         instance: world.instance.clone(),
         peers,
+        signer,
         settings: q_runtime::Settings::default(),
     }
 }

@@ -77,6 +77,81 @@ pub fn transfer_leaf(transfer: &Transfer) -> Sha256 {
     hash::sha256(&row[..at])
 }
 
+/// What is hashed of a transaction besides its id.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionLeaf<'a> {
+    /// The number of its kind.
+    pub kind: i64,
+    /// The place of its first transfer.
+    pub first_seq: i64,
+    /// How many transfers it began with.
+    pub transfer_count: i64,
+    /// The digest of the order behind it.
+    pub order_digest: &'a Sha256,
+    /// The bytes of the intent it fulfils.
+    pub intent: Option<[u8; 16]>,
+    /// The payer's reference.
+    pub client_ref: Option<&'a str>,
+    /// What it is for, sealed.
+    pub purpose: Option<&'a [u8]>,
+}
+
+impl TransactionLeaf<'_> {
+    /// The leaf hash of the transaction `id`.
+    pub fn hash(&self, id: [u8; 16]) -> Sha256 {
+        // The length first, so that no two rows share one spelling; none is not empty.
+        let length = |text: Option<&[u8]>| {
+            text.map_or(0, |text| i64::try_from(text.len()).unwrap_or(i64::MAX) + 1).to_be_bytes()
+        };
+        let client_ref = self.client_ref.map(str::as_bytes);
+        hash::sha256_of(&[
+            b"\0q-transaction/1",
+            &id,
+            &self.kind.to_be_bytes(),
+            &self.first_seq.to_be_bytes(),
+            &self.transfer_count.to_be_bytes(),
+            self.order_digest,
+            &self.intent.unwrap_or_default(),
+            &length(client_ref),
+            client_ref.unwrap_or_default(),
+            &length(self.purpose),
+            self.purpose.unwrap_or_default(),
+        ])
+    }
+}
+
+/// The hash of an order that a transaction's leaf covers.
+pub fn order_digest(kind: i64, signer: &str, input: &str, signatures: &str) -> Sha256 {
+    let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
+    hash::sha256_of(&[
+        b"q-order/1",
+        &kind.to_be_bytes(),
+        &length(signer),
+        signer.as_bytes(),
+        &length(input),
+        input.as_bytes(),
+        signatures.as_bytes(),
+    ])
+}
+
+/// The hashes beside the way from the leaf at `index` to the root of `leaves`, from the leaf up (RFC 9162 section
+/// 2.1.3.1); nothing beside a single leaf, or for a place behind the last.
+pub fn path(leaves: &[Sha256], index: usize) -> Vec<Sha256> {
+    let (mut leaves, mut index, mut path) = (leaves, index, Vec::new());
+    while leaves.len() > 1 && index < leaves.len() {
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        if index < left.len() {
+            path.push(root(right));
+            leaves = left;
+        } else {
+            path.push(root(left));
+            (leaves, index) = (right, index - left.len());
+        }
+    }
+    path.reverse();
+    path
+}
+
 /// The Merkle root of `leaves`, which are already hashes (RFC 9162 section 2.1.1).
 pub fn root(leaves: &[Sha256]) -> Sha256 {
     match leaves {
@@ -99,6 +174,20 @@ fn node(left: &Sha256, right: &Sha256) -> Sha256 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_leads_from_each_leaf_to_the_root_and_from_no_other() {
+        for count in 1..=20u8 {
+            let leaves: Vec<Sha256> = (0..count).map(|byte| hash::sha256(&[byte])).collect();
+            let (size, top) = (u64::from(count), root(&leaves));
+            for (index, leaf) in (0u64..).zip(&leaves) {
+                let path = path(&leaves, usize::try_from(index).unwrap());
+                assert_eq!(q_tlog::verify_inclusion(leaf, index, size, &path, &top), Ok(()));
+                assert!(q_tlog::verify_inclusion(&[7; 32], index, size, &path, &top).is_err());
+            }
+            assert!(path(&leaves, usize::from(count)).is_empty());
+        }
+    }
 
     #[test]
     fn the_root_of_the_rfc_6962_test_tree() {

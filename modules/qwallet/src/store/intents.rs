@@ -202,6 +202,16 @@ pub fn for_each(
     })
 }
 
+/// The transactions of holds that name an intent which is not theirs or not there, at most a thousand.
+pub fn missing(reader: &mut Reader<'_>) -> Result<Vec<TransactionId>, DbError> {
+    let sql = "SELECT holds.transaction_id FROM holds LEFT JOIN intents \
+               ON intents.id = holds.intent AND intents.transaction_id = holds.transaction_id \
+               WHERE holds.intent <> $1 AND intents.id IS NULL LIMIT 1000";
+    // A hold of a record of its own names none.
+    let rows = reader.query(sql, params![[0u8; 16]])?;
+    rows.iter().map(|row| Ok(TransactionId::from_bytes(row.try_get(0)?))).collect()
+}
+
 fn held(row: &Row) -> Result<Held, DbError> {
     if row.try_get::<Option<Vec<u8>>>(15)?.is_none() {
         return Ok(Held::Never);

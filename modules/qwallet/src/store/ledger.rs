@@ -10,7 +10,7 @@ use super::in_lists;
 use crate::domain::{
     account::{Account, AccountId, AccountKind, Changed},
     books::{Hold, HoldEnd},
-    chain::Commit,
+    chain::{self, Commit, TransactionLeaf},
     currency::CurrencyId,
     limits::{OwnLimits, Spent},
     transfer::{Leg, Phase, Purpose, Transfer},
@@ -126,26 +126,16 @@ pub struct TransactionRow {
 impl TransactionRow {
     /// The leaf hash under its commit's root; it covers the digest of the order behind it.
     pub fn leaf(&self, order_digest: &Sha256) -> Sha256 {
-        let text = |text: Option<&[u8]>| {
-            // The length first, so that no two rows share one spelling; none is not empty.
-            let length = text.map_or(0, |text| i64::try_from(text.len()).unwrap_or(i64::MAX) + 1);
-            (length.to_be_bytes(), text.unwrap_or_default().to_vec())
-        };
-        let (client_ref_length, client_ref) = text(self.client_ref.as_deref().map(str::as_bytes));
-        let (purpose_length, purpose) = text(self.purpose.as_deref());
-        q_core::hash::sha256_of(&[
-            b"\0q-transaction/1",
-            &self.id.bytes(),
-            &self.kind.code().to_be_bytes(),
-            &self.first_seq.to_be_bytes(),
-            &self.transfer_count.to_be_bytes(),
+        let leaf = TransactionLeaf {
+            kind: self.kind.code(),
+            first_seq: self.first_seq,
+            transfer_count: self.transfer_count,
             order_digest,
-            &self.intent.map_or([0; 16], IntentId::bytes),
-            &client_ref_length,
-            &client_ref,
-            &purpose_length,
-            &purpose,
-        ])
+            intent: self.intent.map(IntentId::bytes),
+            client_ref: self.client_ref.as_deref(),
+            purpose: self.purpose.as_deref(),
+        };
+        leaf.hash(self.id.bytes())
     }
 }
 
@@ -167,16 +157,7 @@ pub struct OrderRow {
 impl OrderRow {
     /// The hash that a transaction's leaf covers.
     pub fn digest(&self) -> Sha256 {
-        let length = |text: &str| u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
-        q_core::hash::sha256_of(&[
-            b"q-order/1",
-            &self.kind.to_be_bytes(),
-            &length(&self.signer),
-            self.signer.as_bytes(),
-            &length(&self.input),
-            self.input.as_bytes(),
-            self.signatures.as_bytes(),
-        ])
+        chain::order_digest(self.kind, &self.signer, &self.input, &self.signatures)
     }
 }
 
@@ -218,6 +199,14 @@ pub struct ChainEnd {
     pub head: Sha256,
     /// When.
     pub at: Timestamp,
+}
+
+impl ChainEnd {
+    /// The end of a chain without commits, whose places begin after `base`.
+    const fn start(base: i64) -> Self {
+        let head = crate::domain::chain::GENESIS;
+        Self { number: 0, next_seq: base + 1, last_order: base, head, at: Timestamp::from_micros(0) }
+    }
 }
 
 const ACCOUNT_COLUMNS: &str = "id, currency, kind, is_frozen, credits_posted, debits_posted, credits_pending, \
@@ -440,13 +429,21 @@ pub fn set_limits(tx: &mut Tx<'_>, id: AccountId, limits: &OwnLimits) -> Result<
     Ok(())
 }
 
-/// The stripes of wallets, by number: the account each belongs to is its wallet's of the same currency.
-pub fn wallet_stripes(reader: &mut Reader<'_>) -> Result<Vec<(AccountId, AccountId)>, DbError> {
-    let sql = "SELECT main.id, stripe.id FROM accounts AS stripe JOIN accounts AS main \
+/// Each account that has stripes, with one of them, and whether it is the house's.
+pub fn stripes(reader: &mut Reader<'_>) -> Result<Vec<(AccountId, AccountId, bool)>, DbError> {
+    let sql = "SELECT main.id, stripe.id, CAST(0 AS BIGINT) FROM accounts AS stripe JOIN accounts AS main \
                ON main.wallet = stripe.wallet AND main.currency = stripe.currency AND main.stripe = 0 \
-               WHERE stripe.stripe > 0 AND stripe.wallet IS NOT NULL ORDER BY stripe.id";
-    let rows = reader.query(sql, params![])?;
-    rows.iter().map(|row| Ok((AccountId(row.try_get(0)?), AccountId(row.try_get(1)?)))).collect()
+               WHERE stripe.stripe > 0 AND stripe.wallet IS NOT NULL \
+               UNION ALL SELECT main.id, stripe.id, CAST(1 AS BIGINT) FROM accounts AS stripe JOIN accounts AS main \
+               ON main.kind = stripe.kind AND main.currency = stripe.currency AND main.stripe = 0 \
+               AND main.wallet IS NULL WHERE stripe.stripe > 0 AND stripe.wallet IS NULL AND stripe.kind IN ($1, $2) \
+               ORDER BY 2";
+    let fees = params![AccountKind::PlatformFees.code(), AccountKind::NetworkFees.code()];
+    let read = |row: &Row| {
+        let is_house = row.try_get::<i64>(2)? == 1;
+        Ok((AccountId(row.try_get(0)?), AccountId(row.try_get(1)?), is_house))
+    };
+    reader.query(sql, fees)?.iter().map(read).collect()
 }
 
 /// Appends transfers with their leaf hashes.
@@ -532,9 +529,10 @@ pub fn stored_transfers(
         .collect()
 }
 
-/// How many transfers there are.
-pub fn transfer_count(reader: &mut Reader<'_>) -> Result<i64, DbError> {
-    reader.query_one("SELECT COUNT(*) FROM transfers", params![])?.try_get(0)
+/// How many transfers a writer has after `seq`, which is of its span.
+pub fn transfer_count(reader: &mut Reader<'_>, seq: i64) -> Result<i64, DbError> {
+    let sql = "SELECT COUNT(*) FROM transfers WHERE seq > $1 AND seq <= $2";
+    reader.query_one(sql, params![seq, end_of_span(seq)])?.try_get(0)
 }
 
 /// Appends transactions with their leaf hashes.
@@ -640,13 +638,15 @@ pub fn order_digests(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, S
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
-/// Calls `each` with the number of every order, and the order and its stored digest or why they cannot be read.
+/// Calls `each` with the number of every order of a writer after `id`, and the order and its stored digest or why they
+/// cannot be read.
 pub fn for_each_order(
     reader: &mut Reader<'_>,
+    id: i64,
     mut each: impl FnMut(i64, Result<(OrderRow, Sha256), DbError>) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
-    let sql = "SELECT id, kind, signer, input, signatures, digest FROM orders ORDER BY id";
-    reader.for_each(sql, params![], |row| {
+    let sql = "SELECT id, kind, signer, input, signatures, digest FROM orders WHERE id > $1 AND id <= $2 ORDER BY id";
+    reader.for_each(sql, params![id, end_of_span(id)], |row| {
         let id = row.try_get(0)?;
         let whole = || {
             let order = OrderRow {
@@ -667,16 +667,11 @@ pub fn chain_end(reader: &mut Reader<'_>, writer: i64) -> Result<ChainEnd, DbErr
     let base = (writer - 1) * WRITER_SPAN;
     let sql = "SELECT number, first_seq + transfer_count, last_order, head, at FROM commits \
                WHERE id > $1 AND id <= $2 ORDER BY id DESC LIMIT 1";
-    let Some(row) = reader.query_opt(sql, params![base, base + WRITER_SPAN])? else {
-        let head = crate::domain::chain::GENESIS;
-        return Ok(ChainEnd {
-            number: 0,
-            next_seq: base + 1,
-            last_order: base,
-            head,
-            at: Timestamp::default(),
-        });
-    };
+    let row = reader.query_opt(sql, params![base, base + WRITER_SPAN])?;
+    row.as_ref().map_or_else(|| Ok(ChainEnd::start(base)), read_chain_end)
+}
+
+fn read_chain_end(row: &Row) -> Result<ChainEnd, DbError> {
     Ok(ChainEnd {
         number: row.try_get(0)?,
         next_seq: row.try_get(1)?,
@@ -684,6 +679,27 @@ pub fn chain_end(reader: &mut Reader<'_>, writer: i64) -> Result<ChainEnd, DbErr
         head: row.try_get(3)?,
         at: row.try_get(4)?,
     })
+}
+
+/// The end that the writer's chain had at an instant.
+pub fn chain_end_at(reader: &mut Reader<'_>, writer: i64, at: Timestamp) -> Result<ChainEnd, DbError> {
+    let base = (writer - 1) * WRITER_SPAN;
+    let last = commit_id(writer, chain_end(reader, writer)?.number);
+    // Along a chain time does not go back, so the commit is found by halves.
+    let (mut low, mut high) = (base, last + 1);
+    while high - low > 1 {
+        let middle = i64::midpoint(low, high);
+        let row = reader.query_opt("SELECT at FROM commits WHERE id = $1", params![middle])?;
+        let is_by_then = match row {
+            Some(row) => row.try_get::<Timestamp>(0)? <= at,
+            // A missing commit is named when the chain is read.
+            None => false,
+        };
+        if is_by_then { low = middle } else { high = middle }
+    }
+    let sql = "SELECT number, first_seq + transfer_count, last_order, head, at FROM commits WHERE id = $1";
+    let row = reader.query_opt(sql, params![low])?;
+    row.as_ref().map_or_else(|| Ok(ChainEnd::start(base)), read_chain_end)
 }
 
 /// The last place and the last commit number of the writer that `after` is of, or that begins there.
@@ -824,6 +840,28 @@ const HOLD_COLUMNS: &str = "transaction_id, intent, expires_at, end_kind, end_se
 pub fn find_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<HoldRow>, DbError> {
     let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id = $1");
     reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(hold).transpose()
+}
+
+/// The holds of these transactions that there are, or why they cannot be read.
+pub fn holds(
+    reader: &mut Reader<'_>,
+    ids: &[TransactionId],
+) -> Result<Vec<(TransactionId, Result<HoldRow, DbError>)>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| id.bytes().into()).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id IN ({places})");
+        reader.query(&sql, keys)
+    })?;
+    rows.iter().map(|row| Ok((TransactionId::from_bytes(row.try_get(0)?), hold(row)))).collect()
+}
+
+/// The holds whose transactions hold nothing, at most a thousand.
+pub fn holds_of_nothing(reader: &mut Reader<'_>) -> Result<Vec<TransactionId>, DbError> {
+    let sql = "SELECT transaction_id FROM holds WHERE NOT EXISTS ( \
+                   SELECT 1 FROM transactions JOIN transfers ON transfers.seq = transactions.first_seq \
+                   WHERE transactions.id = holds.transaction_id AND transfers.phase = $1) LIMIT 1000";
+    let rows = reader.query(sql, params![Phase::Held.code()])?;
+    rows.iter().map(|row| Ok(TransactionId::from_bytes(row.try_get(0)?))).collect()
 }
 
 /// Calls `each` with the transaction of every hold, and the hold or why it cannot be read.

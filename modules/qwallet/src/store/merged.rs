@@ -36,13 +36,14 @@ pub struct Merged<T> {
 impl<T> Merged<T> {
     /// The rows of these writers, from their first on.
     pub fn of(writers: &[i64]) -> Self {
-        let stream = |writer: &i64| Stream {
-            after: (writer - 1) * WRITER_SPAN,
-            at: Timestamp::default(),
-            page: VecDeque::new(),
-            is_over: false,
-        };
-        Self { streams: writers.iter().map(stream).collect() }
+        Self::after(writers.iter().map(|writer| (writer - 1) * WRITER_SPAN))
+    }
+
+    /// The rows of writers behind a place of each.
+    pub fn after(places: impl Iterator<Item = i64>) -> Self {
+        let stream =
+            |after| Stream { after, at: Timestamp::default(), page: VecDeque::new(), is_over: false };
+        Self { streams: places.map(stream).collect() }
     }
 
     /// The next row. `fetch` reads one writer's rows after a place, and nothing when there are no more.

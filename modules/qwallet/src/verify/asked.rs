@@ -26,9 +26,6 @@ impl Check {
                     self.find("intent_unreadable", place, error.to_string());
                 }
                 Ok((intent, held)) => {
-                    if let Some(transaction) = intent.transaction {
-                        self.awaiting_intent.remove(&transaction);
-                    }
                     if let Some(fault) = fault_of(&intent, held) {
                         self.find("intent_mismatch", place.clone(), fault);
                     }
@@ -43,7 +40,7 @@ impl Check {
             // Which hold is whose cannot be told, and the row was named.
             return Ok(());
         }
-        for transaction in std::mem::take(&mut self.awaiting_intent) {
+        for transaction in store::intents::missing(reader)? {
             let detail = format!("holds {transaction} names it");
             self.find("intent_missing", "intents".to_owned(), detail);
         }
