@@ -50,10 +50,17 @@ pub struct Knowledge {
 
 impl Knowledge {
     /// Nothing known yet; `qonsent` is the identity of the permissions' authority.
-    pub fn new(env: &Env, instance: &Instance, directory: &Directory, qonsent: &Did) -> Self {
+    /// `as_module` calls squid as one of the modules of this process.
+    pub fn new(
+        env: &Env,
+        instance: &Instance,
+        directory: &Directory,
+        as_module: Client,
+        qonsent: &Did,
+    ) -> Self {
         let revocations = Arc::new(Revocations::new());
         let expected = Expected { issuer: instance.origin.clone(), audience: instance.origin.clone() };
-        let squid = Arc::new(Remote(Client::new(directory.transport("squid"))));
+        let squid = Arc::new(Remote { public: Client::new(directory.transport("squid")), as_module });
         Self {
             authenticator: Arc::new(Authenticator::new(env.clone(), expected, revocations.clone())),
             keys: KeyDirectory::new(env.clone(), squid.clone(), revocations),

@@ -47,6 +47,33 @@ pub enum Error {
     /// The reason is missing or too long.
     #[error("a reason has 1 to 500 characters")]
     Reason,
+    /// This kind of identity is not made this way.
+    #[error("this kind of identity is not made this way: {0}")]
+    TypeForbidden(&'static str),
+    /// A link is not what both sides signed.
+    #[error("the link is not good: {0}")]
+    Link(&'static str),
+    /// As many sub-identities as there may be.
+    #[error("at most {0} sub-identities")]
+    SubIdentityLimit(u32),
+    /// Sub-identities would be left.
+    #[error("there are sub-identities that have not ended")]
+    HasChildren,
+    /// The login is not strong or not fresh enough.
+    #[error("a step-up is needed")]
+    StepUp(&'static str),
+    /// No second key can be made of it.
+    #[error("this is no second key: {0}")]
+    SecondKey(&'static str),
+    /// As many second keys as there may be.
+    #[error("at most {0} second keys")]
+    SecondKeyLimit(usize),
+    /// No such second key.
+    #[error("there is no such second key")]
+    SecondKeyNotFound,
+    /// The login was to be by two keys and is not.
+    #[error("the second key was not proved")]
+    Unmet,
     /// No such session.
     #[error("there is no such session")]
     SessionNotFound,
@@ -114,6 +141,22 @@ impl From<Error> for Problem {
             Error::ActorSuspended => Self::new(&codes::FORBIDDEN).detail(error.to_string()),
             Error::Profile(refusal) => Self::new(&api::SQUID_PROFILE_INVALID).detail(refusal.to_string()),
             Error::Reason => Self::new(&codes::INVALID_REQUEST).detail(error.to_string()),
+            Error::TypeForbidden(why) => Self::new(&api::SQUID_TYPE_FORBIDDEN).detail(why),
+            Error::Link(why) => Self::new(&api::SQUID_LINK_INVALID).detail(why),
+            Error::SubIdentityLimit(max) => Self::new(&api::SQUID_SUBIDENTITY_LIMIT)
+                .detail(error.to_string())
+                .hint("end one first: `q id sub end NAME`")
+                .with("limit", max),
+            Error::HasChildren => Self::new(&api::SQUID_HAS_CHILDREN)
+                .hint("end them first; `q id sub list` shows them, `q id sub end NAME` ends one"),
+            Error::StepUp(what) => q_contract::step_up_required(what),
+            Error::SecondKey(why) => Self::new(&api::SQUID_SECOND_KEY_REFUSED).detail(why),
+            Error::SecondKeyLimit(_) => {
+                Self::new(&api::SQUID_SECOND_KEY_LIMIT).detail(error.to_string()).hint("remove one first")
+            }
+            Error::SecondKeyNotFound => Self::new(&api::SQUID_SECOND_KEY_NOT_FOUND),
+            Error::Unmet => oauth(&api::UNMET_AUTHENTICATION_REQUIREMENTS)
+                .hint("send second_assertion, signed by an enrolled second key: `q auth step-up`"),
             Error::SessionNotFound => Self::new(&api::SQUID_SESSION_NOT_FOUND),
             Error::Grant => oauth(&api::INVALID_GRANT).hint("make a fresh assertion with the current key"),
             Error::UnsupportedGrant => oauth(&api::UNSUPPORTED_GRANT_TYPE)

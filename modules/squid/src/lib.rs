@@ -45,11 +45,18 @@ use crate::{
 };
 
 /// The settings of this module.
-pub const SETTINGS: &[Setting] = &[Setting {
-    key: "registrations_per_hour",
-    default: "5",
-    about: "How many identities one network address may register in an hour; 0 for any number.",
-}];
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "registrations_per_hour",
+        default: "5",
+        about: "How many identities one network address may register in an hour; 0 for any number.",
+    },
+    Setting {
+        key: "sub_identities_max",
+        default: "10",
+        about: "How many sub-identities one identity may have at a time.",
+    },
+];
 
 /// The tables.
 pub const MIGRATIONS: Migrations = Migrations::new(
@@ -57,10 +64,12 @@ pub const MIGRATIONS: Migrations = Migrations::new(
     &[
         (1, "identities", include_str!("../migrations/sqlite/0001_identities.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_SQLITE),
+        (3, "family", include_str!("../migrations/sqlite/0003_family.sql")),
     ],
     &[
         (1, "identities", include_str!("../migrations/postgres/0001_identities.sql")),
         (2, "sealing keys", qlock_api::sealer::SEALING_KEYS_POSTGRES),
+        (3, "family", include_str!("../migrations/postgres/0003_family.sql")),
     ],
 );
 
@@ -82,6 +91,7 @@ pub struct Squid {
     pub(crate) signers: ArcSwap<Signers>,
     pub(crate) replays: ReplaySet,
     pub(crate) registrations: Registrations,
+    pub(crate) sub_identities_max: u32,
 }
 
 /// The module cannot start.
@@ -106,6 +116,7 @@ pub async fn open(ground: Ground, sealer: Sealer, bases: Vec<String>) -> Result<
     let sample = q_did::entry::key_hash(&q_jose::SecretKey::from_seed(&[0; 32]).public());
     q_did::WebName::at_host(&sample, &host).map_err(|_| OpenError::Origin(origin.clone()))?;
     let per_hour = ground.settings.parse("registrations_per_hour", "a number of identities")?;
+    let sub_identities_max = ground.settings.parse("sub_identities_max", "a number of identities")?;
     let bases = std::iter::once(origin.clone())
         .chain(bases.iter().map(|base| base.trim_end_matches('/').to_owned()))
         .collect();
@@ -127,6 +138,7 @@ pub async fn open(ground: Ground, sealer: Sealer, bases: Vec<String>) -> Result<
         signers: ArcSwap::from_pointee(signers),
         replays: ReplaySet::default(),
         registrations: Registrations::new(per_hour),
+        sub_identities_max,
     }))
 }
 

@@ -5,31 +5,53 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Request, header};
 use q_auth::{
-    KeyLoader, LoadFailed, LogLoader, TokenSource,
+    KeyLoader, LoadFailed, LogLoader, Standing, TokenSource,
     claims::SKEW_MAX,
     directory::DirectoryError,
     prove::{JWT_BEARER_GRANT, dpop_proof, login_assertion},
 };
 use q_contract::{CallError, Client, Transport, wire};
-use q_core::{Did, Env, Span, Timestamp};
+use q_core::{Did, Env, Span, Timestamp, caller::ACR_TWO_KEYS};
 use q_jose::{JwkSet, SecretKey};
 use squid_api::{
-    GetKeySet, GetLog, IssueToken, LogRequest, NoFields, TokenRequest, TokenResponse,
-    errors::SQUID_IDENTITY_NOT_FOUND,
+    GetKeySet, GetLog, GetStanding, IdentityRequest, IssueToken, LogRequest, NoFields, TokenRequest,
+    TokenResponse, errors::SQUID_IDENTITY_NOT_FOUND,
 };
 use tokio::sync::Mutex;
 
 use crate::service::logins::TOKEN_PATH;
 
-/// Loads logs and keys from squid, wherever it runs.
+/// Loads logs, standings and keys from squid, wherever it runs.
 #[derive(Clone)]
-pub struct Remote(pub Client);
+pub struct Remote {
+    /// For what everybody may read.
+    pub public: Client,
+    /// For what modules may read.
+    pub as_module: Client,
+}
 
 impl LogLoader for Remote {
     fn load<'a>(&'a self, scid: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
         Box::pin(async move {
-            match self.0.call::<GetLog>(&LogRequest { scid: scid.to_owned() }).await {
+            match self.public.call::<GetLog>(&LogRequest { scid: scid.to_owned() }).await {
                 Ok(text) => Ok(Some(text.0)),
+                Err(CallError::Problem(problem)) if problem.is(&SQUID_IDENTITY_NOT_FOUND) => Ok(None),
+                Err(error) => Err(DirectoryError::Unavailable(error.to_string())),
+            }
+        })
+    }
+
+    fn standing<'a>(&'a self, did: &'a Did) -> BoxFuture<'a, Result<Option<Standing>, DirectoryError>> {
+        Box::pin(async move {
+            match self.as_module.call::<GetStanding>(&IdentityRequest { did: did.clone() }).await {
+                Ok(record) => Ok(Some(Standing {
+                    did: record.did,
+                    kind: record.kind,
+                    status: record.status,
+                    parent: record.parent,
+                    root: record.root,
+                    guardians: record.guardians,
+                })),
                 Err(CallError::Problem(problem)) if problem.is(&SQUID_IDENTITY_NOT_FOUND) => Ok(None),
                 Err(error) => Err(DirectoryError::Unavailable(error.to_string())),
             }
@@ -40,7 +62,7 @@ impl LogLoader for Remote {
 impl KeyLoader for Remote {
     fn load(&self) -> BoxFuture<'_, Result<JwkSet, LoadFailed>> {
         Box::pin(async move {
-            let set = self.0.call::<GetKeySet>(&NoFields {}).await;
+            let set = self.public.call::<GetKeySet>(&NoFields {}).await;
             let set = set.map_err(|error| LoadFailed(error.to_string()))?;
             let keys = set.keys.into_iter().map(serde_json::from_value).collect::<Result<_, _>>();
             keys.map(|keys| JwkSet { keys }).map_err(|error| LoadFailed(error.to_string()))
@@ -80,12 +102,26 @@ impl Login {
 
     /// Logs in now, whatever is remembered; the token is bound to the key, or one that anybody can use.
     pub async fn log_in(&self, is_bound: bool) -> Result<TokenResponse, CallError> {
+        self.log_in_with(None, is_bound).await
+    }
+
+    /// Logs in with the key and a second one, as what needs a step-up asks for.
+    pub async fn step_up(&self, second: &SecretKey) -> Result<TokenResponse, CallError> {
+        self.log_in_with(Some(second), true).await
+    }
+
+    async fn log_in_with(
+        &self,
+        second: Option<&SecretKey>,
+        is_bound: bool,
+    ) -> Result<TokenResponse, CallError> {
         let not_readable = |error: &dyn std::fmt::Display| CallError::NotReadable(error.to_string());
         let (uri, body) = wire::encode::<IssueToken>(&TokenRequest {
             grant_type: JWT_BEARER_GRANT.into(),
             assertion: Some(login_assertion(&self.did, &self.key, &self.origin, &self.env)),
-            scope: None,
-            client_id: None,
+            acr_values: second.map(|_| ACR_TWO_KEYS.to_owned()),
+            second_assertion: second.map(|key| login_assertion(&self.did, key, &self.origin, &self.env)),
+            ..TokenRequest::default()
         })
         .map_err(|error| not_readable(&error))?;
         let mut request = Request::post(uri)
@@ -104,6 +140,13 @@ impl Login {
         }
         let problem = serde_json::from_slice(answer.body());
         Err(problem.map_or_else(|error| not_readable(&error), CallError::Problem))
+    }
+}
+
+impl Login {
+    /// Goes on with a token that was got elsewhere, until `ends_at`.
+    pub async fn remember(&self, token: String, ends_at: Timestamp) {
+        *self.token.lock().await = Some((token, ends_at));
     }
 }
 

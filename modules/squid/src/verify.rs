@@ -77,7 +77,7 @@ impl Squid {
         if identity.profile.is_none() != (identity.status == Status::Deleted) {
             findings.push(finding("profile_mismatch", &did, format!("the status is {}", identity.status)));
         }
-        if let Err(error) = self.opened(identity) {
+        if let Err(error) = self.opened(identity, Vec::new()) {
             findings.push(finding("profile_unreadable", &did, error.to_string()));
         }
         findings

@@ -90,6 +90,15 @@ pub fn check(
     Ok(jkt)
 }
 
+/// The thumbprint of the key that made a proof which [`check`] has accepted for this request already.
+///
+/// # Errors
+/// [`Refusal::Proof`] when it cannot be read: it was not checked.
+pub fn thumbprint_of(proof: &str) -> Result<String, Refusal> {
+    let parsed = Parsed::parse(proof, PROOF_BYTES_MAX).map_err(|_| Refusal::Proof)?;
+    parsed.header.jwk.as_ref().map(|jwk| thumbprint(jwk.public_key())).ok_or(Refusal::Proof)
+}
+
 /// The proofs used within the last minutes, by this process.
 ///
 /// Two generations of twice the permitted skew each: a proof dated at the edge of the future is

@@ -68,7 +68,7 @@ pub async fn create(
     layout.write_keyring(name, &keyring)?;
     let profile = Profile { name: name.to_owned(), ..Profile::default() };
     let entry = serde_json::from_str(log.to_text().trim_end())?;
-    let request = CreateIdentityRequest { log_entry: entry, profile, privacy_level: None };
+    let request = CreateIdentityRequest { log_entry: entry, profile, privacy_level: None, kind: None };
     let session = Session::with(layout.clone(), running.clone(), keyring.clone())?;
     let registered =
         session.anonymous("squid")?.with_key(session.fresh_key()).call::<CreateIdentity>(&request).await;

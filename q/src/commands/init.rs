@@ -63,9 +63,7 @@ pub async fn make(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
 /// Can be repeated after a crash: what is there is kept, what is missing is made.
 pub async fn make_quietly(layout: &Layout, is_demo: bool) -> anyhow::Result<()> {
     let config = compose::config(layout)?;
-    if let Some(wrong) = settings::wrong(&config).first() {
-        return Err(with_code(exit::CANNOT_START, wrong));
-    }
+    settings::refuse_wrong(&config)?;
     refuse_halves(layout, &config)?;
     layout.create().map_err(|error| with_code(exit::CANNOT_START, format!("{error:#}")))?;
     let env = Env::system();
@@ -228,7 +226,7 @@ async fn register_identity(layout: &Layout, assembled: &Assembled, name: &str) -
         return Ok(());
     }
     let profile = Profile { name: name.to_owned(), ..Profile::default() };
-    let request = CreateIdentityRequest { log_entry, profile, privacy_level: None };
+    let request = CreateIdentityRequest { log_entry, profile, privacy_level: None, kind: None };
     let client = q_contract::Client::new(assembled.directory.transport("squid"));
     let key = format!("init-{name}-{}", hash::hex(&hash::sha256(genesis.as_bytes())[..16]));
     match client.with_key(key).call::<CreateIdentity>(&request).await {

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use anyhow::Context as _;
 use q_contract::{Client, Replicas};
 use q_core::{Caller, Did, Env, caller::Principal, hash};
 use q_db::{Db, DbConfig, OpenError};
@@ -118,7 +119,10 @@ pub async fn assemble_on(
         trail: OnceLock::new(),
         known: Known::read(layout, options.is_online)?,
     };
-    let knowledge = Knowledge::new(&site.env, &site.identity, &site.directory, &site.qonsent_did()?);
+    let first = entries.first().context("a process has a module")?;
+    let as_module = site.peers(first.name)?.client("squid");
+    let knowledge =
+        Knowledge::new(&site.env, &site.identity, &site.directory, as_module, &site.qonsent_did()?);
     let mut house = site.house(&knowledge, telemetry::metrics(&site.config, layout)?);
     if options.is_online
         && let Some(nats) = bus::connect(&site.config, layout, &site.instance).await?

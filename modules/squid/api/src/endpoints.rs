@@ -5,9 +5,10 @@ use q_contract::{Access, Text, endpoint};
 use crate::{
     errors::{
         DID_NOT_FOUND, INVALID_DID, INVALID_DPOP_PROOF, INVALID_GRANT, INVALID_SCOPE, PRECONDITION_FAILED,
-        SQUID_CLOCK_SKEW, SQUID_IDENTITY_EXISTS, SQUID_IDENTITY_GONE, SQUID_IDENTITY_NOT_FOUND,
-        SQUID_INSUFFICIENT_PERMISSIONS, SQUID_LOG_CONFLICT, SQUID_LOG_INVALID, SQUID_PROFILE_INVALID,
-        SQUID_SELF_SUSPENSION, SQUID_SESSION_NOT_FOUND, SQUID_STATUS_CONFLICT, UNSUPPORTED_GRANT_TYPE,
+        SQUID_CLOCK_SKEW, SQUID_HAS_CHILDREN, SQUID_IDENTITY_EXISTS, SQUID_IDENTITY_GONE,
+        SQUID_IDENTITY_NOT_FOUND, SQUID_INSUFFICIENT_PERMISSIONS, SQUID_LOG_CONFLICT, SQUID_LOG_INVALID,
+        SQUID_PROFILE_INVALID, SQUID_SELF_SUSPENSION, SQUID_SESSION_NOT_FOUND, SQUID_STATUS_CONFLICT,
+        SQUID_TYPE_FORBIDDEN, UNMET_AUTHENTICATION_REQUIREMENTS, UNSUPPORTED_GRANT_TYPE,
     },
     types::{
         AppendLogRequest, CreateIdentityRequest, DidDocument, DocumentRequest, Empty, Identity,
@@ -24,7 +25,7 @@ endpoint! {
     pub CreateIdentity = POST "/identity" (CreateIdentityRequest) -> Identity;
     status 201;
     access Access::Public("nobody has an identity before their first one; limited per address");
-    errors [SQUID_LOG_INVALID, SQUID_PROFILE_INVALID, SQUID_IDENTITY_EXISTS];
+    errors [SQUID_TYPE_FORBIDDEN, SQUID_LOG_INVALID, SQUID_PROFILE_INVALID, SQUID_IDENTITY_EXISTS];
     body_max 64 << 10;
 }
 
@@ -54,7 +55,7 @@ endpoint! {
     pub AppendLog = POST "/identity/{did}/log" (AppendLogRequest) -> LogHead;
     status 201;
     access Access::Signed;
-    errors [SQUID_IDENTITY_NOT_FOUND, SQUID_LOG_CONFLICT, SQUID_LOG_INVALID];
+    errors [SQUID_IDENTITY_NOT_FOUND, SQUID_LOG_CONFLICT, SQUID_LOG_INVALID, SQUID_HAS_CHILDREN];
     body_max 64 << 10;
     idempotent true;
 }
@@ -120,7 +121,10 @@ endpoint! {
     /// With a `DPoP` header the token is bound to the proof's key (RFC 9449), without one it is a bearer token.
     pub IssueToken = POST "/oauth2/token" (TokenRequest) -> TokenResponse;
     access Access::Public("the assertion is the credential");
-    errors [UNSUPPORTED_GRANT_TYPE, INVALID_SCOPE, INVALID_DPOP_PROOF, SQUID_CLOCK_SKEW, INVALID_GRANT];
+    errors [
+        UNSUPPORTED_GRANT_TYPE, INVALID_SCOPE, INVALID_DPOP_PROOF, SQUID_CLOCK_SKEW, INVALID_GRANT,
+        UNMET_AUTHENTICATION_REQUIREMENTS,
+    ];
     body_max 32 << 10;
 }
 

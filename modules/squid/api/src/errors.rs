@@ -32,6 +32,30 @@ pub const SQUID_SELF_SUSPENSION: ErrorCode =
 /// The profile is not acceptable.
 pub const SQUID_PROFILE_INVALID: ErrorCode =
     ErrorCode::new("SQUID_PROFILE_INVALID", 400, "the profile is not acceptable");
+/// This kind of identity is not made this way, or not by the caller.
+pub const SQUID_TYPE_FORBIDDEN: ErrorCode =
+    ErrorCode::new("SQUID_TYPE_FORBIDDEN", 403, "this kind of identity is not made this way");
+/// A link that one side has not signed, or not as it stands.
+pub const SQUID_LINK_INVALID: ErrorCode =
+    ErrorCode::new("SQUID_LINK_INVALID", 400, "parent and child have not both signed their link");
+/// As many sub-identities as one identity may have.
+pub const SQUID_SUBIDENTITY_LIMIT: ErrorCode =
+    ErrorCode::new("SQUID_SUBIDENTITY_LIMIT", 409, "the identity has as many sub-identities as it may have");
+/// Sub-identities are left: they would be nobody's.
+pub const SQUID_HAS_CHILDREN: ErrorCode =
+    ErrorCode::new("SQUID_HAS_CHILDREN", 409, "the identity has sub-identities that have not ended");
+/// The second key cannot be one.
+pub const SQUID_SECOND_KEY_REFUSED: ErrorCode =
+    ErrorCode::new("SQUID_SECOND_KEY_REFUSED", 400, "this is no second key of the identity");
+/// As many second keys as one identity may have.
+pub const SQUID_SECOND_KEY_LIMIT: ErrorCode =
+    ErrorCode::new("SQUID_SECOND_KEY_LIMIT", 409, "the identity has as many second keys as it may have");
+/// No such second key.
+pub const SQUID_SECOND_KEY_NOT_FOUND: ErrorCode =
+    ErrorCode::new("SQUID_SECOND_KEY_NOT_FOUND", 404, "there is no such second key");
+/// The login needs the second key (RFC 9470, OpenID Connect Core Unmet Authentication Requirements 1.0).
+pub const UNMET_AUTHENTICATION_REQUIREMENTS: ErrorCode =
+    ErrorCode::new("unmet_authentication_requirements", 400, "the login is not as strong as was asked for");
 /// No such session, or it is another identity's.
 pub const SQUID_SESSION_NOT_FOUND: ErrorCode =
     ErrorCode::new("SQUID_SESSION_NOT_FOUND", 404, "there is no such session");
@@ -65,6 +89,14 @@ pub const ALL: &[ErrorCode] = &[
     SQUID_STATUS_CONFLICT,
     SQUID_SELF_SUSPENSION,
     SQUID_PROFILE_INVALID,
+    SQUID_TYPE_FORBIDDEN,
+    SQUID_LINK_INVALID,
+    SQUID_SUBIDENTITY_LIMIT,
+    SQUID_HAS_CHILDREN,
+    SQUID_SECOND_KEY_REFUSED,
+    SQUID_SECOND_KEY_LIMIT,
+    SQUID_SECOND_KEY_NOT_FOUND,
+    UNMET_AUTHENTICATION_REQUIREMENTS,
     SQUID_SESSION_NOT_FOUND,
     INVALID_GRANT,
     UNSUPPORTED_GRANT_TYPE,

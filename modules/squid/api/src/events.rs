@@ -24,6 +24,33 @@ pub struct IdentityCreated {
     pub version_id: String,
 }
 
+/// A sub-identity was registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SubIdentityCreated {
+    /// The sub-identity.
+    pub did: Did,
+    /// What kind it is.
+    #[serde(rename = "type")]
+    pub kind: IdentityType,
+    /// Whose it is.
+    pub parent_id: Did,
+    /// The top of the tree.
+    pub root_id: Did,
+}
+
+/// A parent took a token of a sub-identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentitySwitched {
+    /// The top of the tree.
+    pub root: Did,
+    /// Who asked.
+    pub from: Did,
+    /// Whose token it is.
+    pub to: Did,
+}
+
 /// An identity's log grew: keys or place have changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -122,6 +149,7 @@ macro_rules! about_an_identity {
 
 about_an_identity! {
     IdentityCreated => "q.squid.identity.created.v1",
+    SubIdentityCreated => "q.squid.subidentity.created.v1",
     IdentityUpdated => "q.squid.identity.updated.v1",
     IdentitySuspended => "q.squid.identity.suspended.v1",
     IdentityReactivated => "q.squid.identity.reactivated.v1",
@@ -133,5 +161,12 @@ impl EventPayload for SessionRevoked {
     fn subject(&self) -> String {
         // One subject for all: revocations are counted, and heard in the order of their epochs.
         "revocations".into()
+    }
+}
+
+impl EventPayload for IdentitySwitched {
+    const TOPIC: &'static str = "q.squid.identity.switched.v1";
+    fn subject(&self) -> String {
+        self.to.to_string()
     }
 }

@@ -5,7 +5,11 @@
 pub mod endpoints;
 pub mod errors;
 pub mod events;
+pub mod family;
+pub mod second_keys;
 pub mod types;
 
 pub use endpoints::*;
+pub use family::*;
+pub use second_keys::*;
 pub use types::*;

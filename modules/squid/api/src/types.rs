@@ -46,27 +46,7 @@ impl std::fmt::Display for UnknownWord {
 
 impl std::error::Error for UnknownWord {}
 
-words! {
-    /// What kind of identity it is.
-    IdentityType {
-        /// A person or an organisation, under its own keys.
-        Root = "ROOT",
-        /// A module of this instance.
-        Service = "SERVICE",
-    }
-}
-
-words! {
-    /// Whether it may act.
-    Status {
-        /// It may.
-        Active = "ACTIVE",
-        /// Not until an operator says so.
-        Suspended = "SUSPENDED",
-        /// It has ended.
-        Deleted = "DELETED",
-    }
-}
+pub use q_core::{IdentityKind as IdentityType, IdentityStatus as Status};
 
 words! {
     /// Who holds its keys.
@@ -127,6 +107,9 @@ pub struct CreateIdentityRequest {
     /// Who may see that; `PUBLIC` when not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub privacy_level: Option<PrivacyLevel>,
+    /// `ROOT` when not said, or `AID`: nobody can tell whose it is, and it sees to it that nobody else says so.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<IdentityType>,
 }
 
 /// Names an identity in the path.
@@ -172,6 +155,9 @@ pub struct Identity {
     pub privacy_level: PrivacyLevel,
     /// Who holds its keys.
     pub custody: Custody,
+    /// Whose sub-identity it is, for itself, its parents and modules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Did>,
     /// What it says about itself, where the caller may see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<Profile>,
@@ -291,6 +277,8 @@ pub struct ServerMetadata {
     pub response_types_supported: Vec<String>,
     /// The assertion is the credential.
     pub token_endpoint_auth_methods_supported: Vec<String>,
+    /// How strong logins can be (RFC 9470 section 6.1).
+    pub acr_values_supported: Vec<String>,
     /// Algorithms of proofs (RFC 9449 section 5.1).
     pub dpop_signing_alg_values_supported: Vec<String>,
 }
@@ -309,6 +297,12 @@ pub struct TokenRequest {
     /// Which program asks; the identity itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
+    /// How strong the login is to be (RFC 9470 section 4): `urn:q:acr:two-keys` together with `second_assertion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acr_values: Option<String>,
+    /// The same assertion made once more, by a second key of the identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_assertion: Option<String>,
 }
 
 /// A token (RFC 6749 section 5.1).

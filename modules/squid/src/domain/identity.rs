@@ -29,6 +29,8 @@ pub struct Held {
     pub created_at: Timestamp,
     /// When profile or status last changed.
     pub updated_at: Timestamp,
+    /// Its parent, and its other guardians or owners; none when it is nobody's sub-identity.
+    pub parents: Vec<Did>,
 }
 
 /// Who is looking.
@@ -36,6 +38,8 @@ pub struct Held {
 pub enum Viewer {
     /// The identity itself.
     Itself,
+    /// Its parent, a guardian or an owner.
+    Parent,
     /// A module of this instance.
     Module,
     /// Somebody else who is logged in.
@@ -46,7 +50,9 @@ impl Held {
     /// What `viewer` sees; `None` where even existence is private.
     pub fn seen_by(&self, viewer: Viewer) -> Option<Identity> {
         let sees_profile = match (viewer, self.privacy_level) {
-            (Viewer::Itself, _) | (Viewer::Other | Viewer::Module, PrivacyLevel::Public) => true,
+            (Viewer::Itself | Viewer::Parent, _) | (Viewer::Other | Viewer::Module, PrivacyLevel::Public) => {
+                true
+            }
             (Viewer::Module, PrivacyLevel::Private | PrivacyLevel::Anonymous)
             | (Viewer::Other, PrivacyLevel::Private) => false,
             (Viewer::Other, PrivacyLevel::Anonymous) => return None,
@@ -59,6 +65,7 @@ impl Held {
             verification_level: VerificationLevel::Unverified,
             privacy_level: self.privacy_level,
             custody: Custody::Own,
+            parent: self.parents.first().filter(|_| viewer != Viewer::Other).cloned(),
             profile: if sees_profile { self.profile.clone() } else { None },
             version_id: self.head.version_id.clone(),
             revision: self.revision,
@@ -76,13 +83,16 @@ pub fn check_place(head: &Head, host: &str) -> Result<(), Refused> {
 
 /// The status after a change that asks for it, or `None` where there is no such way.
 ///
-/// ACTIVE and SUSPENDED lead to each other and to DELETED, which is final.
+/// ACTIVE and SUSPENDED lead to each other and to DELETED, which is final; PENDING_CONSENT leads to all of them and is
+/// never returned to.
 pub const fn change_status(from: Status, to: Status) -> Option<Status> {
     match (from, to) {
         (Status::Active, Status::Suspended | Status::Deleted)
-        | (Status::Suspended, Status::Active | Status::Deleted) => Some(to),
+        | (Status::Suspended, Status::Active | Status::Deleted)
+        | (Status::PendingConsent, Status::Active | Status::Suspended | Status::Deleted) => Some(to),
         (Status::Active, Status::Active)
         | (Status::Suspended, Status::Suspended)
+        | (_, Status::PendingConsent)
         | (Status::Deleted, Status::Active | Status::Suspended | Status::Deleted) => None,
     }
 }
@@ -109,24 +119,34 @@ mod tests {
             not_before: None,
             created_at: env.now(),
             updated_at: env.now(),
+            parents: vec!["did:squid:QmParent".parse().unwrap()],
         }
     }
 
     #[test]
     fn who_sees_what() {
         use PrivacyLevel::{Anonymous, Private, Public};
-        // Some(true): with profile; Some(false): without; None: not at all.
+        // Some(true): with profile; Some(false): without; None: not at all. A parent sees what the identity sees.
         for (level, itself, module, other) in [
             (Public, Some(true), Some(true), Some(true)),
             (Private, Some(true), Some(false), Some(false)),
             (Anonymous, Some(true), Some(false), None),
         ] {
             let held = held(level);
-            for (viewer, expected) in
-                [(Viewer::Itself, itself), (Viewer::Module, module), (Viewer::Other, other)]
-            {
-                let seen = held.seen_by(viewer).map(|identity| identity.profile.is_some());
-                assert_eq!(seen, expected, "{level} seen by {viewer:?}");
+            for (viewer, expected) in [
+                (Viewer::Itself, itself),
+                (Viewer::Parent, itself),
+                (Viewer::Module, module),
+                (Viewer::Other, other),
+            ] {
+                let seen = held.seen_by(viewer);
+                assert_eq!(
+                    seen.as_ref().map(|identity| identity.profile.is_some()),
+                    expected,
+                    "{level} {viewer:?}"
+                );
+                let is_known = seen.is_some_and(|identity| identity.parent.is_some());
+                assert_eq!(is_known, viewer != Viewer::Other, "whose it is, seen by {viewer:?}");
             }
         }
     }
@@ -142,7 +162,7 @@ mod tests {
 
     #[test]
     fn statuses_lead_where_they_may() {
-        use Status::{Active, Deleted, Suspended};
+        use Status::{Active, Deleted, PendingConsent, Suspended};
         for (from, to, expected) in [
             (Active, Suspended, true),
             (Active, Deleted, true),
@@ -153,6 +173,12 @@ mod tests {
             (Deleted, Active, false),
             (Deleted, Suspended, false),
             (Deleted, Deleted, false),
+            (PendingConsent, Active, true),
+            (PendingConsent, Suspended, true),
+            (PendingConsent, Deleted, true),
+            (PendingConsent, PendingConsent, false),
+            (Active, PendingConsent, false),
+            (Deleted, PendingConsent, false),
         ] {
             assert_eq!(change_status(from, to).is_some(), expected, "{from} to {to}");
         }

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** pure; no store, no HTTP, no clock.
 
+pub mod family;
 pub mod identity;
 pub mod key_change;
 pub mod profile;

@@ -5,13 +5,18 @@
 use std::sync::Arc;
 
 use q_contract::{Problem, Text};
-use q_core::Did;
+use q_core::{
+    Did,
+    caller::{ACR_ONE_KEY, ACR_TWO_KEYS},
+};
 use q_http::{Api, Context};
 use squid_api::{
-    AppendLog, CreateIdentity, DidDocument, Empty, EndAllSessions, EndSession, GetDocument, GetIdentity,
-    GetKeySet, GetLog, GetServerMetadata, IssueToken, KeySet, ListSessions, PrivacyLevel, ReactivateIdentity,
-    ResolveDid, RevokeToken, RotateSigningKey, ServerMetadata, SessionList, Status, SuspendIdentity,
-    UpdateIdentity,
+    AddSecondKey, AppendLog, CreateIdentity, CreateSubIdentity, DidDocument, Empty, EndAllSessions,
+    EndSession, GetDocument, GetIdentity, GetKeySet, GetLog, GetServerMetadata, GetStanding, IdentityType,
+    IssueToken, KeySet, ListSecondKeys, ListSessions, ListSubIdentities, PrivacyLevel, ReactivateIdentity,
+    ReactivateSubIdentity, RemoveSecondKey, ResetSecondKeys, ResolveDid, RevokeToken, RotateSigningKey,
+    SecondKeyList, ServerMetadata, SessionList, StandingRecord, Status, SubIdentityList, SuspendIdentity,
+    SuspendSubIdentity, SwitchIdentity, UpdateIdentity,
 };
 
 use crate::{
@@ -35,7 +40,7 @@ pub fn api(squid: Arc<Squid>) -> Api {
                 profile: request.profile,
                 privacy_level: request.privacy_level.unwrap_or(PrivacyLevel::Public),
             };
-            squid.register(new, context.peer).await
+            squid.register(new, request.kind.unwrap_or(IdentityType::Root), context.peer).await
         })
         .on::<GetIdentity, _, _, _>(|squid, context, request| async move {
             squid.identity(&context.caller, &request.did).await
@@ -62,7 +67,61 @@ pub fn api(squid: Arc<Squid>) -> Api {
             let set = squid.rotate_signing_key(by.as_ref(), request.compromised, context.request_key).await;
             set.map(|set| key_set(&set))
         });
-    public(sessions(builder)).done()
+    public(second_keys(family(sessions(builder)))).done()
+}
+
+fn family(builder: q_http::ApiBuilder<Squid>) -> q_http::ApiBuilder<Squid> {
+    builder
+        .on::<CreateSubIdentity, _, _, _>(|squid, context, request| async move {
+            squid.add_sub_identity(&context.caller, request).await
+        })
+        .on::<ListSubIdentities, _, _, _>(|squid, context, request| async move {
+            squid.sub_identities(&context.caller, &request.did).await.map(|items| SubIdentityList { items })
+        })
+        .on::<SuspendSubIdentity, _, _, _>(|squid, context, request| async move {
+            let to = Status::Suspended;
+            squid.set_sub_status(&context.caller, &request.did, &request.child, to, &request.reason).await
+        })
+        .on::<ReactivateSubIdentity, _, _, _>(|squid, context, request| async move {
+            let to = Status::Active;
+            squid.set_sub_status(&context.caller, &request.did, &request.child, to, &request.reason).await
+        })
+        .on::<SwitchIdentity, _, _, _>(|squid, context, request| async move {
+            // The proof was checked with the token: its key is the one the token is bound to.
+            let is_bound = context.caller.principal().is_some_and(|principal| principal.is_sender_bound);
+            let proof = dpop_header(&context)?.filter(|_| is_bound);
+            let jkt =
+                proof.as_deref().map(q_auth::dpop::thumbprint_of).transpose().map_err(|_| Error::Proof)?;
+            squid.switch(&context.caller, &request.to, request.scope.as_deref(), jkt).await
+        })
+        .on::<GetStanding, _, _, _>(|squid, _, request| async move {
+            let standing = squid.standing(&request.did).await?;
+            Ok::<_, Error>(StandingRecord {
+                did: standing.did,
+                kind: standing.kind,
+                status: standing.status,
+                parent: standing.parent,
+                root: standing.root,
+                guardians: standing.guardians,
+            })
+        })
+}
+
+fn second_keys(builder: q_http::ApiBuilder<Squid>) -> q_http::ApiBuilder<Squid> {
+    builder
+        .on::<AddSecondKey, _, _, _>(|squid, context, request| async move {
+            squid.add_second_key(&context.caller, &request.assertion).await
+        })
+        .on::<ListSecondKeys, _, _, _>(|squid, context, _| async move {
+            squid.second_keys(context.did()).await.map(|items| SecondKeyList { items })
+        })
+        .on::<RemoveSecondKey, _, _, _>(|squid, context, request| async move {
+            squid.remove_second_key(&context.caller, &request.key).await.map(|()| Empty {})
+        })
+        .on::<ResetSecondKeys, _, _, _>(|squid, context, request| async move {
+            let by = context.caller.did();
+            squid.reset_second_keys(by, &request.did, &request.reason).await.map(|()| Empty {})
+        })
 }
 
 fn sessions(builder: q_http::ApiBuilder<Squid>) -> q_http::ApiBuilder<Squid> {
@@ -112,6 +171,7 @@ fn metadata(squid: &Squid) -> ServerMetadata {
         grant_types_supported: vec![q_auth::prove::JWT_BEARER_GRANT.into()],
         response_types_supported: Vec::new(),
         token_endpoint_auth_methods_supported: vec!["none".into()],
+        acr_values_supported: vec![ACR_ONE_KEY.into(), ACR_TWO_KEYS.into()],
         dpop_signing_alg_values_supported: vec!["EdDSA".into()],
     }
 }

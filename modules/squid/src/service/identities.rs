@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use q_core::{AuditEntry, Caller, Did, Timestamp};
-use q_db::Tx;
+use q_db::{DbError, Reader, Tx};
 use q_did::{Head, Policy, Refused, entry::Entry, scid_of};
-use q_seal::Place;
 use serde_json::Value;
 use squid_api::{
     Custody, Identity, IdentityType, PrivacyLevel, Profile, Status, VerificationLevel,
-    events::{IdentityCreated, IdentityReactivated, IdentitySuspended, SessionRevoked},
+    events::{IdentityCreated, IdentitySuspended, SessionRevoked},
 };
 
 use crate::{
@@ -19,7 +18,14 @@ use crate::{
         profile,
     },
     error::Error,
-    store::{self, identities::Stored},
+    service::{
+        family::{Place, StatusChange},
+        sessions::end_one,
+    },
+    store::{
+        self,
+        identities::{Hold, Stored},
+    },
 };
 
 /// The longest reason of an operator, in characters.
@@ -48,10 +54,24 @@ pub struct ProfileChange {
 }
 
 impl Squid {
-    /// Registers an identity for somebody at `address`.
-    pub async fn register(&self, new: Registration, address: Option<IpAddr>) -> Result<Identity, Error> {
+    /// Registers an identity for somebody at `address`: of their own, or one that nobody can tie to them.
+    pub async fn register(
+        &self,
+        new: Registration,
+        kind: IdentityType,
+        address: Option<IpAddr>,
+    ) -> Result<Identity, Error> {
         self.registrations.count(address, self.env.now())?;
-        self.add(new, IdentityType::Root, None).await
+        let new = match kind {
+            IdentityType::Root => new,
+            // Whatever its maker asks for: a profile that anybody may read ties it to somebody.
+            IdentityType::Aid => Registration { privacy_level: PrivacyLevel::Anonymous, ..new },
+            IdentityType::Dao
+            | IdentityType::Enterprise
+            | IdentityType::Consentida
+            | IdentityType::Service => return Err(Error::TypeForbidden("a parent registers it")),
+        };
+        self.add(new, Place::Alone(kind)).await
     }
 
     /// Registers the service identity of `module`: for `q init`, in process; there is no endpoint for it.
@@ -60,7 +80,7 @@ impl Squid {
     pub async fn register_service(&self, module: &str, log_entry: Value) -> Result<Identity, Error> {
         let profile = Profile { name: module.to_owned(), ..Profile::default() };
         let new = Registration { log_entry: log_entry.clone(), profile, privacy_level: PrivacyLevel::Public };
-        match self.add(new, IdentityType::Service, Some(module.to_owned())).await {
+        match self.add(new, Place::Module(module.to_owned())).await {
             Err(Error::Exists) => {
                 let head = self.genesis(&log_entry)?.1;
                 let held = self.held(&did_of(&head)).await?;
@@ -71,24 +91,22 @@ impl Squid {
         }
     }
 
-    async fn add(
-        &self,
-        new: Registration,
-        kind: IdentityType,
-        service: Option<String>,
-    ) -> Result<Identity, Error> {
+    pub(crate) async fn add(&self, new: Registration, place: Place) -> Result<Identity, Error> {
         let (entry, head) = self.genesis(&new.log_entry)?;
         check_place(&head, &self.host).map_err(Error::Log)?;
         profile::check(&new.profile)?;
         let did = did_of(&head);
         let sealed = self.seal_profile(&did, &new.profile)?;
         let (privacy_level, line) = (new.privacy_level, entry.to_line());
+        let sub_identities_max = self.sub_identities_max;
         let add = move |tx: &mut Tx<'_>| -> Result<Stored, Error> {
+            let kind = place.kind();
+            let status = place.status();
             let stored = Stored {
                 did: did.clone(),
                 kind,
-                service: service.clone(),
-                status: Status::Active,
+                service: place.module().map(str::to_owned),
+                status,
                 privacy_level,
                 profile: Some(sealed.clone()),
                 revision: 1,
@@ -96,6 +114,7 @@ impl Squid {
                 not_before: None,
                 created_at: tx.now(),
                 updated_at: tx.now(),
+                held_by: Hold::Operator,
             };
             if !store::identities::insert(tx, &stored)? {
                 return Err(Error::Exists);
@@ -109,14 +128,24 @@ impl Squid {
                 privacy_level,
                 version_id: head.version_id.clone(),
             })?;
-            tx.audit(AuditEntry::change("IDENTITY_CREATED", Some(&did), &did))?;
+            match &place {
+                Place::Below(family) => family.keep(tx, &did, sub_identities_max)?,
+                Place::Alone(_) | Place::Module(_) => {
+                    tx.audit(AuditEntry::change("IDENTITY_CREATED", Some(&did), &did))?;
+                }
+            }
+            if status != Status::Active {
+                // Whoever checks signatures and permissions hears that it may not act.
+                let reason = "waits for an operator's consent".to_owned();
+                tx.emit(&IdentitySuspended { did: did.clone(), reason, by: None })?;
+            }
             Ok(stored)
         };
-        let stored = self.db.write(add).await?;
-        self.opened(stored)?.seen_by(Viewer::Itself).ok_or(Error::NotFound)
+        let did = self.db.write(add).await?.did;
+        self.held(&did).await?.seen_by(Viewer::Itself).ok_or(Error::NotFound)
     }
 
-    fn genesis(&self, log_entry: &Value) -> Result<(Entry, Head), Error> {
+    pub(crate) fn genesis(&self, log_entry: &Value) -> Result<(Entry, Head), Error> {
         let refused = |rule| Error::Log(Refused { version: 1, rule });
         let entry = Entry::parse(&log_entry.to_string()).map_err(refused)?;
         let head = Head::genesis(&entry, self.env.now(), Policy::House).map_err(refused)?;
@@ -126,7 +155,7 @@ impl Squid {
     /// The identity as `caller` may see it.
     pub async fn identity(&self, caller: &Caller, did: &Did) -> Result<Identity, Error> {
         let held = self.held(&here(did)?).await?;
-        held.seen_by(viewer(caller, &held.did)).ok_or(Error::NotFound)
+        held.seen_by(viewer(caller, &held)).ok_or(Error::NotFound)
     }
 
     /// Replaces the caller's own profile.
@@ -138,7 +167,7 @@ impl Squid {
     ) -> Result<Identity, Error> {
         let did = here(did)?;
         let held = self.held(&did).await?;
-        let viewer = viewer(caller, &did);
+        let viewer = viewer(caller, &held);
         if held.seen_by(viewer).is_none() {
             return Err(Error::NotFound);
         }
@@ -160,11 +189,12 @@ impl Squid {
             tx.audit(AuditEntry::change("IDENTITY_UPDATED", Some(&did), &did))?;
             store::identities::find(tx, &did)?.ok_or(Error::NotFound)
         };
-        let stored = self.db.write(change).await?;
-        self.opened(stored)?.seen_by(Viewer::Itself).ok_or(Error::NotFound)
+        let did = self.db.write(change).await?.did;
+        self.held(&did).await?.seen_by(Viewer::Itself).ok_or(Error::NotFound)
     }
 
-    /// Suspends an identity, or lets it act again. Asking for what is already so changes nothing.
+    /// Suspends an identity, or lets it act again, and its sub-identities with it. Asking for what is already so
+    /// changes nothing, but an operator's suspension takes the place of a parent's.
     ///
     /// Whoever acts suspends others only, so that one operator always remains.
     pub async fn set_status(
@@ -175,9 +205,7 @@ impl Squid {
         reason: &str,
     ) -> Result<Identity, Error> {
         let did = here(did)?;
-        if reason.trim().is_empty() || reason.chars().count() > REASON_CHARS_MAX {
-            return Err(Error::Reason);
-        }
+        check_reason(reason)?;
         let actor = by.and_then(|by| here(by).ok());
         if to == Status::Suspended && actor.as_ref() == Some(&did) {
             return Err(Error::SelfSuspension);
@@ -185,7 +213,7 @@ impl Squid {
         let (by, reason) = (by.cloned(), reason.to_owned());
         let set = move |tx: &mut Tx<'_>| -> Result<Stored, Error> {
             let stored = store::identities::find(tx, &did)?.ok_or(Error::NotFound)?;
-            if stored.status == to {
+            if stored.status == to && stored.held_by == Hold::Operator {
                 return Ok(stored);
             }
             // Two operators who suspend each other at once: the first in line holds, or nobody would be left.
@@ -194,34 +222,32 @@ impl Squid {
             if acting.is_some_and(|acting| acting.status == Status::Suspended) {
                 return Err(Error::ActorSuspended);
             }
-            change_status(stored.status, to).ok_or(Error::StatusConflict(stored.status))?;
-            store::identities::set_status(tx, &did, to)?;
-            let (did, reason, by) = (did.clone(), reason.clone(), by.clone());
-            let entry = AuditEntry::change("IDENTITY_UPDATED", by.as_ref(), &did)
-                .details(serde_json::json!({"status": to.as_str(), "reason": reason}));
-            tx.audit(entry)?;
-            if to == Status::Suspended {
-                end_sessions(tx, &did)?;
-                tx.emit(&IdentitySuspended { did: did.clone(), reason, by })?;
-            } else {
-                tx.emit(&IdentityReactivated { did: did.clone(), reason, by })?;
+            if stored.status != to {
+                change_status(stored.status, to).ok_or(Error::StatusConflict(stored.status))?;
             }
-            store::identities::find(tx, &did)?.ok_or(Error::NotFound)
+            let change = StatusChange { to, hold: Hold::Operator, reason: &reason, by: by.as_ref() };
+            change.make(tx, &stored)?;
+            Ok(stored)
         };
-        let stored = self.db.write(set).await?;
+        let did = self.db.write(set).await?.did;
+        self.directory.forget(&did);
         // The profile is none of an operator's business.
-        self.opened(stored)?.seen_by(Viewer::Module).ok_or(Error::NotFound)
+        self.held(&did).await?.seen_by(Viewer::Module).ok_or(Error::NotFound)
     }
 
     /// The identity with its profile opened.
     pub(crate) async fn held(&self, did: &Did) -> Result<Held, Error> {
         let did = did.clone();
-        let stored = self.db.read(move |reader| store::identities::find(reader, &did)).await?;
-        self.opened(stored.ok_or(Error::NotFound)?)
+        let read = move |reader: &mut Reader<'_>| -> Result<_, DbError> {
+            Ok((store::identities::find(reader, &did)?, store::links::of_child(reader, &did)?))
+        };
+        let (stored, links) = self.db.read(read).await?;
+        let parents = links.into_iter().map(|link| link.parent).collect();
+        self.opened(stored.ok_or(Error::NotFound)?, parents)
     }
 
     /// Opens the profile of a stored identity.
-    pub(crate) fn opened(&self, stored: Stored) -> Result<Held, Error> {
+    pub(crate) fn opened(&self, stored: Stored, parents: Vec<Did>) -> Result<Held, Error> {
         let profile = match &stored.profile {
             Some(sealed) => {
                 let json = self.sealer.open(profile_place(stored.did.as_str()), sealed)?;
@@ -241,6 +267,7 @@ impl Squid {
             not_before: stored.not_before,
             created_at: stored.created_at,
             updated_at: stored.updated_at,
+            parents,
         })
     }
 
@@ -250,12 +277,22 @@ impl Squid {
     }
 }
 
+/// Refuses a reason that says nothing, or too much.
+pub(crate) fn check_reason(reason: &str) -> Result<(), Error> {
+    let is_reason = !reason.trim().is_empty() && reason.chars().count() <= REASON_CHARS_MAX;
+    if is_reason { Ok(()) } else { Err(Error::Reason) }
+}
+
 /// Declares every token of the identity made so far dead, for everybody to hear.
 pub(crate) fn end_sessions(tx: &mut Tx<'_>, did: &Did) -> Result<(), Error> {
     let before = store::identities::find(tx, did)?.ok_or(Error::NotFound)?.not_before;
     let not_before = dead_before(tx.now(), before);
     store::identities::set_not_before(tx, did, not_before)?;
     store::sessions::delete_all(tx, did)?;
+    // What it took of its sub-identities was its own login in other clothes.
+    for session in store::sessions::switched_by(tx, did)? {
+        end_one(tx, &session)?;
+    }
     let epoch = store::epoch::next(tx)?;
     let (sub, not_before) = (Some(did.clone()), Some(not_before));
     tx.emit(&SessionRevoked { sub, not_before, epoch, ..SessionRevoked::default() })?;
@@ -288,19 +325,24 @@ pub(crate) fn did_of(head: &Head) -> Did {
     Did::squid(&head.scid).expect("a SCID is base58btc, which a DID may hold")
 }
 
-fn viewer(caller: &Caller, did: &Did) -> Viewer {
+fn viewer(caller: &Caller, held: &Held) -> Viewer {
     match caller {
-        Caller::Identity(principal) if here(&principal.did).is_ok_and(|caller| caller == *did) => {
+        Caller::Identity(principal) if here(&principal.did).is_ok_and(|caller| caller == held.did) => {
             Viewer::Itself
         }
-        Caller::Service(principal, _) if principal.did == *did => Viewer::Itself,
+        Caller::Identity(principal)
+            if here(&principal.did).is_ok_and(|caller| held.parents.contains(&caller)) =>
+        {
+            Viewer::Parent
+        }
+        Caller::Service(principal, _) if principal.did == held.did => Viewer::Itself,
         Caller::Service(..) => Viewer::Module,
         Caller::Identity(_) | Caller::Anonymous => Viewer::Other,
     }
 }
 
-fn profile_place(did: &str) -> Place<'_> {
-    Place { module: "squid", table: "identities", column: "profile", row: did }
+fn profile_place(did: &str) -> q_seal::Place<'_> {
+    q_seal::Place { module: "squid", table: "identities", column: "profile", row: did }
 }
 
 fn unsigned(count: i64) -> u64 {

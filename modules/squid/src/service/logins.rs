@@ -8,17 +8,23 @@ use q_auth::{
     issue::{self, Assertion},
     prove::JWT_BEARER_GRANT,
 };
-use q_core::{AuditEntry, Did, Span, Timestamp, Verdict, caller::ACR_ONE_KEY};
+use q_core::{
+    AuditEntry, Did, Span, Timestamp, Verdict,
+    caller::{ACR_ONE_KEY, ACR_TWO_KEYS},
+};
 use q_db::Tx;
 use q_did::multikey_of;
-use q_jose::base64url;
+use q_jose::{PublicKey, base64url};
 use squid_api::{Status, TokenRequest, TokenResponse, VerificationLevel};
 
 use crate::{
     Squid,
     domain::scope,
     error::Error,
-    service::{identities::first_second, sessions::end_one},
+    service::{
+        identities::{first_second, here},
+        sessions::end_one,
+    },
     store::{self, identities::Stored},
 };
 
@@ -29,18 +35,49 @@ pub const SESSIONS_MAX: usize = 50;
 /// The longest `client_id`, in bytes; with the other claims it keeps a token below 1,000 bytes.
 const CLIENT_ID_BYTES_MAX: usize = 100;
 
-/// A login whose assertion holds, before the store has had its say.
+/// A login that is about to begin.
 #[derive(Clone)]
-struct Login {
+pub(crate) struct Login {
     did: Did,
-    /// The version of the log the assertion's key was checked against.
-    version_id: String,
     kid: String,
-    jti: String,
-    assertion_ends_at: Timestamp,
     client_id: String,
     jkt: Option<String>,
     session_id: String,
+}
+
+impl Login {
+    pub(crate) fn session_id(&self) -> &str {
+        &self.session_id
+    }
+}
+
+/// How and when whoever acts proved themselves.
+pub(crate) struct Proof {
+    /// How well.
+    pub(crate) acr: Option<String>,
+    /// When.
+    pub(crate) at: Timestamp,
+}
+
+/// A login that was let in.
+pub(crate) struct Admitted {
+    identity: Stored,
+    /// Whose sub-identity it is.
+    parent: Option<Did>,
+    /// The instant of the host, by which tokens are dated.
+    now: Timestamp,
+}
+
+/// A login whose assertions hold, before the store has had its say.
+#[derive(Clone)]
+struct Asserted {
+    login: Login,
+    /// The version of the log the assertion's key was checked against.
+    version_id: String,
+    /// The assertion, and that of the second key if one was proved: name and end of each.
+    used: Vec<(String, Timestamp)>,
+    /// The second key that was proved.
+    second_key: Option<String>,
 }
 
 impl Squid {
@@ -58,17 +95,77 @@ impl Squid {
         }
         let jkt = proof.map(|proof| self.check_proof(proof)).transpose()?;
         let assertion = request.assertion.as_deref().ok_or(Error::Grant)?;
+        let is_two = request
+            .acr_values
+            .as_deref()
+            .is_some_and(|wanted| wanted.split(' ').any(|acr| acr == ACR_TWO_KEYS));
         // A key may have been rotated between the look into the directory and the commit: once more, then.
         for _ in 0..2 {
-            let login = self.check_assertion(assertion, request.client_id.as_deref(), jkt.clone()).await?;
-            let attempt = login.clone();
+            let mut asserted =
+                self.check_assertion(assertion, request.client_id.as_deref(), jkt.clone()).await?;
+            if is_two {
+                let second = request.second_assertion.as_deref().ok_or(Error::Unmet)?;
+                self.check_second(second, &mut asserted).await?;
+            }
+            let attempt = asserted.clone();
+            let login = &asserted.login;
             match self.db.write(move |tx| keep(tx, &attempt)).await? {
-                Kept::As(identity, now) => return Ok(self.token(&login, &identity, request.scope, now)),
+                Kept::As(admitted) => {
+                    let acr = Some(if is_two { ACR_TWO_KEYS } else { ACR_ONE_KEY }.to_owned());
+                    let at = admitted.now;
+                    return Ok(self.token(login, &admitted, request.scope, &Proof { acr, at }));
+                }
                 Kept::StaleKeys => self.directory.forget(&login.did),
                 Kept::Refused => return Err(Error::Grant),
             }
         }
         Err(Error::Grant)
+    }
+
+    /// Checks the assertion of a second key. Whether the store knows the key is asked in the login's own write.
+    async fn check_second(&self, text: &str, asserted: &mut Asserted) -> Result<(), Error> {
+        let (assertion, key) = self.read_assertion(text)?;
+        let did = &asserted.login.did;
+        // Compared before anything is verified: nobody else's signature is of interest.
+        if here(&assertion.claims.sub).ok().as_ref() != Some(did) {
+            return Err(Error::Grant);
+        }
+        let kid = assertion.kid.clone();
+        let Ok(claims) = assertion.verify(&key) else {
+            self.note_failure(did, &kid).await?;
+            return Err(Error::Grant);
+        };
+        asserted.used.push((claims.jti, Timestamp::from_seconds(claims.exp)));
+        asserted.second_key = Some(key.to_multikey());
+        Ok(())
+    }
+
+    /// Reads an assertion meant for this server, and the key it names; its signature is still to be checked.
+    pub(crate) fn read_assertion<'a>(&self, text: &'a str) -> Result<(Assertion<'a>, PublicKey), Error> {
+        let now = self.env.now();
+        let endpoints: Vec<String> = self.bases.iter().map(|base| format!("{base}{TOKEN_PATH}")).collect();
+        let audiences: Vec<&str> =
+            std::iter::once(self.origin.as_str()).chain(endpoints.iter().map(String::as_str)).collect();
+        let assertion = Assertion::parse(text, &audiences, now).map_err(|refusal| match refusal {
+            Refusal::ClockSkew => Error::ClockSkew(now),
+            _ => Error::Grant,
+        })?;
+        let (named, key) = multikey_of(&assertion.kid).ok_or(Error::Grant)?;
+        if here(&named).map_err(|_| Error::Grant)? != here(&assertion.claims.sub).map_err(|_| Error::Grant)? {
+            return Err(Error::Grant);
+        }
+        Ok((assertion, key))
+    }
+
+    /// A login of `did` with nothing but fresh names.
+    pub(crate) fn new_login(&self, did: &Did, kid: &str, client_id: &str, jkt: Option<String>) -> Login {
+        Login {
+            did: did.clone(),
+            kid: kid.to_owned(),
+            client_id: client_id.to_owned(),
+            jkt,
+            session_id: base64url::encode(self.env.random::<16>()),
+        }
     }
 
     fn check_proof(&self, proof: &str) -> Result<String, Error> {
@@ -85,17 +182,9 @@ impl Squid {
         text: &str,
         client_id: Option<&str>,
         jkt: Option<String>,
-    ) -> Result<Login, Error> {
-        let now = self.env.now();
-        let endpoints: Vec<String> = self.bases.iter().map(|base| format!("{base}{TOKEN_PATH}")).collect();
-        let audiences: Vec<&str> =
-            std::iter::once(self.origin.as_str()).chain(endpoints.iter().map(String::as_str)).collect();
-        let assertion = Assertion::parse(text, &audiences, now).map_err(|refusal| match refusal {
-            Refusal::ClockSkew => Error::ClockSkew(now),
-            _ => Error::Grant,
-        })?;
-        let (named, key) = multikey_of(&assertion.kid).ok_or(Error::Grant)?;
-        let keys = self.directory.resolve(&named).await.map_err(|_| Error::Grant)?;
+    ) -> Result<Asserted, Error> {
+        let (assertion, key) = self.read_assertion(text)?;
+        let keys = self.directory.resolve(&assertion.claims.sub).await.map_err(|_| Error::Grant)?;
         let kid = q_did::key_id(&keys.did, &key);
         if assertion.claims.sub != keys.did || !keys.authenticates_with(&key) {
             return Err(Error::Grant);
@@ -108,15 +197,11 @@ impl Squid {
         if client_id.is_empty() || client_id.len() > CLIENT_ID_BYTES_MAX {
             return Err(Error::Grant);
         }
-        Ok(Login {
-            did: keys.did.clone(),
+        Ok(Asserted {
+            login: self.new_login(&keys.did, &kid, &client_id, jkt),
             version_id: keys.version_id.clone(),
-            kid,
-            jti: claims.jti,
-            assertion_ends_at: Timestamp::from_seconds(claims.exp),
-            client_id,
-            jkt,
-            session_id: base64url::encode(self.env.random::<16>()),
+            used: vec![(claims.jti, Timestamp::from_seconds(claims.exp))],
+            second_key: None,
         })
     }
 
@@ -134,15 +219,17 @@ impl Squid {
         self.db.write(note).await
     }
 
-    fn token(
+    pub(crate) fn token(
         &self,
         login: &Login,
-        identity: &Stored,
+        admitted: &Admitted,
         scope: Option<String>,
-        now: Timestamp,
+        proof: &Proof,
     ) -> TokenResponse {
-        let made_at = made_at(now, identity.not_before);
+        let identity = &admitted.identity;
+        let made_at = made_at(admitted.now, identity.not_before);
         let lifetime_seconds = LIFETIME_MAX.as_seconds();
+        let is_two = proof.acr.as_deref() == Some(ACR_TWO_KEYS);
         let claims = Claims {
             iss: self.origin.clone(),
             sub: login.did.clone(),
@@ -154,14 +241,15 @@ impl Squid {
             client_id: login.client_id.clone(),
             scope: scope.clone(),
             sid: Some(login.session_id.clone()),
-            auth_time: Some(made_at),
-            acr: Some(ACR_ONE_KEY.into()),
-            amr: vec!["pop".into()],
+            auth_time: Some(if proof.at == admitted.now { made_at } else { proof.at.seconds() }),
+            acr: proof.acr.clone(),
+            // Two keys are two proofs of possession; that they are two factors is their owner's doing (RFC 8176).
+            amr: if is_two { vec!["pop".into(), "pop2".into()] } else { vec!["pop".into()] },
             cnf: login.jkt.clone().map(|jkt| Confirmation { jkt }),
             q: House {
                 typ: Some(identity.kind.as_str().into()),
                 lvl: Some(VerificationLevel::Unverified.as_str().into()),
-                par: None,
+                par: admitted.parent.clone(),
                 svc: identity.service.clone(),
             },
         };
@@ -184,24 +272,48 @@ fn made_at(now: Timestamp, not_before: Option<Timestamp>) -> i64 {
 
 /// What became of a login.
 enum Kept {
-    As(Box<Stored>, Timestamp),
+    As(Box<Admitted>),
     StaleKeys,
     Refused,
 }
 
-fn keep(tx: &mut Tx<'_>, login: &Login) -> Result<Kept, Error> {
-    // Tokens are checked by the clocks of hosts, everybody's; rows by the store's, which does not follow a host's jump.
-    let (now, told) = (tx.now(), tx.env().now());
+fn keep(tx: &mut Tx<'_>, asserted: &Asserted) -> Result<Kept, Error> {
+    let login = &asserted.login;
     let Some(identity) = store::identities::find(tx, &login.did)? else { return Ok(Kept::Refused) };
     if identity.status != Status::Active {
         return Ok(Kept::Refused);
     }
-    if identity.head.version_id != login.version_id {
+    if identity.head.version_id != asserted.version_id {
         return Ok(Kept::StaleKeys);
     }
-    if !store::sessions::use_assertion(tx, &login.did, &login.jti, login.assertion_ends_at)? {
+    if let Some(second) = &asserted.second_key
+        && !store::second_keys::list(tx, &login.did)?.iter().any(|(key, _)| key == second)
+    {
         return Ok(Kept::Refused);
     }
+    for (jti, ends_at) in &asserted.used {
+        if !store::sessions::use_assertion(tx, &login.did, jti, *ends_at)? {
+            return Ok(Kept::Refused);
+        }
+    }
+    let admitted = open_session(tx, login, identity, None)?;
+    let entry = AuditEntry::change("AUTH_SUCCESS", Some(&login.did), format!("session:{}", login.session_id));
+    let details = serde_json::json!({
+        "grant": "jwt-bearer", "isSenderBound": login.jkt.is_some(), "hasSecondKey": asserted.second_key.is_some(),
+    });
+    tx.audit(entry.family("authentication").details(details))?;
+    Ok(Kept::As(Box::new(admitted)))
+}
+
+/// Begins a session of `identity`, ending the oldest where there are too many; `switched_by` is the parent that takes it.
+pub(crate) fn open_session(
+    tx: &mut Tx<'_>,
+    login: &Login,
+    identity: Stored,
+    switched_by: Option<&Did>,
+) -> Result<Admitted, Error> {
+    // Tokens are checked by the clocks of hosts, everybody's; rows by the store's, which does not follow a host's jump.
+    let (now, told) = (tx.now(), tx.env().now());
     let live = store::sessions::live(tx, &login.did, now)?;
     for oldest in live.iter().skip(SESSIONS_MAX - 1) {
         end_one(tx, oldest)?;
@@ -214,12 +326,11 @@ fn keep(tx: &mut Tx<'_>, login: &Login) -> Result<Kept, Error> {
         jkt: login.jkt.clone(),
         created_at: now,
         expires_at: now.max(told) + LIFETIME_MAX + Span::seconds(1),
+        switched_by: switched_by.cloned(),
     };
     store::sessions::insert(tx, &session)?;
-    let entry = AuditEntry::change("AUTH_SUCCESS", Some(&login.did), format!("session:{}", session.id));
-    let details = serde_json::json!({"grant": "jwt-bearer", "isSenderBound": session.jkt.is_some()});
-    tx.audit(entry.family("authentication").details(details))?;
-    Ok(Kept::As(Box::new(identity), told))
+    let parent = store::links::of_child(tx, &login.did)?.into_iter().next().map(|link| link.parent);
+    Ok(Admitted { identity, parent, now: told })
 }
 
 #[cfg(test)]

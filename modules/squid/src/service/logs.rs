@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use q_auth::{LogLoader, directory::DirectoryError};
+use q_auth::{LogLoader, Standing, directory::DirectoryError};
 use q_core::{AuditEntry, Did, Verdict};
 use q_db::{Db, DbError, Tx};
 use q_did::{
@@ -24,8 +24,11 @@ use crate::{
         key_change::{self, KeyChange},
     },
     error::Error,
-    service::identities::{end_sessions, here},
-    store,
+    service::{
+        family::standing,
+        identities::{end_sessions, here},
+    },
+    store::{self, identities::Hold},
 };
 
 /// An entry that was judged good on top of a head.
@@ -119,7 +122,11 @@ fn keep(tx: &mut Tx<'_>, accepted: &Accepted) -> Result<(), Error> {
         end_sessions(tx, did)?;
     }
     if head.deactivated {
-        store::identities::set_status(tx, did, Status::Deleted)?;
+        if !store::links::children(tx, did, false)?.is_empty() {
+            return Err(Error::HasChildren);
+        }
+        store::second_keys::delete_all(tx, did)?;
+        store::identities::set_status(tx, did, Status::Deleted, &Hold::Operator)?;
         store::identities::erase_profile(tx, did)?;
         let by = Some(did.clone());
         tx.emit(&IdentityDeleted { did: did.clone(), reason: "deactivated by its owner".into(), by })?;
@@ -136,6 +143,14 @@ impl LogLoader for OwnLogs {
             let did = Did::squid(scid).map_err(|_| DirectoryError::Unknown)?;
             let text = self.0.read(move |reader| store::log_entries::text(reader, &did)).await;
             text.map_err(|error: DbError| DirectoryError::Unavailable(error.to_string()))
+        })
+    }
+
+    fn standing<'a>(&'a self, did: &'a Did) -> BoxFuture<'a, Result<Option<Standing>, DirectoryError>> {
+        Box::pin(async move {
+            let did = did.clone();
+            let found = self.0.read(move |reader| standing(reader, &did)).await;
+            found.map_err(|error: DbError| DirectoryError::Unavailable(error.to_string()))
         })
     }
 }

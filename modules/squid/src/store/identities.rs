@@ -30,10 +30,48 @@ pub struct Stored {
     pub created_at: Timestamp,
     /// When profile or status last changed.
     pub updated_at: Timestamp,
+    /// Who stopped it, while it is suspended.
+    pub held_by: Hold,
+}
+
+/// Who may let a suspended identity act again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Hold {
+    /// An operator.
+    #[default]
+    Operator,
+    /// Whoever lets its parent act again; it was stopped with it.
+    Tree,
+    /// Its parents: this one stopped it.
+    Parent(Did),
+}
+
+impl Hold {
+    /// The word of a hold that was taken with the parent's.
+    const TREE: &'static str = "tree";
+
+    fn column(&self) -> Option<String> {
+        match self {
+            Self::Operator => None,
+            Self::Tree => Some(Self::TREE.to_owned()),
+            Self::Parent(did) => Some(did.to_string()),
+        }
+    }
+
+    fn read(column: Option<String>) -> Result<Self, DbError> {
+        Ok(match column {
+            None => Self::Operator,
+            Some(word) if word == Self::TREE => Self::Tree,
+            Some(did) => {
+                let bad = |_| DbError::BadRow { column: 11, expected: "who holds a suspension" };
+                Self::Parent(did.parse().map_err(bad)?)
+            }
+        })
+    }
 }
 
 const COLUMNS: &str = "did, type, service, status, privacy_level, profile, revision, head, not_before, \
-                       created_at, updated_at";
+                       created_at, updated_at, held_by";
 
 /// The identity, if it is registered.
 pub fn find(reader: &mut Reader<'_>, did: &Did) -> Result<Option<Stored>, DbError> {
@@ -97,12 +135,12 @@ pub fn set_head(tx: &mut Tx<'_>, did: &Did, from: &str, head: &Head) -> Result<b
     Ok(changed == 1)
 }
 
-/// Sets the status.
-pub fn set_status(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<(), DbError> {
+/// Sets the status, and who may lift a suspension.
+pub fn set_status(tx: &mut Tx<'_>, did: &Did, status: Status, hold: &Hold) -> Result<(), DbError> {
     let now = tx.now();
     tx.execute(
-        "UPDATE identities SET status = $1, updated_at = $2 WHERE did = $3",
-        params![status.as_str(), now, did],
+        "UPDATE identities SET status = $1, held_by = $2, updated_at = $3 WHERE did = $4",
+        params![status.as_str(), hold.column(), now, did],
     )?;
     Ok(())
 }
@@ -133,5 +171,6 @@ fn stored(row: &Row) -> Result<Stored, DbError> {
         not_before: row.try_get(8)?,
         created_at: row.try_get(9)?,
         updated_at: row.try_get(10)?,
+        held_by: Hold::read(row.try_get(11)?)?,
     })
 }

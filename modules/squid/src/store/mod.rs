@@ -4,6 +4,8 @@
 
 pub mod epoch;
 pub mod identities;
+pub mod links;
 pub mod log_entries;
+pub mod second_keys;
 pub mod sessions;
 pub mod signing_keys;

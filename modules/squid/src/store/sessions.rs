@@ -20,9 +20,11 @@ pub struct Stored {
     pub created_at: Timestamp,
     /// When its token ends.
     pub expires_at: Timestamp,
+    /// The parent that took it, when it is not the identity's own login.
+    pub switched_by: Option<Did>,
 }
 
-const COLUMNS: &str = "id, did, client_id, kid, jkt, created_at, expires_at";
+const COLUMNS: &str = "id, did, client_id, kid, jkt, created_at, expires_at, switched_by";
 
 /// Notes that an assertion was used; `false` when it was used before.
 pub fn use_assertion(tx: &mut Tx<'_>, did: &Did, jti: &str, expires_at: Timestamp) -> Result<bool, DbError> {
@@ -36,8 +38,8 @@ pub fn use_assertion(tx: &mut Tx<'_>, did: &Did, jti: &str, expires_at: Timestam
 /// Adds a login.
 pub fn insert(tx: &mut Tx<'_>, session: &Stored) -> Result<(), DbError> {
     tx.execute(
-        "INSERT INTO sessions (id, did, client_id, kid, jkt, created_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO sessions (id, did, client_id, kid, jkt, created_at, expires_at, switched_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
             &session.id,
             &session.did,
@@ -46,6 +48,7 @@ pub fn insert(tx: &mut Tx<'_>, session: &Stored) -> Result<(), DbError> {
             session.jkt.clone(),
             session.created_at,
             session.expires_at,
+            session.switched_by.clone(),
         ],
     )?;
     Ok(())
@@ -57,6 +60,12 @@ pub fn live(reader: &mut Reader<'_>, did: &Did, now: Timestamp) -> Result<Vec<St
         "SELECT {COLUMNS} FROM sessions WHERE did = $1 AND expires_at > $2 ORDER BY created_at DESC, id DESC"
     );
     reader.query(&sql, params![did, now])?.iter().map(stored).collect()
+}
+
+/// The logins that `parent` took of its sub-identities.
+pub fn switched_by(reader: &mut Reader<'_>, parent: &Did) -> Result<Vec<Stored>, DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM sessions WHERE switched_by = $1 ORDER BY id");
+    reader.query(&sql, params![parent])?.iter().map(stored).collect()
 }
 
 /// The login, if it is still kept.
@@ -93,5 +102,6 @@ fn stored(row: &Row) -> Result<Stored, DbError> {
         jkt: row.try_get(4)?,
         created_at: row.try_get(5)?,
         expires_at: row.try_get(6)?,
+        switched_by: row.try_get(7)?,
     })
 }

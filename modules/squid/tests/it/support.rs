@@ -119,7 +119,12 @@ impl House {
 
 pub(crate) fn creation(log: &Log, name: &str, privacy_level: PrivacyLevel) -> CreateIdentityRequest {
     let log_entry = serde_json::to_value(&log.entries()[0]).unwrap();
-    CreateIdentityRequest { log_entry, profile: profile(name), privacy_level: Some(privacy_level) }
+    CreateIdentityRequest {
+        log_entry,
+        profile: profile(name),
+        privacy_level: Some(privacy_level),
+        kind: None,
+    }
 }
 
 pub(crate) fn login(assertion: &str) -> TokenRequest {
