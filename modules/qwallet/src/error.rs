@@ -53,7 +53,7 @@ pub enum Error {
     #[error("the faucet gives at most {0} {1} at once")]
     FaucetMaximum(u128, &'static str),
     /// The books cannot be written in this form.
-    #[error("the format {0} is not one of hledger, ledger and ndjson")]
+    #[error("the format {0} is not one of hledger, ledger, beancount and ndjson")]
     FormatUnknown(String),
     /// The format asked for cannot hold it.
     #[error(transparent)]

@@ -311,7 +311,7 @@ fn unhex(text: &str) -> anyhow::Result<q_tlog::Hash> {
 /// Debits and credits of every currency are equal.
 async fn books(layout: &Layout, operator: &str) -> anyhow::Result<((), String)> {
     let session = Session::with(layout.clone(), require_running(layout)?, layout.read_keyring(operator)?)?;
-    let balance = session.client("qwallet")?.call::<GetTrialBalance>(&TrialBalanceRequest {}).await?;
+    let balance = session.client("qwallet")?.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await?;
     for row in &balance.items {
         ensure!(
             row.difference.as_str() == "0",

@@ -198,12 +198,15 @@ endpoint! {
     ];
 }
 endpoint! {
-    /// Reads a payout file (ISO 20022 pain.001.001.09 or .03) and reports on each line; nothing is paid yet.
+    /// Reads a payout file and reports on each line; nothing is paid yet.
+    ///
+    /// ISO 20022 pain.001.001.09 or .03, or a table of comma-separated values whose first line names its columns:
+    /// `recipient` and `amount`, and where wanted `currency`, `reference` and `purpose`.
     pub CreateImport = POST "/imports" (ImportRequest) -> Import;
     status 201;
     access Access::Identity("wallet:write");
     errors [IMPORT_INVALID, BATCH_TOO_LARGE, WALLET_NOT_FOUND];
-    consumes "application/xml" document;
+    consumes "application/xml, text/csv" document;
     body_max 10 << 20;
 }
 endpoint! {
@@ -211,6 +214,13 @@ endpoint! {
     pub GetImport = GET "/imports/{importId}" (ImportPath) -> Import;
     access Access::Identity("wallet:read");
     errors [IMPORT_NOT_FOUND];
+}
+endpoint! {
+    /// Answers a pain.001 file with what became of its payments, as ISO 20022 pain.002.
+    pub GetImportStatus = GET "/imports/{importId}/status" (ImportPath) -> Text;
+    access Access::Identity("wallet:read");
+    errors [IMPORT_NOT_FOUND, EXPORT_NOT_REPRESENTABLE];
+    produces "application/xml";
 }
 endpoint! {
     /// Executes a payout file under one signature.

@@ -628,7 +628,7 @@ wire! {
         /// The paying wallet, when the file does not name it; otherwise it must be the same.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub wallet: Option<String>,
-        /// The pain.001 document (.001.03 or .001.09).
+        /// The pain.001 document (.001.03 or .001.09), or the table.
         pub document: String,
     }
 
@@ -661,7 +661,7 @@ wire! {
         pub import_id: ImportId,
         /// `READ`, `EXECUTED`.
         pub status: String,
-        /// The format, such as `pain.001.001.09`.
+        /// The format, such as `pain.001.001.09` or `csv`.
         pub format: String,
         /// The file's own message id.
         pub message_id: String,
@@ -702,7 +702,12 @@ wire! {
     }
 
     /// Asks for the trial balance.
-    pub struct TrialBalanceRequest {}
+    #[derive(Default)]
+    pub struct TrialBalanceRequest {
+        /// As it was at this past instant; now when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub at: Option<Timestamp>,
+    }
 
     /// The two sides of the books in one currency.
     pub struct TrialBalanceRow {
@@ -732,7 +737,7 @@ wire! {
 
     /// Asks for the whole books as a text.
     pub struct ExportRequest {
-        /// `hledger`, `ledger` or `ndjson`.
+        /// `hledger`, `ledger`, `beancount` or `ndjson`.
         pub format: String,
     }
 }

@@ -58,6 +58,19 @@ impl AccountKind {
         }
     }
 
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Wallet => "wallet",
+            Self::PlatformFees => "platformFees",
+            Self::NetworkFees => "networkFees",
+            Self::Issuance => "issuance",
+            Self::Escrow => "escrow",
+            Self::Rail => "rail",
+            Self::Suspense => "suspense",
+        }
+    }
+
     /// Whether it may be debited without limit: the other side of what is outside the books.
     pub const fn is_unlimited(self) -> bool {
         matches!(self, Self::Issuance | Self::Rail)

@@ -5,7 +5,6 @@
 
 pub mod account;
 pub mod books;
-pub mod books_text;
 pub mod chain;
 pub mod clock;
 pub mod currency;

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no SQL and no rule.
 
+mod books;
 mod refunds;
 mod statements;
 
@@ -11,9 +12,9 @@ use q_contract::Text;
 use q_http::Api;
 use qwallet_api::{
     CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
-    ExportLedger, Faucet, GetBalance, GetImport, GetIntent, GetLimits, GetQuote, GetTransaction,
-    GetTrialBalance, GetWallet, IntentPage, Issue, ListCurrencies, ListHeads, ListIntents, ListTransactions,
-    ListWallets, Pay, SetLimits, SetStripes, SignIntent, WalletList,
+    Faucet, GetBalance, GetImport, GetImportStatus, GetIntent, GetLimits, GetQuote, GetTransaction,
+    GetWallet, IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay, SetLimits,
+    SetStripes, SignIntent, WalletList,
 };
 
 use crate::{error::Error, service::Service};
@@ -89,14 +90,13 @@ pub fn api(service: &Arc<Service>) -> Api {
         .on::<GetImport, _, _, _>(|service, context, request| async move {
             service.import(&context.caller, request.import_id).await
         })
+        .on::<GetImportStatus, _, _, _>(|service, context, request| async move {
+            service.import_status(&context.caller, request.import_id).await.map(Text)
+        })
         .on::<ExecuteImport, _, _, _>(|service, context, request| async move {
             service.execute_import(context.request_key.as_ref(), request).await
-        })
-        .on::<GetTrialBalance, _, _, _>(|service, _, _| async move { service.trial_balance().await })
-        .on::<ListHeads, _, _, _>(|service, _, _| async move { service.heads().await })
-        .on::<ExportLedger, _, _, _>(|service, _, request| async move {
-            service.export(request.format).await.map(Text)
         });
+    let api = books::mount(api);
     let api = refunds::mount(api);
     let api = statements::mount(api);
     if service.instance.is_demo {

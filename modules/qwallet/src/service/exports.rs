@@ -1,25 +1,30 @@
-//! The whole books: as sums, as journals of other programs, as lines.
+//! The whole books: as sums, as accounts, as journals of other programs, as lines.
 
 use std::collections::BTreeMap;
 
+use data_encoding::BASE64;
 use q_core::{Amount, SignedAmount, Timestamp, Total, hash};
 use q_db::{DbError, Reader};
-use qwallet_api::{AsOf, TransactionId, TrialBalance, TrialBalanceRow};
+use qwallet_api::{
+    AsOf, LedgerAccount, LedgerAccountPage, ListAccountsRequest, TransactionId, TrialBalance, TrialBalanceRow,
+};
+use serde_json::{Value, json};
 
 use super::Service;
 use crate::{
     domain::{
         account::{Account, AccountId, AccountKind, sum_of},
-        books_text::{self, Dialect},
         currency::{Currency, CurrencyId},
-        transfer::Transfer,
+        formats::journal::{self, Dialect, Journal, Posting},
+        payment::Refusal,
+        transfer::{Phase, Transfer},
         wallet_ref::WalletRef,
     },
     error::Error,
     store::{
         self,
-        ledger::{Journalled, TransactionKind},
-        merged::{Merged, Placed},
+        books::{CommitRows, Commits},
+        ledger::TransactionKind,
     },
 };
 
@@ -42,9 +47,33 @@ struct Sums {
 }
 
 impl Service {
-    /// The two sides of the books, by currency.
-    pub async fn trial_balance(&self) -> Result<TrialBalance, Error> {
-        Ok(self.db.read(trial_balance).await?)
+    /// The two sides of the books, by currency, now or as they were at a past instant.
+    ///
+    /// A past one is the present one without what came since, so it takes as long as there is to take back.
+    pub async fn trial_balance(&self, at: Option<Timestamp>) -> Result<TrialBalance, Error> {
+        Ok(self.db.read(move |reader| trial_balance(reader, at)).await?)
+    }
+
+    /// The accounts of the books.
+    pub async fn ledger_accounts(&self, request: ListAccountsRequest) -> Result<LedgerAccountPage, Error> {
+        let after = request.cursor.as_deref().map(str::parse).transpose();
+        let after = after.map_err(|_| Refusal::Malformed("cursor"))?.unwrap_or(0);
+        if request.at.is_some() {
+            self.catch_up().await?;
+        }
+        let limit = request.limit.rows();
+        let page = self.db.read(move |reader| {
+            let accounts = store::ledger::accounts_after(reader, after, limit)?;
+            let mut items = Vec::with_capacity(accounts.len());
+            for (account, wallet) in &accounts {
+                items.push(ledger_account(reader, account, wallet.map(WalletRef::of), request.at)?);
+            }
+            let is_full = accounts.len() == usize::try_from(limit).unwrap_or(usize::MAX);
+            let next_cursor =
+                accounts.last().filter(|_| is_full).map(|(account, _)| account.id.0.to_string());
+            Ok::<_, DbError>(LedgerAccountPage { items, next_cursor, as_of: as_of(reader, request.at)? })
+        });
+        Ok(page.await?)
     }
 
     /// The whole books in another program's form.
@@ -53,17 +82,15 @@ impl Service {
     /// while it grows, so a million transfers take a gigabyte for a moment. Beside the text there are one page of
     /// rows and the chart of accounts, however long the books are.
     pub async fn export(&self, format: String) -> Result<String, Error> {
-        let dialect = match format.as_str() {
-            "hledger" => Some(Dialect::Hledger),
-            "ledger" => Some(Dialect::Ledger),
-            "ndjson" => None,
-            _ => return Err(Error::FormatUnknown(format)),
-        };
+        let dialect = Dialect::find(&format);
+        if dialect.is_none() && format != "ndjson" {
+            return Err(Error::FormatUnknown(format));
+        }
         let text = self.db.read(move |reader| match dialect {
             Some(dialect) => journal(reader, dialect),
-            None => lines(reader),
+            None => Ok(lines(reader)?),
         });
-        Ok(text.await?)
+        text.await
     }
 }
 
@@ -79,8 +106,9 @@ pub(super) fn differences(
     Ok(sums.collect())
 }
 
+const OVERFLOW: DbError = DbError::BadRow { column: 0, expected: "sums that fit" };
+
 fn sums(reader: &mut Reader<'_>) -> Result<BTreeMap<CurrencyId, Sums>, DbError> {
-    const OVERFLOW: DbError = DbError::BadRow { column: 0, expected: "sums that fit" };
     let mut sums: BTreeMap<CurrencyId, Sums> = BTreeMap::new();
     store::ledger::for_each_account(reader, |account| {
         let (account, _) = account?;
@@ -102,8 +130,44 @@ fn sums(reader: &mut Reader<'_>) -> Result<BTreeMap<CurrencyId, Sums>, DbError> 
     Ok(sums)
 }
 
-fn trial_balance(reader: &mut Reader<'_>) -> Result<TrialBalance, DbError> {
-    let items = sums(reader)?.into_iter().filter_map(|(id, sum)| {
+impl Sums {
+    /// Takes a transfer back that came after the instant of interest.
+    fn take_back(&mut self, transfer: &Transfer, [debit, credit]: [AccountKind; 2]) -> Result<(), DbError> {
+        let amount = transfer.leg.amount;
+        let less = |total: &mut Total| {
+            *total = total.checked_sub(amount).ok_or(OVERFLOW)?;
+            Ok::<_, DbError>(())
+        };
+        let more = |total: &mut Total| {
+            *total = total.checked_add(amount).ok_or(OVERFLOW)?;
+            Ok::<_, DbError>(())
+        };
+        if transfer.phase.is_final_movement() {
+            less(&mut self.debits)?;
+            less(&mut self.credits)?;
+            if debit == AccountKind::Issuance {
+                less(&mut self.issued)?;
+            }
+            if credit == AccountKind::Issuance {
+                less(&mut self.withdrawn)?;
+            }
+        }
+        match transfer.phase {
+            Phase::Posted => Ok(()),
+            Phase::Held => less(&mut self.debits_pending).and(less(&mut self.credits_pending)),
+            Phase::Settled | Phase::Voided => {
+                more(&mut self.debits_pending).and(more(&mut self.credits_pending))
+            }
+        }
+    }
+}
+
+fn trial_balance(reader: &mut Reader<'_>, at: Option<Timestamp>) -> Result<TrialBalance, DbError> {
+    let mut sums = sums(reader)?;
+    if let Some(at) = at {
+        take_back_since(reader, &mut sums, at)?;
+    }
+    let items = sums.into_iter().filter_map(|(id, sum)| {
         let currency = Currency::by_id(id)?;
         let text = |total: Total| currency.text(Amount::from_units(total.units()));
         Some(TrialBalanceRow {
@@ -117,128 +181,237 @@ fn trial_balance(reader: &mut Reader<'_>) -> Result<TrialBalance, DbError> {
         })
     });
     let items = items.collect();
-    let (commit, time) = store::ledger::last_commit(reader)?;
-    Ok(TrialBalance { items, as_of: AsOf { commit, time } })
+    Ok(TrialBalance { items, as_of: as_of(reader, at)? })
 }
 
-fn chart(reader: &mut Reader<'_>) -> Result<Chart, DbError> {
-    let mut accounts = BTreeMap::new();
+/// Takes back every transfer of a commit after `at`.
+fn take_back_since(
+    reader: &mut Reader<'_>,
+    sums: &mut BTreeMap<CurrencyId, Sums>,
+    at: Timestamp,
+) -> Result<(), DbError> {
+    let mut accounts: BTreeMap<i64, (CurrencyId, AccountKind)> = BTreeMap::new();
     store::ledger::for_each_account(reader, |account| {
-        let (account, wallet) = account?;
-        let unknown = DbError::BadRow { column: 1, expected: "a currency" };
-        let currency = Currency::by_id(account.currency).ok_or(unknown)?;
-        let name = books_text::account_name(account.kind, wallet.map(WalletRef::of), account.stripe);
-        accounts.insert(account.id.0, (account, currency, name));
+        let (account, _) = account?;
+        accounts.insert(account.id.0, (account.currency, account.kind));
         Ok(())
     })?;
-    Ok(Chart { accounts })
+    let known = |id: AccountId| {
+        accounts.get(&id.0).copied().ok_or(DbError::BadRow { column: 2, expected: "a known account" })
+    };
+    for writer in store::ledger::writers(reader)? {
+        let mut after = store::ledger::chain_end_at(reader, writer, at)?.next_seq - 1;
+        loop {
+            let page = store::ledger::transfers_after(reader, after, PAGE_TRANSFERS)?;
+            let Some((last, ..)) = page.last() else { break };
+            after = last.seq;
+            for (transfer, ..) in &page {
+                let (currency, debit) = known(transfer.leg.debit)?;
+                let (_, credit) = known(transfer.leg.credit)?;
+                sums.entry(currency).or_default().take_back(transfer, [debit, credit])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_of(reader: &mut Reader<'_>, at: Option<Timestamp>) -> Result<AsOf, DbError> {
+    let (commit, time) = match at {
+        Some(at) => store::ledger::last_commit_at(reader, at)?,
+        None => store::ledger::last_commit(reader)?,
+    };
+    Ok(AsOf { commit, time })
+}
+
+fn ledger_account(
+    reader: &mut Reader<'_>,
+    account: &Account,
+    wallet: Option<WalletRef>,
+    at: Option<Timestamp>,
+) -> Result<LedgerAccount, DbError> {
+    let currency = currency_of(account)?;
+    let (version, balance) = match at {
+        Some(at) => store::history::version_at(reader, account, at)?,
+        None => (account.version, account.posted()),
+    };
+    let present = |total: Total| at.is_none().then(|| currency.text(Amount::from_units(total.units())));
+    Ok(LedgerAccount {
+        account: account.id.0,
+        name: journal::account_name(account, wallet),
+        kind: account.kind.name().to_owned(),
+        currency: currency.code.to_owned(),
+        stripe: account.stripe,
+        balance: balance.display(currency.scale).into(),
+        version,
+        debits: present(account.debits_posted),
+        credits: present(account.credits_posted),
+        debits_pending: present(account.debits_pending),
+        credits_pending: present(account.credits_pending),
+    })
+}
+
+fn currency_of(account: &Account) -> Result<&'static Currency, DbError> {
+    Currency::by_id(account.currency).ok_or(DbError::BadRow { column: 1, expected: "a currency" })
 }
 
 impl Chart {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DbError> {
+        let mut accounts = BTreeMap::new();
+        store::ledger::for_each_account(reader, |account| {
+            let (account, wallet) = account?;
+            let currency = currency_of(&account)?;
+            let name = journal::account_name(&account, wallet.map(WalletRef::of));
+            accounts.insert(account.id.0, (account, currency, name));
+            Ok(())
+        })?;
+        Ok(Self { accounts })
+    }
+
     fn get(&self, id: AccountId) -> Result<&(Account, &'static Currency, String), DbError> {
         self.accounts.get(&id.0).ok_or(DbError::BadRow { column: 2, expected: "a known account" })
+    }
+
+    /// Every name once.
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.accounts.values().map(|(_, _, name)| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 }
 
 /// The journal of `dialect`: every settled movement, then an assertion of every balance.
-fn journal(reader: &mut Reader<'_>, dialect: Dialect) -> Result<String, DbError> {
-    let chart = chart(reader)?;
-    let mut out = String::from("; the books of a Q wallet: every settled movement, exact to the last unit\n");
-    let mut names: Vec<&str> = chart.accounts.values().map(|(_, _, name)| name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    books_text::write_header(&mut out, dialect, names.into_iter());
-    let (_, last_at) = store::ledger::last_commit(reader)?;
-    let mut group: Vec<(Transfer, Timestamp)> = Vec::new();
-    each_transfer(reader, |reader, (transfer, _, at, _)| {
-        let is_next = group.first().is_some_and(|(first, _)| first.transaction != transfer.transaction);
-        if is_next {
-            write_group(reader, &mut out, &chart, &group)?;
-            group.clear();
-        }
-        if transfer.phase.is_final_movement() {
-            group.push((*transfer, *at));
-        }
-        Ok(())
-    })?;
-    write_group(reader, &mut out, &chart, &group)?;
-    let balances =
-        chart.accounts.values().map(|(account, currency, name)| (account, *currency, name.as_str()));
-    books_text::write_assertions(&mut out, last_at, balances);
-    Ok(out)
+fn journal(reader: &mut Reader<'_>, dialect: Dialect) -> Result<String, Error> {
+    let chart = Chart::read(reader)?;
+    let about = "the books of a Q wallet: every settled movement, exact to the last unit";
+    let since = store::books::first_at(reader)?;
+    let mut journal = Journal::begin(dialect, about, since, chart.names().into_iter());
+    let mut commits = Commits::begin(reader)?;
+    let mut last_at = since;
+    while let Some(rows) = commits.next(reader)? {
+        write_commit(&mut journal, &chart, &rows)?;
+        last_at = last_at.max(rows.commit.at);
+    }
+    let accounts = chart.accounts.values();
+    let accounts = accounts.map(|(account, currency, name)| (account, *currency, name.as_str()));
+    journal.assert_balances(last_at, journal::by_name(accounts).into_iter())?;
+    Ok(journal.finish())
 }
 
-fn write_group(
-    reader: &mut Reader<'_>,
-    out: &mut String,
-    chart: &Chart,
-    group: &[(Transfer, Timestamp)],
-) -> Result<(), DbError> {
-    let Some((first, at)) = group.first() else { return Ok(()) };
-    let kind = kind_of(reader, first.transaction)?;
-    let mut legs = Vec::with_capacity(group.len());
-    for (transfer, _) in group {
-        let (_, currency, debit) = chart.get(transfer.leg.debit)?;
-        let (_, _, credit) = chart.get(transfer.leg.credit)?;
-        legs.push((transfer, *currency, debit.as_str(), credit.as_str()));
+/// The settled movements of a commit, one entry a transaction.
+fn write_commit(journal: &mut Journal, chart: &Chart, rows: &CommitRows) -> Result<(), Error> {
+    let settled: Vec<&Transfer> = rows
+        .transfers
+        .iter()
+        .map(|(transfer, _)| transfer)
+        .filter(|transfer| transfer.phase.is_final_movement())
+        .collect();
+    for group in settled.chunk_by(|one, next| one.transaction == next.transaction) {
+        let id: TransactionId = group[0].transaction;
+        let kind = rows.kinds.get(&id).map_or("transaction", |kind| TransactionKind::name(*kind));
+        let mut postings = Vec::with_capacity(group.len() * 2);
+        for transfer in group {
+            let (_, currency, debit) = chart.get(transfer.leg.debit)?;
+            let (_, _, credit) = chart.get(transfer.leg.credit)?;
+            let amount = transfer.leg.amount;
+            let sides = [(debit, SignedAmount::plus(amount)), (credit, SignedAmount::minus(amount))];
+            postings.extend(sides.map(|(account, change)| Posting {
+                account,
+                change,
+                balance: None,
+                currency: *currency,
+            }));
+        }
+        journal.entry(rows.commit.at, &id.to_string(), kind, postings.into_iter())?;
     }
-    books_text::write_transaction(out, *at, first.transaction, kind, legs.into_iter());
     Ok(())
 }
 
-fn kind_of(reader: &mut Reader<'_>, id: TransactionId) -> Result<&'static str, DbError> {
-    Ok(store::ledger::find_transaction(reader, id)?
-        .map_or("transaction", |row| TransactionKind::name(row.kind)))
-}
-
-/// One JSON object per transfer, in order: enough to replay the books and recompute every head.
+/// One JSON object a line: the accounts, then commit by commit its transfers, the transactions it begins, and itself with
+/// its head. Enough to replay every balance, and to compute every head without us.
 fn lines(reader: &mut Reader<'_>) -> Result<String, DbError> {
-    let chart = chart(reader)?;
+    let chart = Chart::read(reader)?;
     let mut out = String::new();
-    each_transfer(reader, |_, (transfer, commit, at, leaf)| {
-        let (_, currency, debit) = chart.get(transfer.leg.debit)?;
-        let (_, _, credit) = chart.get(transfer.leg.credit)?;
-        let line = serde_json::json!({
-            "seq": transfer.seq,
-            "transactionId": transfer.transaction,
-            "leg": transfer.leg.purpose.name(),
-            "phase": transfer.phase.name(),
-            "pendingOf": transfer.pending_of,
-            "debit": debit,
-            "debitAccount": transfer.leg.debit.0,
-            "debitVersion": transfer.debit_version,
-            "debitBalance": transfer.debit_balance.display(currency.scale),
-            "credit": credit,
-            "creditAccount": transfer.leg.credit.0,
-            "creditVersion": transfer.credit_version,
-            "creditBalance": transfer.credit_balance.display(currency.scale),
-            "amount": transfer.leg.amount.display(currency.scale),
-            "currency": currency.code,
-            "commit": commit,
-            "at": at,
-            "leafHash": hash::hex(leaf),
-        });
+    let mut line = |line: Value| {
         out.push_str(&line.to_string());
         out.push('\n');
-        Ok(())
-    })?;
+    };
+    for (account, currency, name) in chart.accounts.values() {
+        line(json!({
+            "record": "account",
+            "account": account.id.0,
+            "name": name,
+            "kind": account.kind.name(),
+            "currency": currency.code,
+            "scale": currency.scale.decimals(),
+        }));
+    }
+    let mut commits = Commits::begin(reader)?;
+    while let Some(rows) = commits.next(reader)? {
+        for (transfer, leaf) in &rows.transfers {
+            line(transfer_line(&chart, &rows, transfer, leaf)?);
+        }
+        for one in &rows.transactions {
+            line(json!({
+                "record": "transaction",
+                "transactionId": one.row.id,
+                "type": one.row.kind.name(),
+                "typeCode": one.row.kind.code(),
+                "firstSeq": one.row.first_seq,
+                "transferCount": one.row.transfer_count,
+                "orderDigest": hash::hex(&one.order_digest),
+                "intentId": one.row.intent,
+                "clientRef": one.row.client_ref,
+                "sealedPurpose": one.row.purpose.as_deref().map(|sealed| BASE64.encode(sealed)),
+                "leafHash": hash::hex(&one.leaf),
+            }));
+        }
+        line(json!({
+            "record": "commit",
+            "commit": rows.id,
+            "writer": rows.commit.writer,
+            "number": rows.commit.number,
+            "firstSeq": rows.commit.first_seq,
+            "transferCount": rows.commit.transfer_count,
+            "transactionCount": rows.commit.transaction_count,
+            "at": rows.commit.at,
+            "atMicros": rows.commit.at.micros(),
+            "root": hash::hex(&rows.commit.root),
+            "head": hash::hex(&rows.head),
+        }));
+    }
     Ok(out)
 }
 
-/// Calls `each` with every transfer, in pages: those of several writers in an order in which the versions of every
-/// account follow one another.
-fn each_transfer(
-    reader: &mut Reader<'_>,
-    mut each: impl FnMut(&mut Reader<'_>, &Journalled) -> Result<(), DbError>,
-) -> Result<(), DbError> {
-    let writers = store::ledger::writers(reader)?;
-    let mut transfers = Merged::of(&writers);
-    while let Some(next) = transfers.next(reader, |reader, after| {
-        let page = store::ledger::transfers_after(reader, after, PAGE_TRANSFERS)?;
-        let placed = |row: Journalled| Placed { place: row.0.seq, at: Some(row.2), row };
-        Ok(page.into_iter().map(placed).collect())
-    })? {
-        each(reader, &next.row)?;
-    }
-    Ok(())
+fn transfer_line(
+    chart: &Chart,
+    rows: &CommitRows,
+    transfer: &Transfer,
+    leaf: &hash::Sha256,
+) -> Result<Value, DbError> {
+    let (_, currency, debit) = chart.get(transfer.leg.debit)?;
+    let (_, _, credit) = chart.get(transfer.leg.credit)?;
+    Ok(json!({
+        "record": "transfer",
+        "seq": transfer.seq,
+        "transactionId": transfer.transaction,
+        "leg": transfer.leg.purpose.name(),
+        "legCode": transfer.leg.purpose.code(),
+        "phase": transfer.phase.name(),
+        "phaseCode": transfer.phase.code(),
+        "pendingOf": transfer.pending_of,
+        "debit": debit,
+        "debitAccount": transfer.leg.debit.0,
+        "debitVersion": transfer.debit_version,
+        "debitBalance": transfer.debit_balance.display(currency.scale),
+        "credit": credit,
+        "creditAccount": transfer.leg.credit.0,
+        "creditVersion": transfer.credit_version,
+        "creditBalance": transfer.credit_balance.display(currency.scale),
+        "amount": transfer.leg.amount.display(currency.scale),
+        "currency": currency.code,
+        "commit": rows.id,
+        "at": rows.commit.at,
+        "leafHash": hash::hex(leaf),
+    }))
 }

@@ -390,6 +390,21 @@ pub fn for_each_account(
     })
 }
 
+/// The accounts after a number with their wallets, at most `count`, by number.
+pub fn accounts_after(
+    reader: &mut Reader<'_>,
+    after: i64,
+    count: u32,
+) -> Result<Vec<(Account, Option<WalletId>)>, DbError> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
+    let rows = reader.query(&sql, params![after, count])?;
+    let whole = |row: &Row| {
+        let wallet = row.try_get::<Option<[u8; 16]>>(15)?;
+        Ok((account(row)?, wallet.map(WalletId::from_bytes)))
+    };
+    rows.iter().map(whole).collect()
+}
+
 /// Writes the sums of changed accounts, each once, and whose commit changed them.
 pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account], changed: Changed) -> Result<(), DbError> {
     const KEYS: [Column; 1] = [Column::integer("id")];

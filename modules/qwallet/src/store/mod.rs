@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no decisions. What is right was decided before a row gets here.
 
+pub mod books;
 pub mod history;
 pub mod imports;
 pub mod intents;

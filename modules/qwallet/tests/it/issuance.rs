@@ -91,7 +91,7 @@ on_each_world!(two_approvers_issue_and_withdraw, async |world: World| {
     assert_eq!(opened.entry.actor.as_ref(), Some(&first.0), "who did it, and not for whom");
     bank.world.make_operator(&first.0);
     let operator = bank.world.client("qwallet", &first.0);
-    let balance = operator.call::<GetTrialBalance>(&TrialBalanceRequest {}).await.unwrap();
+    let balance = operator.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await.unwrap();
     let row = &balance.items[0];
     assert_eq!((row.difference.as_str(), row.in_circulation.as_str()), ("0", "3"));
     bank.close().await;

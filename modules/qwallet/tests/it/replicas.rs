@@ -206,7 +206,7 @@ on_each_world!(money_is_conserved_and_history_is_whole_with_many_writers, async 
     let operator = &people[0].client;
     let heads = operator.call::<ListHeads>(&ListHeadsRequest {}).await.unwrap().items;
     assert!(heads.len() >= 3, "every replica has a chain of its own: {heads:?}");
-    let books = operator.call::<GetTrialBalance>(&TrialBalanceRequest {}).await.unwrap();
+    let books = operator.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await.unwrap();
     assert!(books.items.iter().all(|row| row.difference.as_str() == "0"));
     assert_eq!(books.items[0].in_circulation.as_str(), "600");
     let mut principals = 0;

@@ -107,7 +107,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         }
         WalletVerb::TrialBalance { acting } => {
             let books =
-                open(acting)?.client("qwallet")?.call::<GetTrialBalance>(&TrialBalanceRequest {}).await?;
+                open(acting)?.client("qwallet")?.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await?;
             output::show(acting.json, &books, |books| {
                 for row in &books.items {
                     output::line(format!(
