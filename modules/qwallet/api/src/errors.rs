@@ -76,6 +76,12 @@ pub const FEES_EXCEED_MAXIMUM: ErrorCode =
 /// The wallet does not hold enough.
 pub const INSUFFICIENT_FUNDS: ErrorCode =
     ErrorCode::new("INSUFFICIENT_FUNDS", 422, "the wallet does not hold enough");
+/// More than is left of a payment was to be given back.
+pub const REFUND_EXCEEDS_PAYMENT: ErrorCode =
+    ErrorCode::new("REFUND_EXCEEDS_PAYMENT", 422, "the refund is more than what is left of the payment");
+/// The payment was settled too long ago.
+pub const REFUND_WINDOW_CLOSED: ErrorCode =
+    ErrorCode::new("REFUND_WINDOW_CLOSED", 409, "the payment can no longer be refunded");
 /// Another item of the same atomic batch was refused.
 pub const BATCH_ROLLED_BACK: ErrorCode =
     ErrorCode::new("BATCH_ROLLED_BACK", 409, "another item of the atomic batch was refused");
@@ -84,3 +90,22 @@ pub const QUEUE_FULL: ErrorCode = ErrorCode::new("QUEUE_FULL", 503, "too many pa
 /// The books cannot be written in the format without loss.
 pub const EXPORT_NOT_REPRESENTABLE: ErrorCode =
     ErrorCode::new("EXPORT_NOT_REPRESENTABLE", 422, "the books cannot be written in this format");
+/// The rail cannot be used at present.
+pub const RAIL_DOWN: ErrorCode = ErrorCode::new("RAIL_DOWN", 503, "the rail cannot be used at present");
+/// The text is no address of the rail.
+pub const ADDRESS_INVALID: ErrorCode =
+    ErrorCode::new("ADDRESS_INVALID", 422, "the recipient is no address of the rail");
+/// The rail has another key already.
+pub const RAIL_KEY_CHANGED: ErrorCode =
+    ErrorCode::new("RAIL_KEY_CHANGED", 409, "the rail has another key already");
+/// A webhook may not go there.
+pub const WEBHOOK_URL_FORBIDDEN: ErrorCode =
+    ErrorCode::new("WEBHOOK_URL_FORBIDDEN", 422, "webhooks may not go to this address");
+/// The webhook is not there, or not the caller's.
+pub const WEBHOOK_NOT_FOUND: ErrorCode =
+    ErrorCode::new("WEBHOOK_NOT_FOUND", 404, "the webhook does not exist");
+/// The delivery is not there, or not of a webhook of the caller.
+pub const DELIVERY_NOT_FOUND: ErrorCode =
+    ErrorCode::new("DELIVERY_NOT_FOUND", 404, "the delivery does not exist");
+/// The wallet has as many webhooks as it may have.
+pub const WEBHOOKS_MAX: ErrorCode = ErrorCode::new("WEBHOOKS_MAX", 409, "the wallet has too many webhooks");

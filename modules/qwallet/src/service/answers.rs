@@ -31,7 +31,18 @@ pub(super) struct Stored {
     pub transfers: Vec<(Transfer, Sha256)>,
     created_at: Timestamp,
     ended_at: Option<Timestamp>,
-    currency: CurrencyId,
+    pub currency: CurrencyId,
+}
+
+impl Stored {
+    /// When its money moved for good, if it did.
+    pub fn settled_at(&self) -> Option<Timestamp> {
+        match self.hold.as_ref().map(|hold| hold.end) {
+            None => Some(self.created_at),
+            Some(Some(HoldEnd::Settled)) => self.ended_at,
+            Some(None | Some(HoldEnd::Voided | HoldEnd::Expired)) => None,
+        }
+    }
 }
 
 impl Service {

@@ -20,7 +20,7 @@ use q_trace::{Kind, Span};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::{
-    commit::{Action, Item, Ledger, Outcome, Stripes, Work},
+    commit::{Action, Item, Ledger, Outcome, Striped, Stripes, Work},
     directory,
     metrics::Metrics,
 };
@@ -198,18 +198,19 @@ impl Executor {
 
     /// Learns which wallets are paid by many at once.
     pub async fn learn_stripes(&self, db: &Db) -> Result<(), DbError> {
-        let pairs = db.read(store::ledger::wallet_stripes).await?;
-        let mut found = std::collections::HashMap::<AccountId, Vec<AccountId>>::new();
-        for (account, stripe) in pairs {
-            found.entry(account).or_default().push(stripe);
+        let pairs = db.read(store::ledger::stripes).await?;
+        let mut found = Striped::default();
+        for (account, stripe, is_house) in pairs {
+            let of = if is_house { &mut found.house } else { &mut found.wallets };
+            of.entry(account).or_default().push(stripe);
         }
         *self.stripes.write() = found;
         Ok(())
     }
 
-    /// The accounts that have stripes.
+    /// The accounts of wallets that have stripes.
     pub fn striped_accounts(&self) -> Vec<AccountId> {
-        self.stripes.read().keys().copied().collect()
+        self.stripes.read().wallets.keys().copied().collect()
     }
 
     /// The lane of a command: that of the account which pays, so that its payments do not wait for one another in two.
@@ -233,7 +234,7 @@ impl Executor {
     /// Directs what the house and hot payees get to the stripes of the lane's writer: two writers never meet in one.
     fn direct(&self, work: &mut Work, lane: &Lane) {
         let writer = lane.writer.read();
-        let stripes = self.stripes.read();
+        let stripes = &self.stripes.read().wallets;
         if writer.fees.is_empty() && stripes.is_empty() {
             return;
         }

@@ -160,8 +160,25 @@ pub struct Done {
     pub refusals: Arc<Vec<(u32, Problem)>>,
 }
 
-/// The stripes of wallets' accounts that are paid by many at once, by the account they belong to.
-pub type Stripes = Arc<RwLock<HashMap<AccountId, Vec<AccountId>>>>;
+/// The accounts that have stripes, as all lanes know them.
+pub type Stripes = Arc<RwLock<Striped>>;
+
+/// The stripes of accounts, by the account they belong to.
+#[derive(Debug, Clone, Default)]
+pub struct Striped {
+    /// Of wallets that are paid by many at once.
+    pub wallets: HashMap<AccountId, Vec<AccountId>>,
+    /// Of the house's fee accounts: one a writer.
+    pub house: HashMap<AccountId, Vec<AccountId>>,
+}
+
+impl Striped {
+    /// The stripes of an account.
+    pub fn of(&self, account: AccountId) -> &[AccountId] {
+        let stripes = self.wallets.get(&account).or_else(|| self.house.get(&account));
+        stripes.map_or(&[], Vec::as_slice)
+    }
+}
 
 /// What one lane of the executor remembers between commits.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use q_db::{DbError, Tx};
 use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use super::{
-    Action, Batch, Done, Item, Ledger, LimitChange, Outcome, Work,
+    Action, Batch, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
     rows::{BatchRow, LimitsRow, Rows, count, placeholder},
 };
 use crate::{
@@ -37,7 +37,7 @@ use crate::{
 /// What is known while deciding.
 pub(super) struct Run<'a> {
     books: &'a mut Books,
-    stripes: &'a HashMap<AccountId, Vec<AccountId>>,
+    stripes: &'a Striped,
     env: Env,
     now: Timestamp,
     commit: i64,
@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
         ledger: &'a mut Ledger,
         chain: ChainEnd,
         works: &[Work],
-        stripes: &'a HashMap<AccountId, Vec<AccountId>>,
+        stripes: &'a Striped,
     ) -> Result<Self, DbError> {
         let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
         let hours = match &mut ledger.nonce_hours {
@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
                 Step::Hold(item, until) => self.hold(item, until.unwrap_or(Timestamp::MAX)),
                 Step::End(transaction, end) => {
                     let applied = self.books.apply(&end_of(*transaction, *end), self.now);
-                    applied.map(|applied| (None, applied)).map_err(Refusal::from)
+                    applied.map(|applied| (Vec::new(), applied)).map_err(Refusal::from)
                 }
             };
             match applied {
@@ -230,7 +230,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn hold(&mut self, item: &Item, until: Timestamp) -> Result<(Option<Swept>, Applied), Refusal> {
+    fn hold(&mut self, item: &Item, until: Timestamp) -> Result<(Vec<Swept>, Applied), Refusal> {
         let group = Group { id: item.id, legs: item.legs.clone() };
         let command = Command::Hold(group, until);
         self.apply(&item.legs, |books, now| books.apply(&command, now))
@@ -352,40 +352,45 @@ impl<'a> Run<'a> {
         &mut self,
         legs: &[Leg],
         apply: impl Fn(&mut Books, Timestamp) -> Result<Applied, books::Refusal>,
-    ) -> Result<(Option<Swept>, Applied), Refusal> {
-        let giver = legs.first().map(|leg| leg.debit);
-        let named = |refusal: books::Refusal, books: &Books| {
-            let account = giver.and_then(|giver| books.account(giver));
-            let currency = account.and_then(|account| Currency::by_id(account.currency));
-            let refusal = Refusal::from(refusal);
-            match (refusal, currency) {
-                (Refusal::LimitExceeded { .. }, Some(currency)) => refusal.of(currency),
-                _ => refusal,
-            }
-        };
+    ) -> Result<(Vec<Swept>, Applied), Refusal> {
         match apply(self.books, self.now) {
-            Ok(applied) => Ok((None, applied)),
-            Err(books::Refusal::InsufficientFunds)
-                if giver.is_some_and(|id| self.stripes.contains_key(&id)) =>
-            {
+            Ok(applied) => Ok((Vec::new(), applied)),
+            Err(books::Refusal::InsufficientFunds) if self.has_stripes(legs) => {
                 let mark = self.books.mark();
-                let swept = giver.and_then(|giver| self.sweep(giver));
+                let givers: BTreeSet<AccountId> = legs.iter().map(|leg| leg.debit).collect();
+                let swept = givers.into_iter().filter_map(|giver| self.sweep(giver)).collect();
                 match apply(self.books, self.now) {
                     Ok(applied) => Ok((swept, applied)),
                     Err(refusal) => {
                         self.books.go_back(mark);
-                        Err(named(refusal, self.books))
+                        Err(self.named(refusal, legs))
                     }
                 }
             }
-            Err(refusal) => Err(named(refusal, self.books)),
+            Err(refusal) => Err(self.named(refusal, legs)),
+        }
+    }
+
+    fn has_stripes(&self, legs: &[Leg]) -> bool {
+        legs.iter().any(|leg| !self.stripes.of(leg.debit).is_empty())
+    }
+
+    /// The refusal, with the currency of the limit where one would be exceeded.
+    fn named(&self, refusal: books::Refusal, legs: &[Leg]) -> Refusal {
+        let account = legs.first().and_then(|leg| self.books.account(leg.debit));
+        let currency = account.and_then(|account| Currency::by_id(account.currency));
+        let refusal = Refusal::from(refusal);
+        match (refusal, currency) {
+            (Refusal::LimitExceeded { .. }, Some(currency)) => refusal.of(currency),
+            _ => refusal,
         }
     }
 
     /// Moves what the stripes of `account` received into it.
     fn sweep(&mut self, account: AccountId) -> Option<Swept> {
-        let stripes = self.stripes.get(&account)?;
-        let legs: Vec<Leg> = stripes
+        let legs: Vec<Leg> = self
+            .stripes
+            .of(account)
             .iter()
             .filter_map(|stripe| {
                 let received = self.books.account(*stripe)?.posted();
@@ -434,20 +439,21 @@ impl<'a> Run<'a> {
         (self.last_order, digest)
     }
 
-    fn note_sweep(&mut self, swept: Option<Swept>) {
-        let Some((id, applied)) = swept else { return };
-        self.rows.digests.push(NO_ORDER);
-        self.rows.transactions.push(TransactionRow {
-            id,
-            kind: TransactionKind::Sweep,
-            first_seq: applied.first_seq,
-            transfer_count: count(applied.count),
-            order: 0,
-            intent: None,
-            client_ref: None,
-            purpose: None,
-            commit: self.commit,
-        });
+    fn note_sweep(&mut self, swept: impl IntoIterator<Item = Swept>) {
+        for (id, applied) in swept {
+            self.rows.digests.push(NO_ORDER);
+            self.rows.transactions.push(TransactionRow {
+                id,
+                kind: TransactionKind::Sweep,
+                first_seq: applied.first_seq,
+                transfer_count: count(applied.count),
+                order: 0,
+                intent: None,
+                client_ref: None,
+                purpose: None,
+                commit: self.commit,
+            });
+        }
     }
 
     fn note(&mut self, item: &Item, applied: Applied, order: &(i64, Sha256)) {
@@ -529,14 +535,13 @@ fn load_accounts(
     tx: &mut Tx<'_>,
     books: &mut Books,
     works: &[Work],
-    stripes: &HashMap<AccountId, Vec<AccountId>>,
+    stripes: &Striped,
 ) -> Result<(), DbError> {
     let mut missing: Vec<AccountId> = Vec::new();
     let mut need = |books: &Books, leg: &Leg| {
         missing.extend([leg.debit, leg.credit].into_iter().filter(|id| books.account(*id).is_none()));
-        if let Some(stripes) = stripes.get(&leg.debit) {
-            missing.extend(stripes.iter().copied().filter(|id| books.account(*id).is_none()));
-        }
+        let stripes = stripes.of(leg.debit).iter();
+        missing.extend(stripes.copied().filter(|id| books.account(*id).is_none()));
     };
     let mut alone: Vec<AccountId> = Vec::new();
     for work in works {
@@ -550,7 +555,7 @@ fn load_accounts(
             }
             Action::Record(record) => {
                 for account in record.accounts() {
-                    alone.extend(stripes.get(&account).into_iter().flatten());
+                    alone.extend(stripes.of(account));
                     alone.push(account);
                 }
                 let holds = record.holds();
@@ -568,7 +573,7 @@ fn load_accounts(
             }
             Action::Sweep(account) => {
                 alone.push(*account);
-                alone.extend(stripes.get(account).into_iter().flatten());
+                alone.extend(stripes.of(*account));
             }
             Action::SetLimits(change) => alone.push(change.account),
         }
