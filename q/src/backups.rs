@@ -1,6 +1,7 @@
 //! The backups of an instance: what belongs to one, where they go, and who opens them.
 //!
-//! **Invariant:** a machine that can make backups need not be able to open them.
+//! **Invariant:** a machine that can make backups need not be able to open them; nothing is believed to be a backup
+//! because of where it lies.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,13 +9,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use q_backup::{Archive, Keep, Making, Place, Recipients, Schedule, Secret, Service, Source, Target};
-use q_core::Env;
+use q_backup::{
+    Archive, Keep, Making, Place, Recipients, Schedule, Secret, Service, Signer, Source, Target, Trust,
+    signer_beside,
+};
+use q_core::{Did, Env};
+use q_db::DbConfig;
 use q_runtime::{Config, House, Setting};
 
 use crate::{
+    commands::backup::FromArgs,
     compose::{self, store_of},
-    layout::Layout,
+    layout::{INSTANCE, Layout},
     output::{exit, usage, with_code},
 };
 
@@ -87,27 +93,45 @@ pub fn place(layout: &Layout, config: &Config, to: Option<&str>) -> anyhow::Resu
         None => own_recipients(layout)?,
     };
     let making = Making::at(&layout.keys.join("backup.json"))?;
-    Ok(Place { target: target(layout, config, to)?, recipients, making })
+    Ok(Place { target: target(layout, config, to)?, recipients, making, signer: signer(layout) })
+}
+
+/// Who signs the backups made here: the instance.
+pub fn signer(layout: &Layout) -> Signer {
+    Signer::at(&layout.keyring(INSTANCE), &layout.genesis(INSTANCE))
 }
 
 fn own_recipients(layout: &Layout) -> anyhow::Result<Recipients> {
     let path = key_file(layout);
-    if !path.exists() {
-        Secret::generate().write(&path)?;
+    let did = layout.read_did(INSTANCE)?;
+    let secret = if path.exists() { Secret::read(&path)? } else { Secret::generate() };
+    // A key of a version that did not sign is told whose signature goes with it.
+    if signer_beside(&path).as_ref() != Some(&did) {
+        secret.write(&path, Some(&did))?;
     }
-    Ok(Secret::read(&path)?.recipients())
+    Ok(secret.recipients())
 }
 
-/// Opens what is in the target, with the key in `key` or with that of the instance.
-pub fn archive(
-    layout: &Layout,
-    config: &Config,
-    from: Option<&str>,
-    key: Option<&Path>,
-) -> anyhow::Result<Archive> {
+/// Opens what is in the target, with the key that `from` names or with that of the instance.
+pub fn archive(layout: &Layout, config: &Config, from: &FromArgs) -> anyhow::Result<Archive> {
     let own = key_file(layout);
-    let secret = Secret::read(key.unwrap_or(&own))?;
-    Ok(Archive::open(target(layout, config, from)?, secret)?)
+    let secret = Secret::read(from.key.as_deref().unwrap_or(&own))?;
+    let target = target(layout, config, from.from.as_deref())?;
+    Ok(Archive::open(target, secret, &trust(layout, from)?)?)
+}
+
+/// Whose backups are believed: those of whom the operator names, by --signer or by the key file given; else those of the
+/// instance that is here; else those of whom the key file here names.
+fn trust(layout: &Layout, from: &FromArgs) -> anyhow::Result<Trust> {
+    let here: Option<Did> = layout.read_did(INSTANCE).ok();
+    let named = match &from.signer {
+        Some(text) => Some(Trust::read_signer(text).map_err(usage)?),
+        None => from.key.as_deref().and_then(signer_beside),
+    };
+    let signer = named.or_else(|| here.clone()).or_else(|| signer_beside(&key_file(layout)));
+    let is_here = signer.is_some() && signer == here;
+    let log = if is_here { std::fs::read_to_string(layout.genesis(INSTANCE)).ok() } else { None };
+    Ok(Trust { signer, log, accepts_unsigned: from.accept_unsigned, now: Env::system().now() })
 }
 
 /// What is backed up: the stores of `modules`, or of all that are not elsewhere by their settings.
@@ -159,8 +183,16 @@ pub fn schedule(config: &Config) -> anyhow::Result<Option<Schedule>> {
 pub async fn start(house: &mut House, layout: &Layout, config: &Config, env: &Env) -> anyhow::Result<()> {
     let Some(schedule) = schedule(config)? else { return Ok(()) };
     let stores: Vec<_> = house.beams().iter().map(|beam| beam.module.db().clone()).collect();
+    let source = source(layout, config, None)?;
+    // A replica that has no keys of the instance cannot sign, and keeps nothing by itself: whoever has them backs its
+    // server's stores up.
+    let is_kept_here = source.stores.iter().any(|(_, store)| matches!(store, DbConfig::Sqlite { .. }));
+    if !is_kept_here && !layout.keyring(INSTANCE).exists() {
+        tracing::info!("no backups are made here: nothing is kept on this machine, and it cannot sign");
+        return Ok(());
+    }
     let start = async {
-        let (source, place) = (source(layout, config, None)?, place(layout, config, None)?);
+        let place = place(layout, config, None)?;
         anyhow::Ok(Service::start(source, place, schedule, &stores, env).await?)
     };
     let service = start

@@ -94,7 +94,8 @@ impl Layout {
         self.data.join("init.unfinished")
     }
 
-    /// The first entry of the log of the identity called `name`, kept until and after it is registered.
+    /// The log of the identity called `name`, kept from before it is registered on: its first entry, or all of them when
+    /// its keys were changed. By it, what the identity signed is judged where squid cannot be asked.
     pub fn genesis(&self, name: &str) -> PathBuf {
         self.keys.join("keyring").join(format!("{name}.jsonl"))
     }

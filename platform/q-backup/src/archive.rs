@@ -8,7 +8,7 @@ use std::{
 };
 
 use q_core::Timestamp;
-use q_db::{DbConfig, backup::Position};
+use q_db::{DbConfig, backup::Position, dump::Checker};
 use serde::Serialize;
 
 use crate::{
@@ -18,12 +18,14 @@ use crate::{
     manifest::{MADE_FOR, instant_of},
     secrets::{self, Secrets},
     shipping::{Cut, CutName},
+    signing::{Trust, Verifier},
 };
 
-/// A target and the secret that opens what is in it.
+/// A target, the secret that opens what is in it, and whom it is believed of.
 pub struct Archive {
     target: Target,
     opening: Opening,
+    verifier: Verifier,
 }
 
 /// Which state is wanted.
@@ -68,14 +70,16 @@ pub struct Verified {
 }
 
 impl Archive {
-    /// Opens `target` with `secret`.
-    pub fn open(target: Target, secret: Secret) -> Result<Self, Error> {
+    /// Opens `target` with `secret`; nothing in it is believed but what `trust` says.
+    pub fn open(target: Target, secret: Secret, trust: &Trust) -> Result<Self, Error> {
         let made_for = match target.get(MADE_FOR) {
             Ok(text) => Some(String::from_utf8_lossy(&text).into_owned()),
             Err(Error::Missing(_)) => None,
             Err(error) => return Err(error),
         };
-        Ok(Self { target, opening: Opening { secret, made_for } })
+        let opening = Opening { secret, made_for };
+        let verifier = Verifier::new(trust, &target, Some(&opening))?;
+        Ok(Self { target, opening, verifier })
     }
 
     /// Where it reads.
@@ -83,7 +87,8 @@ impl Archive {
         &self.target
     }
 
-    /// The names of the backups, oldest first.
+    /// The names of the backups, oldest first, whoever made them. A name tells an instant, and a manifest is only
+    /// believed when its signer says so too: the newest name is the newest signed instant.
     pub fn ids(&self) -> Result<Vec<String>, Error> {
         let mut ids = Manifest::ids(&self.target)?;
         ids.sort();
@@ -92,7 +97,12 @@ impl Archive {
 
     /// One backup's manifest.
     pub fn manifest(&self, id: &str) -> Result<Manifest, Error> {
-        Manifest::read(&self.target, &self.opening, id)
+        self.judged(id).map(|(manifest, _)| manifest)
+    }
+
+    /// One backup's manifest, and whether it is signed: only where the unsigned are accepted it may not be.
+    pub fn judged(&self, id: &str) -> Result<(Manifest, bool), Error> {
+        Manifest::read(&self.target, &self.opening, &self.verifier, id)
     }
 
     fn reader<'a>(&'a self, manifest: &'a Manifest) -> Reader<'a> {
@@ -110,7 +120,7 @@ impl Archive {
             verified.pieces += content.pieces.len();
             verified.bytes += content.bytes;
         }
-        if Manifest::pieces_of(&self.target, id)?.iter().map(String::as_str).collect::<BTreeSet<_>>()
+        if Manifest::pieces_of(&self.target, id, None)?.iter().map(String::as_str).collect::<BTreeSet<_>>()
             != manifest.pieces()
         {
             return Err(Error::damaged(&format!("pieces/{id}"), "it does not list what the backup needs"));
@@ -118,11 +128,11 @@ impl Archive {
         let all: BTreeSet<String> = manifest.modules.keys().cloned().collect();
         let cuts = self.cuts(&manifest, &all, None)?;
         for name in cuts.values().flatten() {
-            Cut::open(&self.target, &self.opening, name)?;
+            Cut::open(&self.target, &self.opening, &self.verifier, name)?;
             verified.cuts += 1;
         }
         if let Some(object) = secrets::newest(&self.target, manifest.at, None)? {
-            Secrets::open(&self.target, &self.opening, &object)?;
+            Secrets::open(&self.target, &self.opening, &self.verifier, &object)?;
         }
         Ok(verified)
     }
@@ -239,7 +249,7 @@ impl Archive {
             plan.reached.insert(module.clone(), plan.base.at);
         }
         for last in plan.cuts.values().filter_map(|cuts| cuts.last()) {
-            for (module, part) in Cut::open(&self.target, &self.opening, last)?.modules {
+            for (module, part) in Cut::open(&self.target, &self.opening, &self.verifier, last)?.modules {
                 if plan.modules.contains(&module) {
                     plan.reached.insert(module.clone(), last.at);
                     plan.positions.insert(module, part.position);
@@ -252,10 +262,12 @@ impl Archive {
     /// Puts the stores of `plan` where `places` says; refuses what is in the way, and checks every hash on the way.
     pub fn restore_stores(&self, plan: &Plan, places: &BTreeMap<String, DbConfig>) -> Result<(), Error> {
         for module in &plan.modules {
-            if let Some(DbConfig::Sqlite { path }) = places.get(module)
-                && fs::symlink_metadata(path).is_ok()
-            {
-                return Err(Error::InTheWay(path.display().to_string()));
+            match places.get(module) {
+                Some(DbConfig::Sqlite { path }) if fs::symlink_metadata(path).is_ok() => {
+                    return Err(Error::InTheWay(path.display().to_string()));
+                }
+                Some(DbConfig::Postgres { url }) => q_db::backup::is_free(module, url)?,
+                _ => {}
             }
         }
         let reader = self.reader(&plan.base);
@@ -278,7 +290,7 @@ impl Archive {
             }
         }
         for name in plan.cuts.values().flatten() {
-            let cut = Cut::open(&self.target, &self.opening, name)?;
+            let cut = Cut::open(&self.target, &self.opening, &self.verifier, name)?;
             for (module, part) in &cut.modules {
                 if let (true, Some(DbConfig::Sqlite { path })) =
                     (plan.modules.contains(module), places.get(module))
@@ -323,7 +335,7 @@ impl Archive {
             all.insert(name.clone(), reader.whole(content)?);
         }
         if let Some(object) = &plan.secrets {
-            all.extend(Secrets::open(&self.target, &self.opening, object)?.0);
+            all.extend(Secrets::open(&self.target, &self.opening, &self.verifier, object)?.0);
         }
         let mut replaced = Vec::new();
         for (name, whole) in &all {
@@ -379,10 +391,11 @@ fn load(reader: &Reader<'_>, copy: &ModuleCopy, module: &str, url: &str) -> Resu
         let _ = complaints.read_to_string(&mut said);
         said
     });
-    let given = reader.read(&copy.content, |piece| {
-        // It ends early when a statement fails, and says why.
-        input.write_all(piece).map_err(|error| failed(error.to_string()))
-    });
+    let mut checker = Checker::default();
+    // It ends early when a statement fails, and says why.
+    let mut give = |text: &[u8]| input.write_all(text).map_err(|error| failed(error.to_string()));
+    let given = reader.read(&copy.content, |piece| give(&checker.take(piece)?));
+    let given = given.and_then(|()| give(&checker.finish()?));
     if given.is_err() {
         let _ = running.kill();
     }
@@ -391,6 +404,8 @@ fn load(reader: &Reader<'_>, copy: &ModuleCopy, module: &str, url: &str) -> Resu
     let said = listening.join().unwrap_or_default();
     match ended {
         Ok(status) if status.success() => given,
+        // Killed for it.
+        _ if matches!(given, Err(Error::Dump(_) | Error::Damaged { .. })) => given,
         _ if said.trim().is_empty() => Err(given.err().unwrap_or_else(|| failed("it ended early".into()))),
         _ => Err(failed(said.trim().to_owned())),
     }

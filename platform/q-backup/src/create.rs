@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions, TryLockError},
-    io::Read as _,
+    io::Read,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Instant,
@@ -13,10 +13,11 @@ use q_core::Env;
 use q_db::{
     DbConfig,
     backup::{Copying, Snapshot, snapshots},
+    dump::Checker,
 };
 
 use crate::{
-    Error, Making, Manifest, ModuleCopy, Recipients, Target,
+    Error, Making, Manifest, ModuleCopy, Recipients, Signer, Target,
     chunks::{Content, Writer},
     files,
     manifest::{self, FORMAT},
@@ -48,6 +49,8 @@ pub struct Place {
     pub recipients: Recipients,
     /// What names pieces.
     pub making: Making,
+    /// Who signs.
+    pub signer: Signer,
 }
 
 /// Held while a backup is made or old ones are removed: one at a time.
@@ -92,6 +95,8 @@ pub fn create(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Err
 
 fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Error> {
     let began = Instant::now();
+    // First of all: without a signature nobody would take it.
+    place.signer.current(env.now())?;
     let writer = Writer::new(&place.target, &place.recipients, &place.making)?;
     // Before the stores: what lies beside them is never ahead of them.
     let secrets = files_of(&writer, &source.keys, secrets::names(&source.keys)?)?;
@@ -130,7 +135,8 @@ fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, 
         secrets,
         making: place.making.clone(),
     };
-    manifest.write(&place.target, &place.recipients)?;
+    // The key may have been rotated while the stores were read.
+    manifest.write(place, &place.signer.current(at)?)?;
     Ok(manifest)
 }
 
@@ -173,7 +179,7 @@ fn copy(writer: &Writer<'_>, snapshot: &Snapshot, scratch: &Path) -> Result<(&'s
                 let _ = complaints.read_to_string(&mut said);
                 said
             });
-            let content = writer.write(output);
+            let content = writer.write(Restorable { output, checker: Some(Checker::default()) });
             if content.is_err() {
                 let _ = running.kill();
             }
@@ -184,6 +190,26 @@ fn copy(writer: &Writer<'_>, snapshot: &Snapshot, scratch: &Path) -> Result<(&'s
                 _ => Err(content.err().unwrap_or_else(|| failed(said.trim().to_owned()))),
             }
         }
+    }
+}
+
+/// What `pg_dump` writes, read as a restore will: what could not be put back is found out now.
+struct Restorable<R> {
+    output: R,
+    checker: Option<Checker>,
+}
+
+impl<R: Read> Read for Restorable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.output.read(buffer)?;
+        let judged = match (&mut self.checker, count) {
+            (Some(checker), 1..) => checker.take(&buffer[..count]).map(drop),
+            (checker, _) if !buffer.is_empty() => {
+                checker.take().map_or(Ok(()), |last| last.finish().map(drop))
+            }
+            _ => Ok(()),
+        };
+        judged.map(|()| count).map_err(std::io::Error::other)
     }
 }
 

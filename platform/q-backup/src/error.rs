@@ -15,6 +15,31 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// Nobody signed it.
+    #[error(
+        "{0} is not signed: a version that did not sign made it, or somebody who may write to the target; if you know it \
+         to be yours, --accept-unsigned takes it"
+    )]
+    Unsigned(String),
+    /// It was not made by whom it should have been made.
+    #[error("{object} is forged, or of somebody else: {why}")]
+    Forged {
+        /// Which object of the target.
+        object: String,
+        /// What gave it away.
+        why: String,
+    },
+    /// Nobody said whose signature is to be expected.
+    #[error(
+        "{object} says that {says} signed it, and nothing here says whether that is right: name the signer with --signer \
+         DID, as `q backup schedule` showed it on the machine that made the backups"
+    )]
+    UnknownSigner {
+        /// Which object of the target.
+        object: String,
+        /// What it says itself, which anybody can make it say.
+        says: String,
+    },
     /// Something that a backup needs is not in the target.
     #[error("{0} is missing from the target")]
     Missing(String),
@@ -64,6 +89,9 @@ pub enum Error {
         /// Its complaint.
         said: String,
     },
+    /// A dump holds something that does not belong into one.
+    #[error(transparent)]
+    Dump(#[from] q_db::dump::Refused),
     /// There is no such backup.
     #[error("there is no backup {0}; `q backup list` shows those there are")]
     Unknown(String),

@@ -5,11 +5,13 @@
 //! ([`seal`]). Between two backups the changes of SQLite stores follow every few seconds ([`shipping`]); PostgreSQL
 //! stores are dumped by their own programs.
 //!
-//! In a target lie `backups/<id>` (manifests), `chunks/…` (pieces), `changes/<generation>/…` (cuts), `pieces/<id>`
-//! (which pieces a backup needs, for removals by machines that cannot open it), `secrets/…` (the folder of secrets,
-//! each time it changed) and `made-for.txt` (public keys).
+//! In a target lie `backups/<id>` (manifests), `signatures/<id>` (who made them: [`signing`]), `chunks/…` (pieces),
+//! `changes/<generation>/…` (cuts), `pieces/<id>` (which pieces a backup needs, for removals by machines that cannot
+//! open it), `secrets/…` (the folder of secrets, each time it changed), `made-for.txt` (public keys) and `made-by/…`
+//! (the identity log of who signs, sealed).
 //!
-//! **Invariant:** nothing readable is written to a target; an earlier backup is never changed by a later one.
+//! **Invariant:** nothing readable of the instance but its identifier is written to a target; what the instance has not
+//! signed is neither put back nor counted; an earlier backup is never changed by a later one.
 
 mod archive;
 mod chunks;
@@ -23,6 +25,7 @@ mod seal;
 mod secrets;
 mod service;
 mod shipping;
+mod signing;
 mod status;
 mod target;
 
@@ -32,7 +35,8 @@ pub use create::{Lock, Place, Source, create};
 pub use error::Error;
 pub use manifest::{Chain, FORMAT, Manifest, ModuleCopy, instant_of};
 pub use retention::{Keep, Pruned, prune};
-pub use seal::{Making, Recipients, Secret};
+pub use seal::{Making, Recipients, Secret, signer_beside};
 pub use service::{Schedule, Service};
+pub use signing::{Signer, Trust};
 pub use status::{Status, status};
 pub use target::{Object, Target};

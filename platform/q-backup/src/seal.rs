@@ -12,6 +12,7 @@ use std::{
 
 use age::secrecy::ExposeSecret as _;
 use aws_lc_rs::{hmac, rand};
+use q_core::Did;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -59,6 +60,16 @@ impl std::fmt::Display for Recipients {
     }
 }
 
+/// How the line of a key file begins that names who signs; a comment for other programs.
+const SIGNED_BY: &str = "# signed by:";
+
+/// The signer that the key file at `path` names.
+pub fn signer_beside(path: &Path) -> Option<Did> {
+    let text = Zeroizing::new(fs::read_to_string(path).ok()?);
+    let named = text.lines().find_map(|line| line.strip_prefix(SIGNED_BY))?;
+    crate::Trust::read_signer(named).ok()
+}
+
 /// Opens backups.
 #[derive(Clone)]
 pub struct Secret(age::x25519::Identity);
@@ -92,11 +103,13 @@ impl Secret {
         line.trim().parse().map(Self).map_err(|why| what(&format!("holds a damaged key: {why}")))
     }
 
-    /// Writes it the way `age-keygen` does, for its owner only.
-    pub fn write(&self, path: &Path) -> Result<(), Error> {
+    /// Writes it the way `age-keygen` does, for its owner only, with the name of who signs what it opens: whoever holds
+    /// a copy of the file needs to ask nobody whom to believe.
+    pub fn write(&self, path: &Path, signer: Option<&Did>) -> Result<(), Error> {
         let text = format!(
-            "# The one secret that opens the backups of this instance. Keep a copy apart from this machine.\n# public key: {}\n{}\n",
+            "# The one secret that opens the backups of this instance. Keep a copy apart from this machine.\n# public key: {}\n{}{}\n",
             self.0.to_public(),
+            signer.map_or_else(String::new, |signer| format!("{SIGNED_BY} {signer}\n")),
             self.0.to_string().expose_secret()
         );
         files::write(path, Zeroizing::new(text).as_bytes())

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 use q_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Target, chunks::Opening, create::Place, files};
+use crate::{Error, Target, chunks::Opening, create::Place, files, signing::Verifier};
 
 /// Secrets of a moment, which nobody misses: headers of requests, orders that wait for a repetition.
 const LEFT_OUT: [&str; 2] = ["headers/", "orders/"];
@@ -46,16 +46,26 @@ impl Secrets {
         let lasting = names(keys)?.into_iter().filter(|name| name != RESTLESS);
         let all = Self(lasting.filter_map(read).collect());
         let object = object(at);
-        let plain = serde_json::to_vec(&(&object, &all)).expect("plain data serialises");
+        let body = serde_json::to_vec(&all).expect("plain data serialises");
+        let plain = place.signer.current(at)?.part(&object, at, &body);
         place.target.put(&object, &place.recipients.seal(&plain))?;
         place.target.settle(&[object])
     }
 
-    /// Reads what was shipped.
-    pub fn open(target: &Target, opening: &Opening, object: &str) -> Result<Self, Error> {
+    /// Reads what was shipped by whom `verifier` believes.
+    pub fn open(
+        target: &Target,
+        opening: &Opening,
+        verifier: &Verifier,
+        object: &str,
+    ) -> Result<Self, Error> {
         let plain = opening.open(object, &target.get(object)?, BYTES_MAX)?;
-        let (told, all): (String, Self) =
-            serde_json::from_slice(&plain).map_err(|error| Error::damaged(object, error))?;
+        let damaged = |error| Error::damaged(object, error);
+        if let Some(body) = verifier.part(object, &plain)? {
+            return serde_json::from_slice(body).map_err(damaged);
+        }
+        // Of a version that did not sign: the name, and the files.
+        let (told, all): (String, Self) = serde_json::from_slice(&plain).map_err(damaged)?;
         if told != object {
             return Err(Error::damaged(object, "it holds other secrets than its name says"));
         }

@@ -143,8 +143,20 @@ fn once(source: &Source, place: &Place, keep: Keep, env: &Env) -> Result<(), Err
         ms = made.took_ms,
         "a backup was made"
     );
-    match retention::prune(&source.data, &place.target, keep, env.now(), false) {
-        Err(Error::Busy) => Ok(()),
-        pruned => pruned.map(|_| ()),
+    let trust = place.signer.trust(env.now())?;
+    match retention::prune(&source.data, &place.target, &trust, keep, false) {
+        Ok(pruned) => {
+            for (id, why) in &pruned.refused {
+                tracing::warn!(
+                    id,
+                    why,
+                    "in the target lies a backup that this instance did not make, or not so"
+                );
+            }
+        }
+        Err(Error::Busy) => {}
+        // The backup is made: another one a minute later would not mend it.
+        Err(error) => tracing::error!(%error, "old backups could not be removed; the new one is whole"),
     }
+    Ok(())
 }

@@ -27,6 +27,7 @@ use crate::{
     files,
     manifest::Chain,
     secrets::{self, Secrets},
+    signing::Verifier,
     status::Status,
 };
 
@@ -193,22 +194,29 @@ impl Cut {
         rest.is_empty().then_some(Self { modules })
     }
 
-    /// Reads one.
-    pub fn open(target: &Target, opening: &Opening, name: &CutName) -> Result<Self, Error> {
+    /// Reads one that was made by whom `verifier` believes.
+    pub fn open(
+        target: &Target,
+        opening: &Opening,
+        verifier: &Verifier,
+        name: &CutName,
+    ) -> Result<Self, Error> {
         let object = name.object();
         let plain = opening.open(&object, &target.get(&object)?, CUT_MAX)?;
-        // The name is sealed with the content: a cut in the place of another one is found out.
-        let told = format!("{object}\n");
-        let body = plain
-            .strip_prefix(told.as_bytes())
-            .ok_or_else(|| Error::damaged(&object, "it holds another cut than its name says"))?;
+        // The name is signed with the content: a cut in the place of another one is found out.
+        let body = match verifier.part(&object, &plain)? {
+            Some(body) => body,
+            // Of a version that did not sign: the name, and the content.
+            None => plain
+                .strip_prefix(format!("{object}\n").as_bytes())
+                .ok_or_else(|| Error::damaged(&object, "it holds another cut than its name says"))?,
+        };
         Self::decode(body).ok_or_else(|| Error::damaged(&object, "its parts do not fit together"))
     }
 
-    fn seal(&self, name: &CutName, place: &Place) -> Vec<u8> {
-        let mut plain = format!("{}\n", name.object()).into_bytes();
-        plain.extend(self.encode());
-        place.recipients.seal(&plain)
+    fn seal(&self, name: &CutName, place: &Place) -> Result<Vec<u8>, Error> {
+        let signing = place.signer.current(name.at)?;
+        Ok(place.recipients.seal(&signing.part(&name.object(), name.at, &self.encode())))
     }
 }
 
@@ -390,7 +398,7 @@ impl Shipper {
         let place = self.place.clone();
         let shipping = tokio::task::spawn_blocking(move || {
             let object = name.object();
-            let put = place.target.put(&object, &waiting.seal(&name, &place));
+            let put = waiting.seal(&name, &place).and_then(|sealed| place.target.put(&object, &sealed));
             (waiting, put.and_then(|()| place.target.settle(&[object])))
         });
         let (waiting, put) = shipping.await.expect("sealing does not panic");

@@ -27,6 +27,8 @@ pub struct Status {
     pub last_failure: Option<Timestamp>,
     /// Why.
     pub last_error: Option<String>,
+    /// How many attempts have failed, ever.
+    pub failures: u64,
     /// Everything committed before this instant has been shipped (SQLite).
     pub shipped_until: Option<Timestamp>,
     /// Why changes are not shipped at present.
@@ -62,6 +64,7 @@ impl Status {
             took_ms: made.took_ms,
             bytes: made.bytes,
             written: made.written,
+            failures: self.failures,
             shipped_until: self.shipped_until,
             shipping_error: self.shipping_error.take(),
             ..Self::default()
@@ -70,6 +73,7 @@ impl Status {
 
     pub(crate) fn failed(&mut self, at: Timestamp, why: &Error) {
         self.last_failure = Some(at);
+        self.failures += 1;
         self.last_error = Some(why.to_string());
     }
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use postgres::NoTls;
+use postgres::{NoTls, error::SqlState};
 use q_core::AuditEntry;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -443,18 +443,49 @@ fn newest(name: &str) -> PathBuf {
     found.max().map_or_else(|| name.into(), |(_, program)| program)
 }
 
-/// Makes the database that `url` names, which may not hold anything yet, and starts the program that reads SQL text
-/// from its standard input into it, all or nothing. Blocks.
-pub fn load_into(module: &str, url: &str) -> Result<Child, OpenError> {
-    let mut client = crate::postgres::reach_raw(url)?;
+/// Whether the store of `module` may be put into the database that `url` names: it holds nothing yet, and no process of
+/// ours waits for it to hold something. One that is not there is free. Blocks.
+pub fn is_free(module: &str, url: &str) -> Result<(), OpenError> {
+    let config: postgres::Config =
+        url.parse().map_err(|_| OpenError::BadConfig("the PostgreSQL URL cannot be read".into()))?;
+    match config.connect(NoTls) {
+        Ok(mut client) => refuse_occupied(&mut client, module, url),
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_DATABASE) => Ok(()),
+        Err(error) => Err(OpenError::Db(pg_classified(error))),
+    }
+}
+
+fn refuse_occupied(client: &mut postgres::Client, module: &str, url: &str) -> Result<(), OpenError> {
+    let failed = |error| OpenError::Db(pg_classified(error));
+    let config = DbConfig::Postgres { url: url.to_owned() };
+    // A replica on another machine has no note in the data folder; its sessions tell of it.
+    let sql = "SELECT COUNT(*), STRING_AGG(DISTINCT COALESCE(client_addr::TEXT, 'this machine'), ', ') \
+               FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'q %'";
+    let row = client.query_one(sql, &[]).map_err(failed)?;
+    let (sessions, from): (i64, Option<String>) = (row.get(0), row.get(1));
+    if sessions > 0 {
+        return Err(OpenError::BadConfig(format!(
+            "{config} is in use: {sessions} sessions of processes that serve {module} come from {}; end them (`q stop` on \
+             each machine, or no replicas), then restore into an empty database (dropdb, createdb)",
+            from.unwrap_or_default()
+        )));
+    }
     let sql = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema()";
-    let count: i64 = client.query_one(sql, &[]).map_err(|error| OpenError::Db(pg_classified(error)))?.get(0);
+    let count: i64 = client.query_one(sql, &[]).map_err(failed)?.get(0);
     if count > 0 {
-        let config = DbConfig::Postgres { url: url.to_owned() };
         return Err(OpenError::BadConfig(format!(
             "{config} holds {count} tables already: restore {module} into an empty database (dropdb, createdb)"
         )));
     }
+    Ok(())
+}
+
+/// Makes the database that `url` names, which may not hold anything yet, and starts the program that reads SQL text
+/// from its standard input into it, all or nothing. Give it only what [`crate::dump::Checker`] has passed. Blocks.
+pub fn load_into(module: &str, url: &str) -> Result<Child, OpenError> {
+    let mut client = crate::postgres::reach_raw(url)?;
+    refuse_occupied(&mut client, module, url)?;
     let mut command = server_program("psql", url)?;
     command.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-o", "/dev/null"]);
     command.stdin(Stdio::piped()).stdout(Stdio::null());

@@ -16,6 +16,7 @@ mod clock;
 mod config;
 mod db;
 mod derived;
+pub mod dump;
 mod engine;
 mod error;
 mod figures;

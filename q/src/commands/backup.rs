@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use q_backup::{Archive, Keep, Manifest, Plan, Wanted};
-use q_core::{AuditEntry, Env, Timestamp, Verdict};
+use q_core::{AuditEntry, Env, Span, Timestamp, Verdict};
 use q_db::{Db, DbConfig, backup::Position};
 use q_runtime::Config;
 use serde::Serialize;
@@ -53,6 +53,13 @@ pub struct FromArgs {
     /// The file with the age secret key; DIR.keys/backup.key when not given.
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
+    /// Who must have signed the backups, such as did:squid:…; the instance here, or whom the key file names, when not
+    /// given.
+    #[arg(long, value_name = "DID")]
+    pub signer: Option<String>,
+    /// Take what nobody signed: backups of versions that did not sign, whose origin nothing proves.
+    #[arg(long)]
+    pub accept_unsigned: bool,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -139,6 +146,7 @@ pub struct PruneArgs {
 struct Shown {
     id: String,
     at: Timestamp,
+    is_signed: bool,
     bytes: u64,
     written: u64,
     took_ms: u64,
@@ -146,10 +154,11 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(manifest: &Manifest) -> Self {
+    fn of(manifest: &Manifest, is_signed: bool) -> Self {
         let modules = manifest.modules.iter();
         Self {
             id: manifest.id.clone(),
+            is_signed,
             at: manifest.at,
             bytes: manifest.bytes,
             written: manifest.written,
@@ -161,7 +170,8 @@ impl Shown {
     fn line(&self) -> String {
         let Self { id, at, bytes, written, .. } = self;
         let modules = self.modules.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
-        format!("{id}  {at}  {} kept, {} new  {modules}", size(*bytes), size(*written))
+        let mark = if self.is_signed { "" } else { "UNSIGNED  " };
+        format!("{id}  {at}  {mark}{} kept, {} new  {modules}", size(*bytes), size(*written))
     }
 }
 
@@ -202,25 +212,29 @@ async fn create(layout: &Layout, arguments: &CreateArgs) -> anyhow::Result<ExitC
     let source = backups::source(layout, &config, arguments.modules.as_deref())?;
     let place = backups::place(layout, &config, arguments.to.as_deref())?;
     let (target, recipients) = (place.target.to_string(), place.recipients.to_string());
+    let signer = layout.read_did(crate::layout::INSTANCE)?;
     let made = blocking(move || Ok(q_backup::create(&source, &place, &Env::system())?)).await?;
-    output::show(arguments.json, &Shown::of(&made), |shown| {
+    output::show(arguments.json, &Shown::of(&made, true), |shown| {
         output::line(shown.line());
-        output::line(format!("in {target}"));
+        output::line(format!("in {target}, signed by {signer}"));
         let key = backups::key_file(layout);
         if key.exists() {
             output::line(format!(
-                "opens with {}: keep a copy of that file apart from this machine; it and the target are all a restore needs",
+                "opens with {}: keep a copy of that file apart from this machine; it and the target are all a restore \
+                 needs, and it names the signer",
                 key.display()
             ));
         } else {
-            output::line(format!("opens with the secret key of {recipients}"));
+            output::line(format!(
+                "opens with the secret key of {recipients}; a restore elsewhere needs it, and --signer {signer}"
+            ));
         }
     });
     Ok(ExitCode::SUCCESS)
 }
 
 fn archive(layout: &Layout, from: &FromArgs) -> anyhow::Result<Archive> {
-    backups::archive(layout, &compose::config(layout)?, from.from.as_deref(), from.key.as_deref())
+    backups::archive(layout, &compose::config(layout)?, from)
 }
 
 async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode> {
@@ -228,21 +242,31 @@ async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode>
         return newest_clean(layout, &arguments.from).await;
     }
     let archive = archive(layout, &arguments.from)?;
-    let (shown, unsound) = blocking(move || {
-        let (mut shown, mut unsound) = (Vec::new(), Vec::new());
+    let (shown, unsigned, unsound) = blocking(move || {
+        let (mut shown, mut unsigned, mut unsound) = (Vec::new(), Vec::new(), Vec::new());
         for id in archive.ids()?.into_iter().rev() {
-            match archive.manifest(&id) {
-                Ok(manifest) => shown.push(Shown::of(&manifest)),
-                // With another key none of them opens.
-                Err(error @ q_backup::Error::WrongKey { .. }) => return Err(error.into()),
+            match archive.judged(&id) {
+                Ok((manifest, is_signed)) => shown.push(Shown::of(&manifest, is_signed)),
+                // With another key none of them opens, and without a signer none is believed.
+                Err(error @ (q_backup::Error::WrongKey { .. } | q_backup::Error::UnknownSigner { .. })) => {
+                    return Err(error.into());
+                }
+                Err(q_backup::Error::Unsigned(_)) => unsigned.push(id),
                 Err(error) => unsound.push(format!("{id}: {error}")),
             }
         }
-        Ok((shown, unsound))
+        Ok((shown, unsigned, unsound))
     })
     .await?;
     for line in &unsound {
         output::progress(line);
+    }
+    if let (Some(newest), Some(oldest)) = (unsigned.first(), unsigned.last()) {
+        output::progress(format!(
+            "{} more, {oldest} to {newest}, are not signed: versions that did not sign made them, or somebody who may write \
+             to the target; --accept-unsigned shows them",
+            unsigned.len()
+        ));
     }
     output::show(arguments.from.json, &shown, |shown| {
         for shown in shown {
@@ -250,7 +274,11 @@ async fn list(layout: &Layout, arguments: &ListArgs) -> anyhow::Result<ExitCode>
         }
     });
     if shown.is_empty() {
-        let what = "there is no backup yet; `q backup create` makes one";
+        let what = if unsigned.is_empty() && unsound.is_empty() {
+            "there is no backup yet; `q backup create` makes one"
+        } else {
+            "there is no backup that can be believed; `q backup create` makes one"
+        };
         return Err(with_code(exit::FINDINGS, what));
     }
     Ok(if unsound.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
@@ -267,11 +295,17 @@ async fn newest_clean(layout: &Layout, from: &FromArgs) -> anyhow::Result<ExitCo
     for id in ids.into_iter().rev() {
         let (archive, looked) = (archive(layout, from)?, id.clone());
         let whole = blocking(move || {
-            let manifest = archive.manifest(&looked);
-            Ok(manifest.and_then(|manifest| archive.verify(&looked).map(|_| Shown::of(&manifest))))
+            let judged = archive.judged(&looked);
+            Ok(judged.and_then(|(manifest, is_signed)| {
+                archive.verify(&looked).map(|_| Shown::of(&manifest, is_signed))
+            }))
         });
         let why = match whole.await? {
-            Err(error @ q_backup::Error::WrongKey { .. }) => return Err(error.into()),
+            Err(error @ (q_backup::Error::WrongKey { .. } | q_backup::Error::UnknownSigner { .. })) => {
+                return Err(error.into());
+            }
+            // Of versions that did not sign: not wrong, and not to be relied on.
+            Err(q_backup::Error::Unsigned(_)) => continue,
             Err(error) => error.to_string(),
             Ok(shown) => {
                 let wanted = Wanted::Backup(id.clone());
@@ -331,9 +365,15 @@ async fn prune(layout: &Layout, arguments: &PruneArgs) -> anyhow::Result<ExitCod
         Some(keep) => keep,
         None => config.section("backup").text("keep").parse().map_err(usage)?,
     };
-    let (data, is_dry) = (layout.data.clone(), arguments.dry_run);
-    let pruned =
-        blocking(move || Ok(q_backup::prune(&data, &target, keep, Env::system().now(), is_dry)?)).await?;
+    let (data, is_dry, signer) = (layout.data.clone(), arguments.dry_run, backups::signer(layout));
+    let pruned = blocking(move || {
+        let trust = signer.trust(Env::system().now())?;
+        Ok(q_backup::prune(&data, &target, &trust, keep, is_dry)?)
+    })
+    .await?;
+    for (id, why) in &pruned.refused {
+        output::progress(format!("{id} stays and is not counted: {why}"));
+    }
     output::show(arguments.json, &pruned, |pruned| {
         let word = if is_dry { "would remove" } else { "removed" };
         for id in &pruned.removed {
@@ -351,6 +391,8 @@ async fn prune(layout: &Layout, arguments: &PruneArgs) -> anyhow::Result<ExitCod
 struct Outcome {
     backup: String,
     data: PathBuf,
+    /// How old the newest state is that was put back, in seconds.
+    age_seconds: i64,
     /// The instant each module's state is of.
     reached: BTreeMap<String, Timestamp>,
     /// Secrets that were there and differed; they lie below `replaced-…` in the folder of secrets.
@@ -370,7 +412,7 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
         (None, "latest") => Wanted::Newest,
         (None, id) => Wanted::Backup(id.to_owned()),
     };
-    let is_partial = arguments.modules.is_some();
+    let (is_partial, is_newest) = (arguments.modules.is_some(), wanted == Wanted::Newest);
     if !is_partial {
         refuse_folder_in_use(&into)?;
     }
@@ -381,7 +423,16 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
     })
     .await?;
     refuse_other_instance(&into, &plan)?;
-    output::progress(format!("restoring {} as of {}", plan.base.id, plan.instant()));
+    let age = Env::system().now().since(plan.instant());
+    output::progress(format!("restoring {} as of {}, {} ago", plan.base.id, plan.instant(), length(age)));
+    // Whoever can remove the newer ones can have an older one taken for the newest.
+    let newest_here = q_backup::status(&into.data).id.filter(|id| is_newest && *id > plan.base.id);
+    if let Some(newer) = newest_here {
+        output::progress(format!(
+            "this machine made a newer one, {newer}, which is not in {}: find out where it went",
+            archive.target()
+        ));
+    }
     let (replaced, plan) = put_back(archive, plan, &into, is_partial, BTreeMap::new()).await?;
     let names: Vec<&str> = compose::MODULES.iter().map(|entry| entry.name).collect();
     let findings = verify::offline(&into, Vec::new(), &names).await?;
@@ -389,6 +440,7 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
     let outcome = Outcome {
         backup: plan.base.id.clone(),
         data: into.data.clone(),
+        age_seconds: age.as_seconds(),
         reached: plan.reached.clone(),
         replaced,
         findings,
@@ -413,6 +465,17 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
         });
     });
     Ok(if is_sound { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
+}
+
+/// `3 h 12 min`.
+fn length(span: Span) -> String {
+    let seconds = span.as_seconds().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
+        _ => format!("{} days {} h", seconds / 86_400, seconds % 86_400 / 3_600),
+    }
 }
 
 /// Only settings may be in a folder that a whole instance is put into.

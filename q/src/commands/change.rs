@@ -153,6 +153,12 @@ async fn hand_in(layout: &Layout, squid: &Client, name: &str, change: &Change) -
             return Err(error);
         }
     };
+    // First the log, which proves the keys that are used from then on.
+    if layout.genesis(name).exists() {
+        let request = LogRequest { scid: change.keyring.did.specific_id().to_owned() };
+        let text = squid.call::<GetLog>(&request).await?.0;
+        write_private(&layout.genesis(name), text.as_bytes()).map_err(kept)?;
+    }
     layout.write_keyring(name, &change.keyring).map_err(kept)?;
     Ok(head.version_id)
 }

@@ -233,7 +233,7 @@ pub async fn rehearse(
     modules: Option<BTreeSet<String>>,
 ) -> anyhow::Result<Report> {
     let config = compose::config(layout)?;
-    let archive = backups::archive(layout, &config, from.from.as_deref(), from.key.as_deref())?;
+    let archive = backups::archive(layout, &config, from)?;
     let target = archive.target().to_string();
     let env = Env::system();
     let (at, began) = (env.now(), Instant::now());
@@ -396,7 +396,7 @@ async fn live_books(layout: &Layout, has_books: bool) -> Option<LiveBooks> {
     let asked = async {
         if running::find(layout)?.is_some() {
             let client = Session::open(&layout.data, "operator")?.client("qwallet")?;
-            let books = client.call::<GetTrialBalance>(&TrialBalanceRequest {}).await?;
+            let books = client.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await?;
             return anyhow::Ok(Some(LiveBooks { books, is_at_rest: false }));
         }
         let looked = look_by_process(layout, &BTreeMap::new(), true).await?;
@@ -456,7 +456,7 @@ async fn look(layout: &Layout, arguments: &LookArgs) -> anyhow::Result<ExitCode>
         let client = Client::new(built.directory.transport("qwallet"))
             .as_caller(Caller::Identity(principal))
             .within(PATIENCE);
-        match client.call::<GetTrialBalance>(&TrialBalanceRequest {}).await {
+        match client.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await {
             Ok(books) => Some(books),
             Err(error) => {
                 output::progress(format!("{CANNOT_ADD_UP}: {error}"));

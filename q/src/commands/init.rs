@@ -219,7 +219,8 @@ async fn register(layout: &Layout, names: &[String], env: &Env) -> anyhow::Resul
 
 async fn register_identity(layout: &Layout, assembled: &Assembled, name: &str) -> anyhow::Result<()> {
     let genesis = fs::read_to_string(layout.genesis(name))?;
-    let log_entry = serde_json::from_str(genesis.trim_end())?;
+    // Of an identity whose keys were changed the file holds the whole log: the first entry registers.
+    let log_entry = serde_json::from_str(genesis.lines().next().unwrap_or_default())?;
     if let Some(module) = name.strip_prefix("service-") {
         let squid = assembled.squid.as_ref().context("squid is not part of this process")?;
         squid.register_service(module, log_entry).await?;

@@ -4,11 +4,12 @@ use std::{fs, process::ExitCode};
 
 use clap::Args;
 use q_backup::{Keep, Recipients, Target};
+use q_core::Did;
 use serde::Serialize;
 
 use crate::{
     backups, compose,
-    layout::{Layout, write_private},
+    layout::{INSTANCE, Layout, write_private},
     output::{self, usage},
 };
 
@@ -44,6 +45,8 @@ struct Shown {
     keep: String,
     target: String,
     recipients: String,
+    /// Whose signature a restore elsewhere has to expect.
+    signer: Option<Did>,
     status: q_backup::Status,
 }
 
@@ -83,6 +86,7 @@ pub fn run(layout: &Layout, arguments: &ScheduleArgs) -> anyhow::Result<ExitCode
         recipients: settings
             .optional("recipients")
             .map_or_else(|| format!("the key in {}", backups::key_file(layout).display()), str::to_owned),
+        signer: layout.read_did(INSTANCE).ok(),
         status: q_backup::status(&layout.data),
     };
     output::show(arguments.json, &shown, |shown| {
@@ -96,6 +100,9 @@ pub fn run(layout: &Layout, arguments: &ScheduleArgs) -> anyhow::Result<ExitCode
         }
         output::line(format!("to       {}", shown.target));
         output::line(format!("opened by {}", shown.recipients));
+        if let Some(signer) = &shown.signer {
+            output::line(format!("signed by {signer}"));
+        }
         output::line(format!("kept     {}", shown.keep));
         match (&shown.status.id, shown.status.last_success) {
             (Some(id), Some(at)) => output::line(format!("newest   {id} of {at}")),

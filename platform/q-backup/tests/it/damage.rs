@@ -75,9 +75,7 @@ async fn a_removal_is_refused_when_it_cannot_know_what_is_in_use() {
     damaged[3] ^= 1;
     fs::write(&pieces, damaged).unwrap();
     let before = files(&scene.target());
-    let keep = "daily=1".parse().unwrap();
-    let refused =
-        q_backup::prune(&scene.data(), &Target::folder(&scene.target()), keep, scene.env.now(), false);
+    let refused = scene.prune("daily=1", false);
     assert!(matches!(refused, Err(Error::Damaged { .. })));
     assert_eq!(files(&scene.target()), before);
 }
@@ -103,7 +101,7 @@ async fn another_key_is_told_apart_from_damage() {
     note(&scene.first, 1).await;
     let made = scene.back_up().await;
     let other = Secret::generate();
-    let archive = Archive::open(Target::folder(&scene.target()), other.clone()).unwrap();
+    let archive = Archive::open(Target::folder(&scene.target()), other.clone(), &scene.trust()).unwrap();
     let refused = archive.verify(&made.id).unwrap_err();
     assert!(
         matches!(&refused, Error::WrongKey { given, .. } if *given == other.recipients().to_string()),

@@ -12,7 +12,7 @@ async fn the_reference_programs_open_what_we_seal() {
     note(&scene.first, 1).await;
     let made = scene.back_up().await;
     let key = scene.folder.path().join("backup.key");
-    scene.secret.write(&key).unwrap();
+    scene.secret.write(&key, Some(&scene.did)).unwrap();
     let open = |path: &std::path::Path| {
         let opened = Command::new(&age).arg("-d").arg("-i").arg(&key).arg(path).output().unwrap();
         assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));

@@ -2,13 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use q_backup::{Error, Keep, Lock, Target, Wanted};
+use q_backup::{Error, Lock, Target, Wanted};
 use q_db::on_each_engine;
 
 use crate::{FIRST, SECOND, Scene, files, note, notes};
 
 on_each_engine!(what_was_backed_up_comes_back, async |_stores| {
-    let scene = Scene::new(again(_stores)).await;
+    let scene = Scene::new(crate::again(_stores)).await;
     for id in 0..300 {
         note(&scene.first, id).await;
     }
@@ -33,14 +33,6 @@ on_each_engine!(what_was_backed_up_comes_back, async |_stores| {
     let unknown = scene.restore(Wanted::Backup("x".into()), "unknown").await.unwrap_err();
     assert!(matches!(unknown, Error::Unknown(_)), "{unknown}");
 });
-
-/// The stores of the macro are of one engine; a scene owns its own ones of the same.
-fn again(stores: &q_db::testing::TestStores) -> q_db::testing::TestStores {
-    match stores.config("x") {
-        q_db::DbConfig::Sqlite { .. } => q_db::testing::TestStores::sqlite(),
-        q_db::DbConfig::Postgres { .. } => q_db::testing::TestStores::postgres().unwrap(),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_further_backup_writes_what_is_new() {
@@ -88,9 +80,7 @@ async fn one_at_a_time() {
     let scene = Scene::sqlite().await;
     let held = Lock::take(&scene.data(), &Target::folder(&scene.target())).unwrap();
     assert!(matches!(scene.try_back_up(scene.place()).await, Err(Error::Busy)));
-    let keep: Keep = "daily=1".parse().unwrap();
-    let prune =
-        || q_backup::prune(&scene.data(), &Target::folder(&scene.target()), keep, scene.env.now(), false);
+    let prune = || scene.prune("daily=1", false);
     assert!(matches!(prune(), Err(Error::Busy)));
     drop(held);
     scene.back_up().await;
@@ -111,11 +101,9 @@ async fn what_is_kept_needs_nothing_of_what_is_removed() {
     fs::create_dir_all(scene.target().join("chunks/zz")).unwrap();
     fs::write(scene.target().join("chunks/zz/zz1.7-0.draft"), "half").unwrap();
     fs::write(scene.target().join("chunks/zz/zz2"), "of a backup that was never finished").unwrap();
-    let keep: Keep = "daily=1".parse().unwrap();
-    let target = Target::folder(&scene.target());
-    let dry = q_backup::prune(&scene.data(), &target, keep, scene.env.now(), true).unwrap();
+    let dry = scene.prune("daily=1", true).unwrap();
     assert_eq!(scene.archive().ids().unwrap().len(), 4);
-    let pruned = q_backup::prune(&scene.data(), &target, keep, scene.env.now(), false).unwrap();
+    let pruned = scene.prune("daily=1", false).unwrap();
     assert_eq!((&pruned.removed, &pruned.kept), (&dry.removed, &dry.kept));
     assert_eq!(pruned.kept, [made[3].clone()]);
     assert!(!scene.target().join("chunks/zz/zz2").exists());

@@ -6,6 +6,7 @@
 mod bucket;
 mod damage;
 mod foreign;
+mod forgery;
 mod life;
 mod shipping;
 
@@ -15,9 +16,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use q_backup::{Archive, Making, Manifest, Place, Secret, Source, Target, Wanted};
-use q_core::Env;
+use q_backup::{Archive, Making, Manifest, Place, Secret, Signer, Source, Target, Trust, Wanted};
+use q_core::{Did, Env};
 use q_db::{Db, DbConfig, Migrations, params, testing::TestStores};
+use q_did::Keyring;
 
 const SQL: &[q_db::Migration] =
     &[(1, "notes", "CREATE TABLE notes (id BIGINT NOT NULL PRIMARY KEY, text TEXT NOT NULL);")];
@@ -32,6 +34,8 @@ pub(crate) struct Scene {
     pub first: Db,
     pub second: Db,
     pub secret: Secret,
+    /// The identity of the instance.
+    pub did: Did,
     pub env: Env,
 }
 
@@ -41,11 +45,14 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let open = async |migrations| stores.open(migrations, &env).await.unwrap();
         let (first, second) = (open(&FIRST).await, open(&SECOND).await);
-        let scene = Self { first, second, secret: Secret::generate(), env, stores, folder };
+        let (keyring, log, _) = Keyring::create("here.example", &env).unwrap();
+        let did = keyring.did.clone();
+        let scene = Self { first, second, secret: Secret::generate(), did, env, stores, folder };
         fs::create_dir_all(scene.data()).unwrap();
         fs::create_dir_all(scene.keys().join("keyring")).unwrap();
         fs::write(scene.data().join("instance.json"), "{\"did\":\"did:example:secret-name\"}").unwrap();
         fs::write(scene.keys().join("keyring/operator.json"), "the operator's very own key").unwrap();
+        scene.keep(&keyring, &log.to_text());
         scene
     }
 
@@ -67,7 +74,7 @@ impl Scene {
 
     pub fn source(&self) -> Source {
         Source {
-            instance: "did:example:x".into(),
+            instance: self.did.to_string(),
             data: self.data(),
             keys: self.keys(),
             stores: ["first", "second"].map(|name| (name.to_owned(), self.stores.config(name))).into(),
@@ -75,9 +82,36 @@ impl Scene {
         }
     }
 
+    /// Keeps the keys of the instance.
+    pub fn keep(&self, keyring: &Keyring, log: &str) {
+        let folder = self.keys().join("keyring");
+        fs::write(folder.join("instance.json"), serde_json::to_vec(keyring).unwrap()).unwrap();
+        fs::write(folder.join("instance.jsonl"), log).unwrap();
+    }
+
+    pub fn signer(&self) -> Signer {
+        let folder = self.keys().join("keyring");
+        Signer::at(&folder.join("instance.json"), &folder.join("instance.jsonl"))
+    }
+
+    /// What the machine itself believes.
+    pub fn trust(&self) -> Trust {
+        self.signer().trust(self.env.now()).unwrap()
+    }
+
+    /// What somebody believes who was told the instance's identity and has nothing else of it.
+    pub fn elsewhere(&self) -> Trust {
+        Trust { log: None, ..self.trust() }
+    }
+
+    pub fn prune(&self, keep: &str, is_dry: bool) -> Result<q_backup::Pruned, q_backup::Error> {
+        let target = Target::folder(&self.target());
+        q_backup::prune(&self.data(), &target, &self.trust(), keep.parse().unwrap(), is_dry)
+    }
+
     pub fn place_in(&self, target: Target) -> Place {
         let making = Making::at(&self.keys().join("backup.json")).unwrap();
-        Place { target, recipients: self.secret.recipients(), making }
+        Place { target, recipients: self.secret.recipients(), making, signer: self.signer() }
     }
 
     pub fn place(&self) -> Place {
@@ -101,7 +135,11 @@ impl Scene {
     }
 
     pub fn archive(&self) -> Archive {
-        Archive::open(Target::folder(&self.target()), self.secret.clone()).unwrap()
+        self.archive_for(&self.trust()).unwrap()
+    }
+
+    pub fn archive_for(&self, trust: &Trust) -> Result<Archive, q_backup::Error> {
+        Archive::open(Target::folder(&self.target()), self.secret.clone(), trust)
     }
 
     /// Puts `wanted` into a new place and gives the stores there, by module.
@@ -133,6 +171,14 @@ impl Scene {
             archive.restore_stores(&plan, &there)
         });
         restored.await.unwrap().map(|()| places)
+    }
+}
+
+/// The stores of the macro are of one engine; a scene owns its own ones of the same.
+pub(crate) fn again(stores: &TestStores) -> TestStores {
+    match stores.config("x") {
+        DbConfig::Sqlite { .. } => TestStores::sqlite(),
+        DbConfig::Postgres { .. } => TestStores::postgres().unwrap(),
     }
 }
 
