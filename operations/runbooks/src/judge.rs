@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::Expectation;
+use crate::{Expectation, Step};
 
 /// The most characters of an output that a finding repeats.
 const FINDING_CHARS_MAX: usize = 4_000;
@@ -39,6 +39,22 @@ pub fn judge(expected: &Expectation, outcome: &Outcome) -> (Verdict, String) {
         None => (Verdict::Well, shown(expected, outcome)),
         Some(complaint) => (Verdict::Attention, complaint),
     }
+}
+
+/// Why a step is not begun, if it is not: an earlier one that it needs was skipped, or it would change something and the
+/// earlier one did not go well. `taken` are the titles and verdicts of the steps before it; one that is not among them
+/// was not for this module or engine.
+pub fn hindrance(step: &Step, taken: &[(&str, Verdict)]) -> Option<String> {
+    step.needs.iter().find_map(|title| {
+        let (_, verdict) = taken.iter().rfind(|(earlier, _)| earlier == title)?;
+        match verdict {
+            Verdict::Skipped => Some(format!("not done: it needs {title:?}, which was skipped")),
+            Verdict::Attention if step.changes => {
+                Some(format!("not done: it needs {title:?}, which did not go well"))
+            }
+            _ => None,
+        }
+    })
 }
 
 fn complaint(expected: &Expectation, outcome: &Outcome) -> Option<String> {
@@ -186,5 +202,29 @@ mod tests {
         let (_, finding) = judge(&Expectation::default(), &outcome(0, &format!("{}end", "ä".repeat(9_000))));
         assert_eq!(finding.chars().count(), FINDING_CHARS_MAX + 3);
         assert!(finding.starts_with("ää") && finding.ends_with("end"));
+    }
+
+    #[test]
+    fn a_step_is_not_begun_without_what_it_builds_on() {
+        let step = |text: &str| toml::from_str::<Step>(&format!("title = 'x'\n{text}")).unwrap();
+        let reading = step("run = 'q verify'\nneeds = ['Restore here', 'Restore there']");
+        let changing = step("run = 'dropdb'\nneeds = ['Dump']\nchanges = true");
+        for (step, taken, expected) in [
+            (&reading, ("Restore here", Verdict::Well), None),
+            (&reading, ("Restore there", Verdict::Skipped), Some("\"Restore there\", which was skipped")),
+            // What went wrong shows best by itself.
+            (&reading, ("Restore here", Verdict::Attention), None),
+            // Neither way of restoring was for this engine.
+            (&reading, ("Look", Verdict::Skipped), None),
+            (&changing, ("Dump", Verdict::Well), None),
+            (&changing, ("Dump", Verdict::Attention), Some("\"Dump\", which did not go well")),
+        ] {
+            let found = hindrance(step, &[taken]);
+            let is_as_expected = match (&found, expected) {
+                (Some(found), Some(expected)) => found.ends_with(expected),
+                (found, expected) => found.is_none() && expected.is_none(),
+            };
+            assert!(is_as_expected, "{taken:?}: {found:?}");
+        }
     }
 }

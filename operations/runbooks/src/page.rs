@@ -75,6 +75,9 @@ fn write_step(page: &mut String, number: usize, step: &Step, variables: &Variabl
     if !step.why.is_empty() {
         let _ = writeln!(page, "   {}", variables.fill(step.why.trim()).replace('\n', "\n   "));
     }
+    if !step.needs.is_empty() {
+        let _ = writeln!(page, "\n   Only after \"{}\".", variables.fill(&step.needs.join("\", \"")));
+    }
     match step.action() {
         Action::Ask(question) => {
             let _ = writeln!(page, "\n   Ask: {}", variables.fill(question));

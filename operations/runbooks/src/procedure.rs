@@ -44,6 +44,9 @@ pub struct Step {
     /// What a person is asked; a step without it runs.
     #[serde(default)]
     ask: Option<String>,
+    /// The titles of earlier steps it builds on: without them it would fail for no reason of its own.
+    #[serde(default)]
+    pub needs: Vec<String>,
     /// What the command should show.
     #[serde(default)]
     expect: Expectation,
@@ -157,6 +160,9 @@ pub enum SourceError {
     /// A step that does nothing, or two things.
     #[error("{0}: the step {1:?} needs either `run` or `ask`")]
     Action(&'static str, String),
+    /// A step that builds on one that does not come before it.
+    #[error("{0}: the step {1:?} needs {2:?}, which is no step before it")]
+    Needs(&'static str, String, String),
 }
 
 macro_rules! sources {
@@ -198,6 +204,13 @@ fn read(name: &'static str, text: &str) -> Result<Procedure, SourceError> {
     if let Some(step) = procedure.steps.iter().find(|step| step.run.is_some() == step.ask.is_some()) {
         return Err(SourceError::Action(name, step.title.clone()));
     }
+    for (at, step) in procedure.steps.iter().enumerate() {
+        let is_before =
+            |title: &&String| procedure.steps[..at].iter().any(|earlier| earlier.title == **title);
+        if let Some(lacking) = step.needs.iter().find(|title| !is_before(title)) {
+            return Err(SourceError::Needs(name, step.title.clone(), lacking.clone()));
+        }
+    }
     if procedure.name != name {
         return Err(SourceError::Form(name, format!("it calls itself {}", procedure.name)));
     }
@@ -225,5 +238,8 @@ mod tests {
         assert!(matches!(with(""), Err(SourceError::Action("x", _))));
         assert!(matches!(with("run = 'q'\nask = 'well?'"), Err(SourceError::Action("x", _))));
         assert!(matches!(with("walk = 'q'"), Err(SourceError::Form("x", _))));
+        assert!(matches!(with("ask = 'well?'\nneeds = ['look']"), Err(SourceError::Needs("x", _, _))));
+        let two = "ask = 'well?'\n[[step]]\ntitle = 'go'\nrun = 'q up'\nneeds = ['look']";
+        assert!(with(two).is_ok());
     }
 }

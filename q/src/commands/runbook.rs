@@ -14,7 +14,7 @@ use q_core::{Env, Timestamp};
 use q_ops_api::incidents::EntryKind;
 use q_runbooks::{
     Action, Place, Procedure, Scope, Step, Variables,
-    judge::{Outcome, Verdict, judge},
+    judge::{Outcome, Verdict, hindrance, judge},
     page,
 };
 use serde::Serialize;
@@ -199,14 +199,18 @@ async fn follow(
         output::line(variables.fill(&procedure.title));
         output::line(variables.fill(&procedure.when));
     }
-    let mut steps = Vec::new();
+    let mut steps: Vec<Done> = Vec::new();
+    // By their titles in the source, which the steps that need them name.
+    let mut taken: Vec<(&str, Verdict)> = Vec::new();
     for step in &procedure.steps {
         // Asked anew for every step: starting and restarting move the module.
         let (place, engine) = actual(&layout, module)?;
         if !step.is_for(module, engine) {
             continue;
         }
-        let done = take(&layout, module, arguments, step, &Variables::of(&place)).await?;
+        let hindrance = hindrance(step, &taken);
+        let done = take(&layout, module, arguments, step, hindrance, &Variables::of(&place)).await?;
+        taken.push((&step.title, done.verdict));
         if !arguments.json {
             tell(steps.len() + 1, &done);
         }
@@ -235,6 +239,7 @@ async fn take(
     module: &str,
     arguments: &RunbookArgs,
     step: &Step,
+    hindrance: Option<String>,
     variables: &Variables,
 ) -> anyhow::Result<Done> {
     let mut done = Done {
@@ -245,6 +250,13 @@ async fn take(
         otherwise: variables.fill(&step.otherwise),
         millis: 0,
     };
+    if let Action::Run(command, _) = step.action() {
+        done.command = variables.fill_command(command);
+    }
+    if let Some(why) = hindrance {
+        done.finding = why;
+        return Ok(done);
+    }
     let begun = tokio::time::Instant::now();
     match step.action() {
         Action::Ask(question) => {
@@ -254,8 +266,7 @@ async fn take(
                 None => (Verdict::Skipped, format!("nobody was there to ask: {question}")),
             };
         }
-        Action::Run(command, expected) => {
-            done.command = variables.fill_command(command);
+        Action::Run(_, expected) => {
             if step.changes && !may_change(arguments, &done)? {
                 done.finding =
                     String::from("not done: it changes something, and nobody agreed (--yes agrees)");
@@ -330,7 +341,7 @@ async fn execute(
 /// Starts a command that goes on after this one has ended.
 fn begin(layout: &Layout, module: &str, command: &str) -> anyhow::Result<(Verdict, String)> {
     if running::find(layout)?.is_some() {
-        return Ok((Verdict::Skipped, "the instance already runs".to_owned()));
+        return Ok((Verdict::Well, "the instance already runs".to_owned()));
     }
     fs::create_dir_all(folder(layout))?;
     let said = folder(layout).join("started.log");
