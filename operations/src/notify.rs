@@ -15,7 +15,11 @@ pub const WEBHOOK_SECRET_FILE: &str = "ops.webhook";
 
 /// The notifier of these settings. The secret that signs webhooks is made when it is not there.
 pub(crate) fn notifier(settings: &Settings, keys: &Path, env: &Env) -> Result<Notifier, NotUsable> {
-    let secret = secret(&keys.join(WEBHOOK_SECRET_FILE), env)?;
+    notifier_with(settings, secret(&keys.join(WEBHOOK_SECRET_FILE), env)?, env)
+}
+
+/// The notifier of these settings, with this secret.
+pub(crate) fn notifier_with(settings: &Settings, secret: Secret, env: &Env) -> Result<Notifier, NotUsable> {
     let smtp = settings.optional("smtp").map(|url| SmtpSettings {
         url: url.to_owned(),
         from: settings.text("smtp_from").to_owned(),

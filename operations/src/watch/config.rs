@@ -1,9 +1,11 @@
 //! The settings of the watch, read once and refused when they make no sense.
 
-use q_core::Span;
-use q_notify::{Channel, Notifier};
+use q_core::{Env, Span};
+use q_notify::{Channel, Notifier, Secret};
 use q_runtime::Settings;
 use q_slo::{Classes, Level, Objectives, Policy, RUNGS, Rule, parse_span, rules_with};
+
+use crate::notify::notifier_with;
 
 /// One way in which a rung is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,15 @@ pub struct NotWatchable {
     pub key: String,
     /// Why.
     pub why: String,
+}
+
+/// Why a start with these settings would be refused, if it would; nothing is made and nobody is asked.
+pub fn judge(settings: &Settings, env: &Env) -> Option<NotWatchable> {
+    // Whether a webhook can be signed does not depend on the secret.
+    match notifier_with(settings, Secret::generate(env), env) {
+        Ok(notifier) => Config::read(settings, &notifier).err(),
+        Err(error) => Some(NotWatchable { key: "smtp".to_owned(), why: error.to_string() }),
+    }
 }
 
 impl Config {

@@ -30,7 +30,7 @@ use q_notify::Notifier;
 use q_ops_api::watch::{AcknowledgeAlert, GetAlert, GetSlo, ListAlerts, ResolveAlert};
 use q_runtime::{Job, Setting, Settings};
 
-pub use config::{Config, NotWatchable, Way};
+pub use config::{Config, NotWatchable, Way, judge};
 use round::Memory;
 
 use crate::Desk;

@@ -18,8 +18,8 @@ pub(super) const INSTANCE: &str = "instance";
 pub(super) struct Facts {
     /// What the newest verification of each module found.
     pub findings: BTreeMap<String, i64>,
-    /// The newest backup of the instance.
-    pub backup_at: Option<Timestamp>,
+    /// How it stands with the backups of the instance.
+    pub backups: q_backup::Status,
     /// By how many seconds the clock of this process moved against the time that passed.
     pub jump_seconds: f64,
 }
@@ -41,7 +41,7 @@ pub(super) fn readings(
         };
         if rule.signal == Signal::BackupAge {
             // An instance that never had a backup has gone without one since it is watched.
-            let since = facts.backup_at.or_else(|| book.began());
+            let since = facts.backups.last_success.or_else(|| book.began());
             put(INSTANCE, String::new(), since.map(|at| seconds(now.since(at))), None);
             continue;
         }

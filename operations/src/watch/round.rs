@@ -51,9 +51,9 @@ impl Desk {
         let jump_seconds = memory.jump(now, self.watch.elapsed());
         count(&mut memory.book, &scrapes, &self.watch, now, &|module| held.holds(module));
         dependencies(&scrapes, &mut memory.dependencies);
-        let backup_at = q_backup::status(&self.data).last_success;
+        let backups = q_backup::status(&self.data);
         let is_kept =
-            self.keep(&memory, scrapes, Facts { backup_at, jump_seconds, ..Facts::default() }).await?;
+            self.keep(&memory, scrapes, Facts { backups, jump_seconds, ..Facts::default() }).await?;
         if is_kept {
             memory.book.mark_kept();
         } else {
@@ -108,7 +108,7 @@ impl Desk {
                 facts.findings =
                     verified.into_iter().map(|(module, (_, findings))| (module, findings)).collect();
                 let readings = readings(&watch.config.rules, &scrapes, &book, &facts, now);
-                watch.figures.show(&watch.config.rules, &readings, facts.backup_at);
+                watch.figures.show(&watch.config.rules, &readings, &facts.backups);
                 let held = maintenance::store::held_modules(tx)?;
                 let before = store::board(tx)?;
                 let mut after = before.clone();
