@@ -29,6 +29,9 @@ const REPLAYED_BYTES_MAX: u64 = 1 << 20;
 /// The longest answer about health that is read.
 const HEALTH_BYTES_MAX: usize = 1 << 16;
 
+/// The public status page, where a module answers at it.
+const STATUS_PAGE: &str = "/status";
+
 /// What concerns one connection only (RFC 9110 section 7.6.1), and what is said to proxies.
 const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
@@ -174,7 +177,14 @@ impl FrontDoor {
     }
 
     fn index(&self) -> Response<Body> {
-        let mut page = String::from("Q\n\n/health   all modules in one answer\n\n");
+        let mut page = String::from("Q\n\n/health   all modules in one answer\n");
+        if self.upstream(STATUS_PAGE).is_some_and(|(_, path)| path == STATUS_PAGE) {
+            let _ = writeln!(
+                page,
+                "{STATUS_PAGE}   how it is and was, for people; also {STATUS_PAGE}.json, {STATUS_PAGE}.atom and {STATUS_PAGE}.ics"
+            );
+        }
+        page.push('\n');
         for name in self.modules.keys() {
             let _ = writeln!(page, "/{name}/health   /{name}/openapi.json   /{name}/metrics   /{name}/mcp");
         }

@@ -41,14 +41,9 @@ pub enum ConfigError {
     /// The file is not TOML.
     #[error("{0} is not valid TOML: {1}")]
     NotToml(String, String),
-    /// A section or key nobody declared.
-    #[error("{place} is not a setting{hint}")]
-    Unknown {
-        /// Where it stands.
-        place: String,
-        /// The nearest name that exists.
-        hint: String,
-    },
+    /// Sections or keys nobody declared, each with its place and the nearest name that exists.
+    #[error("{}", .0.join("; "))]
+    Unknown(Vec<String>),
     /// The value cannot be what the setting means.
     #[error("{place} is {value:?}, which is not {expected}")]
     BadValue {
@@ -81,8 +76,19 @@ impl Config {
         path: &Path,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
+        let (config, unknown) = Self::read(declared, path, variable)?;
+        if unknown.is_empty() { Ok(config) } else { Err(ConfigError::Unknown(unknown)) }
+    }
+
+    /// The same for whoever shows settings instead of using them: with a sentence for each section and key of the file
+    /// that nobody declared.
+    pub fn read<S: AsRef<[Setting]>>(
+        declared: &[(&'static str, S)],
+        path: &Path,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<String>), ConfigError> {
         let file = read_file(path)?;
-        refuse_unknown(declared, &file, path)?;
+        let unknown = unknown(declared, &file, path);
         let mut sections: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for (section, settings) in declared {
             for setting in settings.as_ref() {
@@ -97,7 +103,7 @@ impl Config {
                 sections.entry(*section).or_default().insert(setting.key, effective);
             }
         }
-        Ok(Self { sections })
+        Ok((Self { sections }, unknown))
     }
 
     /// One section; empty when it was not declared.
@@ -185,31 +191,28 @@ fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
     }
 }
 
-fn refuse_unknown<S: AsRef<[Setting]>>(
+fn unknown<S: AsRef<[Setting]>>(
     declared: &[(&'static str, S)],
     file: &toml::Table,
     path: &Path,
-) -> Result<(), ConfigError> {
+) -> Vec<String> {
+    let mut unknown = Vec::new();
     for (section, content) in file {
         let place = format!("[{section}] in {}", path.display());
         let Some((_, settings)) = declared.iter().find(|(name, _)| name == section) else {
-            return Err(ConfigError::Unknown {
-                place,
-                hint: hint(section, declared.iter().map(|(name, _)| *name)),
-            });
+            let hint = hint(section, declared.iter().map(|(name, _)| *name));
+            unknown.push(format!("{place} is not a setting{hint}"));
+            continue;
         };
         for key in content.as_table().into_iter().flat_map(toml::Table::keys) {
             let settings = settings.as_ref();
             if !settings.iter().any(|setting| setting.key == key) {
-                let known = settings.iter().map(|setting| setting.key);
-                return Err(ConfigError::Unknown {
-                    place: format!("{key} under {place}"),
-                    hint: hint(key, known),
-                });
+                let hint = hint(key, settings.iter().map(|setting| setting.key));
+                unknown.push(format!("{key} under {place} is not a setting{hint}"));
             }
         }
     }
-    Ok(())
+    unknown
 }
 
 fn hint(given: &str, known: impl Iterator<Item = &'static str>) -> String {
@@ -277,6 +280,9 @@ mod tests {
         let refused = load("[qwallet]\nlissten = 1\n", |_| None).unwrap_err().to_string();
         assert!(refused.contains("did you mean listen?"), "{refused}");
         assert!(load("[wallet]\n", |_| None).unwrap_err().to_string().contains("did you mean qwallet?"));
+        // All of them at once.
+        let refused = load("[wallet]\n[qwallet]\nlissten = 1\n", |_| None).unwrap_err().to_string();
+        assert!(refused.contains("mean qwallet?") && refused.contains("mean listen?"), "{refused}");
     }
 
     #[test]
