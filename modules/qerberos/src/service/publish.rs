@@ -7,7 +7,7 @@ use q_db::Db;
 use q_tlog::{Checkpoint, VerifierKey, root_at};
 use qerberos_api::events::CheckpointPublished;
 
-use super::Trail;
+use super::{Trail, first_name};
 use crate::{
     error::Error,
     store::{self, checkpoints::StoredCheckpoint, head::Head, tiles::StoredTiles},
@@ -111,10 +111,21 @@ pub(crate) async fn compare(db: &Db, key: &VerifierKey, file: Option<&Path>) -> 
             }
             // A log that has signed nothing yet has a key nobody knows: it is a new one, and cannot be taken for the
             // one whose checkpoint lies here. That one's is kept for whoever still holds proofs of it.
-            tracing::warn!(
-                "the checkpoint beside the store is of another log; it is kept under another name"
-            );
             let other = path.with_extension(format!("of-{}", key.key_id()));
+            if first_name(key.name()) == key.name() {
+                tracing::warn!(
+                    kept = %other.display(),
+                    "the checkpoint beside the store is of another log than this one, which is new: after a move of the \
+                     keys to a new instance that is so; else somebody took the old store away, and `q backup restore` \
+                     puts it back"
+                );
+            } else {
+                tracing::info!(
+                    kept = %other.display(),
+                    "as after every restore, the audit log goes on under a new name; the last checkpoint of the old one is \
+                     kept for whoever holds proofs of it, and nothing is to be done"
+                );
+            }
             fs::rename(path, other).map_err(|error| Error::File(Arc::new(error)))?;
             return Ok(Compared { published_size, is_rolled_back: false });
         };
