@@ -133,7 +133,7 @@ impl From<Error> for Problem {
                 .hint("read the identity again and repeat the change")
                 .with("revision", revision),
             Error::StatusConflict(status) => {
-                Self::new(&api::SQUID_STATUS_CONFLICT).with("status", status.as_str())
+                Self::new(&api::SQUID_STATUS_CONFLICT).with("identityStatus", status.as_str())
             }
             Error::SelfSuspension => Self::new(&api::SQUID_SELF_SUSPENSION).hint(
                 "another operator suspends it: `q id new NAME`, then `q id appoint NAME` make one, who acts with --as NAME",

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 
 use q_core::Did;
 use q_db::{DbError, Reader};
-use q_did::{Log, Policy};
+use q_did::{Document, Log, Policy, entry::Entry};
+use q_jose::PublicKey;
 use q_runtime::Finding;
-use squid_api::{IdentityType, Status};
+use squid_api::{IdentityType, LinkStatement, Status};
 
 use crate::{
     Squid,
     domain::identity::check_place,
-    service::{logs::rule_of, signing_keys::open_seed},
+    service::{family::is_signed, logs::rule_of, signing_keys::open_seed},
     store::{self, identities::Stored, signing_keys::State},
 };
 
@@ -34,6 +35,7 @@ impl Squid {
                 Err(error) => return Err(error),
             }
         }
+        findings.extend(self.check_links().await?);
         findings.extend(self.db.read(orphans).await?);
         Ok(findings)
     }
@@ -83,6 +85,41 @@ impl Squid {
         findings
     }
 
+    /// Kinship that one side has not signed, or that ties an AID to somebody.
+    async fn check_links(&self) -> Result<Vec<Finding>, DbError> {
+        let links = self.db.read(store::links::all).await?;
+        let mut findings = Vec::new();
+        for link in links {
+            let (child, parent) = (link.child.clone(), link.parent.clone());
+            let read = move |reader: &mut Reader<'_>| -> Result<_, DbError> {
+                let kind = store::identities::find(reader, &child)?.map(|identity| identity.kind);
+                let log = store::log_entries::text(reader, &child)?.unwrap_or_default();
+                Ok((kind, log, store::log_entries::text(reader, &parent)?.unwrap_or_default()))
+            };
+            let (kind, of_child, of_parent) = self.db.read(read).await?;
+            let place = &link.child;
+            let Some(kind) = kind else {
+                findings.push(finding("link_of_nobody", place, format!("it names {}", link.parent)));
+                continue;
+            };
+            if matches!(kind, IdentityType::Aid | IdentityType::Service) {
+                findings.push(finding("link_forbidden", place, format!("the type is {kind}")));
+            }
+            let (child, parent) = (&link.child, &link.parent);
+            let expected = LinkStatement { aud: &self.origin, child, parent, kind, v: 1 }.bytes();
+            for (side, who, text, log) in
+                [("parent", parent, &link.by_parent, &of_parent), ("child", child, &link.by_child, &of_child)]
+            {
+                let ever_held = |signer: &Did, key: &PublicKey| signer == who && has_held(log, key);
+                if !is_signed(text, &expected, ever_held) {
+                    let detail = format!("the {side}'s signature does not hold");
+                    findings.push(finding("link_unsigned", place, detail));
+                }
+            }
+        }
+        Ok(findings)
+    }
+
     async fn check_signing_keys(&self) -> Result<Vec<Finding>, DbError> {
         let keys = self.db.read(store::signing_keys::all).await?;
         let mut findings = Vec::new();
@@ -111,11 +148,19 @@ impl Squid {
     }
 }
 
+/// Whether any entry of a log gave its identity this key to log in with. The log itself is checked elsewhere.
+fn has_held(log: &str, key: &PublicKey) -> bool {
+    log.lines().filter_map(|line| Entry::parse(line).ok()).any(|entry| {
+        let methods = Document::new(&entry.state).verification_methods();
+        methods.iter().any(|method| method.is_authentication && method.key == *key)
+    })
+}
+
 /// Log lines and sessions of identities that do not exist.
 fn orphans(reader: &mut Reader<'_>) -> Result<Vec<Finding>, DbError> {
     let known: BTreeSet<Did> = store::identities::all(reader)?.into_iter().collect();
     let mut findings = Vec::new();
-    for table in ["log_entries", "sessions"] {
+    for table in ["log_entries", "sessions", "second_keys"] {
         for row in reader.query(&format!("SELECT DISTINCT did FROM {table}"), &[])? {
             let did: Did = row.try_get(0)?;
             if !known.contains(&did) {

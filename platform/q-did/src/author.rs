@@ -18,8 +18,10 @@ use crate::{
 pub struct Genesis<'a> {
     /// The host that will serve the log, as in a URL (`qnode.localhost:8080`).
     pub host: &'a str,
-    /// The current key: signs this entry, and is the identity's authentication key.
+    /// The current key: signs this entry, and is the identity's authentication key unless that is another.
     pub current: &'a SecretKey,
+    /// The authentication key of somebody whose guardians hold the keys that change the keys.
+    pub holder: Option<PublicKey>,
     /// The device's next key.
     pub next: PublicKey,
     /// The key its owner keeps offline.
@@ -75,7 +77,7 @@ impl Author {
         let sample = key_hash(&genesis.next);
         let id = WebName::at_host(&sample, genesis.host)?.to_string().replace(&sample, PLACEHOLDER);
         let key = genesis.current.public();
-        let mut state = document(&id, &format!("did:squid:{PLACEHOLDER}"), &key);
+        let mut state = document(&id, &format!("did:squid:{PLACEHOLDER}"), &genesis.holder.unwrap_or(key));
         if !genesis.services.is_empty() {
             state["service"] = Value::Array(genesis.services.clone());
         }

@@ -88,8 +88,35 @@ impl Keyring {
         let (current, next) = (SecretKey::generate(env), SecretKey::generate(env));
         let phrase = RecoveryPhrase::generate(env);
         let recovery = phrase.key().public();
-        let genesis =
-            Genesis { host, current: &current, next: next.public(), recovery, services: Vec::new() };
+        let genesis = Genesis {
+            host,
+            current: &current,
+            holder: None,
+            next: next.public(),
+            recovery,
+            services: Vec::new(),
+        };
+        let log = Author::create(&genesis, env.now())?;
+        let keyring =
+            Self { did: did_of(&log), current, next, recovery, version_id: log.head().version_id.clone() };
+        Ok((keyring, log, phrase))
+    }
+
+    /// Makes an identity for somebody in the care of guardians: `current` is theirs, and logs in and signs; `next` and
+    /// the phrase stay with the guardians, who change the keys. The key that signs the first entry is thrown away.
+    pub fn create_in_care(host: &str, env: &Env) -> Result<(Self, Log, RecoveryPhrase), AuthorError> {
+        let (first, current, next) =
+            (SecretKey::generate(env), SecretKey::generate(env), SecretKey::generate(env));
+        let phrase = RecoveryPhrase::generate(env);
+        let recovery = phrase.key().public();
+        let genesis = Genesis {
+            host,
+            current: &first,
+            holder: Some(current.public()),
+            next: next.public(),
+            recovery,
+            services: Vec::new(),
+        };
         let log = Author::create(&genesis, env.now())?;
         let keyring =
             Self { did: did_of(&log), current, next, recovery, version_id: log.head().version_id.clone() };

@@ -384,7 +384,7 @@ fn holds_own_keys(entry: &Entry, update_keys: &[String]) -> bool {
 }
 
 /// Whether `text` is a statement over exactly `expected` by a key that `is_theirs`.
-fn is_signed(text: &str, expected: &[u8], is_theirs: impl Fn(&Did, &PublicKey) -> bool) -> bool {
+pub(crate) fn is_signed(text: &str, expected: &[u8], is_theirs: impl Fn(&Did, &PublicKey) -> bool) -> bool {
     let Ok(parsed) = Parsed::parse(text, STATEMENT_BYTES_MAX) else { return false };
     if parsed.header.typ.as_deref() != Some(LINK_TYP) {
         return false;

@@ -135,8 +135,14 @@ on_each_world!(a_log_does_not_grow_beyond_what_is_read, async |world: World| {
     let (recovery, filler) = (SecretKey::from_seed(&[3; 32]).public(), "x".repeat(28 << 10));
     let service =
         json!({"id": "#filler", "type": "Filler", "serviceEndpoint": format!("https://q.test/{filler}")});
-    let genesis =
-        Genesis { host: HOST, current: &current, next: next.public(), recovery, services: vec![service] };
+    let genesis = Genesis {
+        host: HOST,
+        current: &current,
+        holder: None,
+        next: next.public(),
+        recovery,
+        services: vec![service],
+    };
     let mut log = Author::create(&genesis, env.now()).unwrap();
     let did = Did::squid(&log.head().scid).unwrap();
     let client = house.anonymous();
