@@ -13,7 +13,8 @@ use crate::commands;
     name = "q",
     version,
     after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 verify or doctor found something · \
-        4 cannot start (port, setting, data folder) · 5 the instance refused · 6 the instance did not answer"
+        4 cannot start (port, setting, data folder) · 5 the instance refused · 6 the instance did not answer · \
+        7 done in part: what is missing is listed"
 )]
 pub struct Cli {
     /// The data folder of the instance; its secrets lie beside it, in DIR.keys.
@@ -56,13 +57,13 @@ pub enum Verb {
     /// Check ports, settings, data folder, unseal key and, while nothing runs, that each store opens; with a fix for each
     /// line.
     Doctor(ReadArgs),
-    /// Print the effective settings and where each comes from.
+    /// Print the effective settings and where each comes from; exit code 4 when one of them is wrong.
     Config(ReadArgs),
     /// Check everything a module keeps, or all modules; works on a stopped instance too.
     Verify(VerifyArgs),
     /// Show or set what modules let through: normal, read-only, maintenance, isolated, write-stopped.
     Mode(commands::mode::ModeArgs),
-    /// Show how every module is: status, mode, latency, errors; exit code 3 when one is unhealthy.
+    /// Show how every module is: status, mode, latency, errors; exit code 3 when one is unhealthy or had to stop its writes.
     Status(commands::status::StatusArgs),
     /// Show log lines of a module, or of all: `q logs qwallet --errors --since 10m`.
     Logs(commands::logs::LogsArgs),

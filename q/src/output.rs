@@ -23,6 +23,8 @@ pub mod exit {
     pub const REFUSED: u8 = 5;
     /// The instance did not answer.
     pub const UNREACHABLE: u8 = 6;
+    /// Done, but not all of it: what is missing is listed.
+    pub const IN_PART: u8 = 7;
 }
 
 /// An error that chose its exit code.

@@ -1,21 +1,33 @@
-//! `q config`: every setting, its value and where it comes from.
+//! `q config`: every setting, its value and where it comes from; and what is wrong with it.
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use q_runtime::config::variable_name;
-use serde_json::json;
+use q_runtime::{
+    Config,
+    config::{Effective, variable_name},
+};
+use serde_json::{Value, json};
 
 use crate::{
     cli::{Cli, ReadArgs},
     compose,
     layout::Layout,
-    output,
+    output::{self, exit},
+    settings,
 };
 
 pub fn run(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
-    let settings = effective(&Layout::of(&cli.data))?;
-    output::show(arguments.json, &settings, |settings| {
-        for (name, setting) in settings {
+    let layout = Layout::of(&cli.data);
+    let (config, unknown) = compose::config_with_unknown(&layout)?;
+    let wrong = settings::wrong(&config);
+    let mut shown = listed(&config);
+    for finding in &wrong {
+        if let Some(setting) = shown.get_mut(&finding.setting) {
+            setting["wrong"] = json!(finding.text);
+        }
+    }
+    output::show(arguments.json, &shown, |shown| {
+        for (name, setting) in shown {
             let text = |key: &str| setting[key].as_str().unwrap_or_default().to_owned();
             let (value, origin, variable) = (text("value"), text("origin"), text("variable"));
             let origin = if origin == variable { origin } else { format!("{origin}; {variable} sets it") };
@@ -23,28 +35,34 @@ pub fn run(cli: &Cli, arguments: &ReadArgs) -> anyhow::Result<ExitCode> {
             output::line(format!("    {}", text("about")));
         }
     });
-    Ok(ExitCode::SUCCESS)
+    let findings: Vec<&String> = unknown.iter().chain(wrong.iter().map(|finding| &finding.text)).collect();
+    if findings.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for finding in &findings {
+        output::progress(format!("wrong: {finding}"));
+    }
+    output::progress(format!("q: nothing starts with these settings: {} to correct", findings.len()));
+    Ok(ExitCode::from(exit::CANNOT_START))
 }
 
 /// Every setting with its value, where it comes from and the variable that sets it; secrets are not shown.
-pub fn effective(layout: &Layout) -> anyhow::Result<BTreeMap<String, serde_json::Value>> {
-    let config = compose::config(layout)?;
-    let settings = config
-        .all()
-        .map(|(name, setting)| {
-            let variable = name.split_once('.').map(|(section, key)| variable_name(section, key));
-            (
-                name.clone(),
-                json!({
-                    "value": shown(&name, &setting.value),
-                    "origin": setting.origin,
-                    "variable": variable,
-                    "about": setting.about,
-                }),
-            )
-        })
-        .collect();
-    Ok(settings)
+pub fn effective(layout: &Layout) -> anyhow::Result<BTreeMap<String, Value>> {
+    Ok(listed(&compose::config(layout)?))
+}
+
+fn listed(config: &Config) -> BTreeMap<String, Value> {
+    let described = |(name, setting): (String, &Effective)| {
+        let variable = name.split_once('.').map(|(section, key)| variable_name(section, key));
+        let described = json!({
+            "value": shown(&name, &setting.value),
+            "origin": setting.origin,
+            "variable": variable,
+            "about": setting.about,
+        });
+        (name, described)
+    };
+    config.all().map(described).collect()
 }
 
 /// The value, unless it is a secret that stands in the settings themselves and not in a file they name.

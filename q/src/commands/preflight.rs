@@ -24,10 +24,7 @@ pub async fn check(
     // Services that this version adds get their identities from stores that nobody else has open.
     init::complete(layout).await?;
     let config = compose::config(layout)?;
-    let wrong = settings::wrong(&config);
-    if !wrong.is_empty() {
-        return Err(with_code(exit::CANNOT_START, wrong.join("; ")));
-    }
+    settings::refuse_wrong(&config)?;
     let entries = options.entries(&config);
     for entry in &entries {
         layout.read_keyring(&service_name(entry.name))?;

@@ -22,10 +22,10 @@ use crate::{knowledge::Knowledge, output::usage, restored::Restored, running::Ru
 
 use site::{Site, sealer};
 
-pub use site::store_of;
+pub use site::{database, store_of};
 
 pub use assemble::{Assembled, Options, appoint, assemble, assemble_on, may_have_replicas, missing_store};
-pub use settings::{config, database_of, listen_addresses, remote_urls, variables_of};
+pub use settings::{config, config_with_unknown, database_of, listen_addresses, remote_urls, variables_of};
 pub use sockets::{Inherited, cannot, check_sockets};
 pub use telemetry::{keeps_files, log_folder};
 

@@ -53,8 +53,9 @@ const PLATFORM_SETTINGS: [(&str, &[Setting]); 9] = [
             Setting {
                 key: "trusted_proxies",
                 default: "",
-                about: "Addresses of proxies on other hosts, with commas between them, whose Forwarded header says for \
-                        whom they ask; those on this host are believed anyway.",
+                about: "Addresses or networks (such as 10.1.0.0/16) of proxies on other hosts, with commas between them, \
+                        whose Forwarded header says for whom they ask; those on this host are believed anyway. A proxy \
+                        must overwrite the header that it was sent, or its clients choose the address they are counted by.",
             },
             Setting {
                 key: "connections_per_address",
@@ -67,6 +68,17 @@ const PLATFORM_SETTINGS: [(&str, &[Setting]); 9] = [
 
 /// The effective settings of the instance in `layout`.
 pub fn config(layout: &Layout) -> anyhow::Result<Config> {
+    let config = Config::load(&declared(), &layout.config(), |name| std::env::var(name).ok());
+    config.map_err(|error| with_code(exit::CANNOT_START, error))
+}
+
+/// The same to look at, with what in `q.toml` is no setting.
+pub fn config_with_unknown(layout: &Layout) -> anyhow::Result<(Config, Vec<String>)> {
+    let config = Config::read(&declared(), &layout.config(), |name| std::env::var(name).ok());
+    config.map_err(|error| with_code(exit::CANNOT_START, error))
+}
+
+fn declared() -> Vec<(&'static str, Vec<Setting>)> {
     let mut declared: Vec<(&'static str, Vec<Setting>)> =
         PLATFORM_SETTINGS.iter().map(|(section, settings)| (*section, settings.to_vec())).collect();
     for entry in &MODULES {
@@ -74,8 +86,7 @@ pub fn config(layout: &Layout) -> anyhow::Result<Config> {
         settings.extend_from_slice(entry.settings);
         declared.push((entry.name, settings));
     }
-    let config = Config::load(&declared, &layout.config(), |name| std::env::var(name).ok());
-    config.map_err(|error| with_code(exit::CANNOT_START, error))
+    declared
 }
 
 /// The sections that listen, with their addresses.

@@ -161,7 +161,7 @@ impl Site {
         let setting = self.config.section("limits");
         Proxies::parse(setting.text("trusted_proxies")).map_err(|word| {
             let variable = q_runtime::config::variable_name("limits", "trusted_proxies");
-            with_code(exit::CANNOT_START, format!("{variable}: {word} is no network address"))
+            with_code(exit::CANNOT_START, format!("{variable}: {word} is no address and no network of some"))
         })
     }
 

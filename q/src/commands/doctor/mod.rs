@@ -95,7 +95,8 @@ async fn look(layout: &Layout) -> anyhow::Result<Vec<Line>> {
         }
     };
     let wrong = settings::wrong(&config);
-    lines.extend(wrong.iter().map(|wrong| Line::bad("settings", wrong, "correct the setting it names")));
+    lines
+        .extend(wrong.iter().map(|wrong| Line::bad("settings", &wrong.text, "correct the setting it names")));
     if wrong.is_empty() {
         lines.push(Line::good("settings", "valid; `q config` shows them"));
     }
