@@ -30,8 +30,8 @@ use super::{
 use crate::{
     cli::{AsArgs, Cli},
     commands::{config, incident, timeline},
-    compose, output,
-    output::usage,
+    compose,
+    output::{self, exit, usage},
     running,
     session::Session,
 };
@@ -61,6 +61,8 @@ pub struct Archive {
     at: Timestamp,
     files: Vec<Member>,
     pub missing: Vec<String>,
+    /// What the archive holds otherwise than one might expect; nothing of it is missing.
+    pub remarks: Vec<String>,
 }
 
 /// Where the archive goes.
@@ -124,6 +126,7 @@ impl Archive {
             at,
             files: Vec::new(),
             missing: Vec::new(),
+            remarks: Vec::new(),
         })
     }
 
@@ -199,7 +202,7 @@ pub async fn run(cli: &Cli, asked: &Asked<'_>, acting: &AsArgs) -> anyhow::Resul
         let _ = fs::remove_file(&path);
     }
     filled?;
-    let missing = archive.missing.clone();
+    let (missing, remarks) = (archive.missing.clone(), archive.remarks.clone());
     let count = archive.files.len();
     sign(&session, &mut archive, incident).await?;
     let content_sha256 = archive.finish()?;
@@ -208,21 +211,29 @@ pub async fn run(cli: &Cli, asked: &Asked<'_>, acting: &AsArgs) -> anyhow::Resul
     custody::append(&session, &path, act).await?;
     let noted = tell(&session, incident, &path, &sha256).await;
     let report = json!({
-        "file": path, "sha256": sha256, "files": count, "missing": missing, "incidents": noted,
+        "file": path, "sha256": sha256, "files": count, "missing": missing, "remarks": remarks, "incidents": noted,
         "custody": custody::path(&path),
     });
     output::show(acting.json, &report, |_| {
         output::line(path.display());
         output::line(format!("{count} files, SHA-256 {sha256}"));
-        for what in &missing {
-            output::line(format!("not secured: {what}"));
+        for remark in &remarks {
+            output::line(format!("held otherwise: {remark}"));
         }
         for incident in &noted {
             output::line(format!("noted on {incident}"));
         }
         output::progress("`q evidence verify FILE` checks it anywhere; keep the .custody.jsonl beside it");
     });
-    Ok(ExitCode::SUCCESS)
+    if missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Last, so that nobody believes to hold more than the archive does.
+    output::progress(format!(
+        "NOT SECURED: {} — secure it by other means, or collect again when its cause is gone; the manifest says the same",
+        missing.join("; ")
+    ));
+    Ok(ExitCode::from(exit::IN_PART))
 }
 
 async fn fill(
@@ -374,7 +385,7 @@ async fn audit(session: &Session, archive: &mut Archive, from: Timestamp) -> any
             "audit events: only the newest {} since {from} are proved one by one; the store of qerberos holds all",
             ids.len()
         );
-        archive.missing.push(what);
+        archive.remarks.push(what);
     }
     archive.add_json("audit/events.json", &json!(events))?;
     for id in ids {
@@ -429,6 +440,10 @@ async fn stores(session: &Session, archive: &mut Archive) -> anyhow::Result<()> 
 
 /// Lists everything and signs the list.
 async fn sign(session: &Session, archive: &mut Archive, incident: Option<IncidentId>) -> anyhow::Result<()> {
+    if !archive.remarks.is_empty() {
+        let remarks = json!(archive.remarks);
+        archive.add_json("remarks.json", &remarks)?;
+    }
     let manifest = Manifest {
         v: 1,
         instance: session.layout.read_instance()?.did,

@@ -44,7 +44,7 @@ pub async fn add(
     let newest = head(newest)?;
     let bundles = newest.size.div_ceil(u64::from(TILE_WIDTH));
     if bundles * 2 > RESOURCES_MAX {
-        archive.missing.push(format!(
+        archive.remarks.push(format!(
             "tiles of the audit log: it has {} entries, too many to fetch one tile after the other; the copy of qerberos' \
              store holds them",
             newest.size
