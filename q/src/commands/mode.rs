@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use q_core::{Did, Timestamp};
-use q_db::{ModeKind, ModeOrder};
+use q_db::{Mode, ModeKind, ModeOrder};
 use serde_json::{Value, json};
 
 use crate::{
@@ -104,7 +104,24 @@ pub async fn run(cli: &Cli, arguments: &ModeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn told(mode: &Value) -> String {
+/// What ends the state of `module`, for those who see it; nothing while everything is let through.
+pub fn next(module: &str, mode: &Value) -> Option<String> {
+    let is_window = mode["by"] == q_ops::NAME;
+    match mode["state"].as_str()? {
+        "write-stopped" => Some(format!(
+            "`q verify {module}` checks what it keeps, and writes go on when it is sound; else `q runbook data-corruption`"
+        )),
+        "isolated" => Some(format!("`q isolate {module} --lift` lets everybody in again")),
+        "read-only" | "maintenance" if is_window => {
+            Some("the window ends by itself, or with `q maintenance complete latest`".to_owned())
+        }
+        "read-only" | "maintenance" => Some(format!("`q mode {module} set normal` ends it")),
+        _ => None,
+    }
+}
+
+/// The state in a sentence: what, why, by whom and since when.
+pub fn told(mode: &Value) -> String {
     let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_default();
     let mut told = text(&mode["state"]);
     let stop = &mode["writeStop"];
@@ -169,6 +186,13 @@ async fn online(
     Ok(modes)
 }
 
+/// A mode as modules show it.
+pub fn shown(mode: &Mode) -> Value {
+    let mut shown = json!(mode);
+    shown["state"] = json!(mode.state());
+    shown
+}
+
 /// Looks into the stores themselves: the way out when nobody can sign in any more.
 async fn offline(
     layout: &Layout,
@@ -179,13 +203,10 @@ async fn offline(
     let mut modes = BTreeMap::new();
     for beam in built.house.beams().iter().filter(|beam| names.contains(&beam.module.name())) {
         let (db, name) = (beam.module.db(), beam.module.name());
-        let mode = match order {
-            Some(order) => db.set_mode(order, OFFLINE).await?,
-            None => db.mode(),
-        };
-        let mut shown = json!(*mode);
-        shown["state"] = json!(mode.state());
-        modes.insert(name.to_owned(), shown);
+        if let Some(order) = order {
+            db.set_mode(order, OFFLINE).await?;
+        }
+        modes.insert(name.to_owned(), shown(&db.mode()));
     }
     built.house.stop().await;
     Ok(modes)

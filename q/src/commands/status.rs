@@ -7,11 +7,13 @@ use clap::Args;
 use futures_util::future::join_all;
 use q_contract::{Client, HttpTransport};
 use q_core::Timestamp;
+use q_db::ModeKind;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     cli::{AsArgs, Cli},
+    commands::mode,
     layout::Layout,
     output::{self, exit},
     running,
@@ -47,8 +49,11 @@ struct Row {
     since: Option<Timestamp>,
     process: Option<u32>,
     address: String,
-    /// Why it is not healthy.
+    /// Why it is not healthy, or not in mode normal.
     reasons: Vec<String>,
+    /// What to do about its mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Prints the table.
@@ -65,7 +70,11 @@ pub async fn run(cli: &Cli, arguments: &StatusArgs) -> anyhow::Result<ExitCode> 
         urls.iter().map(move |url| ask(session.as_ref(), module, url, process_of(module, url)))
     });
     let rows = join_all(asked).await;
-    let is_bad = |row: &Row| matches!(row.status.as_str(), "unhealthy" | "unreachable");
+    // Whoever takes no changes because something is damaged may answer well, and is not well.
+    let is_bad = |row: &Row| {
+        matches!(row.status.as_str(), "unhealthy" | "unreachable")
+            || row.mode.as_deref() == Some(ModeKind::WriteStopped.name())
+    };
     let code = if rows.iter().any(is_bad) { exit::FINDINGS } else { 0 };
     output::show(arguments.acting.json, &rows, |rows| print(rows));
     Ok(ExitCode::from(code))
@@ -83,6 +92,7 @@ async fn ask(session: Option<&Session>, module: &str, url: &str, process: Option
         process,
         address: url.to_owned(),
         reasons: Vec::new(),
+        next: None,
     };
     let as_operator = match session {
         Some(session) => get(&session.client_at(module, url), "/health/detailed").await.ok(),
@@ -127,10 +137,17 @@ fn fill(row: &mut Row, body: &Value) {
             }
         }
     }
-    if let Some(mode) = row.mode.as_deref().filter(|mode| *mode != "normal") {
-        let reason = [&body["mode"]["reason"], &body["mode"]["writeStop"]["reason"]];
-        let reason = reason.into_iter().filter_map(Value::as_str).find(|reason| !reason.is_empty());
-        row.reasons.push(format!("{mode}{}", reason.map(|reason| format!(": {reason}")).unwrap_or_default()));
+    row.next = mode::next(&row.module, &body["mode"]);
+    if row.next.is_some() {
+        row.reasons.push(mode::told(&body["mode"]));
+    }
+}
+
+/// The status, unless the mode says more: a module that takes no changes answers, and is healthy to a load balancer.
+fn said_of(row: &Row) -> String {
+    match &row.mode {
+        Some(mode) if row.next.is_some() => format!("{}, in mode {mode}", row.status),
+        _ => row.status.clone(),
     }
 }
 
@@ -163,7 +180,10 @@ fn print(rows: &[Row]) {
     }
     for row in rows {
         for reason in &row.reasons {
-            output::line(format!("{} is {}: {reason}", row.module, row.status));
+            output::line(format!("{} is {}: {reason}", row.module, said_of(row)));
+        }
+        if let Some(next) = &row.next {
+            output::line(format!("    next: {next}"));
         }
     }
 }
