@@ -14,26 +14,34 @@ use crate::{
     session::Session,
 };
 
-/// `q alerts`.
+/// `q alerts`; alone it lists.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AlertsArgs {
-    /// What to do.
+    /// What to do; the list when not given.
     #[command(subcommand)]
-    pub verb: AlertsVerb,
+    pub verb: Option<AlertsVerb>,
+    /// How to list.
+    #[command(flatten)]
+    pub list: ListArgs,
+}
+
+/// `q alerts list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Also those that are resolved.
+    #[arg(long)]
+    pub all: bool,
+    /// Who asks.
+    #[command(flatten)]
+    pub acting: AsArgs,
 }
 
 /// What `q alerts` can do. Where an id is asked for, `latest` names the newest alert that is open.
 #[derive(Debug, Subcommand)]
 pub enum AlertsVerb {
     /// List alerts, newest first: those that are not resolved.
-    List {
-        /// Also those that are resolved.
-        #[arg(long)]
-        all: bool,
-        /// Who asks.
-        #[command(flatten)]
-        acting: AsArgs,
-    },
+    List(ListArgs),
     /// Show an alert: what is wrong, what level 1 did, who was told.
     Show {
         /// The alert, or `latest`.
@@ -67,8 +75,12 @@ pub enum AlertsVerb {
 }
 
 pub async fn run(cli: &Cli, arguments: &AlertsArgs) -> anyhow::Result<ExitCode> {
-    match &arguments.verb {
-        AlertsVerb::List { all, acting } => list(cli, *all, acting).await?,
+    let Some(verb) = &arguments.verb else {
+        list(cli, &arguments.list).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    match verb {
+        AlertsVerb::List(arguments) => list(cli, arguments).await?,
         AlertsVerb::Show { id, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
             let id = alert(&session, id).await?;
@@ -100,7 +112,8 @@ async fn alert(session: &Session, id: &str) -> anyhow::Result<AlertId> {
     newest.ok_or_else(|| anyhow::anyhow!("no alert is open; `q alerts list --all` shows those that were"))
 }
 
-async fn list(cli: &Cli, all: bool, acting: &AsArgs) -> anyhow::Result<()> {
+async fn list(cli: &Cli, ListArgs { all, acting }: &ListArgs) -> anyhow::Result<()> {
+    let all = *all;
     let session = Session::open(&cli.data, &acting.name)?;
     let request = ListAlertsRequest { all, cursor: None };
     let page = session.client(q_ops::NAME)?.call::<ListAlerts>(&request).await?;
