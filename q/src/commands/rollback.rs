@@ -1,9 +1,9 @@
 //! `q rollback` and `q releases`: back to the program and the settings that ran before.
 
-use std::{fs, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use q_core::Env;
+use q_core::{Env, Timestamp, hash};
 use q_ops_api::incidents::EntryKind;
 use serde_json::json;
 
@@ -94,6 +94,7 @@ pub async fn run(cli: &Cli, arguments: &RollbackArgs) -> anyhow::Result<ExitCode
         releases::record(&layout, &event)
     };
     let before = fs::read(layout.config()).ok();
+    keep_edited(&layout, &all, before.as_deref())?;
     put_config(&layout, target.config(&layout)?.as_deref())?;
     if running::find(&layout)?.is_none() {
         record("settings put back; nothing ran")?;
@@ -202,6 +203,25 @@ async fn refuse_newer_stores(layout: &Layout, target: &Release) -> anyhow::Resul
         target.program(layout).display()
     );
     Err(with_code(exit::FAILED, what))
+}
+
+/// Puts settings that no kept release ran with aside: nothing else would know them any more.
+fn keep_edited(layout: &Layout, all: &[Release], text: Option<&[u8]>) -> anyhow::Result<()> {
+    let Some(text) = text else { return Ok(()) };
+    let hash = hash::hex(&hash::sha256(text));
+    if all.iter().any(|release| release.config_hash.as_deref() == Some(&hash)) {
+        return Ok(());
+    }
+    let now = Timestamp::from_seconds(Env::system().now().seconds()).to_string().replace(['-', ':'], "");
+    let mut aside = layout.config().into_os_string();
+    aside.push(format!(".before-rollback-{now}"));
+    let aside = PathBuf::from(aside);
+    write_private(&aside, text)?;
+    output::progress(format!(
+        "the settings were edited since they were last started with; as they were they are kept in {}",
+        aside.display()
+    ));
+    Ok(())
 }
 
 fn put_config(layout: &Layout, text: Option<&[u8]>) -> anyhow::Result<()> {

@@ -80,11 +80,21 @@ fn a_rollback_brings_back_program_and_settings_where_the_stores_allow() {
     assert!(settings.exists(), "a refused rollback changes nothing");
 
     fs::write(&about, text).unwrap();
+    // Edited since it started: no release holds this text.
+    let edited = "# for tomorrow\n[qwallet]\nfee_network_basis_points = 30\n";
+    fs::write(&settings, edited).unwrap();
     let back = house.q(&["rollback", "--json"]);
     assert_eq!(back.code, Some(0), "{}{}", back.said, back.complained);
+    let said = back.complained.clone();
     let back = back.json();
     assert_eq!((&back["from"], &back["to"], &back["smoke"]["passed"]), (&2.into(), &1.into(), &true.into()));
     assert!(!settings.exists(), "the first release had no settings");
+    let in_data = fs::read_dir(house.data()).unwrap().map(|entry| entry.unwrap().path());
+    let aside =
+        in_data.into_iter().find(|path| path.display().to_string().contains("q.toml.before-rollback-"));
+    let aside = aside.expect("what was edited is kept aside");
+    assert_eq!(fs::read_to_string(&aside).unwrap(), edited);
+    assert!(said.contains(&aside.display().to_string()), "{said}");
     while kept(&house)["current"] != 1 {}
     let history = kept(&house)["history"].clone();
     assert_eq!((&history[0]["from"], &history[0]["to"]), (&2.into(), &1.into()), "{history}");
