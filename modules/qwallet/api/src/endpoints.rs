@@ -80,9 +80,14 @@ endpoint! {
 }
 endpoint! {
     /// Lists what changed a wallet's balance, newest first.
+    ///
+    /// A page that filters left empty still says where the next one begins.
     pub ListTransactions = GET "/transactions/{squidId}" (ListTransactionsRequest) -> EntryPage;
     access Access::Identity("wallet:read");
-    errors [WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED];
+    errors [
+        codes::INVALID_REQUEST, AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED,
+        AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE,
+    ];
     tool "wallet.transactions";
 }
 endpoint! {

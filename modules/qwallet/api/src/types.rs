@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use q_contract::{Problem, json_types};
 use q_core::{AmountText, Did, PageLimit, Timestamp};
 
-use crate::{BatchId, ImportId, IntentId, TransactionId, WalletId, wire::wire};
+use crate::{BatchId, ImportId, IntentId, Note, TransactionId, WalletId, wire::wire};
 
 /// The most items one batch or payout file may have.
 pub const BATCH_ITEMS_MAX: usize = 8_190;
@@ -104,6 +104,7 @@ wire! {
     }
 
     /// Asks for a wallet's history, newest first.
+    #[derive(Default)]
     pub struct ListTransactionsRequest {
         /// DID, `wallet_…` or wallet reference.
         pub squid_id: String,
@@ -116,6 +117,21 @@ wire! {
         /// Before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub to: Option<Timestamp>,
+        /// Only of transactions that are `SIGNED`, `SETTLED`, `CANCELLED` or `EXPIRED` by now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub status: Option<String>,
+        /// Only of transactions of this kind, such as `payment`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub r#type: Option<String>,
+        /// Only with this other side: DID, wallet id, wallet reference, or the name of a house account.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub counterparty: Option<String>,
+        /// Only of this amount or more, received or given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub min_amount: Option<AmountText>,
+        /// Only where purpose, reference, transaction id or other side hold this text, in whatever case.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub q: Option<String>,
         /// Where the last page ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub cursor: Option<String>,
@@ -134,6 +150,8 @@ wire! {
         pub leg: String,
         /// `posted`, `held`, `settled` or `voided`.
         pub phase: String,
+        /// What became of the transaction: `SIGNED`, `SETTLED`, `CANCELLED` or `EXPIRED`.
+        pub status: String,
         /// Received (positive) or given (negative); a held amount has not moved yet.
         pub amount: AmountText,
         /// The currency.
@@ -142,13 +160,22 @@ wire! {
         pub balance_after: AmountText,
         /// The account's version after it; gap-free.
         pub account_version: i64,
+        /// What the wallet pays on top, beside the amount for the recipient.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub fees: Option<Fees>,
         /// The other side: a wallet reference or the name of a house account.
         pub counterparty: String,
+        /// The payer's reference.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub client_ref: Option<String>,
         /// The payer's purpose.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub purpose: Option<String>,
         /// When.
         pub at: Timestamp,
+        /// What the parties wrote beside it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub notes: Vec<Note>,
     }
 
     /// A page of history.
@@ -237,6 +264,9 @@ wire! {
         /// The transfers, where they were asked for.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub legs: Vec<Leg>,
+        /// What the parties wrote beside it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub notes: Vec<Note>,
     }
 
     /// How much may be spent.

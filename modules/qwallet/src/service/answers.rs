@@ -1,5 +1,7 @@
 //! Transactions as they are answered, from what is stored.
 
+use std::collections::HashMap;
+
 use q_core::{Amount, Timestamp, hash, hash::Sha256};
 use q_db::{DbError, Reader};
 use qwallet_api::{Leg, Party, Transaction, TransactionId};
@@ -109,6 +111,8 @@ impl Service {
             leaf_hash: hash::hex(leaf),
         });
         let ended_in = stored.hold.as_ref().and_then(|hold| hold.end_commit);
+        let notes = if with_legs { self.notes_beside(&[row.id]).await? } else { HashMap::new() };
+        let notes = notes.into_values().flatten().collect();
         Ok(Transaction {
             transaction_id: row.id,
             r#type: row.kind.name().to_owned(),
@@ -126,11 +130,12 @@ impl Service {
             settlement_hash: settlement.map(|(_, leaf)| hash::hex(leaf)),
             commit: ended_in.unwrap_or(row.commit),
             legs: legs.collect(),
+            notes,
         })
     }
 }
 
-const fn status(hold: Option<&HoldRow>) -> &'static str {
+pub(super) const fn status(hold: Option<&HoldRow>) -> &'static str {
     match hold {
         None | Some(HoldRow { end: Some(HoldEnd::Settled), .. }) => "SETTLED",
         Some(HoldRow { end: None, .. }) => "SIGNED",

@@ -6,24 +6,32 @@ mod access;
 mod answers;
 mod batch;
 pub mod commit;
+pub mod deliveries;
 pub mod directory;
 pub mod executor;
 mod exports;
+mod filters;
+pub mod heads;
 mod imports;
 mod intents;
 mod issuance;
 pub mod limits;
 pub mod metrics;
+mod notes;
 mod payments;
 mod reading;
+mod receipts;
+pub mod recent;
 pub mod record;
 mod refunds;
 mod signatures;
+mod snapshots;
 mod statements;
 mod stats;
 mod sweeping;
 pub mod telling;
 mod wallets;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -32,7 +40,7 @@ use q_auth::KeyDirectory;
 use q_core::{Env, RequestKey};
 use q_db::{Db, DbError};
 use q_pdp::Pdp;
-use q_runtime::Instance;
+use q_runtime::{Instance, Signer};
 use q_seal::{Place, Sealer};
 
 use self::{
@@ -64,12 +72,16 @@ pub struct Service {
     pub pdp: Pdp,
     /// Seals what must not be readable in a stolen store.
     pub sealer: Sealer,
+    /// What the module signs with: receipts, heads, snapshots.
+    pub signer: Signer,
     /// What payments cost.
     pub schedule: FeeSchedule,
     /// How much may be spent where an owner chose nothing, by currency.
     pub limits: Vec<(CurrencyId, Defaults)>,
     /// Limits whose being exceeded was told already.
     pub told: Told,
+    /// Sends what webhooks are told.
+    pub hooks: deliveries::Hooks,
     /// Whether the host's clock can be believed.
     pub clock: Mutex<clock::Guard>,
     /// The three-letter code under which payout files name the first currency.
@@ -80,7 +92,15 @@ impl Service {
     /// What became of an earlier request with this key: the id of its answer, nothing, or that it was another.
     async fn earlier(&self, request: Option<Request>) -> Result<Option<[u8; 16]>, Error> {
         let Some(request) = request else { return Ok(None) };
-        let found = self.db.read(move |reader| store::requests::find(reader, &[request.key])).await?;
+        let recents = self.executor.recents().clone();
+        let found = self
+            .db
+            .read(move |reader| {
+                // In this order: what leaves memory is in the table before.
+                let recent = recents.find_in(reader, &[request.key])?;
+                if recent.is_empty() { store::requests::find(reader, &[request.key]) } else { Ok(recent) }
+            })
+            .await?;
         match found.first() {
             Some((stored, _)) if stored.fingerprint != request.fingerprint => Err(Refusal::KeyReused.into()),
             Some((_, answer)) => Ok(Some(*answer)),

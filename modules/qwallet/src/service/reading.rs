@@ -2,11 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use q_core::{Caller, SignedAmount, Timestamp};
+use q_core::{Caller, SignedAmount, Span};
 use q_db::DbError;
 use qwallet_api::{Entry, EntryPage, ListTransactionsRequest, Transaction, TransactionId};
 
-use super::{Service, directory::WalletEntry, issuance};
+use super::{
+    Service,
+    answers::status,
+    filters::{self, Candidate},
+    issuance, payments,
+};
 use crate::{
     domain::{
         account::{AccountId, sum_of},
@@ -24,6 +29,9 @@ use crate::{
 /// How many entries are read to fill one page when filters pass over some.
 const SCANNED_ENTRIES_MAX: u32 = 2_000;
 
+/// The smallest step of time.
+const TICK: Span = Span::micros(1);
+
 /// An account and its stripes.
 const CURSOR_PLACES_MAX: usize = 1 + super::limits::STRIPES_MAX as usize;
 
@@ -40,11 +48,12 @@ impl Service {
             None => payment::default_currency(),
         };
         let cursor = request.cursor.as_deref().map(read_cursor).transpose()?;
+        let filter = self.filter(&request, currency).await?;
         self.catch_up().await?;
         let limit = request.limit.rows();
-        let is_filtered = request.from.is_some() || request.to.is_some();
-        let scanned = if is_filtered { SCANNED_ENTRIES_MAX } else { limit };
+        let scanned = if filter.is_open() { limit } else { SCANNED_ENTRIES_MAX };
         let wallet = entry.row.id;
+        let (from, to) = (request.from, request.to);
         let read = self.db.read(move |reader| {
             let accounts = store::ledger::accounts_of(reader, wallet)?;
             let accounts = accounts.iter().filter(|account| account.currency == currency.id);
@@ -53,8 +62,26 @@ impl Service {
                 // A stripe that was added while somebody turned pages holds nothing older than the first page.
                 let before =
                     cursor.as_ref().map_or(i64::MAX, |cursor| cursor.get(place).copied().unwrap_or(1));
-                let places = store::history::places_before(reader, account.id, before, scanned)?;
-                lists.push(List { account: account.id, before, places: places.into(), was_full: false });
+                let (floor, rest) = match from {
+                    Some(from) => store::history::version_at(reader, account, from - TICK)?,
+                    None => (0, SignedAmount::ZERO),
+                };
+                let before = match to {
+                    Some(to) => before.min(store::history::version_at(reader, account, to - TICK)?.0 + 1),
+                    None => before,
+                };
+                let mut places = store::history::places_before(reader, account.id, before, scanned)?;
+                let was_full = places.len() == usize::try_from(scanned).unwrap_or(usize::MAX)
+                    && places.last().is_some_and(|(version, _)| *version > floor + 1);
+                places.retain(|(version, _)| *version > floor);
+                lists.push(List {
+                    account: account.id,
+                    floor,
+                    rest,
+                    before,
+                    places: places.into(),
+                    was_full,
+                });
             }
             let seqs: Vec<i64> =
                 lists.iter().flat_map(|list| list.places.iter().map(|(_, seq)| *seq)).collect();
@@ -64,12 +91,13 @@ impl Service {
             ids.sort_unstable();
             ids.dedup();
             let transactions = store::ledger::transactions(reader, &ids)?;
-            Ok::<_, DbError>((lists, rows, transactions))
+            let mut holds = HashMap::new();
+            for (id, hold) in store::ledger::holds(reader, &ids)? {
+                holds.insert(id, hold?);
+            }
+            Ok::<_, DbError>((lists, rows, transactions, holds))
         });
-        let (mut lists, rows, transactions) = read.await?;
-        for list in &mut lists {
-            list.was_full = list.places.len() == usize::try_from(scanned).unwrap_or(usize::MAX);
-        }
+        let (mut lists, rows, transactions, holds) = read.await?;
         let own: Vec<AccountId> = lists.iter().map(|list| list.account).collect();
         let others: Vec<AccountId> =
             rows.values().flat_map(|(transfer, ..)| [transfer.leg.debit, transfer.leg.credit]).collect();
@@ -82,24 +110,60 @@ impl Service {
             let Some((version, seq)) = list.places.pop_front() else { break };
             list.before = version;
             let (transfer, _, at, _) = rows.get(&seq).ok_or(Error::Inconsistent("a transfer"))?;
-            let is_within =
-                request.from.is_none_or(|from| *at >= from) && request.to.is_none_or(|to| *at < to);
-            // Between an account and its stripes money only changes pockets.
-            if !is_within || transfer.leg.purpose == Purpose::Sweep {
-                continue;
-            }
-            let row = transactions.get(&transfer.transaction).ok_or(Error::Inconsistent("a transaction"))?;
+            let row = *transactions.get(&transfer.transaction).ok_or(Error::Inconsistent("a transaction"))?;
             let other = other(transfer, &own);
             let wallet = wallets.get(&other).map(|entry| &**entry);
-            let side = Side { account: list.account, version, balance: total };
-            items.push(self.entry(transfer, row, &side, currency, (other, wallet), *at)?);
+            let counterparty = self.directory.account_name(other, wallet);
+            let candidate = Candidate {
+                transfer,
+                row,
+                status: status(holds.get(&row.id)),
+                at: *at,
+                wallet: wallet.map(|entry| entry.row.id),
+                counterparty: &counterparty,
+            };
+            if !filter.admits(&candidate) {
+                continue;
+            }
+            let purpose =
+                self.unseal("transactions", "purpose", &row.id.to_string(), row.purpose.as_deref())?;
+            if filter.finds(&candidate, purpose.as_deref()) {
+                let side = Side { account: list.account, version, balance: total };
+                items.push(entry_of(&candidate, &side, currency, purpose));
+            }
         }
-        let has_more = lists.iter().any(|list| list.before > 1 && (!list.places.is_empty() || list.was_full));
+        self.add_fees(&mut items, &transactions, currency).await?;
+        let has_more = lists
+            .iter()
+            .any(|list| list.before > list.floor + 1 && (!list.places.is_empty() || list.was_full));
         let next_cursor = has_more.then(|| {
             let places: Vec<String> = lists.iter().map(|list| list.before.to_string()).collect();
             places.join(".")
         });
+        self.add_notes(&mut items).await?;
         Ok(EntryPage { items, next_cursor })
+    }
+
+    /// Adds what the wallet pays on top to the entries by which it pays.
+    async fn add_fees(
+        &self,
+        items: &mut [Entry],
+        transactions: &HashMap<TransactionId, &TransactionRow>,
+        currency: &Currency,
+    ) -> Result<(), Error> {
+        let pays =
+            |entry: &&Entry| entry.leg == Purpose::Principal.name() && entry.amount.as_str().starts_with('-');
+        let paid = items.iter().filter(pays).filter_map(|entry| transactions.get(&entry.transaction_id));
+        let seqs: Vec<i64> = paid.flat_map(|row| row.first_seq..row.first_seq + row.transfer_count).collect();
+        if seqs.is_empty() {
+            return Ok(());
+        }
+        let legs = self.db.read(move |reader| store::ledger::transfers_at(reader, &seqs)).await?;
+        let fees = filters::fees(legs.values().map(|(transfer, ..)| transfer));
+        for entry in items.iter_mut().filter(|entry| pays(&&**entry)) {
+            entry.fees = fees.get(&entry.transaction_id).map(|amounts| payments::fees(currency, *amounts));
+        }
+        Ok(())
     }
 
     /// A transaction of a wallet the caller may read, with its transfers.
@@ -127,37 +191,38 @@ impl Service {
         }
         Ok(())
     }
+}
 
-    fn entry(
-        &self,
-        transfer: &Transfer,
-        row: &TransactionRow,
-        side: &Side,
-        currency: &Currency,
-        (other, counterparty): (AccountId, Option<&WalletEntry>),
-        at: Timestamp,
-    ) -> Result<Entry, Error> {
-        let is_debit = transfer.leg.debit == side.account;
-        let amount = transfer.leg.amount.display(currency.scale);
-        Ok(Entry {
-            transaction_id: row.id,
-            r#type: row.kind.name().to_owned(),
-            leg: transfer.leg.purpose.name().to_owned(),
-            phase: transfer.phase.name().to_owned(),
-            amount: if is_debit { format!("-{amount}") } else { amount }.into(),
-            currency: currency.code.to_owned(),
-            balance_after: side.balance.display(currency.scale).into(),
-            account_version: side.version,
-            counterparty: self.directory.account_name(other, counterparty),
-            purpose: self.unseal("transactions", "purpose", &row.id.to_string(), row.purpose.as_deref())?,
-            at,
-        })
+fn entry_of(candidate: &Candidate<'_>, side: &Side, currency: &Currency, purpose: Option<String>) -> Entry {
+    let (transfer, row) = (candidate.transfer, candidate.row);
+    let amount = transfer.leg.amount.display(currency.scale);
+    let is_debit = transfer.leg.debit == side.account;
+    Entry {
+        transaction_id: row.id,
+        r#type: row.kind.name().to_owned(),
+        leg: transfer.leg.purpose.name().to_owned(),
+        phase: transfer.phase.name().to_owned(),
+        status: candidate.status.to_owned(),
+        amount: if is_debit { format!("-{amount}") } else { amount }.into(),
+        currency: currency.code.to_owned(),
+        balance_after: side.balance.display(currency.scale).into(),
+        account_version: side.version,
+        fees: None,
+        counterparty: candidate.counterparty.to_owned(),
+        client_ref: row.client_ref.clone(),
+        purpose,
+        at: candidate.at,
+        notes: Vec::new(),
     }
 }
 
 /// What is left to show of one account: the wallet's own, or a stripe of it.
 struct List {
     account: AccountId,
+    /// The last version that is not asked for, being too old.
+    floor: i64,
+    /// What the account held then.
+    rest: SignedAmount,
     /// The version that everything left is below.
     before: i64,
     /// Version and place, newest first.
@@ -189,6 +254,7 @@ fn newest<'a>(
             if list.was_full {
                 return None;
             }
+            balances.push(list.rest);
             continue;
         };
         let (transfer, _, at, _) = rows.get(seq)?;

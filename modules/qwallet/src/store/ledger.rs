@@ -82,6 +82,11 @@ impl TransactionKind {
         }
     }
 
+    /// The kind with this name on the wire.
+    pub fn find(name: &str) -> Option<Self> {
+        (0..).map_while(Self::from_code).find(|kind| kind.name() == name)
+    }
+
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {

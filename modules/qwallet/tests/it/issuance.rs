@@ -1,49 +1,14 @@
 //! `POST /issuance`, `POST /faucet`.
 
-use q_core::{Did, Span};
-use q_jose::SecretKey;
 use q_pdp::Resource;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
     CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetTrialBalance, IssuanceRequest, Issue,
     TrialBalanceRequest,
-    signing::{self, ISSUANCE_TYP, IssuanceOrder},
 };
 
-use crate::support::{Bank, Person, code, fresh, sign_as};
-
-fn order(
-    bank: &Bank,
-    wallet: &Person,
-    action: &str,
-    amount: &str,
-    signers: &[&(Did, SecretKey)],
-) -> IssuanceRequest {
-    let mut order = IssuanceRequest {
-        action: action.into(),
-        amount: amount.into(),
-        approvals: Vec::new(),
-        client_ref: "RES-1".into(),
-        currency: "QToken".into(),
-        expires_at: (bank.now() + Span::seconds(600)).to_string(),
-        nonce: format!("nonce-{}", fresh()),
-        wallet: wallet.wallet.wallet_ref.clone(),
-    };
-    let input = signing::signing_input(&IssuanceOrder {
-        action: &order.action,
-        amount: order.amount.as_str(),
-        aud: bank.world.instance.did.as_str(),
-        client_ref: &order.client_ref,
-        currency: &order.currency,
-        expires_at: &order.expires_at,
-        nonce: &order.nonce,
-        v: 1,
-        wallet: &order.wallet,
-    });
-    order.approvals = signers.iter().map(|(did, key)| sign_as(ISSUANCE_TYP, &input, did, key)).collect();
-    order
-}
+use crate::support::{Bank, code, fresh, issuance as order};
 
 on_each_world!(two_approvers_issue_and_withdraw, async |world: World| {
     let bank = Bank::open(world).await;

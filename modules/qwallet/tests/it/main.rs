@@ -22,6 +22,7 @@ mod reading;
 mod refunds;
 mod replicas;
 mod rivals;
+mod statements;
 mod support;
 mod tamper;
 mod told;

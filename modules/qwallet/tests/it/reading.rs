@@ -14,11 +14,8 @@ use crate::support::{Bank, Person, code, fresh};
 fn history(person: &Person, limit: u32) -> ListTransactionsRequest {
     ListTransactionsRequest {
         squid_id: person.wallet.wallet_ref.clone(),
-        currency: None,
-        from: None,
-        to: None,
-        cursor: None,
         limit: PageLimit::try_from(limit).unwrap(),
+        ..ListTransactionsRequest::default()
     }
 }
 

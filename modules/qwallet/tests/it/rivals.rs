@@ -28,11 +28,8 @@ on_each_world!(many_read_their_history_while_it_is_written, async |world: World|
     let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
     let request = ListTransactionsRequest {
         squid_id: bob.wallet.wallet_ref.clone(),
-        currency: None,
-        from: None,
-        to: None,
-        cursor: None,
         limit: PageLimit::try_from(50).unwrap(),
+        ..ListTransactionsRequest::default()
     };
     for round in 1..=5 {
         join_all((0..5).map(|_| pay(&bank, &ann, &bob))).await;

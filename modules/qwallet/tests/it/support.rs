@@ -21,8 +21,8 @@ use q_ucan::{Delegation, DelegationDraft, container, policy::Policy};
 use qwallet::{MIGRATIONS, SETTINGS, Wallets};
 use qwallet_api::{
     BatchItem, BatchRequest, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, PaymentRequest, Wallet,
-    signing::{self, BatchOrder, PAYMENT_TYP, PaymentOrder},
+    GetBalanceRequest, IssuanceRequest, Issue, PaymentRequest, Wallet,
+    signing::{self, BatchOrder, ISSUANCE_TYP, IssuanceOrder, PAYMENT_TYP, PaymentOrder},
 };
 
 static KEYS: AtomicU64 = AtomicU64::new(0);
@@ -209,6 +209,17 @@ impl Bank {
         grant
     }
 
+    /// Puts money into circulation, whatever amount.
+    pub async fn mint(&self, person: &Person, amount: &str) {
+        let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
+        let resource = Resource::instance(&instance.0);
+        for approver in [&first, &second] {
+            self.grant(&instance.0, &instance.1, &approver.0, &resource, "admin").await;
+        }
+        let order = issuance(self, person, "MINT", amount, &[&first, &second]);
+        person.client.clone().with_key(fresh()).call::<Issue>(&order).await.unwrap();
+    }
+
     pub async fn revoke(&self, grant: &GrantIssued) {
         let epoch = self.epoch.fetch_add(1, Ordering::Relaxed) + 1;
         let revoked = GrantRevoked {
@@ -296,4 +307,37 @@ pub fn problem<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Problem {
 
 pub fn item(recipient: &str, amount: &str) -> BatchItem {
     BatchItem { amount: amount.into(), client_ref: None, purpose: None, recipient: recipient.into() }
+}
+
+/// An order to issue, approved by `signers`.
+pub fn issuance(
+    bank: &Bank,
+    wallet: &Person,
+    action: &str,
+    amount: &str,
+    signers: &[&(Did, SecretKey)],
+) -> IssuanceRequest {
+    let mut order = IssuanceRequest {
+        action: action.into(),
+        amount: amount.into(),
+        approvals: Vec::new(),
+        client_ref: "RES-1".into(),
+        currency: "QToken".into(),
+        expires_at: (bank.now() + Span::seconds(600)).to_string(),
+        nonce: format!("nonce-{}", fresh()),
+        wallet: wallet.wallet.wallet_ref.clone(),
+    };
+    let input = signing::signing_input(&IssuanceOrder {
+        action: &order.action,
+        amount: order.amount.as_str(),
+        aud: bank.world.instance.did.as_str(),
+        client_ref: &order.client_ref,
+        currency: &order.currency,
+        expires_at: &order.expires_at,
+        nonce: &order.nonce,
+        v: 1,
+        wallet: &order.wallet,
+    });
+    order.approvals = signers.iter().map(|(did, key)| sign_as(ISSUANCE_TYP, &input, did, key)).collect();
+    order
 }

@@ -4,7 +4,7 @@ use std::{fs, process::ExitCode};
 
 use anyhow::Context as _;
 use q_contract::{CallError, Client};
-use q_core::{PageLimit, Span};
+use q_core::Span;
 use q_jose::jws;
 use qwallet_api::{
     BalanceReport, BatchResult, CreateImport, CreatePayment, CreateWallet, CreateWalletRequest,
@@ -106,8 +106,10 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             output::line(journal.0.trim_end());
         }
         WalletVerb::TrialBalance { acting } => {
-            let books =
-                open(acting)?.client("qwallet")?.call::<GetTrialBalance>(&TrialBalanceRequest::default()).await?;
+            let books = open(acting)?
+                .client("qwallet")?
+                .call::<GetTrialBalance>(&TrialBalanceRequest::default())
+                .await?;
             output::show(acting.json, &books, |books| {
                 for row in &books.items {
                     output::line(format!(
@@ -237,14 +239,7 @@ fn hint_to_open(error: CallError) -> anyhow::Error {
 async fn history(session: &Session, who: Option<&str>, as_json: bool) -> anyhow::Result<()> {
     let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
     let whose = squid_id.clone();
-    let request = ListTransactionsRequest {
-        squid_id,
-        currency: None,
-        from: None,
-        to: None,
-        cursor: None,
-        limit: PageLimit::default(),
-    };
+    let request = ListTransactionsRequest { squid_id, ..ListTransactionsRequest::default() };
     let page = session.client("qwallet")?.call::<ListTransactions>(&request).await;
     let page = page.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })?;
     output::show(as_json, &page, |page| {
