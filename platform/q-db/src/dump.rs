@@ -414,8 +414,8 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_not_kept_for_ever() {
-        let mut checker = Checker::default();
-        let refused = (0..4).find_map(|_| checker.take(&[b' '; STATEMENT_MAX / 2]).err());
+        let (mut checker, half) = (Checker::default(), vec![b' '; STATEMENT_MAX / 2]);
+        let refused = (0..4).find_map(|_| checker.take(&half).err());
         assert_eq!(refused.unwrap().what, Reason::TooLong);
     }
 }
