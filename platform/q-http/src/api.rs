@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use q_contract::{Declaration, Endpoint, Problem, Reply as _, codes, wire};
 use serde::Deserialize as _;
 
-use crate::{Context, reply::Encoded};
+use crate::{Context, Prompt, Resource, reply::Encoded};
 
 /// The parts of a request that a declaration turns into fields.
 pub(crate) enum Input {
@@ -33,6 +33,8 @@ pub struct Api {
     pub(crate) module: &'static str,
     pub(crate) about: &'static str,
     pub(crate) routes: Vec<Route>,
+    pub(crate) resources: Vec<Resource>,
+    pub(crate) prompts: Vec<Prompt>,
 }
 
 impl Api {
@@ -42,7 +44,8 @@ impl Api {
         about: &'static str,
         service: Arc<S>,
     ) -> ApiBuilder<S> {
-        ApiBuilder { api: Self { module, about, routes: Vec::new() }, service }
+        let (routes, resources, prompts) = (Vec::new(), Vec::new(), Vec::new());
+        ApiBuilder { api: Self { module, about, routes, resources, prompts }, service }
     }
 
     /// The module's name.
@@ -98,8 +101,31 @@ impl<S: Send + Sync + 'static> ApiBuilder<S> {
         self
     }
 
+    /// Offers models something to read.
+    #[must_use]
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.api.resources.push(resource);
+        self
+    }
+
+    /// Offers people a prompt.
+    #[must_use]
+    pub fn prompt(mut self, prompt: Prompt) -> Self {
+        self.api.prompts.push(prompt);
+        self
+    }
+
     /// The finished list.
+    ///
+    /// # Panics
+    /// When a resource is of no endpoint that reads.
     pub fn done(self) -> Api {
+        for resource in &self.api.resources {
+            let is_there = self.api.routes.iter().any(|route| {
+                route.declaration.operation == resource.operation && !route.declaration.method.is_write()
+            });
+            assert!(is_there, "{} is answered by no endpoint that reads", resource.uri);
+        }
         self.api
     }
 }

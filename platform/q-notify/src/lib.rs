@@ -17,6 +17,8 @@ mod retry;
 mod secret;
 mod webhook;
 
+pub use http::Uri;
+
 pub use channel::{Channel, NotAChannel, channels};
 pub use email::{Smtp, SmtpSettings};
 pub use message::Message;

@@ -83,13 +83,17 @@ fn same_start(one: u128, other: u128, bits: u8, width: u32) -> bool {
     rest >= 128 || one >> rest == other >> rest
 }
 
-impl Reach {
+impl FromStr for Reach {
+    type Err = NotAllowed;
+
     /// The public Internet, and what `text` allows besides: names and networks, divided by commas.
-    pub fn public(text: &str) -> Result<Self, NotAllowed> {
+    fn from_str(text: &str) -> Result<Self, NotAllowed> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
         Ok(Self::Public(parts.map(str::parse).collect::<Result<_, _>>()?))
     }
+}
 
+impl Reach {
     /// Whether `to` may be asked at all, as far as its text says.
     ///
     /// # Errors
@@ -251,7 +255,7 @@ mod tests {
 
     #[test]
     fn what_users_may_name() {
-        let reach = Reach::public("").unwrap();
+        let reach = "".parse::<Reach>().unwrap();
         for fine in ["https://example.org/hook?a=b", "https://example.org:8443/", "https://1.1.1.1/"] {
             assert_eq!(reach.check(&fine.parse().unwrap()), Ok(()), "{fine}");
         }
@@ -273,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_an_operator_allows_besides() {
-        let reach = Reach::public("127.0.0.1, 10.0.0.0/8 ,hooks.intern, fd00::/8").unwrap();
+        let reach = "127.0.0.1, 10.0.0.0/8 ,hooks.intern, fd00::/8".parse::<Reach>().unwrap();
         for fine in ["http://127.0.0.1:9/", "http://10.9.8.7/", "http://hooks.intern/", "https://[fd00::1]/"]
         {
             assert_eq!(reach.check(&fine.parse().unwrap()), Ok(()), "{fine}");
@@ -285,9 +289,9 @@ mod tests {
         }
         assert!(reach.admits("hooks.intern", "192.168.0.1".parse().unwrap()));
         assert!(!reach.admits("other.intern", "192.168.0.1".parse().unwrap()));
-        assert!(Reach::public("0.0.0.0/0").unwrap().check(&"http://192.168.0.1/".parse().unwrap()).is_ok());
+        assert!("0.0.0.0/0".parse::<Reach>().unwrap().check(&"http://192.168.0.1/".parse().unwrap()).is_ok());
         for nonsense in ["10.0.0.0/33", "10.0.0.0/x", "::/129", "a b", "example.org/8", "https://x"] {
-            assert!(Reach::public(nonsense).is_err(), "{nonsense}");
+            assert!(nonsense.parse::<Reach>().is_err(), "{nonsense}");
         }
     }
 }

@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 
 /// What every written secret begins with (Standard Webhooks, "Symmetric").
 const PREFIX: &str = "whsec_";
+/// What every written private key begins with ("Asymmetric").
+const PRIVATE_PREFIX: &str = "whsk_";
 /// What every written public key begins with ("Asymmetric").
 const PUBLIC_PREFIX: &str = "whpk_";
 /// The sizes of a key the specification allows, in bytes.
@@ -55,14 +57,9 @@ impl SigningKey {
         Self(Zeroizing::new(env.random::<32>()))
     }
 
-    /// The half that signs, to be kept.
-    pub fn seed(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// The pair with this half.
-    pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(Zeroizing::new(*seed))
+    /// The text of the half that signs, to be kept.
+    pub fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(format!("{PRIVATE_PREFIX}{}", BASE64_STANDARD.encode(&*self.0)))
     }
 
     /// The half that receivers are given.
@@ -78,6 +75,16 @@ impl SigningKey {
 
     fn pair(&self) -> Ed25519KeyPair {
         Ed25519KeyPair::from_seed_unchecked(&*self.0).expect("any 32 bytes are a seed")
+    }
+}
+
+impl std::str::FromStr for SigningKey {
+    type Err = NotASecret;
+    fn from_str(text: &str) -> Result<Self, NotASecret> {
+        let text = text.strip_prefix(PRIVATE_PREFIX).ok_or(NotASecret)?;
+        let bytes = Zeroizing::new(BASE64_STANDARD.decode(text).map_err(|_| NotASecret)?);
+        let seed = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| NotASecret)?;
+        Ok(Self(Zeroizing::new(seed)))
     }
 }
 
@@ -123,5 +130,8 @@ mod tests {
             assert_eq!(text.parse::<Secret>().unwrap_err(), NotASecret, "{text}");
         }
         assert!(!format!("{secret:?}").contains("whsec"));
+        let key = SigningKey::generate(&Env::system());
+        assert_eq!(key.text().parse::<SigningKey>().unwrap().public_text(), key.public_text());
+        assert!(!format!("{key:?}").contains("whsk") && "whsk_AAAA".parse::<SigningKey>().is_err());
     }
 }

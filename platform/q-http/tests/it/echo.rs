@@ -5,11 +5,13 @@ use std::sync::{Arc, atomic::AtomicBool};
 use axum::{Router, body::Body};
 use http::{Request, Response, request::Parts};
 use http_body_util::BodyExt as _;
-use q_contract::{Access, Authenticate, ErrorCode, Problem, Target, codes, endpoint, json_types};
+use q_contract::{
+    Access, Authenticate, Endpoint as _, ErrorCode, Problem, Target, codes, endpoint, json_types,
+};
 use q_core::{Caller, Clock, Env, SystemEntropy, Timestamp, caller::Principal};
 use q_db::{Db, Migrations, testing::TestStores};
 use q_http::{
-    Api, Check, Context, RateLimiter, RateLimits, Shell,
+    Api, Check, Context, Prompt, PromptArgument, RateLimiter, RateLimits, Resource, Shell, Written,
     metrics::{self, Metrics},
 };
 use schemars::JsonSchema;
@@ -98,6 +100,32 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
         .on::<PostShout, _, _, _>(answer)
         .on::<GetShout, _, _, _>(answer)
         .on::<PaintWall, _, _, _>(answer)
+        .resource(Resource {
+            uri: "wall://shouts/{text}",
+            name: "shout",
+            about: "What the wall answers.",
+            operation: GetShout::OPERATION,
+            reader_as: None,
+        })
+        .resource(Resource {
+            uri: "wall://mine",
+            name: "mine",
+            about: "Who the wall thinks you are.",
+            operation: GetShout::OPERATION,
+            reader_as: Some("text"),
+        })
+        .prompt(Prompt {
+            name: "describe",
+            about: "Describes a shout.",
+            arguments: &[
+                PromptArgument { name: "text", about: "What was shouted.", is_required: true },
+                PromptArgument { name: "style", about: "How to say it.", is_required: false },
+            ],
+            write: |arguments| Written {
+                text: format!("Describe it {}.", arguments.get("style").map_or("plainly", String::as_str)),
+                resource: Some(format!("wall://shouts/{}", arguments["text"])),
+            },
+        })
         .done();
     let (stores, db) = store();
     Shell {
@@ -139,7 +167,7 @@ fn store() -> (TestStores, Db) {
 }
 
 pub(crate) fn quiet_wall() -> Router {
-    wall(RateLimits { per_address_per_minute: 0, per_identity_per_minute: 0 }, Vec::new(), false)
+    wall(RateLimits::NONE, Vec::new(), false)
 }
 
 pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {

@@ -120,3 +120,59 @@ async fn a_tool_call_is_counted_and_shed_like_its_endpoint() {
     assert!(told.contains(r#"route="/shouts",status="503"} 1"#), "{told}");
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test]
+async fn resources_are_read_as_the_caller() {
+    let begun = ask(&call(1, "initialize", &json!({}))).await;
+    assert_eq!(begun["result"]["capabilities"], json!({"tools": {}, "resources": {}, "prompts": {}}));
+    let listed = ask(&call(2, "resources/list", &json!({}))).await;
+    assert_eq!(listed["result"]["resources"][0]["uri"], "wall://mine");
+    assert_eq!(listed["result"]["resources"].as_array().unwrap().len(), 1);
+    let listed = ask(&call(3, "resources/templates/list", &json!({}))).await;
+    assert_eq!(listed["result"]["resourceTemplates"][0]["uriTemplate"], "wall://shouts/{text}");
+
+    let read = async |uri: &str| ask(&call(4, "resources/read", &json!({"uri": uri}))).await;
+    let mine = read("wall://mine").await;
+    let contents = &mine["result"]["contents"][0];
+    assert_eq!(
+        (&contents["uri"], &contents["mimeType"]),
+        (&json!("wall://mine"), &json!("application/json"))
+    );
+    assert!(contents["text"].as_str().unwrap().contains("did:x:alice"));
+    let shout = read("wall://shouts/good%20day").await;
+    assert!(shout["result"]["contents"][0]["text"].as_str().unwrap().contains("good day"));
+    // What an endpoint refuses is not read.
+    let refused = read("wall://shouts/no%21").await;
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["data"]["code"]),
+        (&json!(-32603), &json!("TOO_LOUD"))
+    );
+    assert_eq!(read("wall://paint").await["error"]["code"], -32002);
+    assert_eq!(ask(&call(5, "resources/read", &json!({}))).await["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn prompts_bring_what_they_are_about() {
+    let listed = ask(&call(1, "prompts/list", &json!({}))).await;
+    let prompt = &listed["result"]["prompts"][0];
+    assert_eq!(prompt["name"], "describe");
+    let required: Vec<_> =
+        prompt["arguments"].as_array().unwrap().iter().map(|argument| argument["required"].clone()).collect();
+    assert_eq!(required, [true, false]);
+
+    let get = async |arguments: Value| {
+        ask(&call(2, "prompts/get", &json!({"name": "describe", "arguments": arguments}))).await
+    };
+    let got = get(json!({"text": "hello", "style": "in verse"})).await;
+    let messages = &got["result"]["messages"];
+    assert_eq!(messages[0]["content"], json!({"type": "text", "text": "Describe it in verse."}));
+    assert_eq!(messages[1]["content"]["resource"]["uri"], "wall://shouts/hello");
+    assert!(messages[1]["content"]["resource"]["text"].as_str().unwrap().contains("hello"));
+    for wrong in
+        [json!({}), json!({"text": 5}), json!({"text": "a", "more": "b"}), json!({"text": "x".repeat(2_000)})]
+    {
+        assert_eq!(get(wrong.clone()).await["error"]["code"], -32602, "{wrong}");
+    }
+    let unknown = ask(&call(3, "prompts/get", &json!({"name": "sing"}))).await;
+    assert_eq!(unknown["error"]["code"], -32602);
+}

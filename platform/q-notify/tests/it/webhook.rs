@@ -44,7 +44,7 @@ async fn a_name_that_leads_home_is_not_followed() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let post = || Post { id: "msg_5".into(), at: 0, signatures: "v1,".into(), body: "{}".into() };
-    let poster = Poster::new(Reach::public("").unwrap());
+    let poster = Poster::new("".parse::<Reach>().unwrap());
     // 127.0.0.1 also in spellings that only resolvers know, which are no names for a certificate either.
     for (host, why) in [
         ("localhost", "not a public one"),
@@ -59,7 +59,7 @@ async fn a_name_that_leads_home_is_not_followed() {
     tokio::task::yield_now().await;
     assert!(!accepted.is_finished(), "nobody connected");
     // Allowed by name, it is.
-    let poster = Poster::new(Reach::public("localhost").unwrap());
+    let poster = Poster::new("localhost".parse::<Reach>().unwrap());
     let to = format!("http://localhost:{port}/").parse().unwrap();
     let sending = tokio::spawn(async move { poster.post(&to, post()).await.map_err(|error| error.why) });
     (&mut accepted).await.unwrap();

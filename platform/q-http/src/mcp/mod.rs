@@ -1,7 +1,11 @@
-//! Endpoints marked as tools, offered over the Model Context Protocol (2025-06-18, streamable HTTP).
+//! Endpoints marked as tools, and what a module offers besides ([`crate::offers`]), over the Model Context Protocol
+//! (2025-06-18, streamable HTTP).
 //!
-//! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open. A call of a tool is a
-//! request to its endpoint: counted, timed and shed with the others.
+//! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open. A call of a tool, and a look
+//! at a resource, is a request to its endpoint: counted, timed and shed with the others.
+
+mod prompts;
+mod resources;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -29,27 +33,43 @@ const METHOD_NOT_FOUND: i32 = -32_601;
 const INVALID_PARAMS: i32 = -32_602;
 
 pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
-    let tools = mounted.api.routes.iter().filter_map(|route| {
+    let is_read = |route: &&Route| {
+        mounted.api.resources.iter().any(|resource| resource.operation == route.declaration.operation)
+    };
+    let endpoints = mounted.api.routes.iter();
+    let endpoints = endpoints.filter(|route| route.declaration.tool.is_some() || is_read(route));
+    let endpoints = endpoints.map(|route| {
         let counted = mounted.metrics.route(&route.declaration);
-        Some((route.declaration.tool?, Tool { route: route.clone(), counted }))
+        (route.declaration.operation, OfferedEndpoint { route: route.clone(), counted })
     });
-    let (mounted, tools) = (mounted.clone(), Arc::new(tools.collect::<Tools>()));
+    let (mounted, offered) = (mounted.clone(), Arc::new(Offered(endpoints.collect())));
     let handler = move |request: Request<Body>| {
-        let (mounted, tools) = (mounted.clone(), tools.clone());
-        async move { message(&mounted, &tools, request).await }
+        let (mounted, offered) = (mounted.clone(), offered.clone());
+        async move { message(&mounted, &offered, request).await }
     };
     Router::new().route("/mcp", post(handler))
 }
 
-/// An endpoint that is offered as a tool.
-struct Tool {
+/// An endpoint that models reach.
+struct OfferedEndpoint {
     route: Route,
     counted: RouteMetrics,
 }
 
-type Tools = BTreeMap<&'static str, Tool>;
+/// The endpoints that models reach, by operation.
+struct Offered(BTreeMap<&'static str, OfferedEndpoint>);
 
-async fn message(mounted: &Mounted, tools: &Tools, request: Request<Body>) -> Response<Body> {
+impl Offered {
+    fn endpoint(&self, operation: &str) -> Option<&OfferedEndpoint> {
+        self.0.get(operation)
+    }
+
+    fn tool(&self, name: &str) -> Option<&OfferedEndpoint> {
+        self.0.values().find(|endpoint| endpoint.route.declaration.tool == Some(name))
+    }
+}
+
+async fn message(mounted: &Mounted, offered: &Offered, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
     if !is_from_here(mounted, &head.headers) {
         let detail = "a page of another origin may not use these tools";
@@ -80,7 +100,12 @@ async fn message(mounted: &Mounted, tools: &Tools, request: Request<Body>) -> Re
         "tools/list" => {
             success(id, &json!({"tools": q_contract::openapi::tools(&mounted.api.declarations())}))
         }
-        "tools/call" => call(mounted, tools, &head, caller, id, &parameters).await,
+        "tools/call" => call(mounted, offered, &head, caller, id, &parameters).await,
+        "resources/list" => success(id, &resources::list(&mounted.api.resources)),
+        "resources/templates/list" => success(id, &resources::templates(&mounted.api.resources)),
+        "resources/read" => resources::read(mounted, offered, &head, caller, id, &parameters).await,
+        "prompts/list" => success(id, &prompts::list(&mounted.api.prompts)),
+        "prompts/get" => prompts::get(mounted, offered, &head, caller, id, &parameters).await,
         method => failure(id, METHOD_NOT_FOUND, &format!("no method {method}")),
     };
     platform::json_response(200, &answer)
@@ -98,9 +123,16 @@ fn is_from_here(mounted: &Mounted, headers: &HeaderMap) -> bool {
 }
 
 fn introduction(mounted: &Mounted) -> Value {
+    let mut capabilities = json!({"tools": {}});
+    if !mounted.api.resources.is_empty() {
+        capabilities["resources"] = json!({});
+    }
+    if !mounted.api.prompts.is_empty() {
+        capabilities["prompts"] = json!({});
+    }
     json!({
         "protocolVersion": PROTOCOL_VERSION,
-        "capabilities": {"tools": {}},
+        "capabilities": capabilities,
         "serverInfo": {"name": mounted.api.module, "version": env!("CARGO_PKG_VERSION")},
         "instructions": mounted.api.about,
     })
@@ -108,27 +140,18 @@ fn introduction(mounted: &Mounted) -> Value {
 
 async fn call(
     mounted: &Mounted,
-    tools: &Tools,
+    offered: &Offered,
     head: &Parts,
     caller: Caller,
     id: &Value,
     parameters: &Value,
 ) -> Value {
     let name = parameters.get("name").and_then(Value::as_str).unwrap_or_default();
-    let Some(Tool { route, counted }) = tools.get(name) else {
+    let Some(endpoint) = offered.tool(name) else {
         return failure(id, INVALID_PARAMS, &format!("no tool {name}"));
     };
     let fields = parameters.get("arguments").cloned().unwrap_or_else(|| json!({}));
-    let started = tokio::time::Instant::now();
-    let in_flight = counted.begun();
-    let answered = invoke(mounted, head, caller, route, fields).await;
-    drop(in_flight);
-    let (status, is_excused) = match &answered {
-        Ok(encoded) => (encoded.status, false),
-        Err(problem) => (problem.status, mode::is_announced(mounted, problem)),
-    };
-    counted.ended(Answer { status, is_excused }, started.elapsed());
-    match answered {
+    match ask(mounted, endpoint, head, caller, fields).await {
         Ok(encoded) => {
             let text = String::from_utf8_lossy(&encoded.body).into_owned();
             let mut result = json!({"content": [{"type": "text", "text": text}], "isError": false});
@@ -143,6 +166,26 @@ async fn call(
             success(id, &json!({"content": [{"type": "text", "text": text}], "isError": true}))
         }
     }
+}
+
+/// Asks an endpoint, counted like any request to it.
+async fn ask(
+    mounted: &Mounted,
+    OfferedEndpoint { route, counted }: &OfferedEndpoint,
+    head: &Parts,
+    caller: Caller,
+    fields: Value,
+) -> Result<Encoded, Problem> {
+    let started = tokio::time::Instant::now();
+    let in_flight = counted.begun();
+    let answered = invoke(mounted, head, caller, route, fields).await;
+    drop(in_flight);
+    let (status, is_excused) = match &answered {
+        Ok(encoded) => (encoded.status, false),
+        Err(problem) => (problem.status, mode::is_announced(mounted, problem)),
+    };
+    counted.ended(Answer { status, is_excused }, started.elapsed());
+    answered
 }
 
 async fn invoke(
@@ -165,7 +208,10 @@ async fn invoke(
         .is_write()
         .then(|| RequestKey::new(&caller, &operation, &key, fields.to_string().as_bytes()));
     let mut span = pipeline::span(mounted, &head.headers);
-    span.rename(|| format!("tools/call {}", route.declaration.tool.unwrap_or_default()));
+    span.rename(|| match route.declaration.tool {
+        Some(tool) => format!("tools/call {tool}"),
+        None => format!("resources/read {}", route.declaration.operation),
+    });
     let context = Context {
         caller,
         request_key,
