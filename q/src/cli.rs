@@ -189,6 +189,9 @@ pub enum IdVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Sub-identities: those of programs, of people in one's care, of undertakings.
+    #[command(subcommand)]
+    Sub(commands::sub::SubVerb),
     /// Have the instance name a further operator.
     Appoint {
         /// A keyring name or a DID.
@@ -227,6 +230,21 @@ pub enum AuthVerb {
         method: String,
         /// The URL of the request.
         url: String,
+        /// Act as this sub-identity: a keyring name or a DID.
+        #[arg(long, value_name = "WHO")]
+        switch_to: Option<String>,
+        /// Who.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Second keys, kept apart from the identity's own: for what needs more than one.
+    #[command(subcommand)]
+    SecondKey(commands::second_key::SecondKeyVerb),
+    /// Log in with the second key as well, its words on standard input; it counts for five minutes.
+    StepUp {
+        /// Where the words are instead.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
         /// Who.
         #[command(flatten)]
         acting: AsArgs,

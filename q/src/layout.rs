@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use q_core::{Did, Env, hash};
+use q_core::{Did, Env, Timestamp, hash};
 use q_did::{Keyring, Log, Policy};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -162,6 +162,29 @@ impl Layout {
         let path = folder.join(id);
         write_private(&path, headers.as_bytes())?;
         Ok(path)
+    }
+
+    /// The token that `did` got with its second key a moment ago.
+    pub fn stepped_up(&self, did: &Did) -> PathBuf {
+        self.keys.join("stepped-up").join(format!("{}.json", did.specific_id()))
+    }
+
+    /// Keeps a token that was got with a second key until `ends_at`.
+    pub fn keep_stepped_up(&self, did: &Did, token: &str, ends_at: Timestamp) -> anyhow::Result<()> {
+        make_private(&self.keys.join("stepped-up"))?;
+        write_private(&self.stepped_up(did), &serde_json::to_vec(&(token, ends_at))?)
+    }
+
+    /// The token kept for `did`, while it counts.
+    pub fn kept_stepped_up(&self, did: &Did, now: Timestamp) -> Option<(String, Timestamp)> {
+        let path = self.stepped_up(did);
+        let kept: (String, Timestamp) = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        if now < kept.1 {
+            return Some(kept);
+        }
+        // What is left of it opens nothing; it need not lie about either.
+        let _ = fs::remove_file(path);
+        None
     }
 
     /// The key file that unseals qlock.

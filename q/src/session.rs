@@ -3,11 +3,16 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, header};
 use q_auth::{DpopCredential, TokenSource};
-use q_contract::{CallError, Client, HttpTransport, Replicas};
-use q_core::{Did, Env};
+use q_contract::{CallError, Client, Credential, HttpTransport, Replicas};
+use q_core::{Did, Env, Span, caller::STEP_UP_FRESH};
 use q_did::Keyring;
+use q_jose::SecretKey;
 use squid::remote::Login;
+use squid_api::{SwitchIdentity, SwitchRequest, TokenResponse};
 
 use crate::{
     layout::Layout,
@@ -49,6 +54,10 @@ impl Session {
             keyring.current.clone(),
             env.clone(),
         );
+        let tokens = match layout.kept_stepped_up(&keyring.did, env.now()) {
+            Some((token, ends_at)) => tokens.going_on_with(token, ends_at),
+            None => tokens,
+        };
         Ok(Self { env, layout, keyring, running, tokens: Arc::new(tokens) })
     }
 
@@ -96,6 +105,36 @@ impl Session {
         if is_bound { self.tokens.token().await } else { Ok(self.tokens.log_in(false).await?.access_token) }
     }
 
+    /// Logs in with a second key, and lets the commands of the next minutes go on with that login.
+    pub async fn step_up(&self, second: &SecretKey) -> anyhow::Result<()> {
+        let began_at = self.env.now();
+        let response = self.tokens.step_up(second).await?;
+        // Somewhat less than it counts for, so that no command sets out with what has run out on arrival.
+        let ends_at = began_at + STEP_UP_FRESH - Span::seconds(10);
+        self.layout.keep_stepped_up(self.did(), &response.access_token, ends_at)
+    }
+
+    /// A token of a sub-identity of whoever acts; bound to the key of whoever acts, or one that any holder can use.
+    pub async fn switched(&self, to: &Did, is_bound: bool) -> anyhow::Result<TokenResponse> {
+        let client = if is_bound {
+            self.client("squid")?
+        } else {
+            let token = self.token(false).await?;
+            self.anonymous("squid")?.with_credential(Arc::new(Bearer(token)))
+        };
+        Ok(client.call::<SwitchIdentity>(&SwitchRequest { to: to.clone(), scope: None }).await?)
+    }
+
+    /// The origin of the instance, for whom statements are made.
+    pub fn origin(&self) -> &str {
+        self.running.origin.trim_end_matches('/')
+    }
+
+    /// The host of the origin, where logs are served.
+    pub fn host(&self) -> &str {
+        self.origin().split_once("://").map_or(self.origin(), |(_, host)| host)
+    }
+
     /// The DID behind `who`: a keyring name or a DID itself.
     pub fn identity(&self, who: &str) -> anyhow::Result<Did> {
         if let Ok(did) = who.parse() {
@@ -114,6 +153,18 @@ impl Session {
         let base = self.running.modules.get(module);
         base.map(String::as_str)
             .with_context(|| format!("no module {module} runs here; there are {}", known()))
+    }
+}
+
+/// A token that any holder can use.
+struct Bearer(String);
+
+impl Credential for Bearer {
+    fn attach<'a>(&'a self, request: &'a mut Request<Bytes>) -> BoxFuture<'a, Result<(), CallError>> {
+        let value = HeaderValue::from_str(&format!("Bearer {}", self.0));
+        let outcome = value.map_err(|error| CallError::NotReadable(error.to_string()));
+        let outcome = outcome.map(|value| drop(request.headers_mut().insert(header::AUTHORIZATION, value)));
+        Box::pin(std::future::ready(outcome))
     }
 }
 

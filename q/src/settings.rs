@@ -41,7 +41,7 @@ pub fn wrong(config: &Config) -> Vec<Finding> {
     for (section, _) in compose::listen_addresses(config) {
         wrong.unless::<SocketAddr>(section, "listen", "an address with a port, such as 127.0.0.1:3000");
     }
-    for key in ["per_address_per_minute", "per_identity_per_minute"] {
+    for key in ["per_address_per_minute", "per_identity_per_minute", "per_sub_identity_per_minute"] {
         wrong.unless::<u32>("limits", key, "a number of requests, or 0");
     }
     wrong.unless::<Trusted>(

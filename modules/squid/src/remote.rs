@@ -145,8 +145,10 @@ impl Login {
 
 impl Login {
     /// Goes on with a token that was got elsewhere, until `ends_at`.
-    pub async fn remember(&self, token: String, ends_at: Timestamp) {
-        *self.token.lock().await = Some((token, ends_at));
+    #[must_use]
+    pub fn going_on_with(mut self, token: String, ends_at: Timestamp) -> Self {
+        *self.token.get_mut() = Some((token, ends_at));
+        self
     }
 }
 

@@ -202,7 +202,7 @@ pub(crate) fn authenticated(
         informed(mounted)?;
     }
     if let Caller::Identity(principal) = &caller
-        && let Some(tighter) = mounted.limiter.identity(&principal.did, now)?
+        && let Some(tighter) = mounted.limiter.identity(principal, now)?
     {
         *allowance = Some(tighter);
     }

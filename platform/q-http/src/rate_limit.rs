@@ -22,7 +22,7 @@ use std::{
 
 use parking_lot::Mutex;
 use q_contract::{Problem, codes};
-use q_core::{Did, Timestamp, hash, network_of};
+use q_core::{IdentityKind, Principal, Timestamp, hash, network_of};
 
 /// The most keys remembered per limiter; beyond it the idle ones are forgotten.
 const KEYS_MAX: usize = 65_536;
@@ -40,11 +40,19 @@ pub struct RateLimits {
     pub per_address_per_minute: u32,
     /// Per identity, after it.
     pub per_identity_per_minute: u32,
+    /// Per sub-identity, and per identity that nobody can tie to another: programs are many and tireless.
+    pub per_sub_identity_per_minute: u32,
+}
+
+impl RateLimits {
+    /// No limit at all.
+    pub const NONE: Self =
+        Self { per_address_per_minute: 0, per_identity_per_minute: 0, per_sub_identity_per_minute: 0 };
 }
 
 impl Default for RateLimits {
     fn default() -> Self {
-        Self { per_address_per_minute: 6_000, per_identity_per_minute: 600 }
+        Self { per_address_per_minute: 6_000, per_identity_per_minute: 600, per_sub_identity_per_minute: 50 }
     }
 }
 
@@ -59,6 +67,7 @@ pub(crate) struct Allowance {
 pub struct RateLimiter {
     addresses: Counter,
     identities: Counter,
+    sub_identities: Counter,
     replicas: AtomicU32,
     can_hear: AtomicBool,
     /// Counts the tellings.
@@ -105,6 +114,7 @@ impl RateLimiter {
         Arc::new(Self {
             addresses: counter(limits.per_address_per_minute),
             identities: counter(limits.per_identity_per_minute),
+            sub_identities: counter(limits.per_sub_identity_per_minute),
             replicas: AtomicU32::new(1),
             can_hear: AtomicBool::new(true),
             round: AtomicU64::new(0),
@@ -119,13 +129,14 @@ impl RateLimiter {
         self.addresses.admit(key, now, self.part())
     }
 
-    pub(crate) fn identity(&self, did: &Did, now: Timestamp) -> Result<Option<Allowance>, Problem> {
-        if self.identities.limit == 0 {
+    pub(crate) fn identity(&self, who: &Principal, now: Timestamp) -> Result<Option<Allowance>, Problem> {
+        let counter = if is_sub(who) { &self.sub_identities } else { &self.identities };
+        if counter.limit == 0 {
             return Ok(None);
         }
-        let digest = hash::sha256(did.as_str().as_bytes());
+        let digest = hash::sha256(who.did.as_str().as_bytes());
         let key = digest.first_chunk().map(|bytes| u128::from_be_bytes(*bytes)).unwrap_or_default();
-        self.identities.admit(key, now, self.part())
+        counter.admit(key, now, self.part())
     }
 
     fn part(&self) -> Part {
@@ -148,6 +159,7 @@ impl RateLimiter {
         let mut told = Vec::new();
         self.addresses.tell(0, &mut told);
         self.identities.tell(1, &mut told);
+        self.sub_identities.tell(2, &mut told);
         told
     }
 
@@ -158,9 +170,22 @@ impl RateLimiter {
             let (Some(key), Some(count)) = (entry.first_chunk::<16>(), entry.last_chunk::<4>()) else {
                 return;
             };
-            let counter = if kind == 0 { &self.addresses } else { &self.identities };
+            let counter = match kind {
+                0 => &self.addresses,
+                1 => &self.identities,
+                _ => &self.sub_identities,
+            };
             counter.add(u128::from_be_bytes(*key), u32::from_be_bytes(*count), now);
         }
+    }
+}
+
+/// Whether the narrower limit is theirs. A community speaks for many, and has the wider one.
+fn is_sub(who: &Principal) -> bool {
+    match who.kind {
+        Some(IdentityKind::Aid) => true,
+        Some(IdentityKind::Dao) => false,
+        _ => who.parent.is_some(),
     }
 }
 
@@ -256,7 +281,30 @@ mod tests {
 
     fn limiter(per_address: u32, per_identity: u32) -> Arc<RateLimiter> {
         let (per_address_per_minute, per_identity_per_minute) = (per_address, per_identity);
-        RateLimiter::new(RateLimits { per_address_per_minute, per_identity_per_minute })
+        let per_sub_identity_per_minute = per_identity / 12;
+        RateLimiter::new(RateLimits {
+            per_address_per_minute,
+            per_identity_per_minute,
+            per_sub_identity_per_minute,
+        })
+    }
+
+    fn somebody(did: &str) -> Principal {
+        Principal::new(did.parse().unwrap(), Timestamp::default())
+    }
+
+    #[test]
+    fn sub_identities_have_a_limit_of_their_own() {
+        let limiter = limiter(0, 600);
+        let at = Timestamp::from_seconds(1_000);
+        let parent = somebody("did:squid:QmParent");
+        let program = Principal { parent: Some(parent.did.clone()), ..somebody("did:squid:QmProgram") };
+        let aid = Principal { kind: Some(IdentityKind::Aid), ..somebody("did:squid:QmAid") };
+        let dao = Principal { kind: Some(IdentityKind::Dao), ..program.clone() };
+        for (who, limit) in [(&parent, 600), (&program, 50), (&aid, 50), (&dao, 600)] {
+            let passed = (0..700).filter(|_| limiter.identity(who, at).is_ok()).count();
+            assert_eq!(passed, limit, "{:?}", who.did);
+        }
     }
 
     #[test]
@@ -291,7 +339,7 @@ mod tests {
     fn what_others_say_shuts_nobody_out_for_long() {
         let limiter = limiter(0, 60);
         limiter.among(2, true);
-        let did: Did = "did:example:victim".parse().unwrap();
+        let did = somebody("did:example:victim");
         let at = Timestamp::from_seconds(1_000);
         assert!(limiter.identity(&did, at).is_ok());
         let mut told = limiter.tell();
@@ -317,7 +365,7 @@ mod tests {
     /// Lets an identity ask every replica as often as it can for `millis` milliseconds, while they tell each other what
     /// they hear after `delay_millis`; answers how often it was let through.
     fn hammered(replicas: &[Arc<RateLimiter>], millis: i64, delay_millis: i64) -> u32 {
-        let did: Did = "did:example:busy".parse().unwrap();
+        let did = somebody("did:example:busy");
         let mut said: Vec<(i64, usize, Vec<u8>)> = Vec::new();
         let mut passed = 0;
         for at in 0..millis {
@@ -367,7 +415,7 @@ mod tests {
     fn one_replica_of_three_gives_a_single_caller_nearly_the_whole_burst_in_seconds() {
         let replicas: Vec<_> = (0..3).map(|_| limiter(0, 600)).collect();
         among_three(&replicas, true);
-        let did: Did = "did:example:one".parse().unwrap();
+        let did = somebody("did:example:one");
         let mut passed = 0;
         for at in 0..4_000 {
             let now = Timestamp::from_micros(1_000_000_000 + at * 1_000);

@@ -125,7 +125,7 @@ impl World {
     /// Puts up a module: reachable for others and for the test.
     pub async fn raise(&mut self, module: Arc<dyn Module>) {
         let name = module.name();
-        let unlimited = RateLimits { per_address_per_minute: 0, per_identity_per_minute: 0 };
+        let unlimited = RateLimits::NONE;
         let router = self.house.raise(module, unlimited, vec![format!("http://{name}.test")]).router.clone();
         if self.nats.is_some() {
             // As if it ran in another process: heard over NATS, and asked itself for what is not there.

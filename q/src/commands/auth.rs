@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     cli::{AuthVerb, Cli},
+    commands::second_key,
     output,
     session::Session,
 };
@@ -17,9 +18,14 @@ pub async fn run(cli: &Cli, verb: &AuthVerb) -> anyhow::Result<ExitCode> {
             let token = Session::open(&cli.data, &acting.name)?.token(false).await?;
             output::show(acting.json, &json!({"accessToken": token}), |_| output::line(&token));
         }
-        AuthVerb::Headers { method, url, acting } => {
+        AuthVerb::SecondKey(verb) => second_key::run(cli, verb).await?,
+        AuthVerb::StepUp { file, acting } => second_key::step_up(cli, file.as_deref(), acting).await?,
+        AuthVerb::Headers { method, url, switch_to, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
-            let token = session.token(true).await?;
+            let token = match switch_to {
+                Some(who) => session.switched(&session.identity(who)?, true).await?.access_token,
+                None => session.token(true).await?,
+            };
             // The proof covers scheme, authority and path only (RFC 9449 section 4.2).
             let target = url.split(['?', '#']).next().unwrap_or_default();
             let method = method.to_uppercase();

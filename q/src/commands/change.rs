@@ -169,7 +169,7 @@ fn is_final(error: &CallError) -> bool {
     error.problem().is_some_and(|problem| verdicts.iter().any(|code| problem.is(code)))
 }
 
-async fn log(squid: &Client, did: &Did, env: &Env) -> anyhow::Result<Log> {
+pub(super) async fn log(squid: &Client, did: &Did, env: &Env) -> anyhow::Result<Log> {
     let request = LogRequest { scid: did.specific_id().to_owned() };
     let text = squid.call::<GetLog>(&request).await?.0;
     Ok(Log::verify(&text, env.now(), Policy::House)?)

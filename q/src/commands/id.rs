@@ -9,7 +9,7 @@ use squid_api::{CreateIdentity, CreateIdentityRequest, GetIdentity, Identity, Id
 
 use crate::{
     cli::{Cli, IdVerb, ReadArgs},
-    commands::change,
+    commands::{change, sub},
     layout::{INSTANCE, Layout},
     output,
     running::Running,
@@ -39,6 +39,7 @@ pub async fn run(cli: &Cli, verb: &IdVerb) -> anyhow::Result<ExitCode> {
             let identity = session.client("squid")?.call::<GetIdentity>(&request).await?;
             output::show(acting.json, &identity, show);
         }
+        IdVerb::Sub(verb) => return sub::run(cli, verb).await,
         IdVerb::Appoint { who } => {
             let session = Session::open(&cli.data, INSTANCE)?;
             let operator = session.identity(who)?;

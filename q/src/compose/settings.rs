@@ -51,6 +51,11 @@ const PLATFORM_SETTINGS: [(&str, &[Setting]); 9] = [
                 about: "Requests a minute allowed to one identity, per module; 0 switches the limit off.",
             },
             Setting {
+                key: "per_sub_identity_per_minute",
+                default: "50",
+                about: "Requests a minute allowed to one sub-identity, such as a program's; 0 switches the limit off.",
+            },
+            Setting {
                 key: "trusted_proxies",
                 default: "",
                 about: "Addresses or networks (such as 10.1.0.0/16) of proxies on other hosts, with commas between them, \

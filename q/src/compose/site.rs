@@ -151,6 +151,7 @@ impl Site {
             Ok(RateLimits {
                 per_address_per_minute: number("per_address_per_minute")?,
                 per_identity_per_minute: number("per_identity_per_minute")?,
+                per_sub_identity_per_minute: number("per_sub_identity_per_minute")?,
             })
         };
         read().map_err(|error| with_code(exit::CANNOT_START, error))

@@ -77,8 +77,7 @@ async fn a_refusal_says_what_to_do_next() {
 
 #[tokio::test]
 async fn too_many_requests_of_one_address_wait() {
-    let router =
-        wall(RateLimits { per_address_per_minute: 2, per_identity_per_minute: 0 }, Vec::new(), false);
+    let router = wall(RateLimits { per_address_per_minute: 2, ..RateLimits::NONE }, Vec::new(), false);
     let from = |address: &str| {
         let mut request = request("GET", "/shouts/hello", &[], "");
         request.extensions_mut().insert(PeerAddress(address.parse::<SocketAddr>().unwrap()));
@@ -108,8 +107,7 @@ async fn while_draining_whoever_comes_is_answered_and_nobody_else_is_sent() {
 /// An address of version 6 is worth nothing by itself: who has one has 2^64 of them.
 #[tokio::test]
 async fn the_addresses_of_one_network_are_counted_together() {
-    let router =
-        wall(RateLimits { per_address_per_minute: 2, per_identity_per_minute: 0 }, Vec::new(), false);
+    let router = wall(RateLimits { per_address_per_minute: 2, ..RateLimits::NONE }, Vec::new(), false);
     let ask = async |address: &str| {
         let mut request = request("GET", "/shouts/hello", &[], "");
         request.extensions_mut().insert(PeerAddress(address.parse::<SocketAddr>().unwrap()));
