@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use q_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -44,6 +45,9 @@ pub enum Restarted {
     Given {
         /// The process that serves now.
         pid: u32,
+        /// When the last connection was accepted; not told by older programs.
+        #[serde(default)]
+        paused_at: Option<Timestamp>,
         /// Milliseconds from the last connection accepted to the stores closed.
         drain_ms: u64,
         /// Milliseconds in which nobody was answered.
@@ -72,6 +76,7 @@ impl From<Given> for Restarted {
         let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         Self::Given {
             pid: given.pid,
+            paused_at: Some(given.paused_at),
             drain_ms: millis(given.drain),
             pause_ms: millis(given.pause),
             connections: given.connections,

@@ -107,17 +107,22 @@ pub fn current(releases: &[Release]) -> Option<&Release> {
     releases.iter().max_by_key(|release| release.last_started)
 }
 
-/// Notes, in the background, that `program` has started and serves.
-pub fn note_start(layout: &Layout, program: &Path) {
+/// Notes, in the background, that `program` has started and serves; gives the number of the release it is.
+pub fn note_start(layout: &Layout, program: &Path) -> tokio::task::JoinHandle<Option<u32>> {
     let (layout, program) = (layout.clone(), program.to_owned());
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = note(&layout, &program) {
-            tracing::warn!("this start is not kept for a rollback: {error:#}");
+    tokio::task::spawn_blocking(move || match note(&layout, &program) {
+        Ok(release) => {
+            q_http::runs_release(release.number, &release.program_hash);
+            Some(release.number)
         }
-    });
+        Err(error) => {
+            tracing::warn!("this start is not kept for a rollback: {error:#}");
+            None
+        }
+    })
 }
 
-fn note(layout: &Layout, program: &Path) -> anyhow::Result<()> {
+fn note(layout: &Layout, program: &Path) -> anyhow::Result<Release> {
     let folder = layout.releases();
     crate::layout::make_private(&folder)?;
     let lock = File::create(folder.join("lock"))?;
@@ -132,7 +137,8 @@ fn note(layout: &Layout, program: &Path) -> anyhow::Result<()> {
     let same = |release: &&mut Release| release.file == file && release.config_hash == config_hash;
     if let Some(release) = releases.iter_mut().find(same) {
         release.last_started = now;
-        return keep_about(&release.folder(layout), release);
+        keep_about(&release.folder(layout), release)?;
+        return Ok(release.clone());
     }
     let schemas = compose::MODULES.iter().map(|entry| (entry.name.to_owned(), entry.schema()));
     let release = Release {
@@ -163,7 +169,7 @@ fn note(layout: &Layout, program: &Path) -> anyhow::Result<()> {
     for old in releases.iter().take(surplus) {
         let _ = fs::remove_dir_all(old.folder(layout));
     }
-    Ok(())
+    Ok(release)
 }
 
 fn keep_about(folder: &Path, release: &Release) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! The endpoints every module has: health, readiness, metrics, its own description, its feed.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, OnceLock, atomic::Ordering};
 
 use axum::{
     Router,
@@ -22,6 +22,15 @@ use crate::{
 
 /// How the program was built.
 pub(crate) const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+/// Which of the releases kept here this process is: one process, one program.
+static RELEASE: OnceLock<Value> = OnceLock::new();
+
+/// Lets `/health/detailed` tell that this process runs release `number`, whose program has this SHA-256.
+pub fn runs_release(number: u32, program: &str) {
+    // A process does not become another release.
+    let _ = RELEASE.set(json!({"number": number, "program": program}));
+}
 
 pub(crate) fn routes(mounted: &Arc<Mounted>) -> Router {
     let health = {
@@ -115,7 +124,8 @@ async fn detailed(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
         "writesWaiting": figures.writes_waiting,
         "waitingMax": figures.waiting_max,
     });
-    body["build"] = json!({"version": env!("CARGO_PKG_VERSION"), "profile": PROFILE});
+    body["build"] =
+        json!({"version": env!("CARGO_PKG_VERSION"), "profile": PROFILE, "release": RELEASE.get()});
     if let (Value::Object(body), Value::Object(details)) = (&mut body, (mounted.details)().await) {
         body.extend(details);
     }

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use q_contract::{Client, HttpTransport};
+use q_core::Timestamp;
 use q_ops_api::incidents::EntryKind;
 use serde::Serialize;
 use serde_json::json;
@@ -56,6 +57,8 @@ pub struct Line {
     pub old_pid: u32,
     /// The process now.
     pub new_pid: u32,
+    /// When the process before accepted its last connection; not told by older programs.
+    pub paused_at: Option<Timestamp>,
     /// Milliseconds in which nobody was answered; new connections waited.
     pub pause_ms: u64,
     /// Of these, milliseconds until what was open had been answered and the stores were closed.
@@ -110,8 +113,8 @@ pub async fn restart(layout: &Layout, modules: &[String], order: &Restart) -> an
         let begun = Instant::now();
         let outcome = control::ask(layout, note.pid, order).await?;
         let (new_pid, figures) = match outcome {
-            Restarted::Given { pid, drain_ms, pause_ms, connections } => {
-                (pid, Some((pause_ms, drain_ms, connections)))
+            Restarted::Given { pid, paused_at, drain_ms, pause_ms, connections } => {
+                (pid, Some((paused_at, pause_ms, drain_ms, connections)))
             }
             // It goes on under its number.
             Restarted::Stopped => (note.pid, None),
@@ -127,8 +130,9 @@ pub async fn restart(layout: &Layout, modules: &[String], order: &Restart) -> an
             modules: note.modules.into_keys().collect(),
             old_pid: note.pid,
             new_pid,
-            pause_ms: figures.map_or(ready_ms, |(pause, ..)| pause),
-            drain_ms: figures.map(|(_, drain, _)| drain),
+            paused_at: figures.and_then(|(paused_at, ..)| paused_at),
+            pause_ms: figures.map_or(ready_ms, |(_, pause, ..)| pause),
+            drain_ms: figures.map(|(.., drain, _)| drain),
             connections: figures.map(|(.., connections)| connections),
             ready_ms,
         });

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use q_core::{Env, Timestamp};
 use q_http::Passed;
 use tokio::sync::mpsc;
 
@@ -41,6 +42,8 @@ pub enum Outcome {
 pub struct Given {
     /// The process that serves now.
     pub pid: u32,
+    /// When the last connection was accepted here.
+    pub paused_at: Timestamp,
     /// From the last connection accepted here to the last answer given here and the stores closed.
     pub drain: Duration,
     /// From the last connection accepted here to the first that can be accepted there.
@@ -56,7 +59,7 @@ pub async fn give(layout: &Layout, assembled: Assembled, modules: &[&'static str
         Ok(heir) => heir,
         Err(error) => return Outcome::Kept(Box::new(assembled), error),
     };
-    let begun = Instant::now();
+    let (begun, paused_at) = (Instant::now(), Env::system().now());
     let Assembled { house, sockets, .. } = assembled;
     let (carrying, carried) = mpsc::unbounded_channel();
     let carrier = tokio::task::spawn_blocking({
@@ -77,6 +80,7 @@ pub async fn give(layout: &Layout, assembled: Assembled, modules: &[&'static str
     match taken {
         Ok(()) => Outcome::Given(Given {
             pid: heir.child.id(),
+            paused_at,
             drain,
             pause: begun.elapsed(),
             connections: connections.len(),
