@@ -58,6 +58,9 @@ pub enum Error {
     /// The format asked for cannot hold it.
     #[error(transparent)]
     NotRepresentable(#[from] NotRepresentable),
+    /// A webhook may not go there.
+    #[error("{0}")]
+    WebhookUrl(String),
     /// The executor has no outcome.
     #[error(transparent)]
     Executor(#[from] Fault),
@@ -101,6 +104,9 @@ impl From<Error> for Problem {
             Error::NotRepresentable(NotRepresentable { instead, .. }) => {
                 Self::new(&api::EXPORT_NOT_REPRESENTABLE).detail(detail).hint(instead)
             }
+            Error::WebhookUrl(_) => Self::new(&api::WEBHOOK_URL_FORBIDDEN)
+                .detail(detail)
+                .hint("an operator allows other addresses with the setting webhook_allow"),
             Error::Executor(Fault::QueueFull) => Self::new(&api::QUEUE_FULL)
                 .hint("try again with the same Idempotency-Key; nothing is done twice")
                 .with("retryAfter", 1),

@@ -10,6 +10,7 @@
 pub mod domain;
 pub mod error;
 mod http;
+mod rails;
 pub mod service;
 pub mod store;
 mod verify;
@@ -31,9 +32,11 @@ use crate::{
     domain::{clock::Guard, currency, fees::FeeSchedule, limits::Defaults},
     service::{
         Service,
+        deliveries::Hooks,
         directory::Directory,
         executor::{Executor, Options},
         limits::Told,
+        rails::Rails,
         telling::Telling,
     },
 };
@@ -76,6 +79,58 @@ pub const SETTINGS: &[Setting] = &[
         default: "10000",
         about: "the most QToken a wallet pays in a month whose owner chose nothing; none for no limit",
     },
+    Setting {
+        key: "webhook_allow",
+        default: "",
+        about: "names and networks that webhooks may reach although they are not public, divided by commas; none when empty",
+    },
+    Setting {
+        key: "rail_evm_url",
+        default: "",
+        about: "the node of the Ethereum-type chain that money comes from and leaves to, such as http://127.0.0.1:8545; no such rail when empty",
+    },
+    Setting {
+        key: "rail_evm_witness",
+        default: "",
+        about: "a node of somebody else that must agree about every final block before anything is credited",
+    },
+    Setting { key: "rail_evm_chain_id", default: "1", about: "the id the chain must have" },
+    Setting {
+        key: "rail_evm_token",
+        default: "",
+        about: "the contract of the ERC-20 token that the rail carries; the chain's own coin when empty",
+    },
+    Setting {
+        key: "rail_evm_decimals",
+        default: "18",
+        about: "the decimals the token or coin is counted in",
+    },
+    Setting { key: "rail_evm_currency", default: "QToken", about: "the currency that is credited for it" },
+    Setting {
+        key: "rail_evm_confirmations",
+        default: "12",
+        about: "how many blocks, its own included, make a transaction final",
+    },
+    Setting {
+        key: "rail_evm_fee",
+        default: "0",
+        about: "what a withdrawal of a token costs, in the currency; of the coin itself, the chain's own fee",
+    },
+    Setting {
+        key: "rail_evm_gas_price_max",
+        default: "500",
+        about: "the most a unit of gas may cost before anything is signed, in thousand millionths of the coin",
+    },
+    Setting {
+        key: "rail_evm_stuck_seconds",
+        default: "600",
+        about: "how long a transaction waits for a block before a higher fee is offered",
+    },
+    Setting {
+        key: "rail_evm_sweep_from",
+        default: "1",
+        about: "from how much on the money of a deposit address is moved to the address that pays out, in the currency",
+    },
 ];
 
 /// The ISO 4217 code for testing: what a demonstration's money is called in payout files.
@@ -117,14 +172,17 @@ pub async fn open(
     let limits = vec![(currency::ALL[0].id, limits(settings)?)];
     let lanes = settings.parse("lanes", "a number from 1 to 4")?;
     ground.db.derive_events(Arc::new(Telling::default()));
+    let reach = settings.parse("webhook_allow", "names and networks such as 127.0.0.1, divided by commas")?;
     let directory = Directory::open(&ground.db).await?;
     let executor = Executor::open(&ground.db, &Options { lanes, limits: limits.clone() }).await?;
     executor.learn_stripes(&ground.db).await?;
+    let rails = Rails::open(&ground.db, rails::setups(settings)?).await?;
     let service = Service {
         directory,
         executor,
         limits,
         told: Told::default(),
+        hooks: Hooks::new(reach),
         clock: Mutex::new(Guard::default()),
         env: ground.env,
         db: ground.db,
@@ -132,6 +190,8 @@ pub async fn open(
         keys,
         pdp,
         sealer,
+        signer: ground.signer,
+        rails,
         schedule,
         iso_alias,
     };
@@ -187,10 +247,25 @@ impl Module for Wallets {
     }
 
     fn jobs(&self) -> Vec<Job> {
-        let (expiring, merging) = (self.service.clone(), self.service.clone());
+        let anchoring = self.service.clone();
+        let (expiring, merging, sorting) = (self.service.clone(), self.service.clone(), self.service.clone());
         let (keeping, sweeping, measuring) =
             (self.service.clone(), self.service.clone(), self.service.clone());
-        vec![
+        let (delivering, forgetting) = (self.service.clone(), self.service.clone());
+        let tending = self.service.clone();
+        let rails = Job::every("tend-rails", Span::seconds(5), move || {
+            let service = tending.clone();
+            async move { service.tend_rails().await }
+        });
+        let mut jobs = vec![
+            Job::every("deliver-webhooks", Span::seconds(1), move || {
+                let service = delivering.clone();
+                async move { service.deliver().await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("forget-deliveries", Span::seconds(3_600), move || {
+                let service = forgetting.clone();
+                async move { service.forget_deliveries().await.map_err(|error| error.to_string()) }
+            }),
             Job::every("expire-holds", Span::seconds(5), move || {
                 let service = expiring.clone();
                 async move { service.expire().await.map_err(|error| error.to_string()) }
@@ -203,15 +278,27 @@ impl Module for Wallets {
                 let service = sweeping.clone();
                 async move { service.sweep_stripes().await.map_err(|error| error.to_string()) }
             }),
+            Job::every("anchor-heads", service::heads::ANCHOR_EVERY, move || {
+                let service = anchoring.clone();
+                async move { service.anchor_heads().await.map_err(|error| error.to_string()) }
+            }),
             Job::every("measure", Span::seconds(30), move || {
                 let service = measuring.clone();
                 async move { service.measure().await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("sort-requests", Span::seconds(1), move || {
+                let service = sorting.clone();
+                async move { service.sort_requests().await.map_err(|error| error.to_string()) }
             }),
             Job::every("merge-histories", Span::seconds(1), move || {
                 let service = merging.clone();
                 async move { service.merge_histories().await.map_err(|error| error.to_string()) }
             }),
-        ]
+        ];
+        if !self.service.rails.is_empty() {
+            jobs.push(rails);
+        }
+        jobs
     }
 
     fn checks(&self) -> Vec<Check> {
@@ -238,7 +325,16 @@ impl Module for Wallets {
                 })
             }
         });
-        vec![self.peers.check("squid"), permissions, executor, clock]
+        let service = self.service.clone();
+        let rails = Check::optional("rails", move || {
+            let trouble = service.rails.trouble();
+            async move { trouble.map_or(Ok(()), Err) }
+        });
+        let mut checks = vec![self.peers.check("squid"), permissions, executor, clock];
+        if !self.service.rails.is_empty() {
+            checks.push(rails);
+        }
+        checks
     }
 
     fn metrics(&self, registry: &mut Registry) {
@@ -247,6 +343,7 @@ impl Module for Wallets {
 
     fn settle(&self) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async {
+            self.service.stop_delivering().await;
             // While writes are stopped the numbers cannot be given back; their leases end by themselves.
             if let Err(error) = self.service.executor.release_numbers(&self.service.db).await {
                 tracing::info!(%error, "the writer numbers are given back by the end of their leases");
@@ -256,6 +353,6 @@ impl Module for Wallets {
     }
 
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
-        Box::pin(verify::verify(&self.service.db, &self.service.sealer, None))
+        Box::pin(verify::verify(&self.service, &self.peers, None))
     }
 }

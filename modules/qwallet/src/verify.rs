@@ -12,14 +12,18 @@
 
 mod accounts;
 mod asked;
+mod heads;
 mod holds;
 mod journal;
+mod notes;
+mod webhooks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use q_auth::directory::DirectoryError;
 use q_core::{SignedAmount, Timestamp, Total, hash::Sha256};
-use q_db::{Db, DbError, Reader};
-use q_runtime::Finding;
+use q_db::{DbError, Reader};
+use q_runtime::{Finding, Peers};
 use q_seal::Sealer;
 use qwallet_api::{TransactionId, WalletId};
 
@@ -33,6 +37,7 @@ use crate::{
         transfer::Transfer,
         wallet_ref::WalletRef,
     },
+    service::{self, Service},
     store::{
         self,
         ledger::{ChainEnd, TransactionRow},
@@ -41,7 +46,12 @@ use crate::{
 
 /// What rooms check besides the books.
 fn rooms() -> Vec<Box<dyn Room>> {
-    vec![]
+    vec![
+        Box::<heads::Heads>::default(),
+        Box::<heads::Snapshots>::default(),
+        Box::<notes::Notes>::default(),
+        Box::<webhooks::Webhooks>::default(),
+    ]
 }
 
 /// What one room of the module keeps, checked against what stands in the books.
@@ -68,6 +78,21 @@ pub trait Room: Send {
         scope: &Scope<'_>,
         found: &mut Vec<Finding>,
     ) -> Result<(), DbError>;
+
+    /// The keys that signed what it read, which the directory of identities is asked about when the store is read.
+    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+        Vec::new()
+    }
+}
+
+/// A key that signed in this module's name, as the signature says.
+pub struct KeyAsked {
+    /// The DID URL.
+    pub kid: String,
+    /// The latest instant at which it signed.
+    pub at: Timestamp,
+    /// The first row that it signed.
+    pub place: String,
 }
 
 /// What a verification has at hand and looks at.
@@ -78,10 +103,12 @@ pub struct Scope<'a> {
     pub since: Option<Timestamp>,
 }
 
-/// Checks the whole store, or what was committed after the commit `since`; `sealer` opens what is sealed in it.
-pub async fn verify(db: &Db, sealer: &Sealer, since: Option<i64>) -> Result<Vec<Finding>, DbError> {
-    let sealer = sealer.clone();
-    db.read(move |reader| {
+/// Checks the whole store, or what was committed after the commit `since`, and compares it with what the auditor was told.
+pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Result<Vec<Finding>, DbError> {
+    // Asked first: what is told meanwhile is not newer than what is then read.
+    let anchor = service::heads::anchored(peers).await;
+    let sealer = service.sealer.clone();
+    let read = service.db.read(move |reader| {
         let mut check = Check { rooms: rooms(), ..Check::default() };
         let mut scope = Scope { sealer: &sealer, since: None };
         if let Some(commit) = since {
@@ -91,7 +118,7 @@ pub async fn verify(db: &Db, sealer: &Sealer, since: Option<i64>) -> Result<Vec<
                     format!("commits {commit}"),
                     "there is no such commit".to_owned(),
                 );
-                return Ok(check.findings);
+                return Ok((check.findings, Vec::new()));
             };
             scope.since = Some(at);
             check.begin_after(reader, at)?;
@@ -106,12 +133,40 @@ pub async fn verify(db: &Db, sealer: &Sealer, since: Option<i64>) -> Result<Vec<
         check.imports(reader, &sealer)?;
         check.wallets(reader)?;
         check.history(reader)?;
+        let mut asked = Vec::new();
         for room in &mut check.rooms {
             room.finish(reader, &scope, &mut check.findings)?;
+            asked.extend(room.keys_asked());
         }
-        Ok(check.findings)
-    })
-    .await
+        if let Some(anchor) = &anchor {
+            heads::compare(reader, anchor, &mut check.findings)?;
+        }
+        Ok::<_, DbError>((check.findings, asked))
+    });
+    let (mut findings, asked) = read.await?;
+    for asked in asked {
+        if !is_ours(service, &asked).await {
+            let detail =
+                format!("signed with {}, which was no key of this module at {}", asked.kid, asked.at);
+            findings.push(Finding::new("signer_unknown", asked.place, detail));
+        }
+    }
+    Ok(findings)
+}
+
+/// Whether the module's own identity held a key when it signed.
+async fn is_ours(service: &Service, asked: &KeyAsked) -> bool {
+    if asked.kid == service.signer.key_id() {
+        return true;
+    }
+    match service.keys.resolve_at(service.signer.did(), asked.at).await {
+        Ok(methods) => methods.iter().any(|method| method.id == asked.kid),
+        Err(DirectoryError::Unavailable(error)) => {
+            tracing::warn!(%error, kid = asked.kid, "nobody can tell now whose key this is");
+            true
+        }
+        Err(DirectoryError::Unknown | DirectoryError::LogRefused(_)) => false,
+    }
 }
 
 /// An account as its transfers say it is.

@@ -109,3 +109,9 @@ pub const DELIVERY_NOT_FOUND: ErrorCode =
     ErrorCode::new("DELIVERY_NOT_FOUND", 404, "the delivery does not exist");
 /// The wallet has as many webhooks as it may have.
 pub const WEBHOOKS_MAX: ErrorCode = ErrorCode::new("WEBHOOKS_MAX", 409, "the wallet has too many webhooks");
+/// The snapshot is not there, or the caller may not know.
+pub const SNAPSHOT_NOT_FOUND: ErrorCode =
+    ErrorCode::new("SNAPSHOT_NOT_FOUND", 404, "the snapshot does not exist");
+/// The books do not reach back as far.
+pub const SNAPSHOT_TOO_OLD: ErrorCode =
+    ErrorCode::new("SNAPSHOT_TOO_OLD", 409, "the books do not reach back as far");

@@ -52,6 +52,7 @@ impl Party {
             AccountKind::Issuance => "issuance",
             AccountKind::Escrow => "escrow",
             AccountKind::Rail => "rail",
+            AccountKind::RailCosts => "rail:costs",
             AccountKind::Suspense => "suspense",
         };
         name.to_owned()

@@ -3,8 +3,14 @@
 //! **Invariant:** no SQL and no rule.
 
 mod books;
+mod notes;
+mod rails;
+mod receipts;
 mod refunds;
+mod snapshots;
 mod statements;
+
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -97,8 +103,13 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.execute_import(context.request_key.as_ref(), request).await
         });
     let api = books::mount(api);
+    let api = rails::mount(api);
     let api = refunds::mount(api);
     let api = statements::mount(api);
+    let api = receipts::mount(api);
+    let api = notes::mount(api);
+    let api = snapshots::mount(api);
+    let api = webhooks::mount(api);
     if service.instance.is_demo {
         return api
             .on::<Faucet, _, _, _>(|service, context, request| async move {

@@ -43,6 +43,7 @@ pub struct Metrics {
     /// Units as floating point: a difference is an alarm whatever its last digits are.
     trial_balance_difference: Family<OfCurrency, Gauge<f64, AtomicU64>>,
     clock_ahead: Gauge<i64, AtomicI64>,
+    webhook_lag: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -57,6 +58,7 @@ impl Default for Metrics {
             holds_open: Gauge::default(),
             trial_balance_difference: Family::default(),
             clock_ahead: Gauge::default(),
+            webhook_lag: Gauge::default(),
         }
     }
 }
@@ -96,6 +98,11 @@ impl Metrics {
         self.clock_ahead.set(seconds);
     }
 
+    /// Notes for how many seconds the oldest delivery that is due has been due.
+    pub fn set_webhook_lag(&self, seconds: i64) {
+        self.webhook_lag.set(seconds);
+    }
+
     /// Puts the figures beside those every module has.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
@@ -126,6 +133,12 @@ impl Metrics {
             "Time by which the host's clock jumped ahead, while nothing lapses because of it",
             Unit::Seconds,
             self.clock_ahead.clone(),
+        );
+        registry.register_with_unit(
+            "qwallet_webhook_lag",
+            "Time for which the oldest delivery to a webhook that is due has been due",
+            Unit::Seconds,
+            self.webhook_lag.clone(),
         );
     }
 }

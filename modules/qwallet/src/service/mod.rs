@@ -19,6 +19,7 @@ pub mod limits;
 pub mod metrics;
 mod notes;
 mod payments;
+pub mod rails;
 mod reading;
 mod receipts;
 pub mod recent;
@@ -74,6 +75,8 @@ pub struct Service {
     pub sealer: Sealer,
     /// What the module signs with: receipts, heads, snapshots.
     pub signer: Signer,
+    /// The ways money comes in and leaves.
+    pub rails: rails::Rails,
     /// What payments cost.
     pub schedule: FeeSchedule,
     /// How much may be spent where an owner chose nothing, by currency.

@@ -3,16 +3,22 @@
 //! **Invariant:** no decisions. What is right was decided before a row gets here.
 
 pub mod books;
+pub mod heads;
 pub mod history;
 pub mod imports;
 pub mod intents;
 pub mod ledger;
 pub mod merged;
 pub mod movements;
+pub mod notes;
+pub mod rails;
+pub mod recent;
 pub mod refunds;
 pub mod requests;
+pub mod snapshots;
 pub mod told;
 pub mod wallets;
+pub mod webhooks;
 pub mod writers;
 
 use q_db::{Migrations, Row, Value};
@@ -26,6 +32,10 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (3, "writers", include_str!("../../migrations/sqlite/0003_writers.sql")),
         (4, "nonces", include_str!("../../migrations/sqlite/0004_nonces.sql")),
         (5, "refunds", include_str!("../../migrations/sqlite/0005_refunds.sql")),
+        (6, "proofs", include_str!("../../migrations/sqlite/0006_proofs.sql")),
+        (7, "webhooks", include_str!("../../migrations/sqlite/0007_webhooks.sql")),
+        (8, "rails", include_str!("../../migrations/sqlite/0011_rails.sql")),
+        (9, "recent", include_str!("../../migrations/sqlite/0013_recent.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -33,6 +43,10 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (3, "writers", include_str!("../../migrations/postgres/0003_writers.sql")),
         (4, "nonces", include_str!("../../migrations/postgres/0004_nonces.sql")),
         (5, "refunds", include_str!("../../migrations/postgres/0005_refunds.sql")),
+        (6, "proofs", include_str!("../../migrations/postgres/0006_proofs.sql")),
+        (7, "webhooks", include_str!("../../migrations/postgres/0007_webhooks.sql")),
+        (8, "rails", include_str!("../../migrations/postgres/0011_rails.sql")),
+        (9, "recent", include_str!("../../migrations/postgres/0013_recent.sql")),
     ],
 );
 
