@@ -22,6 +22,11 @@ q_core::typed_id!(
     "batch_"
 );
 q_core::typed_id!(
+    /// What many held at an instant.
+    SnapshotId,
+    "snapshot_"
+);
+q_core::typed_id!(
     /// A payout file that was read and checked.
     ImportId,
     "import_"

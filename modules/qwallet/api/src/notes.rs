@@ -1,6 +1,6 @@
 //! Notes: what the parties of a transaction write beside it, for ever.
 
-use q_contract::{Access, codes, endpoint};
+use q_contract::{Access, codes, endpoint, json_types};
 use q_core::{Did, Timestamp};
 
 use crate::{
@@ -45,6 +45,8 @@ wire! {
         pub data: Option<serde_json::Value>,
     }
 }
+
+json_types!(Note);
 
 endpoint! {
     /// Writes a note beside a transaction, for both its parties to read. Notes are never changed or removed.

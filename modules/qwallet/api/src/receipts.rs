@@ -18,15 +18,10 @@
 //! All hashes are SHA-256 in lower-case hexadecimal. Numbers in hashed bytes are big-endian; an amount has sixteen
 //! bytes, a balance seventeen: 1 and the amount, or 0 and the complement of its size below zero.
 
-use q_contract::{Access, endpoint};
+use q_contract::{Access, endpoint, json_types};
 use q_core::{Did, EventPayload, Timestamp};
 
-use crate::{
-    TransactionId,
-    errors::{TRANSACTION_NOT_FOUND},
-    types::TransactionPath,
-    wire::wire,
-};
+use crate::{TransactionId, errors::TRANSACTION_NOT_FOUND, types::TransactionPath, wire::wire};
 
 /// The type of the JWS of a receipt.
 pub const RECEIPT_TYP: &str = "q-receipt+jws";
@@ -238,6 +233,8 @@ impl EventPayload for LedgerAnchored {
         format!("ledger:{}", self.writer)
     }
 }
+
+json_types!(Receipt);
 
 endpoint! {
     /// Proves a transaction to a stranger: its rows, their way into the chain of the books, and the instance's signature.

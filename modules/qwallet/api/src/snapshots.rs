@@ -1,6 +1,6 @@
 //! Snapshots: what many held at one past instant, signed once and proved one by one. Governance weighs votes by them.
 
-use q_contract::{Access, codes, endpoint};
+use q_contract::{Access, codes, endpoint, json_types};
 use q_core::{AmountText, Did, PageLimit, Timestamp};
 
 use crate::{
@@ -112,6 +112,8 @@ wire! {
         pub limit: PageLimit,
     }
 }
+
+json_types!(Snapshot);
 
 endpoint! {
     /// Takes a snapshot of what many held at a past instant: signed, and every entry provable by itself.

@@ -134,22 +134,38 @@ pub fn order_digest(kind: i64, signer: &str, input: &str, signatures: &str) -> S
     ])
 }
 
-/// The hashes beside the way from the leaf at `index` to the root of `leaves`, from the leaf up (RFC 9162 section
-/// 2.1.3.1); nothing beside a single leaf, or for a place behind the last.
-pub fn path(leaves: &[Sha256], index: usize) -> Vec<Sha256> {
-    let (mut leaves, mut index, mut path) = (leaves, index, Vec::new());
-    while leaves.len() > 1 && index < leaves.len() {
-        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-        if index < left.len() {
-            path.push(root(right));
-            leaves = left;
-        } else {
-            path.push(root(left));
-            (leaves, index) = (right, index - left.len());
+/// A whole tree, from which the way of each leaf to the root is read off.
+#[derive(Debug)]
+pub struct Paths {
+    /// The leaves, then the nodes above them, up to the root; a node without a neighbour goes up as it is, which makes
+    /// the tree of RFC 9162 section 2.1.1.
+    levels: Vec<Vec<Sha256>>,
+}
+
+impl Paths {
+    /// The tree over `leaves`, which are already hashes.
+    pub fn of(leaves: &[Sha256]) -> Self {
+        let mut levels = vec![leaves.to_vec()];
+        while let Some(below) = levels.last().filter(|below| below.len() > 1) {
+            let above = below.chunks(2).map(|pair| match pair {
+                [left, right] => node(left, right),
+                alone => alone[0],
+            });
+            levels.push(above.collect());
         }
+        Self { levels }
     }
-    path.reverse();
-    path
+
+    /// The hashes beside the way from the leaf at `index` to the root, from the leaf up (RFC 9162 section 2.1.3.1).
+    pub fn path(&self, index: usize) -> Vec<Sha256> {
+        let mut index = index;
+        let mut path = Vec::with_capacity(self.levels.len());
+        for level in &self.levels {
+            path.extend(level.get(index ^ 1));
+            index /= 2;
+        }
+        path
+    }
 }
 
 /// The Merkle root of `leaves`, which are already hashes (RFC 9162 section 2.1.1).
@@ -181,11 +197,10 @@ mod tests {
             let leaves: Vec<Sha256> = (0..count).map(|byte| hash::sha256(&[byte])).collect();
             let (size, top) = (u64::from(count), root(&leaves));
             for (index, leaf) in (0u64..).zip(&leaves) {
-                let path = path(&leaves, usize::try_from(index).unwrap());
+                let path = Paths::of(&leaves).path(usize::try_from(index).unwrap());
                 assert_eq!(q_tlog::verify_inclusion(leaf, index, size, &path, &top), Ok(()));
                 assert!(q_tlog::verify_inclusion(&[7; 32], index, size, &path, &top).is_err());
             }
-            assert!(path(&leaves, usize::from(count)).is_empty());
         }
     }
 

@@ -109,7 +109,8 @@ pub fn open<T: DeserializeOwned>(
     at: impl Fn(&T) -> Timestamp,
     key: impl Fn(&str, Timestamp) -> Option<PublicKey>,
 ) -> Result<(T, String), Fault> {
-    let parsed = jws::Parsed::parse(text.trim(), RECEIPT_BYTES_MAX).map_err(|error| Fault::Jws(what, error))?;
+    let parsed =
+        jws::Parsed::parse(text.trim(), RECEIPT_BYTES_MAX).map_err(|error| Fault::Jws(what, error))?;
     if parsed.header.typ.as_deref() != Some(typ) {
         return Err(Fault::OtherType(what, parsed.header.typ.unwrap_or_default()));
     }
@@ -168,7 +169,8 @@ fn anchor_of(
     anchor: &ReceiptAnchor,
     key: impl Fn(&str, Timestamp) -> Option<PublicKey>,
 ) -> Result<HeadStatement, Fault> {
-    let (head, _) = open::<HeadStatement>("the signed head", HEAD_TYP, &anchor.jws, |head| head.signed_at, key)?;
+    let (head, _) =
+        open::<HeadStatement>("the signed head", HEAD_TYP, &anchor.jws, |head| head.signed_at, key)?;
     let fault = || Fault::Anchor(told.number);
     if head.v != 1 || head.iss != content.iss || head.writer != told.writer {
         return Err(fault());

@@ -194,6 +194,7 @@ pub(super) fn settled(
         settlement_hash: done.settlement.map(|hash| q_core::hash::hex(&hash)),
         commit: done.commit,
         legs: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -171,8 +171,9 @@ impl Service {
         let read = self.db.read(move |reader| {
             let accounts = store::ledger::accounts_of(reader, id)?;
             let mut past: BTreeMap<CurrencyId, SignedAmount> = BTreeMap::new();
+            let books = store::history::Past::at(reader, at)?;
             for account in accounts {
-                let balance = store::history::balance_at(reader, &account, at)?;
+                let balance = books.balance(reader, account.id)?;
                 let sum = past.entry(account.currency).or_default();
                 *sum = sum_of([*sum, balance].into_iter());
             }

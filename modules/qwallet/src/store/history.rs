@@ -4,7 +4,7 @@
 //! is in order of arrival; a job sorts what has arrived since and adds it account by account. A reader who
 //! needs an account's history merges first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use q_core::{SignedAmount, Timestamp};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
@@ -137,39 +137,126 @@ pub fn balance_at(
     version_at(reader, account, at).map(|(_, balance)| balance)
 }
 
-/// The version of an account at a past instant, 0 before its first transfer, and its settled balance then: a search over
-/// its gap-free versions, along which time does not go back.
+/// The version of an account at a past instant, 0 before its first transfer, and its settled balance then. For many
+/// accounts at one instant, ask [`Past`] itself.
 pub fn version_at(
     reader: &mut Reader<'_>,
     account: &Account,
     at: Timestamp,
 ) -> Result<(i64, SignedAmount), DbError> {
-    let unmerged = unmerged(reader, account.id)?;
-    // Of which instant a version is, and the balance after it.
-    let version = |reader: &mut Reader<'_>, version: i64| {
-        if let Some((_, balance, at)) = unmerged.get(&version) {
-            return Ok((*at, *balance));
+    Past::at(reader, at)?.version(reader, account.id)
+}
+
+/// What was settled at a past instant.
+///
+/// An instant is a place in the journal of each writer, and along an account's gap-free versions time does not go back:
+/// so the version that was the last one then is found by halves, in one statement that reads nothing but the history.
+#[derive(Debug)]
+pub struct Past {
+    /// Each writer's first and last place by then.
+    ranges: Vec<(i64, i64)>,
+    /// What is in no history yet: the last version of an account by then, and the balance after it.
+    unmerged: HashMap<AccountId, (i64, SignedAmount)>,
+}
+
+impl Past {
+    /// The books at `at`, to be asked with the same reader.
+    pub fn at(reader: &mut Reader<'_>, at: Timestamp) -> Result<Self, DbError> {
+        let mut past = Self { ranges: Vec::new(), unmerged: HashMap::new() };
+        for writer in writers(reader)? {
+            let Some(last) = last_place(reader, writer, at)? else { continue };
+            past.ranges.push(((writer - 1) * WRITER_SPAN, last));
+            let merged = merged_to(reader, writer)?;
+            if merged < last {
+                past.read_unmerged(reader, merged, last)?;
+            }
         }
-        let sql = format!(
-            "SELECT {BALANCE}, commits.at FROM history JOIN transfers ON transfers.seq = history.seq \
-             JOIN commits ON commits.id = transfers.commit_id \
-             WHERE history.account = $1 AND history.version = $2"
-        );
-        let row = reader.query_one(&sql, params![account.id.0, version])?;
-        Ok::<_, DbError>((row.try_get(1)?, balance(&row, 0)?))
-    };
-    // Versions up to `low` are not after `at`; versions from `high` on are.
-    let (mut low, mut high, mut found) = (0, account.version + 1, SignedAmount::ZERO);
-    while high - low > 1 {
-        let middle = i64::midpoint(low, high);
-        let (time, balance) = version(reader, middle)?;
-        if time <= at {
-            (low, found) = (middle, balance);
-        } else {
-            high = middle;
-        }
+        Ok(past)
     }
-    Ok((low, found))
+
+    fn read_unmerged(&mut self, reader: &mut Reader<'_>, from: i64, to: i64) -> Result<(), DbError> {
+        let sql = "SELECT debit, debit_version, debit_balance, credit, credit_version, credit_balance FROM transfers \
+                   WHERE seq > $1 AND seq <= $2";
+        reader.for_each(sql, params![from, to], |row| {
+            for side in [0, 3] {
+                let (account, version): (i64, i64) = (row.try_get(side)?, row.try_get(side + 1)?);
+                let found = (version, balance(&row, side + 2)?);
+                let last = self.unmerged.entry(AccountId(account)).or_insert(found);
+                if last.0 < version {
+                    *last = found;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The settled balance of an account then.
+    pub fn balance(&self, reader: &mut Reader<'_>, account: AccountId) -> Result<SignedAmount, DbError> {
+        self.version(reader, account).map(|(_, balance)| balance)
+    }
+
+    /// The version of an account then, 0 before its first transfer, and its settled balance.
+    pub fn version(
+        &self,
+        reader: &mut Reader<'_>,
+        account: AccountId,
+    ) -> Result<(i64, SignedAmount), DbError> {
+        let merged = self.merged(reader, account)?;
+        let unmerged = self.unmerged.get(&account).copied();
+        // One writer's transfers may be merged while another's between them are not: the newer version counts.
+        let last = [merged, unmerged].into_iter().flatten().max_by_key(|(version, _)| *version);
+        Ok(last.unwrap_or((0, SignedAmount::ZERO)))
+    }
+
+    fn merged(
+        &self,
+        reader: &mut Reader<'_>,
+        account: AccountId,
+    ) -> Result<Option<(i64, SignedAmount)>, DbError> {
+        if self.ranges.is_empty() {
+            return Ok(None);
+        }
+        let mut values: Vec<Value> = vec![account.0.into()];
+        let mut by_then = Vec::with_capacity(self.ranges.len());
+        for (first, last) in &self.ranges {
+            let at = values.len();
+            by_then.push(format!("(history.seq > ${} AND history.seq <= ${})", at + 1, at + 2));
+            values.extend([(*first).into(), (*last).into()]);
+        }
+        let by_then = by_then.join(" OR ");
+        // `low` was by then, `high` was not; each step asks for the one between them.
+        let sql = format!(
+            "WITH RECURSIVE search(low, high) AS ( \
+                 SELECT CAST(0 AS BIGINT), COALESCE((SELECT MAX(version) FROM history WHERE account = $1), 0) + 1 \
+                 UNION ALL \
+                 SELECT CASE WHEN {by_then} THEN history.version ELSE search.low END, \
+                        CASE WHEN {by_then} THEN search.high ELSE history.version END \
+                 FROM search JOIN history ON history.account = $1 \
+                     AND history.version = (search.low + search.high) / 2 \
+                 WHERE search.high - search.low > 1) \
+             SELECT history.version, {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
+             WHERE history.account = $1 AND history.version = (SELECT MAX(low) FROM search)"
+        );
+        let row = reader.query_opt(&sql, &values)?;
+        row.map(|row| Ok((row.try_get(0)?, balance(&row, 1)?))).transpose()
+    }
+}
+
+/// The place of the last transfer that a writer had committed by `at`, if it had any.
+fn last_place(reader: &mut Reader<'_>, writer: i64, at: Timestamp) -> Result<Option<i64>, DbError> {
+    let base = (writer - 1) * WRITER_SPAN;
+    // The commits of a writer are numbered without gaps, and time does not go back along them.
+    let sql = "WITH RECURSIVE search(low, high) AS ( \
+                   SELECT CAST($1 AS BIGINT), \
+                          COALESCE((SELECT MAX(id) FROM commits WHERE id > $1 AND id <= $2), $1) + 1 \
+                   UNION ALL \
+                   SELECT CASE WHEN commits.at <= $3 THEN commits.id ELSE search.low END, \
+                          CASE WHEN commits.at <= $3 THEN search.high ELSE commits.id END \
+                   FROM search JOIN commits ON commits.id = (search.low + search.high) / 2 \
+                   WHERE search.high - search.low > 1) \
+               SELECT first_seq + transfer_count - 1 FROM commits WHERE id = (SELECT MAX(low) FROM search)";
+    let row = reader.query_opt(sql, params![base, end_of_span(base), at])?;
+    row.map(|row| row.try_get(0)).transpose()
 }
 
 /// The settled balance of an account after the transfer with this version, if there is one.
