@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use q_core::Did;
+use q_core::{Did, Timestamp};
 
 use crate::commands;
 
@@ -85,6 +85,9 @@ pub enum Verb {
     /// Let an identity read a wallet, and take it back.
     #[command(subcommand)]
     Grant(GrantVerb),
+    /// Proof of a payment, and its check by whoever is shown it.
+    #[command(subcommand)]
+    Receipt(commands::receipt::ReceiptVerb),
     /// Look into a UCAN delegation or container, from a file or standard input.
     Ucan(UcanArgs),
     /// Call any endpoint: `q call qwallet GET /currencies`.
@@ -163,6 +166,10 @@ pub struct ServeArgs {
 pub struct VerifyArgs {
     /// The module; all when not given.
     pub module: Option<String>,
+    /// Only what was committed after this commit, such as the one of the last verification; for modules that number
+    /// their commits.
+    #[arg(long, value_name = "COMMIT", requires = "module")]
+    pub since: Option<i64>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -288,13 +295,11 @@ pub enum WalletVerb {
         acting: AsArgs,
     },
     /// List transactions, newest first.
-    History {
-        /// A keyring name, DID, wallet id or wallet reference.
-        who: Option<String>,
-        /// Who asks.
-        #[command(flatten)]
-        acting: AsArgs,
-    },
+    History(commands::wallet::history::HistoryArgs),
+    /// Write a statement: opening balance, changes, closing balance, in the format of another program.
+    Statement(commands::wallet::statement::StatementArgs),
+    /// Sum what was received, given and paid in fees in the last 7, 30 or 90 days.
+    Stats(commands::wallet::stats::StatsArgs),
     /// Show how much may be spent, in one transaction, a day and a month, or change it.
     ///
     /// A lower limit holds at once. A higher one holds a day later, or as soon as an operator sets the same.
@@ -377,28 +382,15 @@ pub enum WalletVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Import a pain.001 payment file and show what it would do; `--execute` signs it once and pays.
-    Import {
-        /// The file.
-        file: PathBuf,
-        /// Sign and execute.
-        #[arg(long)]
-        execute: bool,
-        /// Who pays.
-        #[command(flatten)]
-        acting: AsArgs,
-    },
-    /// Write the whole ledger as a journal another program can check: hledger, ledger, or ndjson.
-    Export {
-        /// The format.
-        #[arg(default_value = "hledger")]
-        format: String,
-        /// Who asks.
-        #[command(flatten)]
-        acting: AsArgs,
-    },
+    /// Read a payout file (pain.001 or CSV) and show what it would do; `--execute` signs it once and pays.
+    Import(commands::wallet::import::ImportArgs),
+    /// Write the whole ledger as a journal another program can check: hledger, ledger, beancount, or ndjson.
+    Export(commands::wallet::export::ExportArgs),
     /// Show the trial balance: debits and credits of every currency.
     TrialBalance {
+        /// As it was at this day (UTC) or instant.
+        #[arg(long, value_name = "WHEN", value_parser = commands::wallet::statement::instant)]
+        at: Option<Timestamp>,
         /// Who asks.
         #[command(flatten)]
         acting: AsArgs,

@@ -77,7 +77,17 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 
 /// A line for people.
 pub fn line(text: impl Display) {
-    match writeln!(io::stdout().lock(), "{text}") {
+    written(writeln!(io::stdout().lock(), "{text}"));
+}
+
+/// A document, byte for byte.
+pub fn bytes(document: &[u8]) {
+    let mut out = io::stdout().lock();
+    written(out.write_all(document).and_then(|()| out.flush()));
+}
+
+fn written(outcome: io::Result<()>) {
+    match outcome {
         Ok(()) => {}
         // Whoever read has enough, as in `q … | head -1`: no failure of this program.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),

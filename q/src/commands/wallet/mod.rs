@@ -1,6 +1,12 @@
-//! `q wallet`: balances, payments, payout files, journals.
+//! `q wallet`: balances, payments, payout files, statements, journals.
 
-use std::{fs, process::ExitCode};
+pub mod export;
+pub mod history;
+pub mod import;
+pub mod statement;
+pub mod stats;
+
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use q_contract::{CallError, Client};
@@ -50,7 +56,11 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             let transaction = pay(&session, &payment, &key).await?;
             output::show(acting.json, &transaction, show_transaction);
         }
-        WalletVerb::History { who, acting } => history(&open(acting)?, who.as_deref(), acting.json).await?,
+        WalletVerb::History(args) => history::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Statement(args) => statement::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Stats(args) => stats::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Import(args) => import::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Export(args) => export::run(&open(&args.acting)?, args).await?,
         WalletVerb::Limits { who, set, currency, acting } => {
             let session = open(acting)?;
             let limits = limits(&session, who.as_deref(), set, currency).await?;
@@ -95,16 +105,6 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             let transaction = issue::run(&cli.data, &issuance, approvers, key).await?;
             output::show(*json, &transaction, show_transaction);
         }
-        WalletVerb::Import { file, execute, acting } => {
-            let document =
-                fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            import(&open(acting)?, document, *execute, acting.json).await?;
-        }
-        WalletVerb::Export { format, acting } => {
-            let request = ExportRequest { format: format.clone() };
-            let journal = open(acting)?.client("qwallet")?.call::<ExportLedger>(&request).await?;
-            output::line(journal.0.trim_end());
-        }
         WalletVerb::TrialBalance { acting } => {
             let books = open(acting)?
                 .client("qwallet")?
@@ -125,6 +125,17 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes a document into a file, or to standard output byte for byte.
+fn write_document(out: Option<&Path>, document: &[u8]) -> anyhow::Result<()> {
+    let Some(path) = out else {
+        output::bytes(document);
+        return Ok(());
+    };
+    fs::write(path, document).with_context(|| format!("{} cannot be written", path.display()))?;
+    output::progress(format!("written to {}", path.display()));
+    Ok(())
 }
 
 /// What is to be paid to whom.
@@ -236,60 +247,6 @@ fn hint_to_open(error: CallError) -> anyhow::Error {
     if has_none { error.context("this identity has no wallet yet; `q wallet open` makes one") } else { error }
 }
 
-async fn history(session: &Session, who: Option<&str>, as_json: bool) -> anyhow::Result<()> {
-    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
-    let whose = squid_id.clone();
-    let request = ListTransactionsRequest { squid_id, ..ListTransactionsRequest::default() };
-    let page = session.client("qwallet")?.call::<ListTransactions>(&request).await;
-    let page = page.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })?;
-    output::show(as_json, &page, |page| {
-        for entry in &page.items {
-            output::line(format!(
-                "{}  {:>24} {}  balance {:>24}  {:<12} {}",
-                entry.at,
-                entry.amount.as_str(),
-                entry.currency,
-                entry.balance_after.as_str(),
-                entry.leg,
-                entry.counterparty
-            ));
-        }
-        if let Some(cursor) = &page.next_cursor {
-            let path = format!("/transactions/{whose}?limit=200&cursor={cursor}");
-            output::progress(format!("older entries: q call qwallet GET '{path}' --as NAME"));
-        }
-    });
-    Ok(())
-}
-
-async fn import(session: &Session, document: String, executes: bool, as_json: bool) -> anyhow::Result<()> {
-    let client = session.client("qwallet")?;
-    let wallet = client
-        .call::<GetWallet>(&WalletPath { squid_id: session.did().to_string() })
-        .await
-        .map_err(hint_to_open)?;
-    // The key follows from the file and the day, so that looking at a file first and executing it then, or
-    // trying again after a lost answer, meets the import that is already there. A day, because reports lapse.
-    let (day, wallet) = (session.env.now().seconds() / 86_400, wallet.wallet_ref);
-    let key = q_core::hash::sha256_of(&[b"q wallet import", &day.to_be_bytes(), document.as_bytes()]);
-    let request = ImportRequest { wallet: Some(wallet), document };
-    let key = q_core::hash::hex(&key[..16]);
-    let report = client.clone().with_key(&key).call::<CreateImport>(&request).await?;
-    if !executes {
-        output::show(as_json, &report, show_import);
-        return Ok(());
-    }
-    output::progress(format!(
-        "{} payments read, {} would be refused; executing",
-        report.count, report.refused
-    ));
-    let signature = sign(session, report.signing_input.as_bytes());
-    let request = ExecuteImportRequest { import_id: report.import_id, signature };
-    let result = client.with_key(&key).call::<ExecuteImport>(&request).await?;
-    output::show(as_json, &result, show_batch);
-    Ok(())
-}
-
 /// The limits of a wallet, after the changes that are asked for.
 async fn limits(
     session: &Session,
@@ -373,37 +330,5 @@ fn show_transaction(transaction: &Transaction) {
     ));
     for leg in &transaction.legs {
         output::line(format!("  {} {} -> {}  {}", leg.leg, leg.debit, leg.credit, leg.amount.as_str()));
-    }
-}
-
-fn show_import(report: &Import) {
-    output::line(format!(
-        "{} {}: {} payments, {} {} and {} fees; {} would be refused",
-        report.import_id,
-        report.format,
-        report.count,
-        report.total.as_str(),
-        report.currency,
-        report.fees.as_str(),
-        report.refused
-    ));
-    for line in report.lines.iter().filter(|line| line.problem.is_some()) {
-        let problem = line.problem.as_ref().map(ToString::to_string).unwrap_or_default();
-        output::line(format!("  line {} {}: {problem}", line.line, line.xpath));
-    }
-    output::line("nothing is paid yet; repeat with --execute to sign once and pay");
-}
-
-fn show_batch(result: &BatchResult) {
-    output::line(format!(
-        "{}: {} of {} payments settled",
-        result.batch_id,
-        result.committed,
-        result.results.len()
-    ));
-    for (at, item) in result.results.iter().enumerate() {
-        if let Some(problem) = &item.problem {
-            output::line(format!("  payment {}: {problem}", at + 1));
-        }
     }
 }
