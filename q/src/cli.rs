@@ -404,6 +404,9 @@ pub enum GrantVerb {
     Wallet {
         /// A keyring name or DID.
         identity: String,
+        /// When and how often.
+        #[command(flatten)]
+        terms: commands::grant::TermsArgs,
         /// Who grants.
         #[command(flatten)]
         acting: AsArgs,

@@ -2,7 +2,7 @@
 
 use q_contract::{Problem, codes};
 use q_db::DbError;
-use q_pdp::KeysUnavailable;
+use q_pdp::{KeysUnavailable, NotConditions};
 use q_ucan::Refusal;
 use qonsent_api::errors::{
     DELEGATION_NOT_FOUND, DELEGATION_REVOKED, GRANT_LIMIT, GRANT_NOT_FOUND, INSUFFICIENT_PERMISSIONS,
@@ -44,6 +44,9 @@ pub enum Error {
     /// A token or chain is refused.
     #[error(transparent)]
     Ucan(#[from] Refusal),
+    /// A delegation asks for what cannot be kept.
+    #[error(transparent)]
+    Conditions(#[from] NotConditions),
     /// Too many grants.
     #[error("{0}")]
     GrantLimit(&'static str),
@@ -88,6 +91,7 @@ impl From<Error> for Problem {
                 .detail(detail)
                 .hint("each action needs a delegation /<module>/<type>/<action> whose policy holds for the resource"),
             Error::Ucan(refusal) => refused(&refusal),
+            Error::Conditions(_) => Self::new(&UCAN_INVALID).detail(detail).with("rule", "Conditions"),
             Error::GrantLimit(_) => Self::new(&GRANT_LIMIT).detail(detail),
             Error::GrantNotFound => Self::new(&GRANT_NOT_FOUND).detail(detail),
             Error::DelegationNotFound => Self::new(&DELEGATION_NOT_FOUND),

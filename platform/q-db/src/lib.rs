@@ -35,6 +35,7 @@ mod streams;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tx;
+pub mod uses;
 mod value;
 
 pub use bulk::{Column, ColumnType};

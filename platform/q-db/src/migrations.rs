@@ -99,11 +99,13 @@ pub(crate) const PLATFORM: &str = "platform";
 pub(crate) const PLATFORM_SQLITE: &[Migration] = &[
     (1, "platform", include_str!("../migrations/sqlite/0001_platform.sql")),
     (2, "modes", include_str!("../migrations/sqlite/0002_modes.sql")),
+    (3, "uses", include_str!("../migrations/sqlite/0003_uses.sql")),
 ];
 /// See [`PLATFORM_SQLITE`].
 pub(crate) const PLATFORM_POSTGRES: &[Migration] = &[
     (1, "platform", include_str!("../migrations/postgres/0001_platform.sql")),
     (2, "modes", include_str!("../migrations/postgres/0002_modes.sql")),
+    (3, "uses", include_str!("../migrations/postgres/0003_uses.sql")),
 ];
 
 /// Made before anything else; its own shape never changes.

@@ -2,7 +2,7 @@
 
 use q_core::{Did, Timestamp};
 
-use crate::GrantId;
+use crate::{GrantId, conditions::Use};
 
 /// May `principal` do `action` to `resource` now?
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,15 @@ impl Decision {
     }
 }
 
+/// The answer to somebody who counts uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted {
+    /// The answer, on the condition that every one of `uses` can be taken.
+    pub decision: Decision,
+    /// What to count in the transaction of the effect; empty where nothing is counted. What cannot be taken is denied.
+    pub uses: Vec<Use>,
+}
+
 /// Why a request was allowed or denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
@@ -54,6 +63,10 @@ pub enum Reason {
     GrantExpired,
     /// A grant will cover it.
     GrantNotYetValid,
+    /// A grant covers it at other times.
+    OutsideTimeWindow,
+    /// A grant covers it a number of times, and whoever asks does not count.
+    UsesUncounted,
     /// Grants exist, but whose the resource is cannot be told, so none of them can be believed.
     OwnerUnknown,
     /// The identity is suspended or ended, or one of those is from whom it has the right.
@@ -71,6 +84,8 @@ impl Reason {
             Self::NoGrant => "NO_GRANT",
             Self::GrantExpired => "GRANT_EXPIRED",
             Self::GrantNotYetValid => "GRANT_NOT_YET_VALID",
+            Self::OutsideTimeWindow => "OUTSIDE_TIME_WINDOW",
+            Self::UsesUncounted => "USES_UNCOUNTED",
             Self::OwnerUnknown => "OWNER_UNKNOWN",
             Self::IdentityInactive => "IDENTITY_INACTIVE",
             Self::Stale => "QONSENT_STALE",

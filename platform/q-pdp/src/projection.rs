@@ -15,7 +15,9 @@ use q_core::{Did, Timestamp};
 use q_ucan::{Delegation, Keys, TokenCid, chain::check_signature, container};
 
 use crate::{
-    Change, Decision, Digest, Freshness, GrantId, GrantIssued, Proven, Reason, Request, RevocationHead,
+    Change, Counted, Decision, Digest, Freshness, GrantId, GrantIssued, Proven, Reason, Request,
+    RevocationHead,
+    conditions::Limits,
     prove,
     resource::{Resource, self_owner},
 };
@@ -76,6 +78,8 @@ struct Allowance {
     cids: Box<[TokenCid]>,
     /// Whose word it rests on: the owner and everybody who passed it on.
     givers: Box<[Did]>,
+    /// What its links ask of the moment, where they ask for anything.
+    limits: Option<Arc<Limits>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,8 +152,32 @@ impl Pdp {
         self.decide(&Request { principal, action, resource, owner: None, now })
     }
 
-    /// Decides. Takes no lock and allocates nothing.
+    /// Decides. Takes no lock and allocates nothing. Denies by grants whose uses are counted.
     pub fn decide(&self, request: &Request<'_>) -> Decision {
+        self.judge_request(request, &mut None)
+    }
+
+    /// Decides for somebody who counts uses in the transaction of the effect.
+    pub fn decide_counting(&self, request: &Request<'_>) -> Counted {
+        let mut counted = None;
+        let decision = self.judge_request(request, &mut counted);
+        if decision.reason != Reason::UsesUncounted {
+            return Counted { decision, uses: Vec::new() };
+        }
+        let Some((grant, expires_at, limits)) = counted else {
+            return Counted { decision, uses: Vec::new() };
+        };
+        let (grant, expires_at, reason) = (Some(grant), Some(expires_at), Reason::Grant);
+        let decision = Decision { allowed: true, reason, grant, expires_at, ..decision };
+        Counted { decision, uses: limits.uses.clone() }
+    }
+
+    /// Decides; the first grant that would allow it if its uses were counted is left in `counted`.
+    fn judge_request(
+        &self,
+        request: &Request<'_>,
+        counted: &mut Option<(GrantId, Timestamp, Arc<Limits>)>,
+    ) -> Decision {
         let epoch = self.epoch();
         let answer = |reason: Reason, by: Option<&Allowance>| Decision {
             allowed: reason.allows(),
@@ -192,13 +220,24 @@ impl Pdp {
                 reason = Reason::GrantExpired;
             } else if now < allowance.not_before {
                 reason = Reason::GrantNotYetValid;
-            } else if is_fresh_enough {
-                return answer(Reason::Grant, Some(allowance));
-            } else {
+            } else if !is_fresh_enough {
                 return answer(Reason::Stale, None);
+            } else if let Some(limits) = &allowance.limits {
+                if !limits.are_open(now) {
+                    reason = if counted.is_some() { reason } else { Reason::OutsideTimeWindow };
+                } else if limits.uses.is_empty() {
+                    return answer(Reason::Grant, Some(allowance));
+                } else {
+                    // Another one that asks for nothing is better than one that is used up by it.
+                    reason = Reason::UsesUncounted;
+                    counted.get_or_insert_with(|| (allowance.grant, allowance.expires_at, limits.clone()));
+                }
+            } else {
+                return answer(Reason::Grant, Some(allowance));
             }
         }
-        answer(reason, None)
+        // Whatever else was found on the way: one that counts is what there is.
+        answer(if counted.is_some() { Reason::UsesUncounted } else { reason }, None)
     }
 
     /// The epoch the projection has reached.
@@ -402,7 +441,7 @@ impl Pdp {
     /// What a grant really allows, going by its proofs; nothing if they do not hold.
     fn judge(&self, grant: &GrantIssued, keys: &dyn Keys) -> Vec<Allowance> {
         match self.proofs(grant, keys) {
-            Ok(proven) => proven.into_iter().map(|proven| allowance(grant, proven)).collect(),
+            Ok(proven) => proven.into_iter().filter_map(|proven| allowance(grant, proven)).collect(),
             Err(refusal) => {
                 tracing::warn!(grant.id = %grant.grant_id, refusal, "a grant was not believed");
                 Vec::new()
@@ -429,11 +468,19 @@ impl Pdp {
     }
 }
 
-fn allowance(grant: &GrantIssued, proven: Proven) -> Allowance {
+/// What a proved permission allows; nothing where a link asks for what cannot be kept here.
+fn allowance(grant: &GrantIssued, proven: Proven) -> Option<Allowance> {
+    let limits = Limits::of(proven.chain.links().iter().map(|link| &**link));
+    let limits = limits.inspect_err(|error| {
+        tracing::warn!(grant.id = %grant.grant_id, %error, "the conditions of a grant cannot be kept; it does not count");
+    });
+    let limits = limits.ok()?;
+    let is_limited = limits != Limits::default();
     let ends = proven.chain.expires_at().map_or(grant.expires_at, |ends| ends.min(grant.expires_at));
     let passed_on = proven.chain.links().iter().map(|link| link.issuer().did.clone());
     let givers = passed_on.filter(|giver| *giver != grant.owner).chain([grant.owner.clone()]);
-    Allowance {
+    Some(Allowance {
+        limits: is_limited.then(|| Arc::new(limits)),
         grant: grant.grant_id,
         permission: proven.permission.into(),
         owner: grant.owner.clone(),
@@ -441,7 +488,7 @@ fn allowance(grant: &GrantIssued, proven: Proven) -> Allowance {
         expires_at: ends,
         cids: proven.chain.links().iter().map(|link| link.cid()).collect(),
         givers: givers.collect(),
-    }
+    })
 }
 
 impl std::fmt::Debug for Pdp {

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use q_core::{PageLimit, Span};
-use q_pdp::Resource;
+use anyhow::Context as _;
+use q_core::{PageLimit, Span, Timestamp};
+use q_pdp::{Conditions, Resource, conditions::WindowText};
 use q_ucan::Issuer;
 use qonsent_api::{
-    Grant, GrantRequest, IssueGrant, ListPermissions, ListPermissionsRequest, NewDelegation, RevokeGrant,
-    RevokeRequest,
+    Grant, GrantConditions, GrantRequest, IssueGrant, ListPermissions, ListPermissionsRequest, NewDelegation,
+    RevokeGrant, RevokeRequest,
 };
 use qwallet_api::{GetWallet, WalletPath};
 
@@ -22,9 +23,9 @@ const GRANT_TTL: Span = Span::seconds(90 * 86_400);
 
 pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
     match verb {
-        GrantVerb::Wallet { identity, acting } => {
+        GrantVerb::Wallet { identity, terms, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
-            let grant = wallet(&session, identity).await?;
+            let grant = wallet(&session, identity, terms).await?;
             output::show(acting.json, &grant, show);
         }
         GrantVerb::Revoke { identity, acting } => {
@@ -68,8 +69,48 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// When and how often a grant counts.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TermsArgs {
+    /// Not before this instant.
+    #[arg(long, value_name = "RFC3339")]
+    from: Option<Timestamp>,
+    /// Not after this instant; 90 days from now when not said.
+    #[arg(long, value_name = "RFC3339")]
+    until: Option<Timestamp>,
+    /// Only at this time of day; past midnight where the end is before the start.
+    #[arg(long, value_name = "HH:MM-HH:MM", requires = "zone")]
+    between: Option<String>,
+    /// In this time zone, such as Europe/Madrid.
+    #[arg(long, value_name = "ZONE", requires = "between")]
+    zone: Option<String>,
+    /// Only on these days.
+    #[arg(long, value_name = "MON,TUE,…", value_delimiter = ',', requires = "between")]
+    days: Vec<String>,
+    /// Only so many times.
+    #[arg(long, value_name = "COUNT")]
+    max_uses: Option<u64>,
+}
+
+impl TermsArgs {
+    fn conditions(&self) -> anyhow::Result<Conditions> {
+        let window = |between: &String| -> anyhow::Result<WindowText> {
+            let (start, end) =
+                between.split_once('-').with_context(|| format!("{between} is not HH:MM-HH:MM"))?;
+            Ok(WindowText {
+                start: start.to_owned(),
+                end: end.to_owned(),
+                tz: self.zone.clone().unwrap_or_default(),
+                days: self.days.iter().map(|day| day.to_uppercase()).collect(),
+            })
+        };
+        let time_window = self.between.as_ref().map(window).transpose()?;
+        Ok(Conditions { time_window, max_uses: self.max_uses })
+    }
+}
+
 /// Signs a delegation to read the acting identity's wallet and hands it in.
-async fn wallet(session: &Session, identity: &str) -> anyhow::Result<Grant> {
+async fn wallet(session: &Session, identity: &str, terms: &TermsArgs) -> anyhow::Result<Grant> {
     let resource = own_wallet(session).await?;
     let audience = session.identity(identity)?;
     let delegation = NewDelegation {
@@ -78,13 +119,15 @@ async fn wallet(session: &Session, identity: &str) -> anyhow::Result<Grant> {
         audience: &audience,
         resource: &resource,
         permissions: &["read"],
-        expires_at: session.env.now() + GRANT_TTL,
+        not_before: terms.from,
+        expires_at: terms.until.unwrap_or_else(|| session.env.now() + GRANT_TTL),
+        conditions: &terms.conditions()?,
     };
     let request = GrantRequest {
         resource: resource.as_str().to_owned(),
         identity: audience.to_string(),
         permissions: vec!["read".to_owned()],
-        expires_at: None,
+        expires_at: terms.until,
         delegation: Some(delegation.sign(&session.env, &session.keyring.current)?),
     };
     let client = session.client("qonsent")?.with_key(session.fresh_key());
@@ -103,4 +146,12 @@ fn show(grant: &Grant) {
         permissions => format!("may {}  until {}", permissions.join(", "), grant.expires_at),
     };
     output::line(format!("{}  {}  {} {may}", grant.grant_id, grant.resource, grant.identity));
+    for GrantConditions { conditions, .. } in &grant.conditions {
+        if let Some(WindowText { start, end, tz, days }) = &conditions.time_window {
+            output::line(format!("  only from {start} to {end} ({tz}) {}", days.join(", ")));
+        }
+        if let Some(max) = conditions.max_uses {
+            output::line(format!("  only {max} times"));
+        }
+    }
 }

@@ -12,7 +12,7 @@ mod demo;
 mod doctor;
 pub mod drill;
 pub mod evidence;
-mod grant;
+pub mod grant;
 mod id;
 pub mod incident;
 mod init;
@@ -23,6 +23,7 @@ pub mod maintenance;
 pub mod mode;
 mod openapi;
 pub mod preflight;
+pub mod receipt;
 pub mod report;
 pub mod restart;
 pub mod rollback;
@@ -75,6 +76,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Auth(verb) => auth::run(&cli, verb).await,
         Verb::Wallet(verb) => wallet::run(&cli, verb).await,
         Verb::Grant(verb) => grant::run(&cli, verb).await,
+        Verb::Receipt(verb) => receipt::run(&cli, verb).await,
         Verb::Ucan(arguments) => ucan::run(arguments),
         Verb::Call(arguments) => call::run(&cli, arguments).await,
         Verb::Runbook(arguments) => runbook::run(&cli, arguments).await,
@@ -106,6 +108,7 @@ const fn acts(verb: &Verb) -> bool {
         | Verb::Wallet(_)
         | Verb::Grant(_)
         | Verb::Call(_) => true,
+        Verb::Receipt(verb) => matches!(verb, receipt::ReceiptVerb::Get(_)),
         Verb::Init(_)
         | Verb::Up(_)
         | Verb::Serve(_)

@@ -1,10 +1,8 @@
 //! Making the delegations that a grant is proved by, where the owner's key is at hand: the command line, `q init`.
 
-use std::collections::BTreeMap;
-
 use q_core::{Did, Env, Span, Timestamp};
 use q_jose::ed25519::SecretKey;
-use q_pdp::{Resource, command, expand};
+use q_pdp::{Conditions, NotConditions, Resource, command, expand};
 use q_ucan::{Delegation, DelegationDraft, Issuer, Policy, Refusal, container};
 
 /// How long an operator of a new instance stays one without being named again.
@@ -23,8 +21,12 @@ pub struct NewDelegation<'a> {
     pub resource: &'a Resource,
     /// What may be done; expanded as in [`q_pdp::expand`].
     pub permissions: &'a [&'a str],
+    /// From when; at once when not said.
+    pub not_before: Option<Timestamp>,
     /// Until when.
     pub expires_at: Timestamp,
+    /// At which times and how often.
+    pub conditions: &'a Conditions,
 }
 
 /// The delegations cannot be made.
@@ -33,6 +35,9 @@ pub enum NotMade {
     /// A permission is not spelled as an action.
     #[error(transparent)]
     Permission(#[from] q_pdp::resource::NotAnAction),
+    /// The conditions cannot be kept.
+    #[error(transparent)]
+    Conditions(#[from] NotConditions),
     /// The claims break a rule.
     #[error(transparent)]
     Claims(#[from] Refusal),
@@ -57,9 +62,9 @@ impl NewDelegation<'_> {
             command: command(self.resource, action)?,
             policy: Policy::pins_resource(self.resource.as_str()),
             nonce: env.random::<12>().to_vec(),
-            not_before: None,
+            not_before: self.not_before,
             expires_at: Some(self.expires_at),
-            meta: BTreeMap::new(),
+            meta: self.conditions.to_meta()?,
         };
         Ok(draft.sign(key)?)
     }
@@ -80,7 +85,9 @@ pub fn operator_delegation(
         audience: operator,
         resource: &resource,
         permissions: &["admin"],
+        not_before: None,
         expires_at: env.now() + OPERATOR_TTL,
+        conditions: &Conditions::default(),
     }
     .sign(env, key)
 }

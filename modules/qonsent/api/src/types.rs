@@ -2,7 +2,7 @@
 
 use q_contract::json_types;
 use q_core::{Did, PageLimit, Timestamp};
-use q_pdp::{GrantId, RevocationHead};
+use q_pdp::{Conditions, GrantId, RevocationHead};
 use q_ucan::TokenCid;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -126,6 +126,9 @@ pub struct Grant {
     pub expires_at: Timestamp,
     /// Where it stands.
     pub state: GrantState,
+    /// What the links of its chains ask for, each besides the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<GrantConditions>,
     /// The delegations made to the identity.
     pub cids: Vec<TokenCid>,
     /// All delegations of the proving chains, as a container; in the answer to the grant only.
@@ -133,6 +136,17 @@ pub struct Grant {
     pub ucan: Option<String>,
     /// The state that includes it.
     pub epoch: u64,
+}
+
+/// What one delegation asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantConditions {
+    /// The delegation: uses are counted by it.
+    pub cid: TokenCid,
+    /// At which times and how often it counts.
+    #[serde(flatten)]
+    pub conditions: Conditions,
 }
 
 /// Take rights back: those on a resource from an identity, or whatever goes through one delegation.

@@ -4,11 +4,11 @@ use q_core::{AuditEntry, Caller, Did, RequestKey, Timestamp};
 use q_db::Tx;
 use q_pdp::{Change, GrantId, GrantIssued, Proven, Resource};
 use q_ucan::{Refusal, container};
-use qonsent_api::{Grant, GrantRequest, GrantState};
+use qonsent_api::{Grant, GrantConditions, GrantRequest, GrantState};
 
 use super::{
     Service,
-    proofs::{Pool, links_of, recheck, unpack},
+    proofs::{Pool, conditions_of, links_of, recheck, unpack},
     told::Told,
 };
 use crate::{
@@ -152,11 +152,12 @@ pub(super) fn issue(tx: &mut Tx<'_>, new: &NewGrant, pool: &Pool, told: &Told) -
     let change = Change::Issued(issued.clone());
     changes::append(tx, head, &change)?;
     told.note(change);
-    Ok(answer(issued))
+    Ok(answer(issued, conditions_of(links.iter().map(|link| &**link))?))
 }
 
-fn answer(issued: GrantIssued) -> Grant {
+fn answer(issued: GrantIssued, conditions: Vec<GrantConditions>) -> Grant {
     Grant {
+        conditions,
         grant_id: issued.grant_id,
         resource: issued.resource,
         owner: issued.owner,

@@ -7,12 +7,13 @@ use std::{
 
 use q_core::{Did, Timestamp};
 use q_db::{DbError, Reader};
-use q_pdp::{Proven, Resource, prove, resolve_keys};
+use q_pdp::{Conditions, Proven, Resource, prove, resolve_keys};
 use q_ucan::{
     Delegation, Refusal, Revocations, Rules, TokenCid, Verifier, VerifyingKey,
     chain::{DidKeyOnly, check_signature},
     container,
 };
+use qonsent_api::GrantConditions;
 
 use super::Service;
 use crate::{
@@ -59,13 +60,30 @@ impl Pool {
     }
 }
 
-/// Decodes a container of delegations.
-pub(super) fn unpack(container: &str) -> Result<Vec<Arc<Delegation>>, Refusal> {
+/// Decodes a container of delegations, and refuses those that ask for what no module would keep.
+pub(super) fn unpack(container: &str) -> Result<Vec<Arc<Delegation>>, Error> {
     let tokens = container::decode(container.as_bytes())?;
     if tokens.is_empty() {
-        return Err(Refusal::Malformed("the container holds a delegation"));
+        return Err(Refusal::Malformed("the container holds a delegation").into());
     }
-    tokens.iter().map(|token| Delegation::decode(token).map(Arc::new)).collect()
+    let links: Vec<_> =
+        tokens.iter().map(|token| Delegation::decode(token).map(Arc::new)).collect::<Result<_, Refusal>>()?;
+    links.iter().try_for_each(|link| Conditions::of(link).map(drop))?;
+    Ok(links)
+}
+
+/// What these delegations ask for, those that ask for anything.
+pub(super) fn conditions_of<'a>(
+    links: impl IntoIterator<Item = &'a Delegation>,
+) -> Result<Vec<GrantConditions>, Error> {
+    let mut asked = BTreeMap::new();
+    for link in links {
+        let conditions = Conditions::of(link)?;
+        if !conditions.is_empty() {
+            asked.insert(link.cid(), conditions);
+        }
+    }
+    Ok(asked.into_iter().map(|(cid, conditions)| GrantConditions { cid, conditions }).collect())
 }
 
 impl Service {

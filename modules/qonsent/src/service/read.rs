@@ -1,5 +1,7 @@
 //! Reading what is on record.
 
+use std::collections::BTreeSet;
+
 use q_contract::Blob;
 use q_core::{Caller, Page, Timestamp};
 use q_db::Reader;
@@ -9,7 +11,7 @@ use qonsent_api::{
     ChangeRecord, Changes, DelegationRecord, Grant, GrantState, ListChangesRequest, ListPermissionsRequest,
 };
 
-use super::Service;
+use super::{Service, proofs::conditions_of};
 use crate::{
     Error,
     domain::ask,
@@ -104,10 +106,16 @@ impl Service {
 fn grant(reader: &mut Reader<'_>, stored: grants::StoredGrant, now: Timestamp) -> Result<Grant, Error> {
     let permissions = grants::permissions(reader, &stored.grant_id)?;
     let live = permissions.iter().filter(|one| one.revoked_epoch.is_none());
-    let (mut names, mut cids) = (Vec::new(), Vec::new());
+    let (mut names, mut cids, mut all) = (Vec::new(), Vec::new(), BTreeSet::new());
     for one in live {
         names.push(one.permission.clone());
         cids.extend(one.links.last().copied());
+        all.extend(one.links.iter().copied());
+    }
+    let mut links = Vec::with_capacity(all.len());
+    for cid in &all {
+        let token = delegations::find(reader, cid)?.ok_or(Error::DelegationNotFound)?.token;
+        links.push(Delegation::decode(&token)?);
     }
     cids.sort_unstable();
     cids.dedup();
@@ -126,6 +134,7 @@ fn grant(reader: &mut Reader<'_>, stored: grants::StoredGrant, now: Timestamp) -
         created_at: stored.granted_at,
         expires_at: stored.expires_at,
         state,
+        conditions: conditions_of(&links)?,
         cids,
         ucan: None,
         epoch: stored.epoch,

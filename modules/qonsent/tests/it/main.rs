@@ -9,6 +9,7 @@
 mod bootstrap;
 mod changes;
 mod check;
+mod conditions;
 mod delegations;
 mod grant;
 mod permissions;

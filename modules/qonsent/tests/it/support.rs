@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use q_contract::{CallError, Client};
 use q_core::{Did, Span, Timestamp};
 use q_jose::ed25519::SecretKey;
-use q_pdp::{Decision, KeySource, KeysUnavailable, Pdp, Request, Resource};
+use q_pdp::{Conditions, Decision, KeySource, KeysUnavailable, Pdp, Request, Resource};
 use q_testkit::{World, identity};
 use q_ucan::{Issuer, VerifyingKey};
 use qonsent::{MIGRATIONS, Qonsent, SETTINGS};
@@ -98,7 +98,25 @@ impl Setting {
             audience: &identity(to).0,
             resource: &resource(on),
             permissions,
+            not_before: None,
             expires_at: self.world.env.now() + lasts,
+            conditions: &Conditions::default(),
+        };
+        new.sign(&self.world.env, &key).unwrap()
+    }
+
+    /// A delegation to read, under conditions.
+    pub fn sign_under(&self, from: &str, owner: &str, to: &str, on: &str, conditions: &Conditions) -> String {
+        let (issuer, key) = identity(from);
+        let new = NewDelegation {
+            issuer: issuer.into(),
+            owner: &identity(owner).0,
+            audience: &identity(to).0,
+            resource: &resource(on),
+            permissions: &["read"],
+            not_before: None,
+            expires_at: self.world.env.now() + Span::seconds(86_400 * 60),
+            conditions,
         };
         new.sign(&self.world.env, &key).unwrap()
     }

@@ -18,6 +18,7 @@ mod modes;
 mod platform;
 mod server;
 mod speed;
+mod uses;
 mod writes;
 
 use q_core::Env;
