@@ -9,17 +9,23 @@ use std::{
 
 use futures_util::FutureExt as _;
 use q_runtime::Config;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    task::JoinHandle,
+};
 
 use crate::{
     cli::{Cli, ServeArgs, UpArgs},
-    commands::{demo, init, preflight},
+    commands::{demo, init, mode, preflight},
     compose::{self, Assembled, Options},
     control::{Control, Restarted},
     handover::{self, Heir, Outcome},
     layout::Layout,
     output::{self, exit, with_code},
-    releases, running,
+    releases,
+    running::{self, Note},
+    settings,
 };
 
 /// Starts every module, after making the instance if there is none.
@@ -65,6 +71,7 @@ pub async fn some(cli: &Cli, arguments: &ServeArgs) -> anyhow::Result<ExitCode> 
 
 /// Starts the first process of its kind.
 async fn begin(layout: &Layout, options: Options, is_demo: bool) -> anyhow::Result<ExitCode> {
+    settings::refuse_wrong(&compose::config(layout)?)?;
     init::complete(layout).await?;
     refuse_demo(layout, is_demo)?;
     let assembled = compose::assemble(layout, &options).await?;
@@ -145,6 +152,15 @@ fn tell(assembled: &Assembled) {
     for (name, url) in &assembled.note.modules {
         output::announce(format!("{name:<12} {url}"));
     }
+    // A mode outlives the process: whoever starts it should not learn from refused requests.
+    for beam in assembled.house.beams() {
+        let name = beam.module.name();
+        let mode = mode::shown(&beam.module.db().mode());
+        if let Some(next) = mode::next(name, &mode) {
+            output::announce(format!("{name:<12} is {}", mode::told(&mode)));
+            output::announce(format!("{:<12} next: {next}", ""));
+        }
+    }
 }
 
 /// Two signals within this time are one: a service manager signals each process of a service by itself.
@@ -153,30 +169,38 @@ const SAME_SIGNAL: Duration = Duration::from_secs(1);
 /// Serves until a signal or an order ends this process.
 async fn serve(layout: &Layout, options: Options, mut assembled: Assembled) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe()?;
-    releases::note_start(layout, &program);
+    let (going_on, ends) = oneshot::channel();
+    let mut going_on = Some(going_on);
+    tokio::spawn(log_start(assembled.note.clone(), releases::note_start(layout, &program), ends));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut control = Control::open(layout)?;
     loop {
         let asked = tokio::select! {
-            _ = interrupt.recv() => None,
-            _ = terminate.recv() => None,
-            asked = control.next() => Some(asked),
+            _ = interrupt.recv() => Err("SIGINT"),
+            _ = terminate.recv() => Err("SIGTERM"),
+            asked = control.next() => Ok(asked),
         };
-        let note = assembled.note.clone();
-        let Some(asked) = asked else {
-            output::progress("stopping: finishing open requests");
-            tokio::select! {
-                () = assembled.house.stop() => {}
-                () = once_more(&mut interrupt, &mut terminate) => {
-                    output::progress("stopped at once on the second signal");
+        drop(going_on.take());
+        let (note, begun) = (assembled.note.clone(), Instant::now());
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(signal) => {
+                output::progress("stopping: finishing open requests");
+                tokio::select! {
+                    () = assembled.house.stop() => log_stop(signal, begun),
+                    () = once_more(&mut interrupt, &mut terminate) => {
+                        output::progress("stopped at once on the second signal");
+                        log_stop("a second signal", begun);
+                    }
                 }
+                note.take_away(layout);
+                return Ok(ExitCode::SUCCESS);
             }
-            note.take_away(layout);
-            return Ok(ExitCode::SUCCESS);
         };
         let binary = asked.restart.binary.clone().unwrap_or_else(|| program.clone());
         if !asked.restart.is_rolling {
             assembled.house.stop().await;
+            log_stop("a restart was asked for", begun);
             note.take_away(layout);
             drop(control);
             asked.answer(&Restarted::Stopped).await;
@@ -191,6 +215,7 @@ async fn serve(layout: &Layout, options: Options, mut assembled: Assembled) -> a
         }
         match handover::give(layout, assembled, &options.modules, &binary).await {
             Outcome::Given(given) => {
+                log_stop("another process goes on in its place", begun);
                 note.take_away(layout);
                 drop(control);
                 asked.answer(&given.into()).await;
@@ -207,6 +232,7 @@ async fn serve(layout: &Layout, options: Options, mut assembled: Assembled) -> a
                 asked.answer(&Restarted::Kept { why: format!("{error:#}") }).await;
             }
             Outcome::Lost(error) => {
+                log_stop("a hand-over failed", begun);
                 note.take_away(layout);
                 drop(control);
                 let why = format!("{error:#}; nothing runs now, `q up` starts the instance");
@@ -215,6 +241,27 @@ async fn serve(layout: &Layout, options: Options, mut assembled: Assembled) -> a
             }
         }
     }
+}
+
+/// One line that says what runs, for whoever reads the log later.
+async fn log_start(note: Note, release: JoinHandle<Option<u32>>, ends: oneshot::Receiver<()>) {
+    let modules = note.modules.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+    let addresses = note.modules.iter().map(|(module, url)| format!("{module}={url}"));
+    let door = note.front_door.iter().map(|door| format!("front_door={door}"));
+    let addresses = addresses.chain(door).collect::<Vec<_>>().join(" ");
+    // Not known when this start could not be kept for a rollback, or ended before it was.
+    let release = tokio::select! {
+        release = release => release.ok().flatten(),
+        _ = ends => None,
+    };
+    let (version, pid) = (env!("CARGO_PKG_VERSION"), std::process::id());
+    tracing::info!(version, release, pid, modules, addresses, origin = %note.origin, "serving");
+}
+
+/// One line that says why this process serves no more, and how long it took to finish what was open.
+fn log_stop(why: &str, begun: Instant) {
+    let drained_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(why, drained_ms, "stopped serving");
 }
 
 /// Waits for a signal that is not the first one once more.
