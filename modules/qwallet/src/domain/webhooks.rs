@@ -330,7 +330,10 @@ mod tests {
         for attempts in 1.. {
             match down.next(attempts) {
                 Next::Again(pause) => pauses.push(pause.as_seconds()),
-                next => break assert_eq!((next, attempts), (Next::GivenUp, 10)),
+                next => {
+                    assert_eq!((next, attempts), (Next::GivenUp, 10));
+                    break;
+                }
             }
         }
         assert_eq!(pauses, PAUSES);

@@ -7,7 +7,7 @@ use q_auth::KeyDirectory;
 use q_core::{Caller, Clock, Env, PageLimit, RequestKey, Span, Timestamp};
 use q_db::{Db, params};
 use q_pdp::Pdp;
-use q_runtime::Module;
+use q_runtime::{Module, Setting};
 use q_testkit::{Engine, World, identity, on_each_world};
 use qwallet::{MIGRATIONS, Wallets, error::Error, service::Service};
 use qwallet_api::{
@@ -20,7 +20,16 @@ use crate::support::{Bank, NoLogs, Person, caller, fresh, problem, sealer, witho
 
 /// Another process on the same store, with its own clock if it has one.
 pub async fn replica(bank: &Bank, clock: Option<Arc<dyn Clock>>) -> Arc<Wallets> {
-    let mut ground = bank.world.ground("qwallet", &MIGRATIONS, without_limits()).await;
+    replica_with(bank, clock, without_limits()).await
+}
+
+/// Another process with these settings.
+pub async fn replica_with(
+    bank: &Bank,
+    clock: Option<Arc<dyn Clock>>,
+    settings: &'static [Setting],
+) -> Arc<Wallets> {
+    let mut ground = bank.world.ground("qwallet", &MIGRATIONS, settings).await;
     let env = clock.map_or_else(|| ground.env.clone(), |clock| Env { clock, ..ground.env.clone() });
     ground.db = Db::open(bank.module.db().config(), &MIGRATIONS, &env).await.unwrap();
     ground.env = env;
