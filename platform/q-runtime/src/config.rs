@@ -153,12 +153,12 @@ impl Settings {
 
     /// The value of `key` as a `T`; `expected` names what that is in the refusal.
     pub fn parse<T: FromStr>(&self, key: &str, expected: &'static str) -> Result<T, ConfigError> {
-        let value = self.text(key);
-        value.parse().map_err(|_| ConfigError::BadValue {
-            place: self.place(key),
-            value: value.to_owned(),
-            expected,
-        })
+        self.text(key).parse().map_err(|_| self.bad_value(key, expected))
+    }
+
+    /// The refusal of what `key` is set to; `expected` names what it should be.
+    pub fn bad_value(&self, key: &str, expected: &'static str) -> ConfigError {
+        ConfigError::BadValue { place: self.place(key), value: self.text(key).to_owned(), expected }
     }
 
     /// Where the value of `key` was said, for a refusal that shows what to change.

@@ -201,13 +201,15 @@ pub trait Rail: fmt::Debug + Send + Sync {
     /// How many transactions of an address are in the chain up to this height.
     fn nonce_at<'a>(&'a self, address: &'a str, height: u64) -> Answer<'a, u64>;
 
-    /// Signs a payment, its fee at most `fee_max`, and sends nothing.
+    /// Signs a payment, its fee at most `fee_max`, and sends nothing. Each further `attempt` under one number offers a
+    /// quarter more, so that a node takes it in place of the one before.
     fn prepare<'a>(
         &'a self,
         slot: Slot<'a>,
         payment: &'a Payment,
         nonce: u64,
         fee_max: Option<ChainAmount>,
+        attempt: u32,
     ) -> Answer<'a, Signed>;
 
     /// Sends a signed transaction. Sending it again is no error.

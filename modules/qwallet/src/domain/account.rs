@@ -28,6 +28,8 @@ pub enum AccountKind {
     Rail,
     /// What came in and belongs to nobody yet.
     Suspense,
+    /// What the house paid to the chains of its rails.
+    RailCosts,
 }
 
 impl AccountKind {
@@ -41,6 +43,7 @@ impl AccountKind {
             Self::Escrow => 4,
             Self::Rail => 5,
             Self::Suspense => 6,
+            Self::RailCosts => 7,
         }
     }
 
@@ -54,6 +57,7 @@ impl AccountKind {
             4 => Some(Self::Escrow),
             5 => Some(Self::Rail),
             6 => Some(Self::Suspense),
+            7 => Some(Self::RailCosts),
             _ => None,
         }
     }
@@ -68,12 +72,13 @@ impl AccountKind {
             Self::Escrow => "escrow",
             Self::Rail => "rail",
             Self::Suspense => "suspense",
+            Self::RailCosts => "railCosts",
         }
     }
 
     /// Whether it may be debited without limit: the other side of what is outside the books.
     pub const fn is_unlimited(self) -> bool {
-        matches!(self, Self::Issuance | Self::Rail)
+        matches!(self, Self::Issuance | Self::Rail | Self::RailCosts)
     }
 }
 

@@ -515,7 +515,7 @@ struct Change {
 
 /// Whether a leg counts against the limits of the account it takes from: what a recipient gets does, fees do not.
 pub fn is_spending(debit: &Account, leg: &Leg) -> bool {
-    debit.kind == AccountKind::Wallet && leg.purpose == Purpose::Principal
+    debit.kind == AccountKind::Wallet && leg.purpose.is_spending()
 }
 
 /// Whether one side of an account can grow by `amount` and still be settled later.

@@ -70,6 +70,11 @@ impl Purpose {
         Self::ALL.into_iter().find(|purpose| purpose.code() == code)
     }
 
+    /// Whether it counts against the limits on spending of the wallet that gives: what others get does, fees do not.
+    pub const fn is_spending(self) -> bool {
+        matches!(self, Self::Principal | Self::Withdrawal)
+    }
+
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {

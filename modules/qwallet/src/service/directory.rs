@@ -231,6 +231,7 @@ impl Directory {
             AccountKind::Escrow => Some("escrow"),
             AccountKind::Rail => Some("rail"),
             AccountKind::Suspense => Some("suspense"),
+            AccountKind::RailCosts => Some("rail:costs"),
             AccountKind::Wallet | AccountKind::Issuance => None,
         };
         self.house.iter().find_map(is).or_else(of_stripe).unwrap_or("account").to_owned()

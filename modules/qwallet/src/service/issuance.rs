@@ -148,7 +148,7 @@ impl Service {
     }
 
     /// Whether the identity may approve issuance: it administers the instance.
-    fn is_approver(&self, did: &Did) -> bool {
+    pub(super) fn is_approver(&self, did: &Did) -> bool {
         let resource = Resource::instance(&self.instance.did).to_string();
         let request = Request {
             principal: did,

@@ -377,6 +377,12 @@ pub fn accounts_of(reader: &mut Reader<'_>, wallet: WalletId) -> Result<Vec<Acco
     reader.query(&sql, params![wallet.bytes()])?.iter().map(account).collect()
 }
 
+/// The account with this number.
+pub fn find_account(reader: &mut Reader<'_>, id: AccountId) -> Result<Option<Account>, DbError> {
+    let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE id = $1");
+    reader.query_opt(&sql, params![id.0])?.as_ref().map(account).transpose()
+}
+
 /// The accounts that are not a wallet's, by number.
 pub fn house_accounts(reader: &mut Reader<'_>) -> Result<Vec<Account>, DbError> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE wallet IS NULL ORDER BY id");

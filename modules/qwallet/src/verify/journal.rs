@@ -14,7 +14,7 @@ use crate::{
         account::{AccountId, AccountKind},
         chain::{self, Commit, GENESIS},
         limits::Window,
-        transfer::{Phase, Purpose, Transfer},
+        transfer::{Phase, Transfer},
     },
     store::{
         self,
@@ -249,7 +249,7 @@ impl Check {
         let giver = transfer.leg.debit;
         let Some(counted) = self.counted.get(&giver) else { return };
         let is_counted = counted.since != Timestamp::default() && at >= counted.since;
-        if !is_counted || !counted.is_wallet || transfer.leg.purpose != Purpose::Principal {
+        if !is_counted || !counted.is_wallet || !transfer.leg.purpose.is_spending() {
             return;
         }
         let spent = &mut self.accounts.entry(giver).or_default().spent;

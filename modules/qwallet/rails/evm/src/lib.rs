@@ -123,6 +123,11 @@ impl Evm {
     }
 }
 
+/// A quarter more for each attempt; nodes want at least a tenth.
+fn raised(price: u128, attempt: u32) -> u128 {
+    (0..attempt).fold(price, |price, _| price.saturating_add(price / 4).saturating_add(1))
+}
+
 impl Rail for Evm {
     fn about(&self) -> &About {
         &self.about
@@ -197,11 +202,16 @@ impl Rail for Evm {
         payment: &'a Payment,
         nonce: u64,
         fee_max: Option<ChainAmount>,
+        attempt: u32,
     ) -> Answer<'a, Signed> {
         Box::pin(async move {
             let from = Key::of(slot)?.address().text();
             let gas_limit = self.gas_of(&from, payment).await?;
             let (offered, tip) = self.price().await?;
+            let (offered, tip) = (raised(offered, attempt), raised(tip, attempt));
+            if offered > self.config.fee_per_gas_max {
+                return Err(RailError::TooDear(format!("{offered} per unit of gas")));
+            }
             let affordable = fee_max.map_or(offered, |fee| fee.0 / u128::from(gas_limit)).min(offered);
             // Half of what is above the tip is the base fee: with less, no block takes it.
             if affordable < offered.saturating_sub(tip) / 2 + tip {

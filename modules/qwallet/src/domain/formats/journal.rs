@@ -208,6 +208,7 @@ pub fn account_name(account: &Account, wallet: Option<WalletRef>) -> String {
         (AccountKind::Escrow, _) => format!("liabilities:escrow:{}", account.id.0),
         (AccountKind::Rail, _) => "assets:rail".to_owned(),
         (AccountKind::Suspense, _) => "liabilities:suspense".to_owned(),
+        (AccountKind::RailCosts, _) => "expenses:rail".to_owned(),
     };
     // Below the account it belongs to, so that the programs add them up.
     if account.stripe == 0 { name } else { format!("{name}:stripe:{}", account.stripe) }

@@ -57,7 +57,7 @@ async fn a_token_comes_in_and_goes_out() {
     let payment = payment(30 * COIN);
     let quoted = rail.quote_fee(&ours, &payment).await.expect("a fee");
     let nonce = rail.next_nonce(&ours).await.expect("a nonce");
-    let signed = rail.prepare(house, &payment, nonce, Some(quoted)).await.expect("a signature");
+    let signed = rail.prepare(house, &payment, nonce, Some(quoted), 0).await.expect("a signature");
     assert_eq!(rail.status(&signed.hash, &payment).await, Ok(Status::Unknown));
     anvil.stop_mining();
     rail.submit(&signed.raw).await.expect("the node takes it");
@@ -96,8 +96,8 @@ async fn the_coin_comes_in_and_goes_out_and_its_fee_is_known_to_the_last_unit() 
     assert_eq!((&arrival.hash, arrival.amount), (&sent, Some(ChainAmount(10 * COIN))));
 
     let payment = payment(4 * COIN);
-    let signed = rail.prepare(house, &payment, 0, None).await.expect("a signature");
-    let again = rail.prepare(house, &payment, 0, None).await.expect("a signature");
+    let signed = rail.prepare(house, &payment, 0, None, 0).await.expect("a signature");
+    let again = rail.prepare(house, &payment, 0, None, 0).await.expect("a signature");
     assert_eq!(signed, again, "the same order makes the same bytes");
     rail.submit(&signed.raw).await.expect("the node takes it");
     anvil.wait_for(&signed.hash);
@@ -107,7 +107,7 @@ async fn the_coin_comes_in_and_goes_out_and_its_fee_is_known_to_the_last_unit() 
     let left = rail.balance(&ours, What::Money, block.height).await.expect("a balance");
     assert_eq!(left.0, 6 * COIN - fee.0);
     // A fee no block would take, and one above what the operator allows.
-    let poor = rail.prepare(house, &payment, 1, Some(ChainAmount(21_000))).await;
+    let poor = rail.prepare(house, &payment, 1, Some(ChainAmount(21_000)), 0).await;
     assert!(matches!(poor, Err(RailError::TooDear(_))), "{poor:?}");
     let careful =
         Evm::new(Config { fee_per_gas_max: 1, ..config(&anvil, None) }).expect("the settings are right");

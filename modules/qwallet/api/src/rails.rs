@@ -1,0 +1,394 @@
+//! Rails: money that comes in from outside and leaves again.
+
+use q_contract::{Access, codes, endpoint, json_types};
+use q_core::{AmountText, Did, EventPayload, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Fees, TransactionId, WalletId,
+    errors::{
+        ADDRESS_INVALID, AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION,
+        APPROVAL_REQUIRED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM,
+        INSUFFICIENT_FUNDS, INTENT_EXPIRED, MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER, QUEUE_FULL, RAIL_DOWN,
+        RAIL_KEY_CHANGED, RAIL_UNSUPPORTED, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED,
+        WALLET_FROZEN, WALLET_NOT_FOUND,
+    },
+    types::WalletPath,
+    wire::wire,
+};
+
+/// The JOSE type of the signatures under a change of a rail's key.
+pub const RAIL_KEY_TYP: &str = "q-rail-key+jws";
+
+/// What two approvers sign to give a rail a new key.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RailKeyOrder<'a> {
+    /// The DID of the instance.
+    pub aud: &'a str,
+    /// RFC 3339, as in the request.
+    pub expires_at: &'a str,
+    /// The number of the key that is made, 1 for the first: an order makes one key and no other.
+    pub generation: u32,
+    /// The rail.
+    pub rail: &'a str,
+    /// The version of this form, 1.
+    pub v: u8,
+}
+
+wire! {
+    /// Asks for the rails.
+    pub struct ListRailsRequest {}
+
+    /// The rails of this instance.
+    pub struct RailList {
+        /// By name.
+        pub items: Vec<RailState>,
+    }
+
+    /// A rail and where it is.
+    pub struct RailState {
+        /// Its name.
+        pub rail: String,
+        /// The code of the currency it carries.
+        pub currency: String,
+        /// `UP`, `STARTING`, `DOWN` (its node does not answer), `BEHIND` (its node has not yet seen what was seen
+        /// before), `PAUSED` (something did not agree; an operator reconciles) or `NO_KEY`.
+        pub status: String,
+        /// Why it is not up.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+        /// Whether it was never tried against a live network.
+        pub experimental: bool,
+        /// Blocks above a transaction, its own included, until it is final.
+        pub confirmations: u64,
+        /// The newest block of its chain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub latest_block: Option<u64>,
+        /// The last block whose deposits are final here.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub scanned_block: Option<u64>,
+        /// The number of its key; 0 before the first.
+        pub key_generation: u32,
+        /// The address that pays out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub house_address: Option<String>,
+        /// The last comparison of the books with the chain.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reconciled: Option<Reconciliation>,
+    }
+
+    /// The books compared with the chain, at a final block. Amounts in the currency, as decimal text.
+    pub struct Reconciliation {
+        /// The block.
+        pub block: u64,
+        /// When.
+        pub at: Timestamp,
+        /// What the rail's addresses hold on the chain.
+        pub chain: AmountText,
+        /// What they should hold: the rail's account, and what is final on the chain and not yet in the books.
+        pub books: AmountText,
+        /// Chain less books, with a sign where it is negative; anything but 0 is an alarm.
+        pub difference: String,
+    }
+
+    /// Names a rail.
+    pub struct RailPath {
+        /// Its name.
+        pub rail: String,
+    }
+
+    /// Gives a rail a new key.
+    pub struct SetRailKeyRequest {
+        /// Its name.
+        pub rail: String,
+        /// The number of the new key: one more than the present one, 1 for the first.
+        pub generation: u32,
+        /// RFC 3339; at most a day ahead.
+        pub expires_at: String,
+        /// Compact JWS of two or more approvers over the same signing input.
+        pub approvals: Vec<String>,
+    }
+
+    /// Asks where a wallet gets money from outside.
+    pub struct DepositAddressRequest {
+        /// DID of the owner, wallet id or reference.
+        pub squid_id: String,
+        /// The rail.
+        pub rail: String,
+    }
+
+    /// Where a wallet gets money from outside.
+    pub struct DepositAddress {
+        /// The wallet.
+        pub wallet_id: WalletId,
+        /// The rail.
+        pub rail: String,
+        /// The code of the currency that is credited; anything else sent there is lost.
+        pub currency: String,
+        /// The address.
+        pub address: String,
+        /// Blocks until a deposit is credited.
+        pub confirmations: u64,
+    }
+
+    /// Asks what a withdrawal would cost.
+    pub struct WithdrawalQuoteRequest {
+        /// The rail.
+        pub rail: String,
+        /// How much the recipient is to get.
+        pub amount: AmountText,
+        /// The address of the recipient.
+        pub recipient: String,
+    }
+
+    /// What a withdrawal would cost now.
+    pub struct WithdrawalQuote {
+        /// How much the recipient gets.
+        pub amount: AmountText,
+        /// The code of the currency.
+        pub currency: String,
+        /// The most it costs; what the chain does not take of the network fee is given back.
+        pub fees: Fees,
+    }
+
+    /// Sends money out over a rail. What is signed is the order of a payment whose `rail` is the rail and whose
+    /// `recipient` is the address.
+    pub struct WithdrawalRequest {
+        /// How much the recipient gets.
+        pub amount: AmountText,
+        /// The payer's reference, at most 35 characters.
+        pub client_ref: String,
+        /// The code of the currency.
+        pub currency: String,
+        /// RFC 3339; at most a day ahead.
+        pub expires_at: String,
+        /// The most the payer pays on top.
+        pub max_fees: AmountText,
+        /// Unique per payer, 8 to 64 graphic ASCII characters.
+        pub nonce: String,
+        /// Whose wallet it is, who signs.
+        pub payer: Did,
+        /// The rail.
+        pub rail: String,
+        /// The address of the recipient.
+        pub recipient: String,
+        /// Compact JWS of the payer over the signing input.
+        pub signature: String,
+        /// The paying wallet: id or reference.
+        pub wallet: String,
+    }
+
+    /// Money on its way out.
+    pub struct Withdrawal {
+        /// The transaction that holds it.
+        pub withdrawal_id: TransactionId,
+        /// The rail.
+        pub rail: String,
+        /// `PENDING` (held), `SIGNED`, `BROADCASTING`, `CONFIRMED` (in a block that may still be rewritten), `SETTLED`
+        /// (final) or `FAILED` (the money is free again).
+        pub status: String,
+        /// How much the recipient gets.
+        pub amount: AmountText,
+        /// The code of the currency.
+        pub currency: String,
+        /// What was held for fees.
+        pub fees: Fees,
+        /// The address of the recipient.
+        pub recipient: String,
+        /// The payer's reference.
+        pub client_ref: String,
+        /// When it was asked for.
+        pub created_at: Timestamp,
+        /// When its status changed last.
+        pub changed_at: Timestamp,
+        /// Its transaction on the chain, once signed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub chain_hash: Option<String>,
+        /// The block it is in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub block: Option<u64>,
+        /// Why it waits or failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reason: Option<String>,
+    }
+
+    /// Names a withdrawal.
+    pub struct WithdrawalPath {
+        /// The withdrawal.
+        pub withdrawal_id: TransactionId,
+    }
+
+    /// Money that came in, newest first, at most 200.
+    pub struct DepositList {
+        /// The deposits.
+        pub items: Vec<Deposit>,
+    }
+
+    /// Money that came in.
+    pub struct Deposit {
+        /// Its id here.
+        pub deposit_id: TransactionId,
+        /// The rail.
+        pub rail: String,
+        /// `PENDING` (shown as `pendingIn`), `CREDITED`, `REMOVED` (the chain was rewritten without it) or `HELD_BACK`
+        /// (not a whole number of the currency's units; an operator decides).
+        pub status: String,
+        /// How much, where it can be written in the currency.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub amount: Option<AmountText>,
+        /// The code of the currency.
+        pub currency: String,
+        /// Its transaction on the chain.
+        pub chain_hash: String,
+        /// The block it is in.
+        pub block: u64,
+        /// Who sent it, as the chain says.
+        pub sender: String,
+        /// When it was first seen.
+        pub seen_at: Timestamp,
+    }
+}
+
+json_types!(RailList, RailState, DepositAddress, WithdrawalQuote, Withdrawal, DepositList);
+
+endpoint! {
+    /// Lists the rails: how far each has read its chain, and the last comparison with the books.
+    pub ListRails = GET "/rails" (ListRailsRequest) -> RailList;
+    access Access::Identity("wallet:read");
+}
+endpoint! {
+    /// Compares the books with the chain at once; a paused rail goes on when they agree.
+    pub ReconcileRail = POST "/rails/{rail}/reconcile" (RailPath) -> RailState;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED, RAIL_DOWN];
+    idempotent true;
+}
+endpoint! {
+    /// Gives a rail a new key under the signatures of two approvers. The secret never leaves the store, where it is
+    /// sealed; addresses of older keys go on being watched.
+    pub SetRailKey = PUT "/rails/{rail}/key" (SetRailKeyRequest) -> RailState;
+    access Access::Signed;
+    errors [
+        codes::INVALID_REQUEST, RAIL_UNSUPPORTED, INTENT_EXPIRED, SIGNATURE_INVALID, NOT_AN_APPROVER,
+        APPROVAL_REQUIRED, RAIL_KEY_CHANGED, RAIL_DOWN,
+    ];
+}
+endpoint! {
+    /// Tells where a wallet gets money from outside. The address stays the same until the rail's key changes.
+    pub GetDepositAddress = GET "/wallets/{squidId}/deposit-address" (DepositAddressRequest) -> DepositAddress;
+    access Access::Identity("wallet:read");
+    errors [WALLET_NOT_FOUND, RAIL_UNSUPPORTED, RAIL_DOWN];
+}
+endpoint! {
+    /// Lists what came to a wallet from outside.
+    pub ListDeposits = GET "/wallets/{squidId}/deposits" (WalletPath) -> DepositList;
+    access Access::Identity("wallet:read");
+    errors [WALLET_NOT_FOUND];
+}
+endpoint! {
+    /// Tells the most a withdrawal costs now.
+    pub GetWithdrawalQuote = GET "/rails/{rail}/quote" (WithdrawalQuoteRequest) -> WithdrawalQuote;
+    access Access::Identity("wallet:read");
+    errors [
+        RAIL_UNSUPPORTED, ADDRESS_INVALID, AMOUNT_MALFORMED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, RAIL_DOWN,
+    ];
+}
+endpoint! {
+    /// Sends money out over a rail. It is held at once, given when the chain cannot be rewritten any more, and free
+    /// again when the chain refuses it.
+    pub CreateWithdrawal = POST "/withdrawals" (WithdrawalRequest) -> Withdrawal;
+    status 202;
+    access Access::Signed;
+    errors [
+        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
+        WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RAIL_UNSUPPORTED, ADDRESS_INVALID, CURRENCY_UNSUPPORTED,
+        AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED,
+        MONTHLY_LIMIT_EXCEEDED, RAIL_DOWN, FEES_EXCEED_MAXIMUM, INSUFFICIENT_FUNDS, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Shows a withdrawal of the caller.
+    pub GetWithdrawal = GET "/withdrawals/{withdrawalId}" (WithdrawalPath) -> Withdrawal;
+    access Access::Identity("wallet:read");
+    errors [TRANSACTION_NOT_FOUND];
+}
+
+/// Money came over a rail, or what was seen is gone.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RailDeposit {
+    /// The deposit.
+    pub deposit_id: TransactionId,
+    /// Whose it is; none for the house.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wallet_id: Option<WalletId>,
+    /// The rail.
+    pub rail: String,
+    /// As in [`Deposit::status`].
+    pub status: String,
+}
+
+impl EventPayload for RailDeposit {
+    const TOPIC: &'static str = "q.qwallet.rail.deposit.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.map_or_else(|| self.rail.clone(), |wallet| wallet.to_string())
+    }
+}
+
+/// A withdrawal went on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RailWithdrawal {
+    /// The withdrawal.
+    pub withdrawal_id: TransactionId,
+    /// The paying wallet.
+    pub wallet_id: WalletId,
+    /// The rail.
+    pub rail: String,
+    /// As in [`Withdrawal::status`].
+    pub status: String,
+}
+
+impl EventPayload for RailWithdrawal {
+    const TOPIC: &'static str = "q.qwallet.rail.withdrawal.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}
+
+/// A chain was rewritten, and something that was seen is no longer there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RailReorg {
+    /// The rail.
+    pub rail: String,
+    /// The block in which it was.
+    pub block: u64,
+    /// The deposit or withdrawal.
+    pub transaction_id: TransactionId,
+}
+
+impl EventPayload for RailReorg {
+    const TOPIC: &'static str = "q.qwallet.rail.reorg.v1";
+    fn subject(&self) -> String {
+        self.rail.clone()
+    }
+}
+
+/// Books and chain, or a chain and itself, do not agree; the rail is paused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RailMismatch {
+    /// The rail.
+    pub rail: String,
+    /// What does not agree.
+    pub reason: String,
+}
+
+impl EventPayload for RailMismatch {
+    const TOPIC: &'static str = "q.qwallet.rail.mismatch.v1";
+    fn subject(&self) -> String {
+        self.rail.clone()
+    }
+}

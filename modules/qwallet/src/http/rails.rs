@@ -1,0 +1,33 @@
+//! Rails.
+
+use q_http::ApiBuilder;
+use qwallet_api::{
+    CreateWithdrawal, GetDepositAddress, GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails,
+    ReconcileRail, SetRailKey,
+};
+
+use crate::service::Service;
+
+/// Adds the endpoints of this room.
+pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
+    api.on::<ListRails, _, _, _>(|service, _, _| async move { service.rail_states().await })
+        .on::<ReconcileRail, _, _, _>(
+            |service, _, request| async move { service.reconcile_rail(&request).await },
+        )
+        .on::<SetRailKey, _, _, _>(|service, _, request| async move { service.set_rail_key(request).await })
+        .on::<GetDepositAddress, _, _, _>(|service, context, request| async move {
+            service.deposit_address(&context.caller, request).await
+        })
+        .on::<ListDeposits, _, _, _>(|service, context, request| async move {
+            service.deposits(&context.caller, &request.squid_id).await
+        })
+        .on::<GetWithdrawalQuote, _, _, _>(|service, _, request| async move {
+            service.withdrawal_quote(request).await
+        })
+        .on::<CreateWithdrawal, _, _, _>(|service, context, request| async move {
+            service.withdraw(context.request_key.as_ref(), request).await
+        })
+        .on::<GetWithdrawal, _, _, _>(|service, context, request| async move {
+            service.withdrawal(&context.caller, request.withdrawal_id).await
+        })
+}

@@ -1,0 +1,526 @@
+//! What goes out: signed, kept, sent, followed until the chain cannot be rewritten, and put into the books.
+//!
+//! Bytes are kept before they are sent, so whatever happens the same bytes are sent again; and one number of an address
+//! stands for one payment for ever, so it cannot be made twice.
+
+use std::sync::Arc;
+
+use q_core::{AuditEntry, Span};
+use q_db::{DbError, Tx};
+use qwallet_api::{RailReorg, TransactionId};
+use qwallet_rails::{Block, ChainAmount, Head, Payment, RailError, Signed, Slot, Status, What};
+
+use super::{Entry, Trouble, withdrawals::told};
+use crate::{
+    domain::{
+        account::AccountId,
+        books::HoldEnd,
+        payment::{HouseAccounts, Refusal},
+        rails::{OutgoingStatus, split_fee},
+        transfer::{Leg, Purpose},
+    },
+    error::Error,
+    service::{
+        Service,
+        commit::{Action, Item, Outcome, Work},
+        record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
+    },
+    store::{
+        self,
+        ledger::TransactionKind,
+        rails::{AddressRow, OutgoingRow, SendingRow},
+    },
+};
+
+/// A withdrawal that cannot be signed for so long is given up.
+const PENDING_MAX: Span = Span::seconds(86_400);
+
+/// How many visits in a row must miss a payment whose number is used before it is given up.
+const MISSING_VISITS: u32 = 3;
+
+/// How often a higher fee is offered for one payment.
+const OFFERS_MAX: usize = 8;
+
+/// From how many times its own cost on the native coin of a deposit address is worth moving.
+const WORTH_MOVING: u128 = 10;
+
+impl Service {
+    /// Looks after everything that was signed.
+    pub(super) async fn follow(&self, entry: &Entry, head: &Head) -> Result<(), Trouble> {
+        let rail = entry.name();
+        let open = self.db.read(move |reader| store::rails::open_outgoing(reader, rail)).await?;
+        for row in open.into_iter().filter(|row| row.nonce.is_some()) {
+            self.follow_one(entry, head, row).await?;
+        }
+        Ok(())
+    }
+
+    async fn follow_one(&self, entry: &Entry, head: &Head, row: OutgoingRow) -> Result<(), Trouble> {
+        let id = row.id;
+        let sendings = self.db.read(move |reader| store::rails::sendings(reader, id)).await?;
+        let payment = payment_of(&row);
+        let (mut mined, mut is_known) = (None, false);
+        for sending in &sendings {
+            match entry.rail().status(&sending.hash, &payment).await? {
+                Status::Mined { block, fee, is_success } => {
+                    mined = Some((sending.hash.clone(), block, fee, is_success));
+                }
+                Status::Pending => is_known = true,
+                Status::Unknown => {}
+            }
+        }
+        let final_height = head.last_final.as_ref().map(|block| block.height);
+        if let Some((hash, block, fee, is_success)) = mined {
+            entry.seen.lock().missing.remove(&id);
+            if final_height.is_some_and(|height| block.height <= height) {
+                let end = End { hash: Some(hash), block: Some(block), fee, is_success, reason: None };
+                return self.end(entry, row, end).await;
+            }
+            return self.confirm(row, hash, &block).await;
+        }
+        if row.status == OutgoingStatus::Confirmed {
+            return self.unconfirm(row).await;
+        }
+        if self.is_given_up(entry, &row, final_height).await? {
+            let reason = Some("another transaction took its number");
+            let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
+            return self.end(entry, row, end).await;
+        }
+        match sendings.first() {
+            Some(newest) if !is_known => self.broadcast(entry, row, newest).await,
+            Some(newest) if self.is_stuck(entry, newest, sendings.len()) => {
+                self.offer_more(entry, row, sendings.len()).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the chain has used the payment's number for something else, and that is final.
+    async fn is_given_up(
+        &self,
+        entry: &Entry,
+        row: &OutgoingRow,
+        final_height: Option<u64>,
+    ) -> Result<bool, Trouble> {
+        let (Some(nonce), Some(height)) = (row.nonce, final_height) else { return Ok(false) };
+        if entry.rail().nonce_at(&row.source.address, height).await? <= nonce {
+            entry.seen.lock().missing.remove(&row.id);
+            return Ok(false);
+        }
+        // One look may have met a node that had not yet seen what another one had.
+        let mut seen = entry.seen.lock();
+        let visits = seen.missing.entry(row.id).or_default();
+        *visits += 1;
+        Ok(*visits >= MISSING_VISITS)
+    }
+
+    fn is_stuck(&self, entry: &Entry, newest: &SendingRow, offers: usize) -> bool {
+        offers < OFFERS_MAX && newest.made_at + entry.setup.stuck_after < self.env.now()
+    }
+
+    async fn broadcast(&self, entry: &Entry, row: OutgoingRow, sending: &SendingRow) -> Result<(), Trouble> {
+        match entry.rail().submit(&sending.raw).await {
+            Ok(()) => self.move_on(row.id, OutgoingStatus::Signed, OutgoingStatus::Broadcasting, None).await,
+            // It stays signed and is sent again at the next visit.
+            Err(RailError::Refused(reason)) => self.note(row.id, reason).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Signs what waits, oldest first, and sends it.
+    pub(super) async fn sign_waiting(&self, entry: &Entry) -> Result<(), Trouble> {
+        let rail = entry.name();
+        let open = self.db.read(move |reader| store::rails::open_outgoing(reader, rail)).await?;
+        for row in open.into_iter().filter(|row| row.nonce.is_none()) {
+            if row.made_at + PENDING_MAX < self.env.now() {
+                let reason = Some("it could not be signed for a day");
+                let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
+                self.end(entry, row, end).await?;
+                continue;
+            }
+            self.sign_one(entry, row).await?;
+        }
+        Ok(())
+    }
+
+    async fn sign_one(&self, entry: &Entry, row: OutgoingRow) -> Result<(), Trouble> {
+        let nonce = self.next_nonce(entry, &row.source).await?;
+        let seed = self.seed_of(entry.name(), row.source.generation).await?;
+        let slot = Slot { seed: &seed, index: row.source.place };
+        let signed = match entry.rail().prepare(slot, &payment_of(&row), nonce, row.fee_max, 0).await {
+            Ok(signed) => signed,
+            // The house lacks money there, or the fee is too high now: it waits.
+            Err(error @ (RailError::Refused(_) | RailError::TooDear(_))) => {
+                return self.note(row.id, error.to_string()).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        drop(seed);
+        let id = row.id;
+        if self.keep(id, OutgoingStatus::Pending, &signed).await? {
+            let sending = SendingRow { hash: signed.hash, raw: signed.raw, made_at: self.env.now() };
+            self.broadcast(entry, OutgoingRow { status: OutgoingStatus::Signed, ..row }, &sending).await?;
+        }
+        Ok(())
+    }
+
+    async fn offer_more(&self, entry: &Entry, row: OutgoingRow, offers: usize) -> Result<(), Trouble> {
+        let Some(nonce) = row.nonce else { return Ok(()) };
+        let seed = self.seed_of(entry.name(), row.source.generation).await?;
+        let slot = Slot { seed: &seed, index: row.source.place };
+        let attempt = u32::try_from(offers).unwrap_or(u32::MAX);
+        // What it costs above what was held is the house's: the payer signed for the first price.
+        let signed = match entry.rail().prepare(slot, &payment_of(&row), nonce, None, attempt).await {
+            Ok(signed) => signed,
+            Err(error @ (RailError::Refused(_) | RailError::TooDear(_))) => {
+                return self.note(row.id, error.to_string()).await;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        drop(seed);
+        if self.keep(row.id, OutgoingStatus::Broadcasting, &signed).await? {
+            let sending = SendingRow { hash: signed.hash, raw: signed.raw, made_at: self.env.now() };
+            self.broadcast(entry, row, &sending).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps signed bytes before they are sent; `false` when somebody else was faster.
+    async fn keep(
+        &self,
+        id: TransactionId,
+        expected: OutgoingStatus,
+        signed: &Signed,
+    ) -> Result<bool, Trouble> {
+        let signed = signed.clone();
+        let kept = self.db.write_locked(move |tx| {
+            let row = store::rails::lock_outgoing(tx, id)?;
+            let Some(row) = row.filter(|row| row.status == expected) else { return Ok(false) };
+            if row.nonce.is_some_and(|nonce| nonce != signed.nonce) {
+                return Ok(false);
+            }
+            let is_first = row.nonce.is_none();
+            let status = if is_first { OutgoingStatus::Signed } else { row.status };
+            store::rails::insert_sending(tx, &row.rail, id, &signed.hash, &signed.raw)?;
+            let hash = Some(signed.hash.clone());
+            let row = OutgoingRow { nonce: Some(signed.nonce), status, hash, reason: None, ..row };
+            store::rails::update_outgoing(tx, &row)?;
+            if let (Some(part), true) = (&row.withdrawal, is_first) {
+                told(tx, &row, part, status)?;
+            }
+            let facts = serde_json::json!({ "rail": row.rail, "hash": signed.hash, "nonce": signed.nonce });
+            tx.audit(AuditEntry::change("rail.sign", None, id).details(facts))?;
+            Ok::<_, DbError>(true)
+        });
+        Ok(kept.await?)
+    }
+
+    /// The number of the next payment of an address: what the chain says, or after the last one we signed.
+    async fn next_nonce(&self, entry: &Entry, source: &AddressRow) -> Result<u64, Trouble> {
+        let (rail, address) = (entry.name(), source.address.clone());
+        let last = self.db.read(move |reader| store::rails::last_nonce(reader, rail, &address)).await?;
+        let on_chain = entry.rail().next_nonce(&source.address).await?;
+        Ok(last.map_or(on_chain, |last| on_chain.max(last + 1)))
+    }
+
+    async fn confirm(&self, row: OutgoingRow, hash: String, block: &Block) -> Result<(), Trouble> {
+        if row.status == OutgoingStatus::Confirmed && row.height == Some(block.height) {
+            return Ok(());
+        }
+        let (id, height) = (row.id, block.height);
+        let noted = self.db.write_locked(move |tx| {
+            let row = store::rails::lock_outgoing(tx, id)?;
+            let Some(row) = row.filter(|row| !row.status.is_over()) else { return Ok(()) };
+            let was = row.status;
+            let status = OutgoingStatus::Confirmed;
+            let row =
+                OutgoingRow { status, hash: Some(hash.clone()), height: Some(height), reason: None, ..row };
+            store::rails::update_outgoing(tx, &row)?;
+            match &row.withdrawal {
+                Some(part) if was != status => told(tx, &row, part, status),
+                _ => Ok(()),
+            }
+        });
+        Ok(noted.await?)
+    }
+
+    /// The block it was in is gone; its bytes are sent again.
+    async fn unconfirm(&self, row: OutgoingRow) -> Result<(), Trouble> {
+        let id = row.id;
+        let noted = self.db.write_locked(move |tx| {
+            let row = store::rails::lock_outgoing(tx, id)?;
+            let confirmed = |row: &OutgoingRow| row.status == OutgoingStatus::Confirmed;
+            let Some(row) = row.filter(confirmed) else { return Ok(()) };
+            let block = row.height.unwrap_or_default();
+            let row = OutgoingRow { status: OutgoingStatus::Signed, height: None, ..row };
+            store::rails::update_outgoing(tx, &row)?;
+            tx.emit(&RailReorg { rail: row.rail.clone(), block, transaction_id: id })?;
+            row.withdrawal.as_ref().map_or(Ok(()), |part| told(tx, &row, part, row.status))
+        });
+        Ok(noted.await?)
+    }
+
+    async fn move_on(
+        &self,
+        id: TransactionId,
+        from: OutgoingStatus,
+        to: OutgoingStatus,
+        reason: Option<String>,
+    ) -> Result<(), Trouble> {
+        let noted = self.db.write_locked(move |tx| {
+            let row = store::rails::lock_outgoing(tx, id)?;
+            let Some(row) = row.filter(|row| row.status == from) else { return Ok(()) };
+            let row = OutgoingRow { status: to, reason: reason.clone(), ..row };
+            store::rails::update_outgoing(tx, &row)?;
+            row.withdrawal.as_ref().map_or(Ok(()), |part| told(tx, &row, part, to))
+        });
+        Ok(noted.await?)
+    }
+
+    async fn note(&self, id: TransactionId, reason: String) -> Result<(), Trouble> {
+        let noted = self.db.write_locked(move |tx| {
+            let row = store::rails::lock_outgoing(tx, id)?;
+            let news = |row: &OutgoingRow| !row.status.is_over() && row.reason.as_ref() != Some(&reason);
+            let Some(row) = row.filter(news) else { return Ok(()) };
+            store::rails::update_outgoing(tx, &OutgoingRow { reason: Some(reason.clone()), ..row })
+        });
+        Ok(noted.await?)
+    }
+
+    /// Puts into the books how it ended.
+    async fn end(&self, entry: &Entry, row: OutgoingRow, end: End) -> Result<(), Trouble> {
+        let account = match &row.withdrawal {
+            None => None,
+            Some(part) => {
+                let wallet = self.directory.find(&part.wallet.to_string()).await?;
+                let account = wallet.and_then(|wallet| wallet.accounts.account(entry.setup.currency.id));
+                Some(account.ok_or(Error::Inconsistent("the wallet of a withdrawal"))?)
+            }
+        };
+        let house = self.directory.house_of(entry.setup.currency.id);
+        let house = *house.ok_or(Error::Inconsistent("the house's accounts"))?;
+        let cost = entry.cost_in_books(end.fee).map_err(Error::from)?;
+        let id = row.id;
+        let record = EndRecord {
+            row,
+            end,
+            cost,
+            account,
+            house,
+            rail: entry.accounts.rail,
+            costs: entry.accounts.costs,
+            item: TransactionId::new(&self.env),
+        };
+        let action = Action::Record(Arc::new(record));
+        let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) | Outcome::Replayed(_) => {
+                entry.seen.lock().missing.remove(&id);
+            }
+            Outcome::Refused(refusal) => {
+                tracing::warn!(rail = entry.name(), withdrawal = %id, %refusal, "a withdrawal could not be ended");
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what deposit addresses hold to the address that pays out. `held` is what each held at a final block.
+    pub(super) async fn sweep(
+        &self,
+        entry: &Entry,
+        height: u64,
+        held: &[(AddressRow, ChainAmount)],
+    ) -> Result<(), Trouble> {
+        let rail = entry.name();
+        let Some(house) = self.rail_key(rail).await? else { return Ok(()) };
+        let house = AddressRow { address: house.house, generation: house.generation, place: 0, wallet: None };
+        let open = self.db.read(move |reader| store::rails::open_outgoing(reader, rail)).await?;
+        let Ok(from) = entry.to_chain(entry.setup.sweep_from) else { return Ok(()) };
+        for (source, units) in held.iter().filter(|(row, _)| row.address != house.address) {
+            let is_busy = open
+                .iter()
+                .any(|row| row.source.address == source.address || row.recipient == source.address);
+            if is_busy || units.0 == 0 || *units < from {
+                continue;
+            }
+            self.sweep_one(entry, height, source, *units, &house).await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep_one(
+        &self,
+        entry: &Entry,
+        height: u64,
+        source: &AddressRow,
+        units: ChainAmount,
+        house: &AddressRow,
+    ) -> Result<(), Trouble> {
+        let to_house = |amount| Payment { to: house.address.clone(), amount, what: What::Money };
+        let has_own_gas = entry.setup.rail.about().has_own_gas;
+        // The native coin pays its own fee, so less than all of it can go: a unit stands for the question.
+        let asked = if has_own_gas { ChainAmount(1) } else { units };
+        let fee = match entry.rail().quote_fee(&source.address, &to_house(asked)).await {
+            Ok(fee) => fee,
+            Err(RailError::TooDear(_) | RailError::Refused(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let row = if has_own_gas {
+            if units.0 / WORTH_MOVING < fee.0 {
+                return Ok(());
+            }
+            self.own_move(entry, source, to_house(ChainAmount(units.0 - fee.0)), Some(fee))
+        } else if entry.rail().balance(&source.address, What::Gas, height).await? >= fee {
+            self.own_move(entry, source, to_house(units), Some(fee))
+        } else {
+            // Twice the fee, so that it suffices when the price has risen by then.
+            let amount = ChainAmount(fee.0.saturating_mul(2));
+            let gas = Payment { to: source.address.clone(), amount, what: What::Gas };
+            self.own_move(entry, house, gas, None)
+        };
+        Ok(self.db.write(move |tx| store::rails::insert_outgoing(tx, &row)).await?)
+    }
+
+    fn own_move(
+        &self,
+        entry: &Entry,
+        source: &AddressRow,
+        payment: Payment,
+        fee_max: Option<ChainAmount>,
+    ) -> OutgoingRow {
+        let now = self.env.now();
+        OutgoingRow {
+            id: TransactionId::new(&self.env),
+            rail: entry.name().to_owned(),
+            source: source.clone(),
+            recipient: payment.to,
+            what: payment.what,
+            units: payment.amount,
+            fee_max,
+            nonce: None,
+            status: OutgoingStatus::Pending,
+            hash: None,
+            height: None,
+            fee: None,
+            reason: None,
+            withdrawal: None,
+            made_at: now,
+            changed_at: now,
+        }
+    }
+}
+
+fn payment_of(row: &OutgoingRow) -> Payment {
+    Payment { to: row.recipient.clone(), amount: row.units, what: row.what }
+}
+
+/// How something that went out ended on the chain.
+#[derive(Debug)]
+struct End {
+    hash: Option<String>,
+    block: Option<Block>,
+    fee: ChainAmount,
+    is_success: bool,
+    reason: Option<&'static str>,
+}
+
+/// The end of something that went out, in the executor.
+#[derive(Debug)]
+struct EndRecord {
+    row: OutgoingRow,
+    end: End,
+    /// What the chain took, where that is the rail's own money.
+    cost: q_core::Amount,
+    account: Option<AccountId>,
+    house: HouseAccounts,
+    rail: AccountId,
+    costs: AccountId,
+    /// The transaction of what the chain took, and of what is given back.
+    item: TransactionId,
+}
+
+impl EndRecord {
+    /// What the chain took comes out of the fee that was held for it; the rest of that is the payer's again. What is
+    /// not covered is the house's.
+    fn fee_legs(&self) -> Vec<Leg> {
+        let cost_leg = |debit, amount| Leg { debit, credit: self.rail, amount, purpose: Purpose::NetworkFee };
+        let legs = match (&self.row.withdrawal, self.account, self.row.fee_max) {
+            (Some(part), Some(payer), Some(_)) if self.end.is_success => {
+                let split = split_fee(part.fees.network, self.cost);
+                let fees = self.house.network_fees;
+                let back =
+                    Leg { debit: fees, credit: payer, amount: split.back, purpose: Purpose::FeeRefund };
+                vec![cost_leg(fees, split.spent), back, cost_leg(self.costs, split.on_top)]
+            }
+            _ => vec![cost_leg(self.costs, self.cost)],
+        };
+        legs.into_iter().filter(|leg| !leg.amount.is_zero()).collect()
+    }
+}
+
+impl Record for EndRecord {
+    fn key(&self) -> RecordKey {
+        RecordKey(RecordTable::Withdrawals, self.row.id.bytes())
+    }
+
+    fn lock(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        store::rails::lock_outgoing(tx, self.row.id).map(drop)
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        let HouseAccounts { platform_fees, network_fees, .. } = self.house;
+        self.account.into_iter().chain([self.rail, self.costs, platform_fees, network_fees]).collect()
+    }
+
+    fn holds(&self) -> Vec<TransactionId> {
+        self.row.withdrawal.iter().map(|_| self.row.id).collect()
+    }
+
+    fn decide(&self, tx: &mut Tx<'_>, _: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+        let Some(row) = store::rails::lock_outgoing(tx, self.row.id)?.filter(|row| !row.status.is_over())
+        else {
+            return Ok(Err(Refusal::InvalidState("ended already")));
+        };
+        let (status, hold_end) = if self.end.is_success {
+            (OutgoingStatus::Settled, HoldEnd::Settled)
+        } else {
+            (OutgoingStatus::Failed, HoldEnd::Voided)
+        };
+        let mut steps: Vec<Step> = self.holds().into_iter().map(|id| Step::End(id, hold_end)).collect();
+        let legs = self.fee_legs();
+        if !legs.is_empty() {
+            let kind = TransactionKind::Withdrawal;
+            let client_ref = row.withdrawal.as_ref().map(|part| part.client_ref.clone());
+            steps.push(Step::Pay(Item {
+                id: self.item,
+                kind,
+                legs,
+                intent: None,
+                client_ref,
+                purpose: None,
+            }));
+        }
+        let end = &self.end;
+        let reason = end.reason.or((!end.is_success).then_some("the chain did not carry it out"));
+        let row = OutgoingRow {
+            status,
+            hash: end.hash.clone().or(row.hash.clone()),
+            height: end.block.as_ref().map(|block| block.height),
+            fee: Some(end.fee),
+            reason: reason.map(str::to_owned),
+            ..row
+        };
+        let write = move |tx: &mut Tx<'_>, _: Moment| {
+            store::rails::update_outgoing(tx, &row)?;
+            if let Some(part) = &row.withdrawal {
+                told(tx, &row, part, status)?;
+            }
+            let facts = serde_json::json!({
+                "rail": row.rail, "status": status.name(), "hash": row.hash, "block": row.height,
+            });
+            tx.audit(AuditEntry::change("rail.end", None, row.id).details(facts))?;
+            Ok(())
+        };
+        Ok(Ok(Decision { steps, answer: self.row.id.bytes(), write: Box::new(write) }))
+    }
+}

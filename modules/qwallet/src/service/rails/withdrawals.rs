@@ -1,0 +1,365 @@
+//! Withdrawals: asked for, held, shown. What happens on the chain is in `outgoing`.
+
+use std::sync::Arc;
+
+use q_core::{Amount, AuditEntry, Caller, RequestKey};
+use q_db::{DbError, Tx};
+use qwallet_api::{
+    RailWithdrawal, TransactionId, Withdrawal, WithdrawalQuote, WithdrawalQuoteRequest, WithdrawalRequest,
+    errors,
+    signing::{self, PAYMENT_TYP, PaymentOrder},
+};
+use qwallet_rails::{ChainAmount, Payment, RailError, What};
+
+use super::{Entry, down};
+use crate::{
+    domain::{
+        account::AccountId,
+        currency::{AmountRefusal, Currency},
+        fees::FeeAmounts,
+        order::SignatureFault,
+        payment::{self, HouseAccounts, INTERNAL_RAIL, Refusal},
+        rails::OutgoingStatus,
+        transfer::{Leg, Purpose},
+    },
+    error::Error,
+    service::{
+        Service,
+        commit::{Action, Item, Outcome, Work},
+        directory::WalletEntry,
+        payments::{PAYMENT_ORDER, check_fields, fees, text},
+        record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
+        request_of, unexpected,
+    },
+    store::{
+        self,
+        ledger::{OrderRow, TransactionKind},
+        rails::{AddressRow, OutgoingRow, WithdrawalPart},
+        requests::Nonce,
+    },
+};
+
+/// A withdrawal that is right but for the money.
+struct Plan<'a> {
+    entry: &'a Entry,
+    wallet: Arc<WalletEntry>,
+    account: AccountId,
+    house: HouseAccounts,
+    recipient: String,
+    amount: Amount,
+    units: ChainAmount,
+    fees: FeeAmounts,
+    fee_max: Option<ChainAmount>,
+    source: AddressRow,
+}
+
+impl Service {
+    /// What a withdrawal costs at most now.
+    pub async fn withdrawal_quote(&self, asked: WithdrawalQuoteRequest) -> Result<WithdrawalQuote, Error> {
+        asked.amount.check_form().map_err(Refusal::AmountForm)?;
+        let entry = self.rails.find(&asked.rail)?;
+        let recipient = self.recipient_of(entry, &asked.recipient).await?;
+        let currency = entry.setup.currency;
+        let (_, amount) = payment::read_amount(currency.code, &asked.amount)?;
+        let units = entry.to_chain(amount)?;
+        let source = self.source_of(entry).await?;
+        let (cost, _) = self
+            .fees_of(entry, &source, amount, Payment { to: recipient, amount: units, what: What::Money })
+            .await?;
+        Ok(WithdrawalQuote {
+            amount: asked.amount,
+            currency: currency.code.to_owned(),
+            fees: fees(currency, cost),
+        })
+    }
+
+    /// Holds money that is to leave over a rail.
+    pub async fn withdraw(
+        &self,
+        key: Option<&RequestKey>,
+        asked: WithdrawalRequest,
+    ) -> Result<Withdrawal, Error> {
+        asked.amount.check_form().map_err(Refusal::AmountForm)?;
+        asked.max_fees.check_form().map_err(Refusal::AmountForm)?;
+        check_fields(&asked.client_ref, &asked.nonce, None)?;
+        let expires_at = asked.expires_at.parse().map_err(|_| Refusal::Malformed("expiresAt"))?;
+        if !payment::is_expiry(expires_at, self.env.now()) {
+            return Err(Refusal::Malformed("expiresAt").into());
+        }
+        let request = request_of(asked.payer.as_str(), key);
+        // A repetition gets its first answer, whatever its node says by now.
+        if let Some(answer) = self.earlier(request).await? {
+            return self.stored_withdrawal(TransactionId::from_bytes(answer)).await;
+        }
+        let input = signing::signing_input(&PaymentOrder {
+            amount: asked.amount.as_str(),
+            aud: self.instance.did.as_str(),
+            client_ref: Some(&asked.client_ref),
+            currency: &asked.currency,
+            expires_at: &asked.expires_at,
+            intent_id: None,
+            max_fees: asked.max_fees.as_str(),
+            nonce: &asked.nonce,
+            payer: asked.payer.as_str(),
+            rail: &asked.rail,
+            recipient: &asked.recipient,
+            v: 1,
+            wallet: &asked.wallet,
+        });
+        let signature = self.check_signature(&asked.signature, PAYMENT_TYP, &input, &asked.payer).await?;
+        let wallet = self.directory.find(&asked.wallet).await?;
+        let wallet =
+            wallet.filter(|wallet| wallet.row.owner == asked.payer).ok_or(Refusal::WalletNotFound)?;
+        if expires_at <= self.env.now() {
+            return Err(Refusal::Expired.into());
+        }
+        let plan = self.plan_withdrawal(&asked, wallet, signature).await?;
+        let id = TransactionId::new(&self.env);
+        let now = self.env.now();
+        let part = WithdrawalPart {
+            wallet: plan.wallet.row.id,
+            amount: plan.amount,
+            fees: plan.fees,
+            client_ref: asked.client_ref.clone(),
+        };
+        let row = OutgoingRow {
+            id,
+            rail: asked.rail.clone(),
+            source: plan.source,
+            recipient: plan.recipient,
+            what: What::Money,
+            units: plan.units,
+            fee_max: plan.fee_max,
+            nonce: None,
+            status: OutgoingStatus::Pending,
+            hash: None,
+            height: None,
+            fee: None,
+            reason: None,
+            withdrawal: Some(part),
+            made_at: now,
+            changed_at: now,
+        };
+        let rail = plan.entry.accounts.rail;
+        let record = HoldRecord { row, account: plan.account, rail, house: plan.house };
+        let work = Work {
+            request,
+            nonce: Some(Nonce::of(asked.payer.as_str(), &asked.nonce, expires_at)),
+            expires_at: Some(expires_at),
+            order: Some(OrderRow {
+                id: 0,
+                kind: PAYMENT_ORDER,
+                signer: asked.payer.to_string(),
+                input: text(input),
+                signatures: asked.signature,
+            }),
+            action: Action::Record(Arc::new(record)),
+        };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) => self.stored_withdrawal(id).await,
+            Outcome::Replayed(answer) => self.stored_withdrawal(TransactionId::from_bytes(answer)).await,
+            Outcome::Refused(refusal) => Err(self.refused(refusal, &plan.wallet).await),
+        }
+    }
+
+    /// A withdrawal, for those who may read the wallet it leaves.
+    pub async fn withdrawal(&self, caller: &Caller, id: TransactionId) -> Result<Withdrawal, Error> {
+        let row = self.db.read(move |reader| store::rails::find_outgoing(reader, id)).await?;
+        let part = row.and_then(|row| row.withdrawal).ok_or(Error::TransactionNotFound)?;
+        match self.readable(caller, &part.wallet.to_string()).await {
+            Ok(_) => self.stored_withdrawal(id).await,
+            Err(Error::Refused(Refusal::WalletNotFound)) => Err(Error::TransactionNotFound),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stored_withdrawal(&self, id: TransactionId) -> Result<Withdrawal, Error> {
+        let row = self.db.read(move |reader| store::rails::find_outgoing(reader, id)).await?;
+        let row = row.ok_or_else(unexpected)?;
+        let part = row.withdrawal.ok_or_else(unexpected)?;
+        let transaction = self.stored_transaction(id).await?.ok_or_else(unexpected)?;
+        let currency = Currency::by_id(transaction.currency).ok_or(Error::Inconsistent("a currency"))?;
+        Ok(Withdrawal {
+            withdrawal_id: row.id,
+            rail: row.rail,
+            status: row.status.name().to_owned(),
+            amount: currency.text(part.amount),
+            currency: currency.code.to_owned(),
+            fees: fees(currency, part.fees),
+            recipient: row.recipient,
+            client_ref: part.client_ref,
+            created_at: row.made_at,
+            changed_at: row.changed_at,
+            chain_hash: row.hash,
+            block: row.height,
+            reason: row.reason,
+        })
+    }
+
+    async fn plan_withdrawal(
+        &self,
+        asked: &WithdrawalRequest,
+        wallet: Arc<WalletEntry>,
+        signature: Result<(), SignatureFault>,
+    ) -> Result<Plan<'_>, Error> {
+        signature.map_err(Refusal::Signature)?;
+        if asked.rail == INTERNAL_RAIL {
+            return Err(Refusal::RailUnsupported.into());
+        }
+        let entry = self.rails.find(&asked.rail)?;
+        let recipient = self.recipient_of(entry, &asked.recipient).await?;
+        let (currency, amount) = payment::read_amount(&asked.currency, &asked.amount)?;
+        if currency.id != entry.setup.currency.id {
+            return Err(Refusal::CurrencyUnsupported.into());
+        }
+        let units = entry.to_chain(amount)?;
+        if wallet.accounts.is_frozen {
+            return Err(Refusal::WalletFrozen.into());
+        }
+        let max_fees = asked.max_fees.parse(currency.scale);
+        let max_fees = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
+        let source = self.source_of(entry).await?;
+        let to_chain = Payment { to: recipient.clone(), amount: units, what: What::Money };
+        let (fees, fee_max) = self.fees_of(entry, &source, amount, to_chain).await?;
+        payment::check_fees(fees.total(), max_fees)?;
+        let account = wallet.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+        let house = *self.directory.house_of(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+        Ok(Plan { entry, wallet, account, house, recipient, amount, units, fees, fee_max, source })
+    }
+
+    async fn recipient_of(&self, entry: &Entry, text: &str) -> Result<String, Error> {
+        let refused = |detail| Error::from(Refusal::Record { code: &errors::ADDRESS_INVALID, detail });
+        let recipient = entry.rail().read_address(text);
+        let recipient = recipient
+            .map_err(|_| refused("the recipient is no address of this rail, or its checksum is wrong"))?;
+        let (rail, address) = (entry.name(), recipient.clone());
+        let is_own = self.db.read(move |reader| store::rails::is_own_address(reader, rail, &address)).await?;
+        if is_own {
+            return Err(refused("the address is a wallet's of this instance: pay the wallet"));
+        }
+        Ok(recipient)
+    }
+
+    /// The address that pays out, on a rail that is up.
+    async fn source_of(&self, entry: &Entry) -> Result<AddressRow, Error> {
+        let key = self.rail_key(entry.name()).await?.ok_or_else(|| down("the rail has no key yet"))?;
+        let row = self.rail_row(entry).await?;
+        if row.paused.is_some() {
+            return Err(down("the rail is paused until an operator has reconciled it; see GET /rails"));
+        }
+        if row.scanned.is_none() {
+            return Err(down("the rail has not read its chain yet; see GET /rails"));
+        }
+        Ok(AddressRow { address: key.house, generation: key.generation, place: 0, wallet: None })
+    }
+
+    /// What a withdrawal costs at most, in the books and on the chain.
+    async fn fees_of(
+        &self,
+        entry: &Entry,
+        source: &AddressRow,
+        amount: Amount,
+        to_chain: Payment,
+    ) -> Result<(FeeAmounts, Option<ChainAmount>), Error> {
+        let currency = entry.setup.currency;
+        let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+        if !entry.setup.rail.about().has_own_gas {
+            return Ok((FeeAmounts { platform: costs.platform, network: entry.setup.flat_fee }, None));
+        }
+        let fee = match entry.rail().quote_fee(&source.address, &to_chain).await {
+            Ok(fee) => fee,
+            Err(error) => {
+                tracing::info!(rail = entry.name(), %error, "a withdrawal could not be quoted");
+                return Err(match error {
+                    RailError::TooDear(_) => down("the chain's fees are above what this rail may spend"),
+                    RailError::Refused(_) => down("the chain would not carry this out at present"),
+                    _ => down("the rail's node does not answer"),
+                });
+            }
+        };
+        let network = entry.cost_in_books(fee)?;
+        Ok((FeeAmounts { platform: costs.platform, network }, Some(fee)))
+    }
+}
+
+/// A withdrawal in the executor: the money is held, and the row waits to be signed.
+#[derive(Debug)]
+struct HoldRecord {
+    row: OutgoingRow,
+    account: AccountId,
+    rail: AccountId,
+    house: HouseAccounts,
+}
+
+impl Record for HoldRecord {
+    fn key(&self) -> RecordKey {
+        RecordKey(RecordTable::Withdrawals, self.row.id.bytes())
+    }
+
+    fn lock(&self, _: &mut Tx<'_>) -> Result<(), DbError> {
+        // The row is made here.
+        Ok(())
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        vec![self.account, self.rail, self.house.platform_fees, self.house.network_fees]
+    }
+
+    fn decide(&self, _: &mut Tx<'_>, _: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+        let Some(part) = &self.row.withdrawal else { return Err(DbError::Aborted) };
+        let debit = self.account;
+        let legs = [
+            Leg { debit, credit: self.rail, amount: part.amount, purpose: Purpose::Withdrawal },
+            Leg {
+                debit,
+                credit: self.house.platform_fees,
+                amount: part.fees.platform,
+                purpose: Purpose::PlatformFee,
+            },
+            Leg {
+                debit,
+                credit: self.house.network_fees,
+                amount: part.fees.network,
+                purpose: Purpose::NetworkFee,
+            },
+        ];
+        let item = Item {
+            id: self.row.id,
+            kind: TransactionKind::Withdrawal,
+            legs: legs.into_iter().filter(|leg| !leg.amount.is_zero()).collect(),
+            intent: None,
+            client_ref: Some(part.client_ref.clone()),
+            purpose: None,
+        };
+        let write = move |tx: &mut Tx<'_>, _: Moment| {
+            store::rails::insert_outgoing(tx, &self.row)?;
+            told(tx, &self.row, part, OutgoingStatus::Pending)?;
+            let facts = serde_json::json!({
+                "rail": self.row.rail, "to": self.row.recipient, "units": part.amount.units().to_string(),
+            });
+            tx.audit(AuditEntry::change("rail.withdraw", None, self.row.id).details(facts))?;
+            Ok(())
+        };
+        Ok(Ok(Decision {
+            steps: vec![Step::Hold(item, None)],
+            answer: self.row.id.bytes(),
+            write: Box::new(write),
+        }))
+    }
+}
+
+/// Tells where a withdrawal is.
+pub(super) fn told(
+    tx: &mut Tx<'_>,
+    row: &OutgoingRow,
+    part: &WithdrawalPart,
+    status: OutgoingStatus,
+) -> Result<(), DbError> {
+    tx.emit(&RailWithdrawal {
+        withdrawal_id: row.id,
+        wallet_id: part.wallet,
+        rail: row.rail.clone(),
+        status: status.name().to_owned(),
+    })?;
+    Ok(())
+}

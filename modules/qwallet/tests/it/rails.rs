@@ -1,0 +1,325 @@
+//! Money from a chain and back to it, on anvil: deposits, withdrawals, rewritten chains, nodes that stop or lie.
+
+use q_core::Span;
+use q_oracle::Anvil;
+use q_pdp::Resource;
+use q_runtime::Module;
+use q_testkit::{World, identity, on_each_world};
+use qwallet_api::{
+    CreateWithdrawal, DepositAddressRequest, GetDepositAddress, GetWithdrawal, GetWithdrawalQuote,
+    ListDeposits, ListRails, ListRailsRequest, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState,
+    ReconcileRail, SetRailKey, SetRailKeyRequest, WalletPath, Withdrawal, WithdrawalPath,
+    WithdrawalQuoteRequest, WithdrawalRequest,
+    signing::{self, PaymentOrder},
+};
+
+use crate::support::{Bank, Person, code, fresh, settings, sign, sign_as};
+
+const COIN: u128 = 1_000_000_000_000_000_000;
+const STRANGER: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+
+/// A bank with a rail on a chain of its own.
+struct Harbour {
+    bank: Bank,
+    anvil: Anvil,
+    token: Option<String>,
+}
+
+impl Harbour {
+    /// A harbour for a token, or for the chain's own coin; none without the oracle.
+    async fn open(world: World, has_token: bool) -> Option<Self> {
+        let anvil = Anvil::start()?;
+        let token = if has_token { Some(anvil.deploy_token(1_000_000 * COIN)?) } else { None };
+        anvil.mine(3);
+        let text = |text: String| -> &'static str { text.leak() };
+        let settings = settings(&[
+            ("limit_transaction", "none"),
+            ("limit_daily", "none"),
+            ("limit_monthly", "none"),
+            ("rail_evm_url", text(anvil.url())),
+            ("rail_evm_chain_id", "31337"),
+            ("rail_evm_token", text(token.clone().unwrap_or_default())),
+            ("rail_evm_confirmations", "3"),
+            ("rail_evm_fee", "0.25"),
+        ]);
+        let bank = Bank::open_with(world, settings).await;
+        let harbour = Self { bank, anvil, token };
+        let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
+        let resource = Resource::instance(&instance.0);
+        for approver in [&first, &second] {
+            harbour.bank.grant(&instance.0, &instance.1, &approver.0, &resource, "admin").await;
+        }
+        harbour.bank.world.make_operator(&first.0);
+        assert_eq!(harbour.state().await.status, "NO_KEY");
+        harbour.set_key(1, &["first", "second"]).await.unwrap();
+        harbour.visit().await;
+        assert_eq!(harbour.state().await.status, "UP");
+        Some(harbour)
+    }
+
+    async fn set_key(&self, generation: u32, signers: &[&str]) -> Result<RailState, String> {
+        let expires_at = (self.bank.now() + Span::seconds(600)).to_string();
+        let aud = self.bank.world.instance.did.as_str();
+        let order = RailKeyOrder { aud, expires_at: &expires_at, generation, rail: "evm", v: 1 };
+        let input = signing::signing_input(&order);
+        let approvals = signers.iter().map(|name| {
+            let (did, key) = identity(name);
+            sign_as(RAIL_KEY_TYP, &input, &did, &key)
+        });
+        let approvals = approvals.collect();
+        let request = SetRailKeyRequest { rail: "evm".into(), generation, expires_at, approvals };
+        let client = self.bank.world.client("qwallet", &identity("first").0).with_key(fresh());
+        client.call::<SetRailKey>(&request).await.map_err(|refused| code(Err::<(), _>(refused)))
+    }
+
+    /// Visits the rail once.
+    async fn visit(&self) {
+        self.bank.module.service().tend_rails().await.unwrap();
+    }
+
+    async fn fails(&self) -> String {
+        self.bank.module.service().tend_rails().await.unwrap_err()
+    }
+
+    async fn state(&self) -> RailState {
+        let client = self.bank.world.client("qwallet", &identity("first").0);
+        client.call::<ListRails>(&ListRailsRequest {}).await.unwrap().items.remove(0)
+    }
+
+    async fn reconcile(&self) -> RailState {
+        let client = self.bank.world.client("qwallet", &identity("first").0).with_key(fresh());
+        client.call::<ReconcileRail>(&RailPath { rail: "evm".into() }).await.unwrap()
+    }
+
+    async fn address(&self, person: &Person) -> String {
+        let squid_id = person.wallet.wallet_ref.clone();
+        let request = DepositAddressRequest { squid_id, rail: "evm".into() };
+        person.client.call::<GetDepositAddress>(&request).await.unwrap().address
+    }
+
+    /// Sends what the rail carries.
+    fn send(&self, to: &str, units: u128) -> String {
+        match &self.token {
+            Some(token) => self.anvil.send_token(token, to, units),
+            None => self.anvil.send(to, units, "0x"),
+        }
+    }
+
+    /// Gives the house something to pay out, and what fees are paid in.
+    async fn fund(&self, units: u128) {
+        let house = self.state().await.house_address.unwrap();
+        self.send(&house, units);
+        if self.token.is_some() {
+            self.anvil.send(&house, COIN, "0x");
+        }
+        self.anvil.mine(3);
+        self.visit().await;
+    }
+
+    async fn balance(&self, person: &Person) -> (String, String, String) {
+        let request = qwallet_api::GetBalanceRequest {
+            squid_id: person.wallet.wallet_ref.clone(),
+            currency: None,
+            at: None,
+        };
+        let report = person.client.call::<qwallet_api::GetBalance>(&request).await.unwrap();
+        let balance = &report.balances["QToken"];
+        let text = |amount: &q_core::AmountText| amount.as_str().to_owned();
+        (text(&balance.available), text(&balance.pending_in), text(&balance.pending_out))
+    }
+
+    async fn deposits(&self, person: &Person) -> Vec<(String, Option<String>)> {
+        let path = WalletPath { squid_id: person.wallet.wallet_ref.clone() };
+        let list = person.client.call::<ListDeposits>(&path).await.unwrap();
+        let told = list.items.into_iter();
+        told.map(|item| (item.status, item.amount.map(|amount| amount.as_str().to_owned()))).collect()
+    }
+
+    fn order(&self, payer: &Person, to: &str, amount: &str) -> WithdrawalRequest {
+        let request = WithdrawalRequest {
+            amount: amount.into(),
+            client_ref: "OUT-1".into(),
+            currency: "QToken".into(),
+            expires_at: (self.bank.now() + Span::seconds(600)).to_string(),
+            max_fees: "1".into(),
+            nonce: format!("nonce-{}", fresh()),
+            payer: payer.did.clone(),
+            rail: "evm".into(),
+            recipient: to.into(),
+            signature: String::new(),
+            wallet: payer.wallet.wallet_ref.clone(),
+        };
+        let input = signing::signing_input(&PaymentOrder {
+            amount: request.amount.as_str(),
+            aud: self.bank.world.instance.did.as_str(),
+            client_ref: Some(&request.client_ref),
+            currency: &request.currency,
+            expires_at: &request.expires_at,
+            intent_id: None,
+            max_fees: request.max_fees.as_str(),
+            nonce: &request.nonce,
+            payer: request.payer.as_str(),
+            rail: &request.rail,
+            recipient: &request.recipient,
+            v: 1,
+            wallet: &request.wallet,
+        });
+        WithdrawalRequest { signature: sign(&input, &payer.did, &payer.key), ..request }
+    }
+
+    async fn withdraw(&self, payer: &Person, order: &WithdrawalRequest) -> Result<Withdrawal, String> {
+        let client = payer.client.clone().with_key(fresh());
+        client.call::<CreateWithdrawal>(order).await.map_err(|refused| code(Err::<(), _>(refused)))
+    }
+
+    async fn withdrawal(&self, payer: &Person, withdrawal: &Withdrawal) -> Withdrawal {
+        let path = WithdrawalPath { withdrawal_id: withdrawal.withdrawal_id };
+        payer.client.call::<GetWithdrawal>(&path).await.unwrap()
+    }
+
+    async fn held_by(&self, address: &str) -> u128 {
+        let text = match &self.token {
+            Some(token) => {
+                let word = address.trim_start_matches("0x").to_lowercase();
+                let data = format!("0x70a08231{word:0>64}");
+                self.anvil.call("eth_call", &format!(r#"[{{"to":"{token}","data":"{data}"}}, "latest"]"#))
+            }
+            None => self.anvil.call("eth_getBalance", &format!(r#"["{address}", "latest"]"#)),
+        };
+        u128::from_str_radix(text.trim_matches('"').trim_start_matches("0x"), 16).unwrap()
+    }
+
+    /// The topics of the events told so far, of the rails.
+    async fn told(&self) -> Vec<String> {
+        let events = self.bank.module.db().events_after(0, 10_000, None).await.unwrap();
+        let topics = events.into_iter().map(|row| row.event.topic);
+        topics.filter(|topic| topic.contains(".rail.")).collect()
+    }
+
+    /// Nothing is wrong in the store, and books and chain agree.
+    async fn close(self) {
+        let findings = self.bank.module.verify().await.unwrap();
+        assert_eq!(findings, []);
+        self.bank.close().await;
+    }
+}
+
+on_each_world!(a_deposit_is_shown_at_once_and_credited_when_it_is_final, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let (ann, bob) = (harbour.bank.person("ann", "0").await, harbour.bank.person("bob", "0").await);
+    let address = harbour.address(&ann).await;
+    assert_eq!(harbour.address(&ann).await, address, "an address stays");
+    assert_ne!(harbour.address(&bob).await, address);
+    harbour.send(&address, 5 * COIN);
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await, ("0".into(), "5".into(), "0".into()));
+    harbour.visit().await;
+    assert_eq!(harbour.deposits(&ann).await, [("PENDING".into(), Some("5".into()))]);
+    harbour.anvil.mine(2);
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await, ("5".into(), "0".into(), "0".into()));
+    harbour.visit().await;
+    assert_eq!(harbour.deposits(&ann).await, [("CREDITED".into(), Some("5".into()))]);
+    let state = harbour.reconcile().await;
+    let compared = state.reconciled.unwrap();
+    assert_eq!((compared.chain.as_str(), compared.difference.as_str()), ("5", "0"));
+    assert_eq!(harbour.told().await, ["q.qwallet.rail.deposit.v1"; 2]);
+    harbour.close().await;
+});
+
+on_each_world!(a_withdrawal_is_held_signed_kept_sent_and_settled_when_final, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "100").await;
+    harbour.fund(1_000 * COIN).await;
+    let quote =
+        WithdrawalQuoteRequest { rail: "evm".into(), amount: "40".into(), recipient: STRANGER.into() };
+    let quote = ann.client.call::<GetWithdrawalQuote>(&quote).await.unwrap();
+    assert_eq!((quote.fees.network.as_str(), quote.fees.platform.as_str()), ("0.25", "0.2"));
+    let order = harbour.order(&ann, STRANGER, "40");
+    let client = ann.client.clone().with_key("once");
+    let withdrawal = client.call::<CreateWithdrawal>(&order).await.unwrap();
+    assert_eq!(withdrawal.status, "PENDING");
+    assert_eq!(harbour.balance(&ann).await, ("59.55".into(), "0".into(), "40.45".into()));
+    let again = client.call::<CreateWithdrawal>(&order).await.unwrap();
+    assert_eq!(again.withdrawal_id, withdrawal.withdrawal_id, "a repetition is the same withdrawal");
+
+    harbour.anvil.stop_mining();
+    harbour.visit().await;
+    let sent = harbour.withdrawal(&ann, &withdrawal).await;
+    assert_eq!(sent.status, "BROADCASTING");
+    harbour.anvil.mine(1);
+    harbour.anvil.wait_for(sent.chain_hash.as_ref().unwrap());
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "CONFIRMED");
+    assert_eq!(harbour.balance(&ann).await.2, "40.45", "still held");
+    harbour.anvil.mine(2);
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+    assert_eq!(harbour.balance(&ann).await, ("59.55".into(), "0".into(), "0".into()));
+    assert_eq!(harbour.held_by(STRANGER).await, 40 * COIN);
+    let compared = harbour.reconcile().await.reconciled.unwrap();
+    assert_eq!((compared.books.as_str(), compared.difference.as_str()), ("960", "0"));
+    harbour.close().await;
+});
+
+on_each_world!(the_chains_own_coin_pays_its_fee_and_the_rest_of_it_goes_back, async |world: World| {
+    let Some(harbour) = Harbour::open(world, false).await else { return };
+    let ann = harbour.bank.person("ann", "0").await;
+    let address = harbour.address(&ann).await;
+    harbour.send(&address, 10 * COIN);
+    harbour.fund(20 * COIN).await;
+    assert_eq!(harbour.balance(&ann).await.0, "10");
+    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "4")).await.unwrap();
+    let before = harbour.held_by(STRANGER).await;
+    for _ in 0..4 {
+        harbour.visit().await;
+        harbour.anvil.mine(3);
+    }
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+    assert_eq!(harbour.held_by(STRANGER).await - before, 4 * COIN);
+    // What was deposited has been moved to the house, and every fee of the chain is in the books.
+    assert!(harbour.held_by(&address).await < COIN / 10);
+    let compared = harbour.reconcile().await.reconciled.unwrap();
+    assert_eq!(compared.difference.as_str(), "0");
+    let held: f64 = withdrawal.fees.total.as_str().parse().unwrap();
+    let left: f64 = harbour.balance(&ann).await.0.parse().unwrap();
+    assert!(left > 6.0 - held && left < 5.98, "{left}: less was taken than was held ({held})");
+    harbour.close().await;
+});
+
+on_each_world!(a_rewritten_chain_takes_away_what_it_no_longer_shows, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "100").await;
+    harbour.fund(1_000 * COIN).await;
+    let address = harbour.address(&ann).await;
+    harbour.send(&address, 5 * COIN);
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await.1, "5");
+    harbour.anvil.reorg(1);
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await.1, "0");
+    assert_eq!(harbour.deposits(&ann).await[0].0, "REMOVED");
+
+    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "10")).await.unwrap();
+    harbour.visit().await;
+    let sent = harbour.withdrawal(&ann, &withdrawal).await;
+    harbour.anvil.wait_for(sent.chain_hash.as_ref().unwrap());
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "CONFIRMED");
+    harbour.anvil.reorg(1);
+    harbour.visit().await;
+    assert_ne!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+    // The same bytes are sent again, and make their block.
+    harbour.visit().await;
+    let again = harbour.withdrawal(&ann, &withdrawal).await;
+    assert_eq!(again.chain_hash, sent.chain_hash);
+    harbour.anvil.wait_for(again.chain_hash.as_ref().unwrap());
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+    assert_eq!(harbour.held_by(STRANGER).await, 10 * COIN, "once");
+    let told = harbour.told().await;
+    assert_eq!(told.iter().filter(|topic| topic.ends_with("reorg.v1")).count(), 2);
+    harbour.close().await;
+});
