@@ -355,4 +355,8 @@ impl Module for Wallets {
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>> {
         Box::pin(verify::verify(&self.service, &self.peers, None))
     }
+
+    fn verify_since(&self, commit: i64) -> BoxFuture<'_, Result<Option<Vec<Finding>>, DbError>> {
+        Box::pin(async move { verify::verify(&self.service, &self.peers, Some(commit)).await.map(Some) })
+    }
 }

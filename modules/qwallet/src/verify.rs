@@ -106,7 +106,7 @@ pub struct Scope<'a> {
 /// Checks the whole store, or what was committed after the commit `since`, and compares it with what the auditor was told.
 pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Result<Vec<Finding>, DbError> {
     // Asked first: what is told meanwhile is not newer than what is then read.
-    let anchor = service::heads::anchored(peers).await;
+    let anchor = service::heads::anchored(&service.db, peers).await?;
     let sealer = service.sealer.clone();
     let read = service.db.read(move |reader| {
         let mut check = Check { rooms: rooms(), ..Check::default() };

@@ -14,8 +14,10 @@ pub type IsOperator = Arc<dyn Fn(&Caller) -> bool + Send + Sync>;
 /// Gives the figures of `/health/detailed`.
 pub type Details = Arc<dyn Fn() -> BoxFuture<'static, serde_json::Value> + Send + Sync>;
 
-/// Checks everything the module keeps and gives the findings as a JSON array.
-pub type Verify = Arc<dyn Fn() -> BoxFuture<'static, Result<serde_json::Value, String>> + Send + Sync>;
+/// Checks everything the module keeps, or what it keeps since a commit, and gives the findings as a JSON array; nothing
+/// where the module has no commits to begin after.
+pub type Verify =
+    Arc<dyn Fn(Option<i64>) -> BoxFuture<'static, Result<Option<serde_json::Value>, String>> + Send + Sync>;
 
 /// Answers a query of other modules for the module's events and audit rows with a JSON page.
 pub type Feed = Arc<dyn Fn(String) -> BoxFuture<'static, Result<Vec<u8>, Problem>> + Send + Sync>;

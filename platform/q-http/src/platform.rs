@@ -146,8 +146,24 @@ async fn verify(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     if let Err(problem) = admitted {
         return problem_response(&problem);
     }
-    match (mounted.verify)().await {
-        Ok(findings) => json_response(200, &json!({"module": mounted.api.module, "findings": findings})),
+    let since = match head.uri.query().unwrap_or_default() {
+        "" => None,
+        query => match query.strip_prefix("since=").map(str::parse) {
+            Some(Ok(commit)) => Some(commit),
+            _ => {
+                let problem = Problem::new(&codes::INVALID_REQUEST);
+                return problem_response(&problem.detail("since is the number of a commit"));
+            }
+        },
+    };
+    match (mounted.verify)(since).await {
+        Ok(None) => {
+            let problem = Problem::new(&codes::INVALID_REQUEST);
+            problem_response(&problem.detail("this module is verified as a whole").hint("leave since out"))
+        }
+        Ok(Some(findings)) => {
+            json_response(200, &json!({"module": mounted.api.module, "findings": findings}))
+        }
         Err(error) => {
             tracing::error!(module = mounted.api.module, %error, "the store could not be verified");
             problem_response(&Problem::new(&codes::STORAGE_UNAVAILABLE).detail("the store could not be read"))

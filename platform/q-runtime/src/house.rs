@@ -154,11 +154,14 @@ impl House {
                     details
                 })
             }),
-            verify: Arc::new(move || {
+            verify: Arc::new(move |since| {
                 let module = verified.clone();
                 Box::pin(async move {
-                    let findings = verify(&*module).await.map_err(|error| error.to_string())?;
-                    Ok(json!(findings))
+                    let findings = match since {
+                        Some(commit) => verify_since(&*module, commit).await,
+                        None => verify(&*module).await.map(Some),
+                    };
+                    Ok(findings.map_err(|error| error.to_string())?.map(|findings| json!(findings)))
                 })
             }),
             feed: Arc::new(move |query| {
@@ -343,6 +346,17 @@ pub async fn verify(module: &dyn Module) -> Result<Vec<Finding>, q_db::DbError> 
     }
     guard::judge(module.db(), &findings).await?;
     Ok(findings)
+}
+
+/// Everything wrong with what `module` committed after a commit; nothing where it cannot begin there.
+///
+/// A finding stops the module's writes like one of [`verify`]. That nothing was found says nothing of what is older.
+pub async fn verify_since(module: &dyn Module, commit: i64) -> Result<Option<Vec<Finding>>, q_db::DbError> {
+    let Some(findings) = module.verify_since(commit).await? else { return Ok(None) };
+    if !findings.is_empty() {
+        guard::judge(module.db(), &findings).await?;
+    }
+    Ok(Some(findings))
 }
 
 /// Without the server events come later: modules are asked themselves.

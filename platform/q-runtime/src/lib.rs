@@ -16,7 +16,7 @@ mod tasks;
 
 pub use config::{Config, ConfigError, Setting, Settings};
 pub use ground::{CredentialFor, Directory, Ground, Instance, Peers, Signer};
-pub use house::{Beam, House, verify};
+pub use house::{Beam, House, verify, verify_since};
 pub use job::Job;
 pub use located::Locate;
 pub use module::{Finding, Module};

@@ -51,6 +51,12 @@ pub trait Module: Send + Sync + 'static {
     ///
     /// Collects all findings and never stops at the first. The store's own integrity is checked by the caller.
     fn verify(&self) -> BoxFuture<'_, Result<Vec<Finding>, DbError>>;
+
+    /// Like [`Module::verify`], reading only what was committed after a commit of this number; nothing where the module
+    /// does not number its commits.
+    fn verify_since(&self, _commit: i64) -> BoxFuture<'_, Result<Option<Vec<Finding>>, DbError>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// One thing `q verify` found wrong.

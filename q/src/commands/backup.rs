@@ -435,7 +435,7 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
     }
     let (replaced, plan) = put_back(archive, plan, &into, is_partial, BTreeMap::new()).await?;
     let names: Vec<&str> = compose::MODULES.iter().map(|entry| entry.name).collect();
-    let findings = verify::offline(&into, Vec::new(), &names).await?;
+    let findings = verify::offline(&into, Vec::new(), &names, None).await?;
     let is_sound = findings.values().all(|findings| findings.as_array().is_some_and(Vec::is_empty));
     let outcome = Outcome {
         backup: plan.base.id.clone(),

@@ -39,7 +39,7 @@ pub mod sub;
 pub mod timeline;
 mod ucan;
 mod verify;
-mod wallet;
+pub mod wallet;
 
 use std::process::ExitCode;
 

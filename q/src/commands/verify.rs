@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, process::ExitCode};
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use q_runtime::Finding;
 use serde_json::Value;
@@ -32,11 +33,12 @@ pub async fn run(cli: &Cli, arguments: &VerifyArgs) -> anyhow::Result<ExitCode> 
     let running = running::find(&layout)?.unwrap_or_default();
     let (here, stopped): (Vec<_>, Vec<_>) =
         names.into_iter().partition(|name| running.modules.contains_key(*name));
-    let mut reports = if here.is_empty() { BTreeMap::new() } else { online(cli, &here).await? };
+    let mut reports =
+        if here.is_empty() { BTreeMap::new() } else { online(cli, &here, arguments.since).await? };
     if !stopped.is_empty() {
         // All are opened when nothing runs: they need each other.
         let modules = if running.processes.is_empty() { Vec::new() } else { stopped.clone() };
-        reports.extend(offline(&layout, modules, &stopped).await?);
+        reports.extend(offline(&layout, modules, &stopped, arguments.since).await?);
     }
     let count: usize = reports.values().map(|findings| findings.as_array().map_or(0, Vec::len)).sum();
     output::show(arguments.json, &reports, |reports| {
@@ -52,13 +54,14 @@ pub async fn run(cli: &Cli, arguments: &VerifyArgs) -> anyhow::Result<ExitCode> 
     Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::FINDINGS) })
 }
 
-async fn online(cli: &Cli, names: &[&str]) -> anyhow::Result<BTreeMap<String, Value>> {
+async fn online(cli: &Cli, names: &[&str], since: Option<i64>) -> anyhow::Result<BTreeMap<String, Value>> {
     let session = Session::open(&cli.data, "operator")?;
     let mut reports = BTreeMap::new();
+    let path =
+        since.map_or_else(|| "/health/verify".to_owned(), |since| format!("/health/verify?since={since}"));
     for name in names {
         output::progress(format!("verifying {name}"));
-        let answer =
-            session.client(name)?.send("POST", "/health/verify", Bytes::new(), "application/json").await?;
+        let answer = session.client(name)?.send("POST", &path, Bytes::new(), "application/json").await?;
         let mut report: Value = serde_json::from_slice(answer.body())?;
         anyhow::ensure!(answer.status().is_success(), "{name} cannot be verified: {report}");
         reports.insert((*name).to_owned(), report["findings"].take());
@@ -70,6 +73,7 @@ pub async fn offline(
     layout: &Layout,
     modules: Vec<&'static str>,
     names: &[&str],
+    since: Option<i64>,
 ) -> anyhow::Result<BTreeMap<String, Value>> {
     let mut reports = BTreeMap::new();
     let config = compose::config(layout)?;
@@ -115,7 +119,12 @@ pub async fn offline(
     let compose::Assembled { house, rolled_back, .. } = assembled;
     for beam in house.beams().iter().filter(|beam| names.contains(&beam.module.name())) {
         output::progress(format!("verifying {}", beam.module.name()));
-        let mut findings = q_runtime::verify(&*beam.module).await?;
+        let mut findings = match since {
+            None => q_runtime::verify(&*beam.module).await?,
+            Some(commit) => q_runtime::verify_since(&*beam.module, commit).await?.with_context(|| {
+                format!("{} is verified as a whole; leave --since out", beam.module.name())
+            })?,
+        };
         let older = rolled_back.iter().filter(|older| older.module == beam.module.name());
         findings.extend(older.map(stores::finding));
         reports.insert(beam.module.name().to_owned(), serde_json::to_value(findings)?);

@@ -10,7 +10,7 @@ use q_core::{
     AuditEntry, Span, Timestamp,
     hash::{Sha256, hex},
 };
-use q_db::{DbError, Tx};
+use q_db::{Db, DbError, Tx};
 use q_runtime::Peers;
 use qerberos_api::{SearchEvents, SearchEventsRequest, types::SearchLimit};
 use qwallet_api::{HEAD_TYP, HeadStatement, LedgerAnchored};
@@ -179,8 +179,30 @@ pub struct Anchor {
     pub chains: Vec<Anchored>,
 }
 
-/// What the auditor was told last, if it answers and was told anything.
-pub async fn anchored(peers: &Peers) -> Option<Anchor> {
+/// The audit row with which a store goes on that an operator has put back from a backup.
+const RESTORED: &str = "store.restored";
+/// How many audit rows are read at once, and how many pages at most: as many as a busy minute writes.
+const AUDIT_PAGE: u32 = 1_000;
+const AUDIT_PAGES_MAX: u32 = 200;
+
+/// What the auditor was told last, if it answers, was told anything, and the store was not put back on purpose since.
+pub async fn anchored(db: &Db, peers: &Peers) -> Result<Option<Anchor>, DbError> {
+    let Some((seq, anchor)) = told_last(peers).await else { return Ok(None) };
+    let mut position = seq;
+    for _ in 0..AUDIT_PAGES_MAX {
+        let rows = db.audit_after(position, AUDIT_PAGE).await?;
+        let Some(last) = rows.last() else { break };
+        position = last.position;
+        if rows.iter().any(|row| row.entry.action == RESTORED) {
+            // The trail hears of that, too: what was anchored before is of books that are no more.
+            return Ok(None);
+        }
+    }
+    Ok(Some(anchor))
+}
+
+/// The newest entry of the trail, with its number in this store.
+async fn told_last(peers: &Peers) -> Option<(i64, Anchor)> {
     #[derive(Deserialize)]
     struct Facts {
         chains: Vec<Anchored>,
@@ -208,7 +230,10 @@ pub async fn anchored(peers: &Peers) -> Option<Anchor> {
     // Heard from this module's own store: what operators record by hand is counted under another name.
     let event = page.events.into_iter().find(|event| event.producer == "qwallet")?;
     match serde_json::from_value::<Facts>(event.details.0) {
-        Ok(Facts { chains }) => Some(Anchor { event: event.id.to_string(), at: event.timestamp, chains }),
+        Ok(Facts { chains }) => {
+            let seq = i64::try_from(event.seq).unwrap_or(i64::MAX);
+            Some((seq, Anchor { event: event.id.to_string(), at: event.timestamp, chains }))
+        }
         Err(error) => {
             tracing::warn!(%error, "the auditor's entry of signed heads cannot be read");
             None

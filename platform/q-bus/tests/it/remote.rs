@@ -56,7 +56,7 @@ fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
         bases: Vec::new(),
         checks: Vec::new(),
         details: Arc::new(|| Box::pin(async { json!({}) })),
-        verify: Arc::new(|| Box::pin(async { Ok(json!([])) })),
+        verify: Arc::new(|_| Box::pin(async { Ok(Some(json!([]))) })),
         feed: Arc::new(move |query| {
             let (db, stop) = (db.clone(), stop.clone());
             Box::pin(async move { q_bus::feed::answer(&db, &query, stop).await })

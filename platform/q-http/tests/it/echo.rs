@@ -141,7 +141,7 @@ pub(crate) fn wall(limits: RateLimits, checks: Vec<Check>, is_draining: bool) ->
             let _ = &stores;
             Box::pin(async { json!({"bricks": 7}) })
         }),
-        verify: Arc::new(|| Box::pin(async { Ok(json!([])) })),
+        verify: Arc::new(|_| Box::pin(async { Ok(Some(json!([]))) })),
         feed: Arc::new(|query| Box::pin(async move { Ok(format!("[{query:?}]").into_bytes()) })),
         recover: Arc::new(|_| Box::pin(async { Vec::new() })),
         metrics: Arc::new(Metrics::new(metrics::Options {
