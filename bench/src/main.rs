@@ -16,6 +16,9 @@ use q_bench::steady::{self, SteadyPlan};
 use std::io;
 use std::time::Duration;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the house.
 #[derive(Parser)]
 #[command(name = "q-bench", version, about)]

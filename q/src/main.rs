@@ -26,6 +26,9 @@ use clap::Parser as _;
 
 use crate::cli::Cli;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     q_runtime::log::start(&cli.log, cli.log_json);

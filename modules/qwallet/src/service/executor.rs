@@ -23,6 +23,7 @@ use super::{
     commit::{Action, Item, Ledger, Outcome, Striped, Stripes, Work},
     directory,
     metrics::Metrics,
+    recent::Recents,
 };
 use crate::{
     domain::{account::AccountId, currency::CurrencyId, limits::Defaults},
@@ -82,6 +83,7 @@ pub struct Executor {
     lanes: Arc<[Lane]>,
     room: Arc<Semaphore>,
     stripes: Stripes,
+    recents: Recents,
     metrics: Arc<Metrics>,
 }
 
@@ -105,11 +107,14 @@ impl Executor {
     pub async fn open(db: &Db, options: &Options) -> Result<Self, DbError> {
         let is_shared = matches!(db.config(), DbConfig::Postgres { .. });
         let count = if is_shared { options.lanes.clamp(1, LANES_MAX) } else { 1 };
-        let (stripes, metrics) = (Stripes::default(), Arc::new(Metrics::default()));
+        let stripes = Stripes::default();
+        let recents = if is_shared { Recents::none() } else { Recents::default() };
+        let metrics = Arc::new(Metrics::default());
         let mut lanes = Vec::with_capacity(count);
         for _ in 0..count {
             let taken = if is_shared { take_number(db).await? } else { Writer::SOLE };
-            let ledger = Ledger::new(taken.lease, is_shared, options.limits.clone(), stripes.clone());
+            let limits = options.limits.clone();
+            let ledger = Ledger::new(taken.lease, is_shared, limits, stripes.clone(), recents.clone());
             let (queue, commands) = mpsc::unbounded_channel();
             let writer = Arc::new(RwLock::new(taken));
             let commits = Commits {
@@ -123,7 +128,7 @@ impl Executor {
             lanes.push(Lane { queue, writer });
         }
         let room = Arc::new(Semaphore::new(QUEUE_PAYMENTS_MAX));
-        Ok(Self { lanes: lanes.into(), room, stripes, metrics })
+        Ok(Self { lanes: lanes.into(), room, stripes, recents, metrics })
     }
 
     /// Carries out a command; the answer comes when it is on disk.
@@ -164,6 +169,11 @@ impl Executor {
     /// The numbers of this process as a writer, one a lane.
     pub fn writers(&self) -> Vec<i64> {
         self.lanes.iter().map(|lane| lane.writer.read().lease.writer).collect()
+    }
+
+    /// What was carried out lately and is not sorted in yet; nothing on a server.
+    pub fn recents(&self) -> &Recents {
+        &self.recents
     }
 
     /// The figures of the executor.

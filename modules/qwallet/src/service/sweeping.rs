@@ -5,6 +5,7 @@ use q_core::Span;
 use super::{
     Service,
     commit::{Action, Outcome, Work},
+    recent,
 };
 use crate::{domain::books::HoldEnd, error::Error, store};
 
@@ -85,6 +86,21 @@ impl Service {
             metrics.set_difference(currency.code, if difference.is_negative() { -units } else { units });
         }
         Ok(())
+    }
+
+    /// Sorts the keys and nonces of what was carried out into their tables while nobody waits for the writer, or when
+    /// too much has gathered.
+    pub async fn sort_requests(&self) -> Result<(), Error> {
+        loop {
+            let backlog = self.executor.recents().backlog();
+            let is_busy = self.executor.queue_depth() > 0;
+            if backlog == 0 || (is_busy && backlog < recent::BACKLOG_MAX) {
+                return Ok(());
+            }
+            if !self.executor.recents().sort(&self.db).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// Merges the journal into the histories while nobody waits for the writer, or when too much has gathered.

@@ -41,7 +41,7 @@ impl SqliteConnection {
              PRAGMA cell_size_check = ON;",
         )?;
         connection.run(if is_writer {
-            "PRAGMA cache_size = -16384;"
+            "PRAGMA cache_size = -65536;"
         } else {
             "PRAGMA cache_size = -4096;"
         })?;

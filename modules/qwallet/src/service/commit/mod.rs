@@ -18,7 +18,10 @@ use q_db::{DbError, Tx};
 use qwallet_api::{BatchId, ImportId, IntentId, TransactionId, WalletId};
 
 use self::run::Run;
-use super::record::Record;
+use super::{
+    recent::{Appended, Recents},
+    record::Record,
+};
 use crate::{
     domain::{
         account::AccountId,
@@ -187,6 +190,8 @@ pub struct Ledger {
     chain: Option<ChainEnd>,
     next_chain: Option<ChainEnd>,
     nonce_hours: Option<BTreeSet<i64>>,
+    recents: Recents,
+    next_recent: Option<Appended>,
     stripes: Stripes,
     /// Whether others write to the same store, so that no balance that is remembered can be trusted.
     is_shared: bool,
@@ -197,12 +202,20 @@ pub struct Ledger {
 
 impl Ledger {
     /// A ledger that remembers nothing yet, with the instance's limits on spending.
-    pub fn new(lease: Lease, is_shared: bool, limits: Vec<(CurrencyId, Defaults)>, stripes: Stripes) -> Self {
+    pub fn new(
+        lease: Lease,
+        is_shared: bool,
+        limits: Vec<(CurrencyId, Defaults)>,
+        stripes: Stripes,
+        recents: Recents,
+    ) -> Self {
         Self {
             books: Books::default().with_limits(limits),
             chain: None,
             next_chain: None,
             nonce_hours: None,
+            recents,
+            next_recent: None,
             stripes,
             is_shared,
             lease,
@@ -229,6 +242,9 @@ impl Ledger {
     /// Makes the last run final: its commit is on disk.
     pub fn keep(&mut self) {
         self.books.keep();
+        if let Some(appended) = self.next_recent.take() {
+            self.recents.keep(&appended);
+        }
         self.chain = self.next_chain.take().or(self.chain);
         if self.books.accounts().len() > CACHED_ACCOUNTS_MAX {
             self.books.begin_anew(self.books.next_seq());
@@ -241,6 +257,10 @@ impl Ledger {
         self.chain = None;
         self.nonce_hours = None;
         self.next_chain = None;
+        self.next_recent = None;
+        if !self.is_shared {
+            self.recents.forget();
+        }
     }
 
     /// The commit that the last run wanted to write, and the head it would have.
@@ -252,7 +272,7 @@ impl Ledger {
     /// Carries out `works` in this transaction. May run twice: nothing is final before [`Self::keep`].
     pub fn run(&mut self, tx: &mut Tx<'_>, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
         self.books.go_back_wholly();
-        self.next_chain = None;
+        (self.next_chain, self.next_recent) = (None, None);
         // The fence: whoever took this number over has raised its epoch, and waits here until we are done.
         if self.is_shared && !store::writers::hold(tx, self.lease)? {
             self.is_lease_lost = true;
@@ -262,6 +282,8 @@ impl Ledger {
         let chain = known.map_or_else(|| store::ledger::chain_end(tx, self.lease.writer), Ok)?;
         if self.is_shared {
             self.nonce_hours = None;
+        } else {
+            self.recents.load(tx)?;
         }
         if self.is_shared || known.is_none() {
             self.books.begin_anew(chain.next_seq);
@@ -271,10 +293,16 @@ impl Ledger {
         let stripes = self.stripes.read().clone();
         let mut run = Run::begin(tx, self, chain, works, &stripes)?;
         let outcomes = works.iter().map(|work| run.decide(tx, work)).collect::<Result<_, _>>()?;
-        let rows = run.rows;
+        let mut rows = run.rows;
         rows.write_limits(tx)?;
+        let (requests, nonces) = rows.take_requests();
+        if self.is_shared {
+            store::requests::insert(tx, &requests)?;
+            store::requests::insert_nonces(tx, &nonces)?;
+        } else {
+            self.next_recent = Appended::write(tx, requests, nonces)?;
+        }
         if rows.is_empty() {
-            store::requests::insert(tx, &rows.requests)?;
             self.chain = Some(chain);
             return Ok(outcomes);
         }

@@ -62,6 +62,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// What makes repetitions of the commit's commands recognisable.
+    pub(super) fn take_requests(&mut self) -> (Vec<(Request, [u8; 16])>, Vec<Nonce>) {
+        (std::mem::take(&mut self.requests), std::mem::take(&mut self.nonces))
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.transactions.is_empty() && self.ends.is_empty() && self.batches.is_empty()
     }
@@ -88,8 +93,6 @@ impl Rows {
         store::ledger::insert_orders(tx, &self.orders)?;
         let changed = Changed { at: self.at, by: writer };
         store::ledger::update_accounts(tx, &books.changed_accounts(), changed)?;
-        store::requests::insert(tx, &self.requests)?;
-        store::requests::insert_nonces(tx, &self.nonces)?;
         self.write_states(tx, commit_id)?;
         let commit = Commit {
             writer,

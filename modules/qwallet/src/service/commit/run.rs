@@ -65,9 +65,13 @@ impl<'a> Run<'a> {
         let nonces: Vec<Nonce> = works.iter().filter_map(|work| work.nonce).collect();
         let hours = match &mut ledger.nonce_hours {
             Some(hours) => hours,
-            unknown => unknown.insert(store::requests::nonce_hours(tx)?),
+            unknown => {
+                let sorted = store::requests::nonce_hours(tx)?;
+                unknown.insert(&sorted | &ledger.recents.hours())
+            }
         };
-        let spent = store::requests::spent(tx, &nonces, hours)?;
+        let mut spent = ledger.recents.spent(&nonces);
+        spent.extend(store::requests::spent(tx, &nonces, hours)?);
         // Remembered although the commit may fail: an hour without nonces costs one look-up, no more.
         hours.extend(nonces.iter().map(|nonce| nonce.hour));
         let forgotten_before = Nonce::hour_of(tx.now().max(chain.at)) - 1;
@@ -90,7 +94,8 @@ impl<'a> Run<'a> {
         }
         books.set_now(now);
         let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
-        let known = store::requests::find(tx, &keys)?;
+        let mut known = ledger.recents.find(&keys);
+        known.extend(store::requests::find(tx, &keys)?);
         Ok(Self {
             books,
             stripes,
