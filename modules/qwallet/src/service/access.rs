@@ -1,6 +1,10 @@
 //! Who may see a wallet: its owner, and whom the owner allowed to read it.
 
 use q_core::Caller;
+use q_db::{
+    DbError,
+    uses::{self, Allotment},
+};
 use q_pdp::{Reason, Request};
 
 use super::{Service, directory::WalletEntry};
@@ -27,6 +31,26 @@ impl Service {
         // suspended still counts.
         let is_active_owner = *did == wallet.row.owner && decision.reason != Reason::IdentityInactive;
         decision.allowed || is_active_owner
+    }
+}
+
+impl Service {
+    /// Like [`Service::may_read`]; where a grant allows a number of times, this is one of them.
+    pub(super) async fn may_read_once(&self, caller: &Caller, wallet: &WalletEntry) -> Result<bool, DbError> {
+        if self.may_read(caller, wallet) {
+            return Ok(true);
+        }
+        let Some(did) = caller.did() else { return Ok(false) };
+        let (resource, now) = (resource(wallet), self.env.now());
+        let owner = Some(&wallet.row.owner);
+        let request = Request { principal: did, action: "read", resource: &resource, owner, now };
+        let counted = self.pdp.decide_counting(&request);
+        if !counted.decision.allowed {
+            return Ok(false);
+        }
+        let allotments: Vec<Allotment> =
+            counted.uses.iter().map(|one| Allotment { name: one.name(), most: one.max }).collect();
+        self.db.write(move |tx| uses::take(tx, &allotments)).await
     }
 }
 

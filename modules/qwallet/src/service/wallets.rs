@@ -123,8 +123,12 @@ impl Service {
 
     /// The wallet with this name, if the caller may read it.
     pub(super) async fn readable(&self, caller: &Caller, name: &str) -> Result<Arc<WalletEntry>, Error> {
-        let entry = self.directory.find(name).await?.filter(|entry| self.may_read(caller, entry));
-        entry.ok_or(Error::Refused(Refusal::WalletNotFound))
+        if let Some(entry) = self.directory.find(name).await?
+            && self.may_read_once(caller, &entry).await?
+        {
+            return Ok(entry);
+        }
+        Err(Error::Refused(Refusal::WalletNotFound))
     }
 
     async fn wallet_of(&self, entry: &WalletEntry) -> Result<Wallet, Error> {
