@@ -10,7 +10,7 @@ use q_contract::Client;
 use q_db::Db;
 use q_runtime::Finding;
 use qerberos::{RolledBack, Trail};
-use qerberos_api::{GapsRequest, GetGaps};
+use qerberos_api::{GapReport, GapsRequest, GetGaps};
 
 use crate::{
     compose,
@@ -87,17 +87,21 @@ pub async fn compare(trail: &Trail, heads: &[(Db, i64)]) -> anyhow::Result<Vec<R
     Ok(older)
 }
 
-/// Like [`compare`], with a trail of another process. One that does not answer compares by itself when it hears of
+/// What a trail of another process has of every store. One that does not answer compares by itself when it hears of
 /// the stores.
-pub async fn compare_elsewhere(qerberos: &Client, heads: &[(Db, i64)]) -> Vec<RolledBack> {
-    let report = match tokio::time::timeout(ASKED_FOR, qerberos.call::<GetGaps>(&GapsRequest {})).await {
-        Ok(Ok(report)) => report,
+pub async fn ask_trail(qerberos: &Client) -> Option<GapReport> {
+    match tokio::time::timeout(ASKED_FOR, qerberos.call::<GetGaps>(&GapsRequest {})).await {
+        Ok(Ok(report)) => Some(report),
         Ok(Err(error)) => {
             tracing::info!(%error, "the audit trail is not here yet to compare the stores with");
-            return Vec::new();
+            None
         }
-        Err(_) => return Vec::new(),
-    };
+        Err(_) => None,
+    }
+}
+
+/// Like [`compare`], with what a trail of another process had before the stores were opened.
+pub fn compare_with(report: &GapReport, heads: &[(Db, i64)]) -> Vec<RolledBack> {
     let is_older = |(store, head): &(Db, i64)| {
         let head = u64::try_from(*head).unwrap_or_default();
         let known = report.producers.iter().find(|known| known.producer == store.module())?;

@@ -129,6 +129,7 @@ pub async fn assemble_on(
     {
         house.bus().use_nats(nats);
     }
+    let told = site.told_by_the_trail(&entries).await?;
     let mut heads = Vec::new();
     for entry in &entries {
         let (module, head) = match site.open(entry, &knowledge, &running).await {
@@ -144,7 +145,7 @@ pub async fn assemble_on(
     }
     let noted = site.known.add(layout, entries.iter().map(|entry| entry.name));
     let compared = match noted {
-        Ok(()) => site.rolled_back(&heads).await,
+        Ok(()) => site.rolled_back(told.as_ref(), &heads).await,
         Err(error) => Err(error),
     };
     let compared = compared.and_then(|older| stores::accept(layout, older, options.is_online));

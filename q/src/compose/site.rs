@@ -15,6 +15,7 @@ use q_pdp::Resource;
 use q_runtime::{Config, CredentialFor, Directory, Ground, House, Instance, Module, Peers, Signer};
 use q_seal::Sealer;
 use qerberos::{RolledBack, Trail};
+use qerberos_api::GapReport;
 use squid::{Squid, remote::Login};
 
 use super::{FIXED_PATHS, MODULES, ModuleEntry, service_name};
@@ -75,13 +76,28 @@ impl Site {
     }
 
     /// The modules whose stores are older than what the audit trail has heard of them.
-    pub(super) async fn rolled_back(&self, heads: &[(Db, i64)]) -> anyhow::Result<Vec<RolledBack>> {
-        match (self.trail.get(), heads.first()) {
-            (Some(trail), _) => stores::compare(trail, heads).await,
-            (None, Some((store, _))) => {
-                Ok(stores::compare_elsewhere(&self.peers(store.module())?.client("qerberos"), heads).await)
+    pub(super) async fn rolled_back(
+        &self,
+        told: Option<&GapReport>,
+        heads: &[(Db, i64)],
+    ) -> anyhow::Result<Vec<RolledBack>> {
+        match self.trail.get() {
+            Some(trail) => stores::compare(trail, heads).await,
+            None => Ok(told.map_or_else(Vec::new, |told| stores::compare_with(told, heads))),
+        }
+    }
+
+    /// What the trail has of every store, where it is in another process. Asked before the stores are looked at: other
+    /// replicas write to them meanwhile, and what the trail hears of that would be missing in a store seen before.
+    pub(super) async fn told_by_the_trail(
+        &self,
+        entries: &[&'static ModuleEntry],
+    ) -> anyhow::Result<Option<GapReport>> {
+        match entries.first() {
+            Some(first) if entries.iter().all(|entry| entry.name != "qerberos") => {
+                Ok(stores::ask_trail(&self.peers(first.name)?.client("qerberos")).await)
             }
-            (None, None) => Ok(Vec::new()),
+            _ => Ok(None),
         }
     }
 
