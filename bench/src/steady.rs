@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How to load.
@@ -41,6 +41,10 @@ pub struct Record {
     pub samples: Vec<Sample>,
     /// The failed ones by reason, with the moments at which they were due, in milliseconds since the begin.
     pub failures: BTreeMap<String, Vec<u64>>,
+    /// The transactions of the payments that were answered as settled. Not told by line: there are many, and whoever
+    /// holds them against the books has the record in memory.
+    #[serde(skip)]
+    pub paid: Vec<String>,
 }
 
 /// One request that was answered well.
@@ -74,6 +78,7 @@ impl Record {
 
     fn add(&mut self, other: Self) {
         self.samples.extend(other.samples);
+        self.paid.extend(other.paid);
         for (reason, moments) in other.failures {
             self.failures.entry(reason).or_default().extend(moments);
         }
@@ -86,24 +91,31 @@ pub struct Steady {
     address: SocketAddr,
     orders: Arc<Orders>,
     readers: Arc<Vec<Reader>>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Steady {
-    /// Makes payers on the instance whose front door is at `url` and which calls itself `origin`, and signs all orders.
-    pub async fn on(url: &str, origin: &str, plan: SteadyPlan) -> Result<Self> {
-        let mut house = House::at(url, origin)?;
+    /// Makes payers on `house`, and signs all orders.
+    pub async fn on(mut house: House, plan: SteadyPlan) -> Result<Self> {
         let (orders, readers) = house.orders_and_readers(Shape::Single, plan.clients, plan.payers).await?;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "a positive number of orders"
         )]
-        let total = (plan.rate * plan.span.as_secs_f64()).ceil() as usize + plan.clients * 4;
+        // Every second request is a payment.
+        let total = (plan.rate * plan.span.as_secs_f64() / 2.0).ceil() as usize + plan.clients * 4;
         orders.fill(total);
-        Ok(Self { plan, address: house.address, orders: Arc::new(orders), readers: Arc::new(readers) })
+        let (orders, readers) = (Arc::new(orders), Arc::new(readers));
+        Ok(Self { plan, address: house.address, orders, readers, is_over: Arc::default() })
     }
 
-    /// Loads for the time of the plan.
+    /// Ends the load before the time of the plan is over: what was sent is still answered and noted.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Loads for the time of the plan, or until it is ended.
     pub async fn run(&self) -> Record {
         let began_at = Env::system().now();
         let started = Instant::now();
@@ -118,6 +130,7 @@ impl Steady {
                     ticks: ticks.clone(),
                     orders: self.orders.clone(),
                     readers: self.readers.clone(),
+                    is_over: self.is_over.clone(),
                 };
                 tokio::spawn(client.run())
             })
@@ -156,7 +169,7 @@ pub fn by_line(
     for line in input.lines() {
         match line?.trim() {
             "prepare" => {
-                let made = runtime.block_on(Steady::on(url, origin, plan))?;
+                let made = runtime.block_on(Steady::on(House::at(url, origin)?, plan))?;
                 let (path, token) = made.readers.first().context("it takes two to pay")?.question();
                 let ready = Ready { path: path.to_owned(), token: token.to_owned() };
                 writeln!(output, "{}", serde_json::to_string(&ready)?)?;
@@ -173,6 +186,13 @@ pub fn by_line(
     Ok(())
 }
 
+/// What is read of the answer to a payment.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Paid {
+    transaction_id: String,
+}
+
 struct Client {
     number: usize,
     plan: SteadyPlan,
@@ -181,6 +201,7 @@ struct Client {
     ticks: Arc<AtomicU64>,
     orders: Arc<Orders>,
     readers: Arc<Vec<Reader>>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -191,7 +212,7 @@ impl Client {
             let tick = self.ticks.fetch_add(1, Ordering::Relaxed);
             #[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^52 requests")]
             let due = Duration::from_secs_f64(tick as f64 / self.plan.rate);
-            if due >= self.plan.span {
+            if due >= self.plan.span || self.is_over.load(Ordering::Relaxed) {
                 return record;
             }
             let is_payment = tick.is_multiple_of(2);
@@ -204,7 +225,8 @@ impl Client {
                 .map_err(|error| format!("{error:#}"))
                 .and_then(|answer| self.judge(is_payment, &answer))
             {
-                Ok(()) => {
+                Ok(paid) => {
+                    record.paid.extend(paid);
                     let micros = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX);
                     record.samples.push(Sample { due_ms, micros });
                 }
@@ -219,13 +241,17 @@ impl Client {
         reader.request()
     }
 
-    fn judge(&self, is_payment: bool, answer: &Answer) -> Result<(), String> {
+    /// The transaction of a payment.
+    fn judge(&self, is_payment: bool, answer: &Answer) -> Result<Option<String>, String> {
         if is_payment {
-            return self.orders.judge(answer).map(drop);
+            self.orders.judge(answer)?;
+            let paid: Paid =
+                serde_json::from_slice(&answer.body).map_err(|_| "ANSWER_NOT_READABLE".to_owned())?;
+            return Ok(Some(paid.transaction_id));
         }
         let has_balance = answer.body.windows(10).any(|part| part == b"\"balances\"");
         if answer.status.is_success() && has_balance {
-            return Ok(());
+            return Ok(None);
         }
         Err(format!("READ_{}", answer.status.as_u16()))
     }

@@ -22,14 +22,38 @@ const WALLETS: &str = "/qwallet";
 
 /// A running instance and how to reach it.
 pub struct House {
-    /// Where it listens.
+    /// Where its wallets listen.
     pub address: SocketAddr,
-    /// Host and port of that, for the `Host` header.
-    authority: String,
+    identities: Place,
+    wallets: Place,
     /// The origin under which the instance knows itself: issuer of tokens and home of identities.
     origin: String,
-    connection: Connection,
     env: Env,
+}
+
+/// Where a module listens.
+struct Place {
+    address: SocketAddr,
+    /// Host and port of that, for the `Host` header.
+    authority: String,
+    /// What stands before the module's paths.
+    prefix: &'static str,
+    connection: Connection,
+}
+
+impl Place {
+    fn at(url: &str, prefix: &'static str) -> Result<Self> {
+        let authority = authority(url)?;
+        // Names below localhost need no name server: they are loopback by definition (RFC 6761).
+        let loopback = authority.split_once("localhost:").and_then(|(_, port)| port.parse::<u16>().ok());
+        let address = match loopback {
+            Some(port) => SocketAddr::from(([127, 0, 0, 1], port)),
+            None => {
+                authority.to_socket_addrs()?.next().with_context(|| format!("no address for {authority}"))?
+            }
+        };
+        Ok(Self { address, authority, prefix, connection: Connection::new(address) })
+    }
 }
 
 /// An identity with its keys and a token that opens its wallet.
@@ -66,17 +90,17 @@ impl Reader {
 impl House {
     /// The instance whose front door is at `url`, and which calls itself `origin`.
     pub fn at(url: &str, origin: &str) -> Result<Self> {
-        let authority = authority(url)?;
-        // Names below localhost need no name server: they are loopback by definition (RFC 6761).
-        let loopback = authority.split_once("localhost:").and_then(|(_, port)| port.parse::<u16>().ok());
-        let address = match loopback {
-            Some(port) => SocketAddr::from(([127, 0, 0, 1], port)),
-            None => {
-                authority.to_socket_addrs()?.next().with_context(|| format!("no address for {authority}"))?
-            }
-        };
-        let (connection, origin) = (Connection::new(address), origin.trim_end_matches('/').to_owned());
-        Ok(Self { address, authority, origin, connection, env: Env::system() })
+        Self::of(Place::at(url, IDENTITIES)?, Place::at(url, WALLETS)?, origin)
+    }
+
+    /// The instance whose identities and wallets are at addresses of their own, as behind a load balancer.
+    pub fn apart(identities: &str, wallets: &str, origin: &str) -> Result<Self> {
+        Self::of(Place::at(identities, "")?, Place::at(wallets, "")?, origin)
+    }
+
+    fn of(identities: Place, wallets: Place, origin: &str) -> Result<Self> {
+        let origin = origin.trim_end_matches('/').to_owned();
+        Ok(Self { address: wallets.address, identities, wallets, origin, env: Env::system() })
     }
 
     /// Makes `count` payers with money and the orders of a run.
@@ -103,10 +127,10 @@ impl House {
             }
             let currency = target.as_ref().map_or("", |target| target.currency.as_str());
             let ask = json!({ "amount": FUNDS, "currency": currency });
-            self.ask(Method::POST, &format!("{WALLETS}/faucet"), Some(&person.token), &ask).await?;
+            self.ask(Method::POST, "/faucet", &person.token, &ask).await?;
             readers.push(Reader {
-                authority: self.authority.clone(),
-                path: format!("{WALLETS}/balance/{wallet}"),
+                authority: self.wallets.authority.clone(),
+                path: format!("{}/balance/{wallet}", self.wallets.prefix),
                 token: person.token,
             });
             payers.push(Payer { did: person.did, key_id: person.key_id, key: person.key, wallet });
@@ -122,7 +146,8 @@ impl House {
         let (keyring, log, _phrase) = Keyring::create(host, &self.env).context("making an identity")?;
         let entry: Value = serde_json::from_str(log.to_text().trim_end())?;
         let body = json!({ "logEntry": entry, "profile": { "name": "payer of a load run" } });
-        self.ask(Method::POST, &format!("{IDENTITIES}/identity"), None, &body).await?;
+        let env = &self.env;
+        send(&mut self.identities, env, Method::POST, "/identity", None, &body).await?;
         let key_id = keyring.key_id();
         let token = self.token(&keyring.did, &keyring.current).await?;
         Ok(Person { did: keyring.did, key_id, key: keyring.current, token })
@@ -133,32 +158,32 @@ impl House {
         let assertion = prove::login_assertion(did, key, &self.origin, &self.env);
         let form =
             format!("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}");
-        let request = Request::post(format!("{IDENTITIES}/oauth2/token"))
-            .header(HOST, &self.authority)
+        let place = &mut self.identities;
+        let request = Request::post(format!("{}/oauth2/token", place.prefix))
+            .header(HOST, &place.authority)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Full::from(form))?;
-        let answer = read(&self.connection.send(request).await?)?;
+        let answer = read(&place.connection.send(request).await?)?;
         Ok(text(&answer, "access_token")?.to_owned())
     }
 
     async fn wallet(&mut self, token: &str) -> Result<String> {
-        let wallet = self.ask(Method::POST, &format!("{WALLETS}/wallets"), Some(token), &json!({})).await?;
+        let wallet = self.ask(Method::POST, "/wallets", token, &json!({})).await?;
         Ok(text(&wallet, "walletRef")?.to_owned())
     }
 
     /// Learns currency and instance from the house itself: an intent tells the exact text a payer must sign.
     async fn target(&mut self, token: &str, wallet: &str) -> Result<Target> {
-        let currencies =
-            self.ask(Method::GET, &format!("{WALLETS}/currencies"), Some(token), &Value::Null).await?;
+        let currencies = self.ask(Method::GET, "/currencies", token, &Value::Null).await?;
         let currency = text(&currencies["items"][0], "code")?.to_owned();
         let person = self.person_with_wallet().await?;
         let ask = json!({ "amount": "1", "currency": currency, "recipient": person, "wallet": wallet });
-        let intent = self.ask(Method::POST, &format!("{WALLETS}/intents"), Some(token), &ask).await?;
+        let intent = self.ask(Method::POST, "/intents", token, &ask).await?;
         let signed: Value = serde_json::from_str(text(&intent, "signingInput")?)?;
         let instance = text(&signed, "aud")?.to_owned();
         Ok(Target {
-            authority: self.authority.clone(),
-            prefix: WALLETS.to_owned(),
+            authority: self.wallets.authority.clone(),
+            prefix: self.wallets.prefix.to_owned(),
             instance,
             currency,
             legs: 0,
@@ -182,28 +207,42 @@ impl House {
         };
         let probe =
             Orders::new(&self.env, target.clone(), vec![copy(first), copy(second)], Shape::Single, 1)?;
-        let paid = read(&self.connection.send(crate::generator::Workload::request(&probe, 0)).await?)?;
+        let paid =
+            read(&self.wallets.connection.send(crate::generator::Workload::request(&probe, 0)).await?)?;
         let token = self.token(&first.did, &first.key).await?;
-        let path = format!("{WALLETS}/tx/{}", text(&paid, "transactionId")?);
-        let transaction = self.ask(Method::GET, &path, Some(&token), &Value::Null).await?;
+        let path = format!("/tx/{}", text(&paid, "transactionId")?);
+        let transaction = self.ask(Method::GET, &path, &token, &Value::Null).await?;
         let legs = transaction["legs"].as_array().map_or(0, Vec::len);
         ensure!(legs > 0, "the transaction shows no transfers: {transaction}");
         Ok(legs as u64)
     }
 
-    async fn ask(&mut self, method: Method, path: &str, token: Option<&str>, body: &Value) -> Result<Value> {
-        let mut request = Request::builder().method(&method).uri(path).header(HOST, &self.authority);
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(serde_json::to_vec(body)?) };
-        if !bytes.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
-            request = request.header("idempotency-key", hash::hex(&self.env.random::<16>()));
-        }
-        let answer = self.connection.send(request.body(Full::new(bytes))?).await?;
-        read(&answer).with_context(|| format!("{method} {path}"))
+    /// Asks the wallets.
+    async fn ask(&mut self, method: Method, path: &str, token: &str, body: &Value) -> Result<Value> {
+        send(&mut self.wallets, &self.env, method, path, Some(token), body).await
     }
+}
+
+async fn send(
+    place: &mut Place,
+    env: &Env,
+    method: Method,
+    path: &str,
+    token: Option<&str>,
+    body: &Value,
+) -> Result<Value> {
+    let uri = format!("{}{path}", place.prefix);
+    let mut request = Request::builder().method(&method).uri(uri).header(HOST, &place.authority);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(serde_json::to_vec(body)?) };
+    if !bytes.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+        request = request.header("idempotency-key", hash::hex(&env.random::<16>()));
+    }
+    let answer = place.connection.send(request.body(Full::new(bytes))?).await?;
+    read(&answer).with_context(|| format!("{method} {path}"))
 }
 
 fn read(answer: &Answer) -> Result<Value> {

@@ -88,7 +88,12 @@ impl Reader {
 
     /// The status and body of a look at its wallet; `None` when no answer came.
     pub async fn look(&self) -> Option<(u16, Value)> {
-        let answer = self.client.send("GET", &self.path, Bytes::new(), "").await.ok()?;
+        self.get(&self.path).await
+    }
+
+    /// The status and body of another question; `None` when no answer came.
+    pub async fn get(&self, path: &str) -> Option<(u16, Value)> {
+        let answer = self.client.send("GET", path, Bytes::new(), "").await.ok()?;
         Some((answer.status().as_u16(), serde_json::from_slice(answer.body()).unwrap_or_default()))
     }
 }

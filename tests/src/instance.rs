@@ -52,6 +52,15 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends SIGTERM, as a service manager does.
+    ///
+    /// # Panics
+    /// When it cannot be signalled.
+    pub fn ask_to_stop(&self) {
+        let asked = Command::new("kill").arg("-TERM").arg(self.pid().to_string()).status();
+        assert!(asked.is_ok_and(|status| status.success()), "process {} cannot be signalled", self.pid());
+    }
+
     /// Ends it at once, as a power cut would: SIGKILL.
     ///
     /// # Panics
@@ -73,9 +82,31 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|ended| ended.is_some()) {
+            return;
+        }
+        // After a hand-over the process that serves is a child of this one, and would outlive it.
+        let heirs = children_of(self.pid());
         let _ = self.child.kill();
+        for heir in heirs {
+            let _ = Command::new("kill").arg("-KILL").arg(heir.to_string()).status();
+        }
         let _ = self.child.wait();
     }
+}
+
+/// The processes that live and have this parent.
+pub fn children_of(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok);
+    let child = |entry: std::fs::DirEntry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        // proc(5): pid (name) state ppid …; the name may hold anything, so it ends at the last parenthesis.
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let lives = fields.next()? != "Z";
+        (lives && fields.next()? == parent.to_string()).then_some(pid)
+    };
+    entries.filter_map(child).collect()
 }
 
 /// How a command ended.
@@ -163,9 +194,22 @@ impl Instance {
     /// # Panics
     /// When it ends before it serves.
     pub fn beside_with(&self, verb: &[&str], settings: &[(&str, &str)]) -> Process {
-        let mut command = self.command(verb);
+        self.beside_of(&self.program, verb, settings)
+    }
+
+    /// Like [`Instance::beside_with`], running another program.
+    ///
+    /// # Panics
+    /// When it ends before it serves.
+    pub fn beside_of(&self, program: &Path, verb: &[&str], settings: &[(&str, &str)]) -> Process {
+        let mut command = self.command_of(program, verb);
         command.envs(settings.iter().copied());
         Process::start(command)
+    }
+
+    /// The program it runs.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// Runs another verb on this folder to its end.
@@ -180,7 +224,11 @@ impl Instance {
 
     /// Starts another verb on this folder without waiting for it.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        self.command_of(&self.program, arguments)
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.arg("--data").arg(self.data()).args(arguments);
         command.envs(LISTENERS.map(|name| (format!("{name}_LISTEN"), "127.0.0.1:0")));
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
@@ -199,6 +247,19 @@ impl Instance {
             Some(note["modules"][module].as_str()?.to_owned())
         });
         url.expect("a module of the instance")
+    }
+
+    /// What it calls itself: issuer and audience of its tokens.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn origin(&self) -> String {
+        let notes = std::fs::read_dir(self.data().join("running")).expect("a running instance leaves notes");
+        let origin = notes.filter_map(|entry| std::fs::read(entry.ok()?.path()).ok()).find_map(|note| {
+            let note: Value = serde_json::from_slice(&note).ok()?;
+            Some(note["origin"].as_str()?.to_owned())
+        });
+        origin.expect("a note names the origin")
     }
 
     /// The base URL at which the process `pid` answers for `module`, whatever way others go.

@@ -10,6 +10,6 @@ mod replicas;
 
 pub use disk::SmallDisk;
 pub use drill::{Reader, UNLIMITED, passed, sound, until};
-pub use instance::{Instance, Outcome, Process};
+pub use instance::{Instance, Outcome, Process, children_of};
 pub use payer::Payer;
-pub use replicas::{Balancer, Replica, Replicas};
+pub use replicas::{Balancer, Replica, Replicas, Stopped};

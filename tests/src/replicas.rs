@@ -2,11 +2,15 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::Path,
     process::{Child, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use q_contract::{Client, HttpTransport};
 use q_testkit::{Proxy, oracle, oracle::NatsServer};
 
 use crate::{Instance, Process};
@@ -25,6 +29,26 @@ pub struct Replica {
     pub to_store: Proxy,
     /// The way to NATS.
     pub to_bus: Proxy,
+}
+
+/// A replica that was stopped, with its address and its wires.
+pub struct Stopped {
+    url: String,
+    to_store: Proxy,
+    to_bus: Proxy,
+}
+
+impl Replica {
+    /// Stops it as an operator or a service manager would, and returns when it has ended.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn stop(self) -> Stopped {
+        let Self { process, url, to_store, to_bus } = self;
+        process.ask_to_stop();
+        process.ended();
+        Stopped { url, to_store, to_bus }
+    }
 }
 
 /// The whole of it.
@@ -61,7 +85,8 @@ impl Replicas {
         let mut all = settings.to_vec();
         all.extend([("Q_BUS_URL", bus.as_str()), ("QWALLET_DATABASE_URL", database.as_str())]);
         let house = Instance::unstarted(&all)?;
-        assert_eq!(house.q(&["init", "--demo"]).code, Some(0));
+        let made = house.q(&["init", "--demo"]);
+        assert_eq!(made.code, Some(0), "{}", made.complained);
         let ground = house.beside(&GROUND);
         let mut started =
             Self { balancer: Balancer::none(), replicas: Vec::new(), ground, house, nats, database };
@@ -78,18 +103,45 @@ impl Replicas {
 
     /// Starts one more replica with `verb`.
     pub async fn replica(&self, verb: &[&str]) -> Replica {
-        let (head, query) = self.database.split_once('?').unwrap_or((&self.database, ""));
-        let (scheme, rest) = head.split_once("://").expect("a URL");
-        let (authority, name) = rest.split_once('/').expect("a database");
-        let (user, place) = authority.rsplit_once('@').unwrap_or(("postgres", authority));
+        let (_, place) = self.store();
         let to_store = Proxy::to(place.to_owned()).await;
         let to_bus = Proxy::to(self.nats.address().to_string()).await;
-        let store = format!("{scheme}://{user}@{}/{name}?{query}", to_store.address());
-        let bus = format!("nats://{}", to_bus.address());
-        let settings = [("QWALLET_DATABASE_URL", store.trim_end_matches('?')), ("Q_BUS_URL", bus.as_str())];
-        let process = self.house.beside_with(verb, &settings);
+        let process = self.process(self.house.program(), verb, &to_store, &to_bus, "127.0.0.1:0");
         let url = self.house.url_in(process.pid(), "qwallet");
         Replica { process, url, to_store, to_bus }
+    }
+
+    /// The replica `at` once more, which was stopped: at the same address, running `program`.
+    ///
+    /// # Panics
+    /// When it ends before it serves.
+    pub fn again(&self, program: &Path, stopped: Stopped) -> Replica {
+        let Stopped { url, to_store, to_bus } = stopped;
+        let listen = url.trim_start_matches("http://");
+        let process = self.process(program, &["serve", "qwallet"], &to_store, &to_bus, listen);
+        Replica { process, url, to_store, to_bus }
+    }
+
+    fn process(
+        &self,
+        program: &Path,
+        verb: &[&str],
+        to_store: &Proxy,
+        to_bus: &Proxy,
+        listen: &str,
+    ) -> Process {
+        let (store, place) = self.store();
+        let store = store.replace(place, &to_store.address().to_string());
+        let bus = format!("nats://{}", to_bus.address());
+        let settings = [("QWALLET_DATABASE_URL", &*store), ("Q_BUS_URL", &*bus), ("QWALLET_LISTEN", listen)];
+        self.house.beside_of(program, verb, &settings)
+    }
+
+    /// The store's URL, and which part of it is host and port.
+    fn store(&self) -> (&str, &str) {
+        let (_, rest) = self.database.split_once("://").expect("a URL");
+        let (authority, _) = rest.split_once('/').expect("a database");
+        (&self.database, authority.rsplit_once('@').map_or(authority, |(_, place)| place))
     }
 
     /// Stops everything as an operator would, with the books in order.
@@ -118,37 +170,45 @@ fn with_database(server: &str, database: &str) -> String {
     query.map_or_else(|| format!("{head}/{database}"), |query| format!("{head}/{database}?{query}"))
 }
 
-/// A running haproxy.
+/// A running haproxy, with the configuration that is shipped.
 pub struct Balancer {
     process: Option<Child>,
     /// Its base URL.
     pub url: String,
+    /// Where it tells what it thinks of the replicas.
+    view: String,
 }
 
 impl Balancer {
+    const SHIPPED: &str = include_str!("../../deploy/haproxy.cfg");
+    const DOOR: &str = "bind :3000";
+    const SERVERS: &str = "server-template replica 1-10 qwallet:3000";
+
     const fn none() -> Self {
-        Self { process: None, url: String::new() }
+        Self { process: None, url: String::new(), view: String::new() }
+    }
+
+    /// The shipped configuration, but for where it listens and where the replicas are.
+    fn configuration(address: SocketAddr, view: SocketAddr, urls: &[String]) -> String {
+        let servers = urls.iter().enumerate();
+        let servers = servers.map(|(at, url)| format!("server q{at} {}", url.trim_start_matches("http://")));
+        let servers: Vec<_> = servers.collect();
+        for part in [Self::DOOR, Self::SERVERS] {
+            assert!(Self::SHIPPED.contains(part), "the shipped configuration has no `{part}` any more");
+        }
+        let placed = Self::SHIPPED.replace(Self::DOOR, &format!("bind {address}"));
+        let placed = placed.replace(Self::SERVERS, &servers.join("\n    "));
+        format!("{placed}\nlisten view\n    bind {view}\n    stats enable\n    stats uri /\n")
     }
 
     fn start(house: &Instance, urls: &[String]) -> Self {
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
-        let address = address.expect("a free port");
-        let servers: Vec<_> = urls
-            .iter()
-            .enumerate()
-            .map(|(at, url)| format!("  server q{at} {} check", url.trim_start_matches("http://")))
-            .collect();
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let (door, view) = (free(), free());
+        let place = |socket: &TcpListener| socket.local_addr().expect("a bound socket");
+        let (address, view_address) = (place(&door), place(&view));
+        drop((door, view));
         let file = house.scratch().join("haproxy.cfg");
-        let text = format!(
-            "defaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n  \
-             retries 2\n  option redispatch\n  retry-on conn-failure\n\
-             frontend door\n  bind {address}\n  http-request set-header Forwarded for=%[src]\n  \
-             default_backend wallet\n\
-             backend wallet\n  balance roundrobin\n  option httpchk GET /health/ready\n  \
-             default-server inter 200ms fastinter 100ms fall 2 rise 1 observe layer4\n{}\n",
-            servers.join("\n")
-        );
-        fs::write(&file, text).expect("a file of the test");
+        fs::write(&file, Self::configuration(address, view_address, urls)).expect("a file of the test");
         let mut command = oracle::program("haproxy").expect("it was there before");
         command
             .arg("-db")
@@ -163,7 +223,28 @@ impl Balancer {
             assert!(process.try_wait().is_ok_and(|ended| ended.is_none()), "haproxy ended");
             assert!(Instant::now() < patience_ends_at, "haproxy does not listen");
         }
-        Self { process: Some(process), url: format!("http://{address}") }
+        let (url, view) = (format!("http://{address}"), format!("http://{view_address}"));
+        Self { process: Some(process), url, view }
+    }
+
+    /// How many replicas it sends requests to now.
+    ///
+    /// # Panics
+    /// When it does not tell.
+    pub async fn serving(&self) -> usize {
+        let client = Client::new(Arc::new(HttpTransport::new(&self.view)));
+        let told = client.send("GET", "/;csv", Bytes::new(), "").await.expect("haproxy tells");
+        let told = String::from_utf8_lossy(told.body()).into_owned();
+        let mut lines = told.lines().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>());
+        let names = lines.next().expect("a line of names");
+        let status = names.iter().position(|name| *name == "status").expect("a status");
+        // Such as `UP`, `UP 1/2` while it wavers, `DOWN 1/2` while it comes back.
+        let is_up = |line: &Vec<&str>| {
+            line.first() == Some(&"replicas")
+                && line.get(1).is_some_and(|name| name.starts_with('q'))
+                && line.get(status).is_some_and(|status| status.starts_with("UP"))
+        };
+        lines.filter(is_up).count()
     }
 }
 

@@ -4,8 +4,11 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use q_bench::steady::{Record, Steady, SteadyPlan};
-use q_tests::Instance;
+use q_bench::{
+    steady::{Record, Steady, SteadyPlan},
+    world::House,
+};
+use q_tests::{Instance, children_of};
 use serde_json::Value;
 
 const UNLIMITED: [(&str, &str); 3] = [
@@ -30,7 +33,7 @@ fn note(house: &Instance) -> Value {
 async fn load_on(house: &Instance, plan: SteadyPlan) -> Steady {
     let note = note(house);
     let (door, origin) = (note["frontDoor"].as_str().unwrap(), note["origin"].as_str().unwrap());
-    Steady::on(door, origin, plan).await.unwrap()
+    Steady::on(House::at(door, origin).unwrap(), plan).await.unwrap()
 }
 
 fn restart(house: &Instance, more: &[&str]) -> Value {
@@ -119,20 +122,11 @@ impl Thief {
         std::thread::spawn(move || {
             file.lock().unwrap();
             // Until the process that wanted it has given up.
-            while children_of(old) > 0 {
+            while !children_of(old).is_empty() {
                 std::thread::yield_now();
             }
         })
     }
-}
-
-fn children_of(parent: u32) -> usize {
-    let stats = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let stat = fs::read_to_string(entry.ok()?.path().join("stat")).ok()?;
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ').map(str::to_owned);
-        Some((fields.next()?, fields.next()?))
-    });
-    stats.filter(|(state, ppid)| state != "Z" && *ppid == parent.to_string()).count()
 }
 
 #[test]
