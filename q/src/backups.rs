@@ -131,7 +131,7 @@ fn trust(layout: &Layout, from: &FromArgs) -> anyhow::Result<Trust> {
     let signer = named.or_else(|| here.clone()).or_else(|| signer_beside(&key_file(layout)));
     let is_here = signer.is_some() && signer == here;
     let log = if is_here { std::fs::read_to_string(layout.genesis(INSTANCE)).ok() } else { None };
-    Ok(Trust { signer, log, accepts_unsigned: from.accept_unsigned, now: Env::system().now() })
+    Ok(Trust { signer, log, accepts_unsigned: from.accept_unsigned })
 }
 
 /// What is backed up: the stores of `modules`, or of all that are not elsewhere by their settings.

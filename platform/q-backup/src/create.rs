@@ -96,7 +96,7 @@ pub fn create(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Err
 fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Error> {
     let began = Instant::now();
     // First of all: without a signature nobody would take it.
-    place.signer.current(env.now())?;
+    place.signer.current()?;
     let writer = Writer::new(&place.target, &place.recipients, &place.making)?;
     // Before the stores: what lies beside them is never ahead of them.
     let secrets = files_of(&writer, &source.keys, secrets::names(&source.keys)?)?;
@@ -136,7 +136,7 @@ fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, 
         making: place.making.clone(),
     };
     // The key may have been rotated while the stores were read.
-    manifest.write(place, &place.signer.current(at)?)?;
+    manifest.write(place, &place.signer.current()?)?;
     Ok(manifest)
 }
 

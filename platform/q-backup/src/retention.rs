@@ -180,10 +180,10 @@ pub fn prune(
     target: &Target,
     trust: &Trust,
     keep: Keep,
+    now: Timestamp,
     is_dry: bool,
 ) -> Result<Pruned, Error> {
     let _lock = Lock::take(data, target)?;
-    let now = trust.now;
     let found = Found::look(target, trust)?;
     if let (true, Some((_, why))) = (found.signed.is_empty(), found.refused.first_key_value()) {
         return Err(Error::Text(format!(

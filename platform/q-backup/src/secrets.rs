@@ -47,7 +47,7 @@ impl Secrets {
         let all = Self(lasting.filter_map(read).collect());
         let object = object(at);
         let body = serde_json::to_vec(&all).expect("plain data serialises");
-        let plain = place.signer.current(at)?.part(&object, at, &body);
+        let plain = place.signer.current()?.part(&object, at, &body);
         place.target.put(&object, &place.recipients.seal(&plain))?;
         place.target.settle(&[object])
     }

@@ -143,8 +143,8 @@ fn once(source: &Source, place: &Place, keep: Keep, env: &Env) -> Result<(), Err
         ms = made.took_ms,
         "a backup was made"
     );
-    let trust = place.signer.trust(env.now())?;
-    match retention::prune(&source.data, &place.target, &trust, keep, false) {
+    let trust = place.signer.trust()?;
+    match retention::prune(&source.data, &place.target, &trust, keep, env.now(), false) {
         Ok(pruned) => {
             for (id, why) in &pruned.refused {
                 tracing::warn!(

@@ -215,7 +215,7 @@ impl Cut {
     }
 
     fn seal(&self, name: &CutName, place: &Place) -> Result<Vec<u8>, Error> {
-        let signing = place.signer.current(name.at)?;
+        let signing = place.signer.current()?;
         Ok(place.recipients.seal(&signing.part(&name.object(), name.at, &self.encode())))
     }
 }

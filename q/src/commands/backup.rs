@@ -367,8 +367,7 @@ async fn prune(layout: &Layout, arguments: &PruneArgs) -> anyhow::Result<ExitCod
     };
     let (data, is_dry, signer) = (layout.data.clone(), arguments.dry_run, backups::signer(layout));
     let pruned = blocking(move || {
-        let trust = signer.trust(Env::system().now())?;
-        Ok(q_backup::prune(&data, &target, &trust, keep, is_dry)?)
+        Ok(q_backup::prune(&data, &target, &signer.trust()?, keep, Env::system().now(), is_dry)?)
     })
     .await?;
     for (id, why) in &pruned.refused {

@@ -70,7 +70,9 @@ async fn a_bucket_is_a_target_like_a_folder() {
     let restored = scene.restore_from(archive, Wanted::Newest, "from-bucket").await.unwrap();
     assert_eq!(notes(&restored["first"], &FIRST).await.len(), 203);
     let keep = "daily=1".parse().unwrap();
-    let pruned = blocking(|| q_backup::prune(&scene.data(), &target, &scene.trust(), keep, false)).unwrap();
+    let pruned =
+        blocking(|| q_backup::prune(&scene.data(), &target, &scene.trust(), keep, scene.env.now(), false))
+            .unwrap();
     assert_eq!(pruned.kept, [made[2].clone()]);
     assert!(pruned.objects > 0);
     blocking(|| open().unwrap().verify(&made[2])).unwrap();

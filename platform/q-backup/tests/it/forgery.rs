@@ -301,12 +301,7 @@ async fn a_rotated_key_signs_on_and_the_one_before_it_no_more() {
     let why = scene.try_back_up(scene.place()).await.err().unwrap().to_string();
     assert!(why.contains("q id rotate instance"), "{why}");
     scene.keep(&next, &log.to_text());
-    let after = Trust {
-        signer: Some(scene.did.clone()),
-        log: Some(log.to_text()),
-        accepts_unsigned: false,
-        now: then + hour,
-    };
+    let after = Trust { signer: Some(scene.did.clone()), log: Some(log.to_text()), accepts_unsigned: false };
     // What the old key signed while it was the key is as good as ever; what it signs afterwards is not.
     scene.archive_for(&after).unwrap().verify(&first.id).unwrap();
     let (id, at) = {

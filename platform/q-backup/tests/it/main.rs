@@ -96,7 +96,7 @@ impl Scene {
 
     /// What the machine itself believes.
     pub fn trust(&self) -> Trust {
-        self.signer().trust(self.env.now()).unwrap()
+        self.signer().trust().unwrap()
     }
 
     /// What somebody believes who was told the instance's identity and has nothing else of it.
@@ -106,7 +106,7 @@ impl Scene {
 
     pub fn prune(&self, keep: &str, is_dry: bool) -> Result<q_backup::Pruned, q_backup::Error> {
         let target = Target::folder(&self.target());
-        q_backup::prune(&self.data(), &target, &self.trust(), keep.parse().unwrap(), is_dry)
+        q_backup::prune(&self.data(), &target, &self.trust(), keep.parse().unwrap(), self.env.now(), is_dry)
     }
 
     pub fn place_in(&self, target: Target) -> Place {
