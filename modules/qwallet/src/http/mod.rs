@@ -3,13 +3,13 @@
 //! **Invariant:** no SQL and no rule.
 
 mod books;
+mod mcp;
 mod notes;
 mod rails;
 mod receipts;
 mod refunds;
 mod snapshots;
 mod statements;
-
 mod webhooks;
 
 use std::sync::Arc;
@@ -110,6 +110,7 @@ pub fn api(service: &Arc<Service>) -> Api {
     let api = notes::mount(api);
     let api = snapshots::mount(api);
     let api = webhooks::mount(api);
+    let api = mcp::mount(api);
     if service.instance.is_demo {
         return api
             .on::<Faucet, _, _, _>(|service, context, request| async move {
