@@ -1,0 +1,106 @@
+//! A payment proved to a stranger, and a store that is older than what its auditor was told.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use q_tests::Instance;
+use serde_json::Value;
+
+fn pay(house: &Instance, amount: &str) -> Value {
+    let paid = house.q(&["wallet", "pay", "alice", amount, "--as", "bob", "--json"]);
+    assert_eq!(paid.code, Some(0), "{}", paid.complained);
+    paid.json()
+}
+
+#[test]
+fn a_stranger_checks_a_receipt_with_nothing_but_a_file_and_a_name() {
+    let Some(mut house) = Instance::demo(&[]) else { return };
+    let paid = pay(&house, "3");
+    let id = paid["transactionId"].as_str().unwrap();
+    let file = house.scratch().join("receipt.json");
+    let path = file.to_str().unwrap();
+    let got = house.q(&["receipt", "get", id, "--as", "alice", "--out", path]);
+    assert_eq!(got.code, Some(0), "{}", got.complained);
+    let receipt: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    let signer = receipt["signer"].as_str().unwrap().to_owned();
+    assert!(signer.starts_with("did:squid:"), "{signer}");
+    let log = house.scratch().join("signer.jsonl");
+    fs::write(&log, receipt["log"].as_str().unwrap()).unwrap();
+    house.stop();
+
+    // The stranger has no instance, and no folder of one.
+    let elsewhere = house.scratch().join("elsewhere");
+    let verify = |arguments: &[&str]| {
+        let data = ["--data", elsewhere.to_str().unwrap(), "receipt", "verify", path];
+        house.q(&[&data, arguments].concat())
+    };
+    let proved = verify(&["--trust", &signer]);
+    assert_eq!(proved.code, Some(0), "{}", proved.complained);
+    assert!(proved.said.contains(id) && proved.said.contains("SETTLED"), "{}", proved.said);
+    assert!(proved.said.contains("3 QToken") && proved.said.contains("proved: signed with"), "{}", proved.said);
+    let with_log = verify(&["--trust", &signer, "--log", log.to_str().unwrap(), "--json"]);
+    assert_eq!(with_log.code, Some(0), "{}", with_log.complained);
+    assert_eq!(with_log.json()["content"]["transactionId"], id);
+    let kid = with_log.json()["kid"].as_str().unwrap().to_owned();
+    let key = kid.split_once('#').unwrap().1.to_owned();
+    assert_eq!(verify(&["--key", &key]).code, Some(0));
+
+    let other = verify(&["--trust", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"]);
+    assert_eq!(other.code, Some(3), "{}", other.complained);
+    assert!(other.complained.contains("not a key of whom you trust"), "{}", other.complained);
+    assert_eq!(verify(&[]).code, Some(2));
+    let jws = receipt["jws"].as_str().unwrap();
+    let middle = jws.len() / 2;
+    let changed = if &jws[middle..=middle] == "A" { "B" } else { "A" };
+    let forged = format!("{}{changed}{}", &jws[..middle], &jws[middle + 1..]);
+    fs::write(&file, forged).unwrap();
+    let refused = verify(&["--trust", &signer, "--log", log.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(3), "{}", refused.complained);
+    assert!(refused.complained.contains("proves nothing"), "{}", refused.complained);
+}
+
+/// Waits until the auditor was told of a head of the first chain that covers the commit.
+fn anchored(house: &Instance, commit: i64) {
+    let began = Instant::now();
+    loop {
+        let told = house.q(&["call", "qerberos", "GET", "/audit?ref=qwallet:ledger&limit=1", "--as", "operator"]);
+        let chain = &told.json()["events"][0]["details"]["chains"][0];
+        if chain["number"].as_i64().is_some_and(|number| number >= commit) {
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{}{}", told.said, told.complained);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn a_store_from_yesterday_is_older_than_the_anchor_and_says_so() {
+    let Some(mut house) = Instance::demo(&[]) else { return };
+    let first = pay(&house, "1")["commit"].as_i64().unwrap();
+    house.stop();
+    let store = house.data().join("qwallet.sqlite");
+    let yesterday = fs::read(&store).unwrap();
+    house.start(&["up", "--demo"]);
+    let last = pay(&house, "2")["commit"].as_i64().unwrap();
+    // A start signs at once what the last minute before the stop left unsigned.
+    house.stop();
+    house.start(&["up", "--demo"]);
+    anchored(&house, last);
+    let since = house.q(&["verify", "qwallet", "--since", &first.to_string()]);
+    assert_eq!(since.code, Some(0), "{}{}", since.said, since.complained);
+    house.stop();
+    assert_eq!(house.q(&["verify", "qwallet"]).code, Some(0));
+
+    let today = fs::read(&store).unwrap();
+    fs::write(&store, yesterday).unwrap();
+    let found = house.q(&["verify", "qwallet"]);
+    assert_eq!(found.code, Some(3), "{}{}", found.said, found.complained);
+    assert!(found.said.contains("older_than_anchor at chain of writer 1"), "{}", found.said);
+    assert!(found.said.contains("qerberos was told of commit"), "{}", found.said);
+    fs::write(&store, today).unwrap();
+    assert_eq!(house.q(&["verify", "qwallet"]).code, Some(0));
+}
