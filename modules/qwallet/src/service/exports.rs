@@ -130,42 +130,64 @@ fn sums(reader: &mut Reader<'_>) -> Result<BTreeMap<CurrencyId, Sums>, DbError> 
     Ok(sums)
 }
 
-impl Sums {
-    /// Takes a transfer back that came after the instant of interest.
-    fn take_back(&mut self, transfer: &Transfer, [debit, credit]: [AccountKind; 2]) -> Result<(), DbError> {
-        let amount = transfer.leg.amount;
-        let less = |total: &mut Total| {
-            *total = total.checked_sub(amount).ok_or(OVERFLOW)?;
-            Ok::<_, DbError>(())
-        };
-        let more = |total: &mut Total| {
-            *total = total.checked_add(amount).ok_or(OVERFLOW)?;
+/// What came after an instant of interest, to be taken from the present sums, and what ended since, to be put back.
+#[derive(Default)]
+struct Since {
+    came: Sums,
+    ended: Sums,
+}
+
+impl Since {
+    fn count(&mut self, transfer: &Transfer, [debit, credit]: [AccountKind; 2]) -> Result<(), DbError> {
+        let add = |sum: &mut Total| {
+            *sum = sum.checked_add(transfer.leg.amount).ok_or(OVERFLOW)?;
             Ok::<_, DbError>(())
         };
         if transfer.phase.is_final_movement() {
-            less(&mut self.debits)?;
-            less(&mut self.credits)?;
+            add(&mut self.came.debits)?;
+            add(&mut self.came.credits)?;
             if debit == AccountKind::Issuance {
-                less(&mut self.issued)?;
+                add(&mut self.came.issued)?;
             }
             if credit == AccountKind::Issuance {
-                less(&mut self.withdrawn)?;
+                add(&mut self.came.withdrawn)?;
             }
         }
-        match transfer.phase {
-            Phase::Posted => Ok(()),
-            Phase::Held => less(&mut self.debits_pending).and(less(&mut self.credits_pending)),
-            Phase::Settled | Phase::Voided => {
-                more(&mut self.debits_pending).and(more(&mut self.credits_pending))
-            }
-        }
+        let pending = match transfer.phase {
+            Phase::Posted => return Ok(()),
+            Phase::Held => &mut self.came,
+            Phase::Settled | Phase::Voided => &mut self.ended,
+        };
+        add(&mut pending.debits_pending)?;
+        add(&mut pending.credits_pending)
+    }
+
+    /// The sums as they were: what ended since is put back first, for it may have come since too.
+    fn taken_from(&self, now: &Sums) -> Result<Sums, DbError> {
+        let then = |of: fn(&Sums) -> Total| {
+            let whole = of(now).checked_add(Amount::from_units(of(&self.ended).units()));
+            whole
+                .and_then(|whole| whole.checked_sub(Amount::from_units(of(&self.came).units())))
+                .ok_or(OVERFLOW)
+        };
+        Ok(Sums {
+            debits: then(|sums| sums.debits)?,
+            credits: then(|sums| sums.credits)?,
+            debits_pending: then(|sums| sums.debits_pending)?,
+            credits_pending: then(|sums| sums.credits_pending)?,
+            issued: then(|sums| sums.issued)?,
+            withdrawn: then(|sums| sums.withdrawn)?,
+        })
     }
 }
 
 fn trial_balance(reader: &mut Reader<'_>, at: Option<Timestamp>) -> Result<TrialBalance, DbError> {
     let mut sums = sums(reader)?;
     if let Some(at) = at {
-        take_back_since(reader, &mut sums, at)?;
+        for (currency, since) in since(reader, at)? {
+            let sum = sums.entry(currency).or_default();
+            *sum = since.taken_from(sum)?;
+        }
     }
     let items = sums.into_iter().filter_map(|(id, sum)| {
         let currency = Currency::by_id(id)?;
@@ -184,12 +206,9 @@ fn trial_balance(reader: &mut Reader<'_>, at: Option<Timestamp>) -> Result<Trial
     Ok(TrialBalance { items, as_of: as_of(reader, at)? })
 }
 
-/// Takes back every transfer of a commit after `at`.
-fn take_back_since(
-    reader: &mut Reader<'_>,
-    sums: &mut BTreeMap<CurrencyId, Sums>,
-    at: Timestamp,
-) -> Result<(), DbError> {
+/// What every transfer of a commit after `at` changed.
+fn since(reader: &mut Reader<'_>, at: Timestamp) -> Result<BTreeMap<CurrencyId, Since>, DbError> {
+    let mut found: BTreeMap<CurrencyId, Since> = BTreeMap::new();
     let mut accounts: BTreeMap<i64, (CurrencyId, AccountKind)> = BTreeMap::new();
     store::ledger::for_each_account(reader, |account| {
         let (account, _) = account?;
@@ -208,11 +227,11 @@ fn take_back_since(
             for (transfer, ..) in &page {
                 let (currency, debit) = known(transfer.leg.debit)?;
                 let (_, credit) = known(transfer.leg.credit)?;
-                sums.entry(currency).or_default().take_back(transfer, [debit, credit])?;
+                found.entry(currency).or_default().count(transfer, [debit, credit])?;
             }
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn as_of(reader: &mut Reader<'_>, at: Option<Timestamp>) -> Result<AsOf, DbError> {

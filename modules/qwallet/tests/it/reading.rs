@@ -1,15 +1,17 @@
 //! Reading wallets: by whom, and what they say.
 
+use q_contract::CallError;
 use q_core::{PageLimit, Span};
 use q_pdp::Resource;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
-    CreatePayment, CreateWallet, CreateWalletRequest, GetBalance, GetBalanceRequest, GetQuote,
-    GetTransaction, GetWallet, ListCurrencies, ListCurrenciesRequest, ListTransactions,
-    ListTransactionsRequest, ListWallets, ListWalletsRequest, QuoteRequest, TransactionPath, WalletPath,
+    CreateIntent, CreateIntentRequest, CreatePayment, CreateWallet, CreateWalletRequest, GetBalance,
+    GetBalanceRequest, GetQuote, GetTransaction, GetWallet, ListCurrencies, ListCurrenciesRequest,
+    ListTransactions, ListTransactionsRequest, ListWallets, ListWalletsRequest, PaymentRequest, QuoteRequest,
+    SignIntent, SignRequest, TransactionPath, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh};
+use crate::support::{Bank, Person, code, fresh, sign};
 
 fn history(person: &Person, limit: u32) -> ListTransactionsRequest {
     ListTransactionsRequest {
@@ -103,6 +105,88 @@ on_each_world!(history_pages_lose_nothing_and_the_past_stays, async |world: Worl
     assert_eq!(bob.client.call::<GetTransaction>(&path).await.unwrap().amount.as_str(), "5");
     let eve = bank.person("eve", "0").await;
     assert_eq!(code(eve.client.call::<GetTransaction>(&path).await), "TRANSACTION_NOT_FOUND");
+    bank.close().await;
+});
+
+on_each_world!(a_history_is_searched, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob, eve) =
+        (bank.person("ann", "100").await, bank.person("bob", "0").await, bank.person("eve", "0").await);
+    let pay = async |to: &Person, amount: &str, purpose: &str| {
+        bank.world.clock.advance(Span::seconds(60));
+        let order = bank.order(&ann, &to.wallet.wallet_ref, amount);
+        let order = PaymentRequest { purpose: Some(purpose.into()), ..order };
+        let paid =
+            ann.client.clone().with_key(fresh()).call::<CreatePayment>(&bank.signed(order, &ann)).await;
+        paid.unwrap().transaction_id
+    };
+    let bread = pay(&bob, "1", "Bread and butter").await;
+    let middle = bank.now();
+    let (rent, gift) = (pay(&eve, "20", "Rent").await, pay(&bob, "3", "a GIFT of bread").await);
+    let held = CreateIntentRequest {
+        amount: "2".into(),
+        currency: "QToken".into(),
+        recipient: eve.did.to_string(),
+        purpose: Some("later".into()),
+        expires_in: None,
+        wallet: None,
+    };
+    let held = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&held).await.unwrap();
+    let signature = sign(held.signing_input.as_bytes(), &ann.did, &ann.key);
+    let held = SignRequest { intent_id: held.intent_id, signature };
+    let held = ann.client.clone().with_key(fresh()).call::<SignIntent>(&held).await.unwrap().transaction_id;
+    let ask = async |change: &dyn Fn(&mut ListTransactionsRequest)| {
+        let mut request = history(&ann, 50);
+        change(&mut request);
+        let items = ann.client.call::<ListTransactions>(&request).await?.items;
+        let principal = items.into_iter().filter(|entry| entry.leg == "principal");
+        Ok::<_, CallError>(principal.map(|entry| entry.transaction_id).collect::<Vec<_>>())
+    };
+    assert_eq!(ask(&|it| it.q = Some("BREAD".into())).await.unwrap(), [gift, bread]);
+    assert_eq!(ask(&|it| it.q = Some(rent.to_string())).await.unwrap(), [rent]);
+    assert_eq!(ask(&|it| it.counterparty = Some(eve.did.to_string())).await.unwrap(), [held, rent]);
+    assert_eq!(ask(&|it| it.min_amount = Some("3".into())).await.unwrap(), [gift, rent]);
+    assert_eq!(ask(&|it| it.status = Some("SIGNED".into())).await.unwrap(), [held]);
+    assert_eq!(ask(&|it| it.r#type = Some("issuance".into())).await.unwrap(), []);
+    assert_eq!(ask(&|it| it.to = Some(middle)).await.unwrap(), []);
+    assert_eq!(ask(&|it| it.to = Some(middle + Span::seconds(1))).await.unwrap(), [bread]);
+    assert_eq!(ask(&|it| it.from = Some(middle + Span::seconds(1))).await.unwrap(), [held, gift, rent]);
+    assert_eq!(code(ask(&|it| it.status = Some("LOST".into())).await), "INVALID_REQUEST");
+    assert_eq!(code(ask(&|it| it.r#type = Some("bribe".into())).await), "INVALID_REQUEST");
+    assert_eq!(code(ask(&|it| it.min_amount = Some("1e3".into())).await), "AMOUNT_MALFORMED");
+    let fees = ListTransactionsRequest { counterparty: Some("fees:platform".into()), ..history(&ann, 50) };
+    assert_eq!(ann.client.call::<ListTransactions>(&fees).await.unwrap().items.len(), 4);
+    // Page by page the same, and every page says what is held and what it cost.
+    let mut request = ListTransactionsRequest { min_amount: Some("1".into()), ..history(&ann, 1) };
+    let mut seen = Vec::new();
+    loop {
+        let page = ann.client.call::<ListTransactions>(&request).await.unwrap();
+        seen.extend(page.items);
+        request.cursor = page.next_cursor;
+        if request.cursor.is_none() {
+            break;
+        }
+    }
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|entry| {
+            (
+                entry.amount.as_str(),
+                entry.status.as_str(),
+                entry.fees.as_ref().map(|fees| fees.total.as_str()),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("-2", "SIGNED", Some("0.012")),
+            ("-3", "SETTLED", Some("0.018")),
+            ("-20", "SETTLED", Some("0.12")),
+            ("-1", "SETTLED", Some("0.006")),
+            ("100", "SETTLED", None),
+        ]
+    );
     bank.close().await;
 });
 

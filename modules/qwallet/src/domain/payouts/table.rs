@@ -39,8 +39,11 @@ pub fn read(document: &str) -> Result<PayoutFile, Refused> {
     let headings = rows.next().ok_or_else(|| refuse(&top, "", Fault::Table("it is empty".into())))??;
     let places = places(&headings)?;
     let mut draft = Draft::default();
-    for (row, number) in rows.zip(1..) {
-        draft.add(&row?, number, &places)?;
+    let mut lines = Lines { document: document.as_bytes(), to: 0, line: 1 };
+    for (cells, number) in rows.zip(1..) {
+        let cells = cells?;
+        let line = lines.line_of(cells.position().map_or(0, csv::Position::byte));
+        draft.add(&cells, &Row { number, line }, &places)?;
     }
     let currency =
         draft.currency.ok_or_else(|| refuse(&top, "", Fault::Table("it has no payments".into())))?;
@@ -61,9 +64,34 @@ struct Row {
     line: u64,
 }
 
-fn refuse(row: &Row, column: &str, what: Fault) -> Refused {
+fn place(row: &Row, column: &str) -> Place {
     let xpath = if row.number == 0 { "/".to_owned() } else { format!("/row[{}]/{column}", row.number) };
-    Refused { place: Place { xpath, line: u32::try_from(row.line).unwrap_or(u32::MAX) }, what }
+    Place { xpath, line: u32::try_from(row.line).unwrap_or(u32::MAX) }
+}
+
+fn refuse(row: &Row, column: &str, what: Fault) -> Refused {
+    Refused { place: place(row, column), what }
+}
+
+/// Counts lines along the document.
+struct Lines<'a> {
+    document: &'a [u8],
+    to: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the row that the reader began to look for at `byte`: it has yet to pass what ends the row before.
+    fn line_of(&mut self, byte: u64) -> u64 {
+        let mut to = usize::try_from(byte).unwrap_or(usize::MAX).min(self.document.len());
+        while self.document.get(to).is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+            to += 1;
+        }
+        let breaks = self.document[self.to.min(to)..to].iter().filter(|byte| **byte == b'\n').count();
+        self.line += u64::try_from(breaks).unwrap_or(u64::MAX);
+        self.to = to;
+        self.line
+    }
 }
 
 /// What divides the headings.
@@ -106,11 +134,10 @@ impl Draft {
     fn add(
         &mut self,
         cells: &StringRecord,
-        number: u64,
+        row: &Row,
         places: &[Option<usize>; COLUMNS.len()],
     ) -> Result<(), Refused> {
-        let row = Row { number, line: cells.position().map_or(0, csv::Position::line) };
-        let fault = |column: usize, what| refuse(&row, COLUMNS[column], what);
+        let fault = |column: usize, what| refuse(row, COLUMNS[column], what);
         if cells.len() != places.iter().flatten().count() {
             let why = format!(
                 "{} cells, where the first line has {}",
@@ -158,7 +185,7 @@ impl Draft {
         }
         let purpose = cell(PURPOSE)?;
         self.payments.push(Payout {
-            place: refuse(&row, COLUMNS[RECIPIENT], Fault::Formula).place,
+            place: place(row, COLUMNS[RECIPIENT]),
             group: None,
             end_to_end_id: reference.to_owned(),
             creditor: recipient.to_owned(),
