@@ -134,6 +134,9 @@ impl IdentityKeys {
     }
 }
 
+/// Standings, with the instants they were loaded at.
+type Standings = Generations<Did, (Arc<Standing>, Timestamp)>;
+
 /// Resolves identities to their keys. Cheap to clone; the copies remember together.
 #[derive(Clone)]
 pub struct KeyDirectory {
@@ -141,7 +144,7 @@ pub struct KeyDirectory {
     loader: Arc<dyn LogLoader>,
     revocations: Arc<Revocations>,
     cache: Arc<RwLock<Generations<Did, Arc<IdentityKeys>>>>,
-    standings: Arc<RwLock<Generations<Did, (Arc<Standing>, Timestamp)>>>,
+    standings: Arc<RwLock<Standings>>,
     changes: Arc<Changes>,
 }
 
