@@ -9,6 +9,7 @@
 pub mod connection;
 pub mod executor;
 pub mod generator;
+pub mod history;
 pub mod journal;
 pub mod load;
 pub mod merchant;

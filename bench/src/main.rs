@@ -7,13 +7,15 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use q_bench::executor::InProcess;
 use q_bench::generator::Pace;
+use q_bench::history;
 use q_bench::journal::Journal;
 use q_bench::load::{Load, LoadPlan};
 use q_bench::merchant::{Merchant, MerchantPlan};
 use q_bench::orders::Shape;
 use q_bench::rounds::{self, Subject};
 use q_bench::steady::{self, SteadyPlan};
-use std::io;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[global_allocator]
@@ -91,6 +93,14 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// A long history on a store of its own: one step of generating it, asking about it, or proving it
+    History {
+        /// The folder of the store
+        #[arg(long)]
+        store: PathBuf,
+        #[command(subcommand)]
+        step: HistoryStep,
+    },
     /// The anchor of the ledger: a bare SQLite loop writing the rows the wallet's executor writes
     Journal {
         /// Payments in a commit
@@ -98,6 +108,25 @@ enum What {
         items: usize,
         #[command(flatten)]
         common: Common,
+    },
+}
+
+#[derive(Subcommand)]
+enum HistoryStep {
+    /// Pays until there are so many transfers
+    Generate {
+        #[arg(long, default_value_t = 1_000_000)]
+        transfers: u64,
+    },
+    /// Asks for past balances and pages of statements, and looks up rows by their primary key
+    Measure {
+        #[arg(long, default_value_t = 2_000)]
+        questions: u64,
+    },
+    /// Proves the books
+    Verify {
+        #[arg(long)]
+        since: Option<i64>,
     },
 }
 
@@ -146,6 +175,19 @@ fn main() -> Result<()> {
             let span = Duration::from_secs(common.seconds);
             let plan = MerchantPlan { database, replicas, lanes, stripes, clients, is_hot: !uniform, span };
             report(&mut Merchant::open(plan)?, &common)
+        }
+        What::History { store, step } => {
+            // One worker, as the questions come one after another.
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+            let report = runtime.block_on(async {
+                match step {
+                    HistoryStep::Generate { transfers } => history::generate(&store, transfers).await,
+                    HistoryStep::Measure { questions } => history::measure(&store, questions).await,
+                    HistoryStep::Verify { since } => history::verify(&store, since).await,
+                }
+            })?;
+            Ok(writeln!(io::stdout().lock(), "{report}")?)
         }
         What::Journal { items, common } => {
             report(&mut Journal::open(items, Duration::from_secs(common.seconds))?, &common)

@@ -300,6 +300,10 @@ pub enum WalletVerb {
     Statement(commands::wallet::statement::StatementArgs),
     /// Sum what was received, given and paid in fees in the last 7, 30 or 90 days.
     Stats(commands::wallet::stats::StatsArgs),
+    /// Money from outside and back: addresses, deposits, withdrawals, and the operator's side of rails.
+    Rail(commands::wallet::rail::RailArgs),
+    /// Have what happens to a wallet sent to an address.
+    Webhook(commands::wallet::webhook::WebhookArgs),
     /// Show how much may be spent, in one transaction, a day and a month, or change it.
     ///
     /// A lower limit holds at once. A higher one holds a day later, or as soon as an operator sets the same.
@@ -335,6 +339,8 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Write a note beside a transaction, for both its parties to read.
+    Note(commands::wallet::note::NoteArgs),
     /// Show one transaction with its legs.
     Show {
         /// The transaction id.

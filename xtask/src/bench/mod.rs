@@ -4,6 +4,7 @@
 
 pub mod child;
 pub mod collector;
+pub mod history;
 pub mod pgbench;
 
 use crate::machine;

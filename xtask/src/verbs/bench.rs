@@ -2,6 +2,7 @@
 
 use crate::bench::child::Child;
 use crate::bench::collector::Collector;
+use crate::bench::history;
 use crate::bench::pgbench::Pgbench;
 use crate::bench::{Comparison, Contender, alternate, refuse_memory_disk};
 use crate::house::House;
@@ -69,6 +70,9 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// Past balances and pages of statements over a long history, against looking up rows by their primary key; and how
+    /// fast the books are proved, in how much memory
+    History(history::Args),
     /// Everybody pays one merchant on SQLite, against everybody paying one another
     HotPayee {
         /// Payments in flight
@@ -98,6 +102,9 @@ struct Common {
 /// Measures and prints.
 pub fn run(args: &Args) -> Result<()> {
     refuse_memory_disk()?;
+    if let What::History(args) = &args.what {
+        return history::run(args);
+    }
     let programs = Programs { q: machine::build_q(true)?, bench: machine::build_program("q-bench", true)? };
     let (report, common) = match &args.what {
         What::Payments { clients, rate, overhead: false, common } => {
@@ -111,6 +118,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Merchant { replicas, stripes, clients, common } => {
             (programs.merchant(*replicas, *stripes, *clients, common)?, common)
         }
+        What::History(_) => unreachable!("measured before"),
         What::HotPayee { clients, common } => (programs.hot_payee(*clients, common)?, common),
     };
     if common.json {

@@ -3,8 +3,11 @@
 pub mod export;
 pub mod history;
 pub mod import;
+pub mod note;
+pub mod rail;
 pub mod statement;
 pub mod stats;
+pub mod webhook;
 
 use std::{fs, path::Path, process::ExitCode};
 
@@ -13,12 +16,10 @@ use q_contract::{CallError, Client};
 use q_core::Span;
 use q_jose::jws;
 use qwallet_api::{
-    BalanceReport, BatchResult, CreateImport, CreatePayment, CreateWallet, CreateWalletRequest,
-    ExecuteImport, ExecuteImportRequest, ExportLedger, ExportRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, GetLimits, GetQuote, GetTransaction, GetTrialBalance, GetWallet, Import,
-    ImportRequest, LimitList, ListHeads, ListHeadsRequest, ListTransactions, ListTransactionsRequest,
-    NewLimit, PaymentRequest, QuoteRequest, SetLimits, SetLimitsRequest, SetStripes, SetStripesRequest,
-    Transaction, TransactionPath, TrialBalanceRequest, Wallet, WalletPath,
+    BalanceReport, CreatePayment, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
+    GetBalanceRequest, GetLimits, GetQuote, GetTransaction, GetTrialBalance, GetWallet, LimitList, ListHeads,
+    ListHeadsRequest, NewLimit, PaymentRequest, QuoteRequest, SetLimits, SetLimitsRequest, SetStripes,
+    SetStripesRequest, Transaction, TransactionPath, TrialBalanceRequest, Wallet, WalletPath,
     signing::{PAYMENT_TYP, PaymentOrder, signing_input},
 };
 
@@ -59,6 +60,8 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::History(args) => history::run(&open(&args.acting)?, args).await?,
         WalletVerb::Statement(args) => statement::run(&open(&args.acting)?, args).await?,
         WalletVerb::Stats(args) => stats::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Rail(args) => return rail::run(&cli.data, args).await,
+        WalletVerb::Webhook(args) => webhook::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Import(args) => import::run(&open(&args.acting)?, args).await?,
         WalletVerb::Export(args) => export::run(&open(&args.acting)?, args).await?,
         WalletVerb::Limits { who, set, currency, acting } => {
@@ -87,6 +90,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
                 }
             });
         }
+        WalletVerb::Note(args) => note::run(&open(&args.acting)?, args).await?,
         WalletVerb::Show { transaction, acting } => {
             let transaction_id = transaction
                 .parse()
@@ -105,11 +109,9 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             let transaction = issue::run(&cli.data, &issuance, approvers, key).await?;
             output::show(*json, &transaction, show_transaction);
         }
-        WalletVerb::TrialBalance { acting } => {
-            let books = open(acting)?
-                .client("qwallet")?
-                .call::<GetTrialBalance>(&TrialBalanceRequest::default())
-                .await?;
+        WalletVerb::TrialBalance { at, acting } => {
+            let request = TrialBalanceRequest { at: *at };
+            let books = open(acting)?.client("qwallet")?.call::<GetTrialBalance>(&request).await?;
             output::show(acting.json, &books, |books| {
                 for row in &books.items {
                     output::line(format!(
@@ -330,5 +332,10 @@ fn show_transaction(transaction: &Transaction) {
     ));
     for leg in &transaction.legs {
         output::line(format!("  {} {} -> {}  {}", leg.leg, leg.debit, leg.credit, leg.amount.as_str()));
+    }
+    for note in &transaction.notes {
+        let data = note.data.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = note.text.as_deref().unwrap_or_default();
+        output::line(format!("  note {} by {} at {}: {text} {data}", note.number, note.author, note.at));
     }
 }
