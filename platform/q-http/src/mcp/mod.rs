@@ -3,6 +3,8 @@
 //!
 //! Stateless: each POST is one JSON-RPC message and its answer; there is no stream to open. A call of a tool, and a look
 //! at a resource, is a request to its endpoint: counted, timed and shed with the others.
+//!
+//! **Invariant:** nothing is reached here that the caller could not ask of an endpoint.
 
 mod prompts;
 mod resources;
