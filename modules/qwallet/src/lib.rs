@@ -249,6 +249,7 @@ impl Module for Wallets {
     fn jobs(&self) -> Vec<Job> {
         let anchoring = self.service.clone();
         let (expiring, merging, sorting) = (self.service.clone(), self.service.clone(), self.service.clone());
+        let tending_escrows = self.service.clone();
         let (keeping, sweeping, measuring) =
             (self.service.clone(), self.service.clone(), self.service.clone());
         let (delivering, forgetting) = (self.service.clone(), self.service.clone());
@@ -285,6 +286,10 @@ impl Module for Wallets {
             Job::every("measure", Span::seconds(30), move || {
                 let service = measuring.clone();
                 async move { service.measure().await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("tend-escrows", Span::seconds(5), move || {
+                let service = tending_escrows.clone();
+                async move { service.tend_escrows().await.map_err(|error| error.to_string()) }
             }),
             Job::every("sort-requests", Span::seconds(1), move || {
                 let service = sorting.clone();

@@ -12,10 +12,12 @@
 
 mod accounts;
 mod asked;
+mod escrows;
 mod heads;
 mod holds;
 mod journal;
 mod notes;
+mod rails;
 mod webhooks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -47,9 +49,12 @@ use crate::{
 /// What rooms check besides the books.
 fn rooms() -> Vec<Box<dyn Room>> {
     vec![
+        Box::<escrows::Escrows>::default(),
+        Box::<escrows::Refunds>::default(),
         Box::<heads::Heads>::default(),
         Box::<heads::Snapshots>::default(),
         Box::<notes::Notes>::default(),
+        Box::<rails::Rails>::default(),
         Box::<webhooks::Webhooks>::default(),
     ]
 }

@@ -76,6 +76,17 @@ pub const FEES_EXCEED_MAXIMUM: ErrorCode =
 /// The wallet does not hold enough.
 pub const INSUFFICIENT_FUNDS: ErrorCode =
     ErrorCode::new("INSUFFICIENT_FUNDS", 422, "the wallet does not hold enough");
+/// The escrow is not there, or the caller may not know.
+pub const ESCROW_NOT_FOUND: ErrorCode = ErrorCode::new("ESCROW_NOT_FOUND", 404, "the escrow does not exist");
+/// The payer has an escrow for this order.
+pub const ESCROW_EXISTS: ErrorCode =
+    ErrorCode::new("ESCROW_EXISTS", 409, "there is an escrow for this order already");
+/// The escrow is not in a state that allows this to this party.
+pub const ESCROW_STATE: ErrorCode =
+    ErrorCode::new("ESCROW_STATE", 409, "the escrow is not in a state that allows this");
+/// The parts of an escrow are not exactly what is held.
+pub const SPLIT_SUM: ErrorCode =
+    ErrorCode::new("SPLIT_SUM", 422, "the parts together must be exactly the amount held");
 /// More than is left of a payment was to be given back.
 pub const REFUND_EXCEEDS_PAYMENT: ErrorCode =
     ErrorCode::new("REFUND_EXCEEDS_PAYMENT", 422, "the refund is more than what is left of the payment");

@@ -1,9 +1,9 @@
 //! What qwallet tells other modules. Settled payments are derived from the ledger's own rows.
 
-use q_core::{EventPayload, Timestamp};
+use q_core::{AmountText, EventPayload, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{IntentId, TransactionId, WalletId};
+use crate::{EscrowId, IntentId, TransactionId, WalletId};
 
 /// A wallet was opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -200,4 +200,51 @@ impl EventPayload for BalanceUpdated {
     fn subject(&self) -> String {
         self.wallet_id.to_string()
     }
+}
+
+/// What is told of an escrow.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EscrowFacts {
+    /// The escrow.
+    pub escrow_id: EscrowId,
+    /// The wallet that paid.
+    pub payer: WalletId,
+    /// The wallet that is to be paid.
+    pub payee: WalletId,
+    /// What is held, or was.
+    pub amount: AmountText,
+    /// The currency's code.
+    pub currency: String,
+    /// Where it is now.
+    pub status: String,
+}
+
+/// Declares the events of an escrow, each about the same facts.
+macro_rules! escrow_events {
+    ($($(#[$meta:meta])* $name:ident = $topic:literal;)+) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        pub struct $name(pub EscrowFacts);
+
+        impl EventPayload for $name {
+            const TOPIC: &'static str = $topic;
+            fn subject(&self) -> String {
+                self.0.payer.to_string()
+            }
+        }
+    )+};
+}
+
+escrow_events! {
+    /// A payer paid into escrow.
+    EscrowFunded = "q.qwallet.escrow.funded.v1";
+    /// The payee got what was held.
+    EscrowReleased = "q.qwallet.escrow.released.v1";
+    /// Several got a part of what was held.
+    EscrowSplit = "q.qwallet.escrow.split.v1";
+    /// The payer got back what was held.
+    EscrowRefunded = "q.qwallet.escrow.refunded.v1";
+    /// A party objects; the arbiter decides.
+    EscrowDisputed = "q.qwallet.escrow.disputed.v1";
 }

@@ -17,6 +17,11 @@ q_core::typed_id!(
     "tx_"
 );
 q_core::typed_id!(
+    /// Money held for two parties.
+    EscrowId,
+    "escrow_"
+);
+q_core::typed_id!(
     /// Many payments signed once.
     BatchId,
     "batch_"

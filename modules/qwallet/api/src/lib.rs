@@ -6,6 +6,7 @@
 pub mod books;
 pub mod endpoints;
 pub mod errors;
+pub mod escrows;
 pub mod events;
 pub mod ids;
 pub mod notes;
@@ -21,7 +22,8 @@ mod wire;
 
 pub use books::*;
 pub use endpoints::*;
-pub use ids::{BatchId, ImportId, IntentId, SnapshotId, TransactionId, WalletId};
+pub use escrows::*;
+pub use ids::{BatchId, EscrowId, ImportId, IntentId, SnapshotId, TransactionId, WalletId};
 pub use notes::*;
 pub use rails::*;
 pub use receipts::*;

@@ -8,6 +8,7 @@ pub mod books;
 pub mod chain;
 pub mod clock;
 pub mod currency;
+pub mod escrows;
 pub mod fees;
 pub mod formats;
 pub mod limits;

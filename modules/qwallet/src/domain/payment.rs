@@ -206,6 +206,8 @@ pub struct HouseAccounts {
     pub network_fees: AccountId,
     /// The other side of all money.
     pub issuance: AccountId,
+    /// What is held for two parties.
+    pub escrow: AccountId,
 }
 
 /// What the payer asked for in one payment.
@@ -419,6 +421,7 @@ mod tests {
                 platform_fees: AccountId(1),
                 network_fees: AccountId(2),
                 issuance: AccountId(3),
+                escrow: AccountId(4),
             })
             .to_vec()
     }

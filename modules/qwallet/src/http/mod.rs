@@ -3,6 +3,7 @@
 //! **Invariant:** no SQL and no rule.
 
 mod books;
+mod escrows;
 mod mcp;
 mod notes;
 mod rails;
@@ -105,6 +106,7 @@ pub fn api(service: &Arc<Service>) -> Api {
     let api = books::mount(api);
     let api = rails::mount(api);
     let api = refunds::mount(api);
+    let api = escrows::mount(api);
     let api = statements::mount(api);
     let api = receipts::mount(api);
     let api = notes::mount(api);

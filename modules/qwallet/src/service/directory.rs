@@ -220,6 +220,7 @@ impl Directory {
                 (house.platform_fees, "fees:platform"),
                 (house.network_fees, "fees:network"),
                 (house.issuance, "issuance"),
+                (house.escrow, "escrow"),
             ]
             .into_iter()
             .find(|(id, _)| *id == account)
@@ -238,10 +239,9 @@ impl Directory {
     }
 
     fn is_house(&self, account: AccountId) -> bool {
-        self.house
-            .iter()
-            .any(|house| [house.platform_fees, house.network_fees, house.issuance].contains(&account))
-            || self.house_stripes.read().contains_key(&account)
+        self.house.iter().any(|house| {
+            [house.platform_fees, house.network_fees, house.issuance, house.escrow].contains(&account)
+        }) || self.house_stripes.read().contains_key(&account)
     }
 
     fn remember(&self, entry: &Arc<WalletEntry>) {
@@ -297,6 +297,7 @@ fn house_accounts(tx: &mut Tx<'_>) -> Result<Vec<HouseAccounts>, DbError> {
             platform_fees: account(tx, AccountKind::PlatformFees)?,
             network_fees: account(tx, AccountKind::NetworkFees)?,
             issuance: account(tx, AccountKind::Issuance)?,
+            escrow: account(tx, AccountKind::Escrow)?,
         });
     }
     Ok(house)

@@ -8,6 +8,7 @@ mod batch;
 pub mod commit;
 pub mod deliveries;
 pub mod directory;
+mod escrows;
 pub mod executor;
 mod exports;
 mod filters;

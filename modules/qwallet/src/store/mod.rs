@@ -3,6 +3,7 @@
 //! **Invariant:** no decisions. What is right was decided before a row gets here.
 
 pub mod books;
+pub mod escrows;
 pub mod heads;
 pub mod history;
 pub mod imports;
@@ -34,8 +35,9 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (5, "refunds", include_str!("../../migrations/sqlite/0005_refunds.sql")),
         (6, "proofs", include_str!("../../migrations/sqlite/0006_proofs.sql")),
         (7, "webhooks", include_str!("../../migrations/sqlite/0007_webhooks.sql")),
-        (8, "rails", include_str!("../../migrations/sqlite/0011_rails.sql")),
-        (9, "recent", include_str!("../../migrations/sqlite/0013_recent.sql")),
+        (8, "rails", include_str!("../../migrations/sqlite/0008_rails.sql")),
+        (9, "recent", include_str!("../../migrations/sqlite/0009_recent.sql")),
+        (10, "escrows", include_str!("../../migrations/sqlite/0010_escrows.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -45,8 +47,9 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (5, "refunds", include_str!("../../migrations/postgres/0005_refunds.sql")),
         (6, "proofs", include_str!("../../migrations/postgres/0006_proofs.sql")),
         (7, "webhooks", include_str!("../../migrations/postgres/0007_webhooks.sql")),
-        (8, "rails", include_str!("../../migrations/postgres/0011_rails.sql")),
-        (9, "recent", include_str!("../../migrations/postgres/0013_recent.sql")),
+        (8, "rails", include_str!("../../migrations/postgres/0008_rails.sql")),
+        (9, "recent", include_str!("../../migrations/postgres/0009_recent.sql")),
+        (10, "escrows", include_str!("../../migrations/postgres/0010_escrows.sql")),
     ],
 );
 

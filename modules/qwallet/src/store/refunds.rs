@@ -4,7 +4,7 @@ use q_core::{Amount, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 use qwallet_api::TransactionId;
 
-use crate::domain::fees::FeeAmounts;
+use crate::domain::{fees::FeeAmounts, transfer::Purpose};
 
 /// A row of `refunds`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,13 +61,38 @@ pub fn of_payment(reader: &mut Reader<'_>, payment: TransactionId) -> Result<Vec
     reader.query(&sql, params![payment.bytes()])?.iter().map(refund).collect()
 }
 
-/// Calls `each` with every refund, those of one payment together, or why one cannot be read.
+/// A refund beside what the books say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Booked {
+    /// The refund.
+    pub row: RefundRow,
+    /// What its transaction gave back, if there is one.
+    pub moved: Option<Amount>,
+    /// What the payment brought, if there is one.
+    pub paid: Option<Amount>,
+}
+
+/// Calls `each` with every refund, those of one payment in their order, or why one cannot be read.
 pub fn for_each(
     reader: &mut Reader<'_>,
-    mut each: impl FnMut(TransactionId, Result<RefundRow, DbError>) -> Result<(), DbError>,
+    mut each: impl FnMut(TransactionId, Result<Booked, DbError>) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
-    let sql = format!("SELECT {COLUMNS} FROM refunds ORDER BY payment, remaining DESC");
-    reader.for_each(&sql, params![], |row| each(TransactionId::from_bytes(row.try_get(0)?), refund(&row)))
+    let columns: Vec<String> = COLUMNS.split(", ").map(|column| format!("refunds.{column}")).collect();
+    let sql = format!(
+        "SELECT {}, moved.amount, paid.amount FROM refunds \
+         LEFT JOIN transactions AS own ON own.id = refunds.id \
+         LEFT JOIN transfers AS moved ON moved.seq = own.first_seq AND moved.purpose = $1 \
+         LEFT JOIN transactions AS payment ON payment.id = refunds.payment \
+         LEFT JOIN transfers AS paid ON paid.seq = payment.first_seq AND paid.purpose = $2 \
+         ORDER BY refunds.payment, refunds.remaining DESC",
+        columns.join(", ")
+    );
+    let purposes = params![Purpose::Refund.code(), Purpose::Principal.code()];
+    reader.for_each(&sql, purposes, |row| {
+        let amount = |at| Ok::<_, DbError>(row.try_get::<Option<[u8; 16]>>(at)?.map(Amount::from_bytes));
+        let booked = || Ok(Booked { row: refund(&row)?, moved: amount(8)?, paid: amount(9)? });
+        each(TransactionId::from_bytes(row.try_get(0)?), booked())
+    })
 }
 
 fn refund(row: &Row) -> Result<RefundRow, DbError> {

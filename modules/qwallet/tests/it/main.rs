@@ -10,6 +10,7 @@
 
 mod batch;
 mod books;
+mod escrows;
 mod faults;
 mod imports;
 mod intents;

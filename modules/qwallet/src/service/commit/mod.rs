@@ -123,7 +123,7 @@ pub struct Batch {
 }
 
 /// One transaction to be.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Item {
     /// Its id.
     pub id: TransactionId,

@@ -1,0 +1,465 @@
+//! Money that the house holds for two parties: paid in, given away, given back, disputed, decided.
+//!
+//! **Invariant:** the house's escrow account is exactly what open escrows and waiting parts amount to.
+
+mod records;
+
+use std::sync::Arc;
+
+use q_core::{Caller, Did, RequestKey, Timestamp};
+use qwallet_api::{
+    DisputeEscrowRequest, ESCROW_TYP, Escrow, EscrowId, EscrowOrder, EscrowPage, EscrowPart, EscrowRequest,
+    ListEscrowsRequest, ReleaseEscrowRequest, SPLITS_MAX, Split, TransactionId, errors, signing,
+};
+
+use self::records::{Asked, Claim, Funding, Share, boxed};
+use super::{
+    Service,
+    commit::{Action, Item, Outcome, Work},
+    directory::WalletEntry,
+    payments::{check_fields, fees, party, text},
+    record::Record,
+    request_of, unexpected,
+};
+use crate::{
+    domain::{
+        account::AccountId,
+        currency::{Currency, CurrencyId},
+        escrows::{self, Actor, State, Wish},
+        payment::{self, INTERNAL_RAIL, Plan, Refusal, Terms},
+    },
+    error::Error,
+    store::{
+        self,
+        escrows::{EscrowRow, PartRow},
+        ledger::{OrderRow, TransactionKind},
+        requests::{Nonce, Request},
+    },
+};
+
+/// The number of an escrow's order in the store.
+const ESCROW_ORDER: i64 = 4;
+
+/// How many escrows whose day has come are taken on at once.
+const DUE_MAX: u32 = 1_000;
+
+const NOT_FOUND: Refusal = Refusal::Record {
+    code: &errors::ESCROW_NOT_FOUND,
+    detail: "the escrow does not exist, or is not yours to see",
+};
+
+impl Service {
+    /// Pays into escrow under the payer's signature.
+    pub async fn create_escrow(
+        &self,
+        key: Option<&RequestKey>,
+        asked: EscrowRequest,
+    ) -> Result<Escrow, Error> {
+        let (expires_at, auto_release_at) = self.check_escrow(&asked)?;
+        let request = request_of(asked.payer.as_str(), key);
+        let names = [asked.wallet.as_str(), asked.recipient.as_str()];
+        let mut found = self.directory.find_all(names.into_iter()).await?;
+        let payee = found.pop().flatten();
+        let payer = found.pop().flatten().filter(|entry| entry.row.owner == asked.payer);
+        let input = signing::signing_input(&EscrowOrder {
+            amount: asked.amount.as_str(),
+            arbiter: asked.arbiter.as_ref().map(Did::as_str),
+            aud: self.instance.did.as_str(),
+            auto_release_at: asked.auto_release_at.as_deref(),
+            currency: &asked.currency,
+            expires_at: &asked.expires_at,
+            max_fees: asked.max_fees.as_str(),
+            nonce: &asked.nonce,
+            order_ref: &asked.order_ref,
+            payer: asked.payer.as_str(),
+            recipient: &asked.recipient,
+            v: 1,
+            wallet: &asked.wallet,
+        });
+        let signature = self.check_signature(&asked.signature, ESCROW_TYP, &input, &asked.payer).await?;
+        let terms = Terms {
+            amount: &asked.amount,
+            currency: &asked.currency,
+            max_fees: Some(&asked.max_fees),
+            rail: INTERNAL_RAIL,
+            expires_at,
+        };
+        let plan = match payment::decide(&terms, &self.facts(payer.as_deref(), payee.as_deref(), signature)) {
+            Ok(plan) => plan,
+            Err(refusal) => {
+                let limited =
+                    self.limits_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?;
+                return self.replayed_escrow(self.refusal_or_replay(request, limited).await?).await;
+            }
+        };
+        let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
+        let work = Work {
+            request,
+            nonce: Some(Nonce::of(asked.payer.as_str(), &asked.nonce, expires_at)),
+            expires_at: Some(expires_at),
+            order: Some(OrderRow {
+                id: 0,
+                kind: ESCROW_ORDER,
+                signer: asked.payer.to_string(),
+                input: text(input),
+                signatures: asked.signature.clone(),
+            }),
+            action: Action::Record(boxed(self.funding(&asked, &plan, &payer, &payee, auto_release_at)?)),
+        };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) => {
+                let (wallet, order_ref) = (payer.row.id, asked.order_ref);
+                let found = self.db.read(move |reader| store::escrows::of_order(reader, wallet, &order_ref));
+                self.replayed_escrow(found.await?.ok_or_else(unexpected)?.bytes()).await
+            }
+            Outcome::Replayed(answer) => self.replayed_escrow(answer).await,
+            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
+        }
+    }
+
+    /// The escrows in which the caller takes part.
+    pub async fn escrows(&self, caller: &Caller, asked: ListEscrowsRequest) -> Result<EscrowPage, Error> {
+        let did = caller.did().ok_or(NOT_FOUND)?.clone();
+        let state = match asked.status.as_deref() {
+            Some(name) => Some(State::from_name(name).ok_or(Refusal::Malformed("status"))?),
+            None => None,
+        };
+        let wallet = self.directory.find(did.as_str()).await?.map(|entry| entry.row.id);
+        let before = asked.cursor.unwrap_or(EscrowId::from_bytes([0xff; 16]));
+        let count = asked.limit.rows();
+        let rows = self
+            .db
+            .read(move |reader| store::escrows::list(reader, wallet, &did, state, before, count))
+            .await?;
+        let is_full = rows.len() == usize::try_from(count).unwrap_or(usize::MAX);
+        let next_cursor = rows.last().filter(|_| is_full).map(|row| row.id);
+        let mut items = Vec::with_capacity(rows.len());
+        for row in rows {
+            items.push(self.escrow_answer(row).await?);
+        }
+        Ok(EscrowPage { items, next_cursor })
+    }
+
+    /// One escrow, for its parties and its arbiter.
+    pub async fn escrow(&self, caller: &Caller, id: EscrowId) -> Result<Escrow, Error> {
+        let (row, ..) = self.escrow_of(caller, id).await?;
+        self.escrow_answer(row).await
+    }
+
+    /// The payer gives away what is held.
+    pub async fn release_escrow(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        asked: ReleaseEscrowRequest,
+    ) -> Result<Escrow, Error> {
+        self.ask_escrow(caller, key, asked.escrow_id, Wish::Release, &asked.splits, None, false).await
+    }
+
+    /// The arbiter decides.
+    pub async fn resolve_escrow(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        asked: ReleaseEscrowRequest,
+    ) -> Result<Escrow, Error> {
+        self.ask_escrow(caller, key, asked.escrow_id, Wish::Release, &asked.splits, None, true).await
+    }
+
+    /// The payee gives back.
+    pub async fn refund_escrow(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        id: EscrowId,
+    ) -> Result<Escrow, Error> {
+        self.ask_escrow(caller, key, id, Wish::Refund, &[], None, false).await
+    }
+
+    /// A party objects.
+    pub async fn dispute_escrow(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        asked: DisputeEscrowRequest,
+    ) -> Result<Escrow, Error> {
+        if asked.reason.is_empty() || !payment::is_purpose(&asked.reason) {
+            return Err(Refusal::Malformed("reason").into());
+        }
+        let reason = Some(asked.reason.as_str());
+        self.ask_escrow(caller, key, asked.escrow_id, Wish::Dispute, &[], reason, false).await
+    }
+
+    /// Releases what nobody objected to in time, and pays parts whose recipients opened wallets. Work that nobody asks
+    /// for: not while the module is paused, nor after a jump of the clock.
+    pub async fn tend_escrows(&self) -> Result<(), Error> {
+        if self.clock_jump().is_some() || !self.db.mode().is_normal() {
+            return Ok(());
+        }
+        let now = self.env.now();
+        let (due, parts) = self
+            .db
+            .read(move |reader| {
+                let due = store::escrows::due(reader, now, DUE_MAX)?;
+                Ok::<_, q_db::DbError>((due, store::escrows::claimable(reader, DUE_MAX)?))
+            })
+            .await?;
+        for row in due {
+            let asked = self.asked(&row, Actor::Day, Wish::Release, None).await?;
+            self.tend_escrow(boxed(asked)).await?;
+        }
+        for part in parts {
+            if let Some(claim) = self.claim(part).await? {
+                self.tend_escrow(boxed(claim)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tend_escrow(&self, record: Arc<dyn Record>) -> Result<(), Error> {
+        let action = Action::Record(record);
+        let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
+        // Refused: somebody was faster, a wallet is frozen, or a pause moved the day. It is tried again.
+        self.executor.submit(work).await.map(drop).map_err(Error::from)
+    }
+
+    async fn claim(&self, part: PartRow) -> Result<Option<Claim>, Error> {
+        let id = part.escrow;
+        let row = self.db.read(move |reader| store::escrows::find(reader, id)).await?;
+        let row = row.ok_or(Error::Inconsistent("an escrow"))?;
+        let entry = self.directory.find(&part.recipient).await?;
+        let Some(account) = entry.and_then(|entry| entry.accounts.account(row.currency)) else {
+            return Ok(None);
+        };
+        let held_in = self.held_in(row.currency)?;
+        Ok(Some(Claim { part, transaction: TransactionId::new(&self.env), held_in, account }))
+    }
+
+    fn check_escrow(&self, asked: &EscrowRequest) -> Result<(Timestamp, Timestamp), Refusal> {
+        asked.amount.check_form().map_err(Refusal::AmountForm)?;
+        asked.max_fees.check_form().map_err(Refusal::AmountForm)?;
+        check_fields(&asked.order_ref, &asked.nonce, None).map_err(|refusal| match refusal {
+            Refusal::Malformed("clientRef") => Refusal::Malformed("orderRef"),
+            other => other,
+        })?;
+        let now = self.env.now();
+        let expires_at = asked.expires_at.parse().map_err(|_| Refusal::Malformed("expiresAt"))?;
+        let auto_release_at = match &asked.auto_release_at {
+            Some(at) => at.parse().map_err(|_| Refusal::Malformed("autoReleaseAt"))?,
+            None => now + escrows::AUTO_RELEASE,
+        };
+        // A repetition may come after the day, so only the furthest is a matter of form.
+        if auto_release_at > now + escrows::AUTO_RELEASE_MAX {
+            return Err(Refusal::Malformed("autoReleaseAt"));
+        }
+        if asked.arbiter.as_ref() == Some(&asked.payer) {
+            return Err(Refusal::Malformed("arbiter"));
+        }
+        Ok((expires_at, auto_release_at))
+    }
+
+    fn funding(
+        &self,
+        asked: &EscrowRequest,
+        plan: &Plan,
+        payer: &WalletEntry,
+        payee: &WalletEntry,
+        auto_release_at: Timestamp,
+    ) -> Result<Funding, Error> {
+        if asked.arbiter.as_ref() == Some(&payee.row.owner) {
+            return Err(Refusal::Malformed("arbiter").into());
+        }
+        let (id, funding) = (EscrowId::new(&self.env), TransactionId::new(&self.env));
+        let held_in = self.held_in(plan.currency.id)?;
+        let mut legs = plan.legs.clone();
+        // The principal comes first; it is the house that receives it for now.
+        legs.first_mut().ok_or(Error::Inconsistent("a payment's transfers"))?.credit = held_in;
+        let item = Item {
+            id: funding,
+            kind: TransactionKind::Escrow,
+            legs,
+            intent: None,
+            client_ref: Some(asked.order_ref.clone()),
+            purpose: None,
+        };
+        let row = EscrowRow {
+            id,
+            payer: payer.row.id,
+            payee: payee.row.id,
+            arbiter: asked.arbiter.clone(),
+            currency: plan.currency.id,
+            amount: plan.amount,
+            fees: plan.fees,
+            order_ref: asked.order_ref.clone(),
+            funding,
+            state: State::Held,
+            dispute: None,
+            auto_release_at,
+            created_at: self.env.now(),
+            ended_at: None,
+        };
+        Ok(Funding { row, item, currency: plan.currency, payer: asked.payer.clone() })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what four endpoints differ in")]
+    async fn ask_escrow(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        id: EscrowId,
+        wish: Wish,
+        splits: &[Split],
+        reason: Option<&str>,
+        as_arbiter: bool,
+    ) -> Result<Escrow, Error> {
+        if splits.len() > SPLITS_MAX {
+            return Err(Refusal::Malformed("splits").into());
+        }
+        for split in splits {
+            split.amount.check_form().map_err(Refusal::AmountForm)?;
+        }
+        let (row, actor) = self.escrow_of(caller, id).await?;
+        if as_arbiter != (actor == Actor::Arbiter) {
+            let detail = if as_arbiter { "only the arbiter resolves" } else { "the arbiter resolves" };
+            return Err(Refusal::Record { code: &errors::ESCROW_STATE, detail }.into());
+        }
+        let by = caller.did().ok_or(NOT_FOUND)?;
+        let request = request_of(by.as_str(), key);
+        let asked = self.asked(&row, actor, wish, Some(by)).await?;
+        let shares = match self.shares(splits, asked.currency).await {
+            Ok(shares) => shares,
+            Err(Error::Refused(refusal)) => {
+                return self.replayed_escrow(self.refusal_or_replay(request, refusal).await?).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let reason = reason.map(|reason| self.seal("escrows", "dispute", &id.to_string(), reason));
+        self.submit_escrow(request, Asked { shares, reason, ..asked }).await
+    }
+
+    async fn submit_escrow(&self, request: Option<Request>, asked: Asked) -> Result<Escrow, Error> {
+        let id = asked.id;
+        let action = Action::Record(boxed(asked));
+        let work = Work { request, nonce: None, expires_at: None, order: None, action };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) | Outcome::Replayed(_) => self.replayed_escrow(id.bytes()).await,
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    async fn asked(
+        &self,
+        row: &EscrowRow,
+        actor: Actor,
+        wish: Wish,
+        by: Option<&Did>,
+    ) -> Result<Asked, Error> {
+        let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let share = |entry: Arc<WalletEntry>| Share {
+            recipient: entry.row.id.to_string(),
+            account: entry.accounts.account(row.currency),
+            amount: row.amount,
+        };
+        let (payer, payee) = self.parties_of(row).await?;
+        Ok(Asked {
+            id: row.id,
+            actor,
+            wish,
+            shares: Vec::new(),
+            reason: None,
+            by: by.cloned(),
+            transaction: TransactionId::new(&self.env),
+            currency,
+            held_in: self.held_in(row.currency)?,
+            parties: (share(payer), share(payee)),
+        })
+    }
+
+    async fn shares(&self, splits: &[Split], currency: &'static Currency) -> Result<Vec<Share>, Error> {
+        let names = splits.iter().map(|split| split.recipient.as_str());
+        let found = self.directory.find_all(names).await?;
+        let mut shares = Vec::with_capacity(splits.len());
+        for (split, entry) in splits.iter().zip(found) {
+            let amount = currency.read(&split.amount).map_err(|fault| Refusal::from(fault).of(currency))?;
+            let share = match entry {
+                Some(entry) => Share {
+                    recipient: entry.row.id.to_string(),
+                    account: entry.accounts.account(currency.id),
+                    amount,
+                },
+                // Who can open a wallet gets the part then; another name can never become one.
+                None => {
+                    let did: Did = split.recipient.parse().map_err(|_| Refusal::RecipientUnknown)?;
+                    Share { recipient: did.to_string(), account: None, amount }
+                }
+            };
+            shares.push(share);
+        }
+        Ok(shares)
+    }
+
+    /// The escrow and what the caller is in it; an escrow of others does not exist.
+    async fn escrow_of(&self, caller: &Caller, id: EscrowId) -> Result<(EscrowRow, Actor), Error> {
+        let did = caller.did().ok_or(NOT_FOUND)?;
+        let row = self.db.read(move |reader| store::escrows::find(reader, id)).await?.ok_or(NOT_FOUND)?;
+        let (payer, payee) = self.parties_of(&row).await?;
+        let actor = if payer.row.owner == *did {
+            Actor::Payer
+        } else if payee.row.owner == *did {
+            Actor::Payee
+        } else if row.arbiter.as_ref() == Some(did) {
+            Actor::Arbiter
+        } else {
+            return Err(NOT_FOUND.into());
+        };
+        Ok((row, actor))
+    }
+
+    async fn parties_of(&self, row: &EscrowRow) -> Result<(Arc<WalletEntry>, Arc<WalletEntry>), Error> {
+        let names = [row.payer.to_string(), row.payee.to_string()];
+        let mut found = self.directory.find_all(names.iter().map(String::as_str)).await?;
+        let payee = found.pop().flatten().ok_or(Error::Inconsistent("a payee's wallet"))?;
+        let payer = found.pop().flatten().ok_or(Error::Inconsistent("a payer's wallet"))?;
+        Ok((payer, payee))
+    }
+
+    fn held_in(&self, currency: CurrencyId) -> Result<AccountId, Error> {
+        let house = self.directory.house_of(currency).ok_or(Error::Inconsistent("the house's accounts"))?;
+        Ok(house.escrow)
+    }
+
+    async fn replayed_escrow(&self, answer: [u8; 16]) -> Result<Escrow, Error> {
+        let id = EscrowId::from_bytes(answer);
+        let row = self.db.read(move |reader| store::escrows::find(reader, id)).await?;
+        self.escrow_answer(row.ok_or_else(unexpected)?).await
+    }
+
+    async fn escrow_answer(&self, row: EscrowRow) -> Result<Escrow, Error> {
+        let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let (payer, payee) = self.parties_of(&row).await?;
+        let id = row.id;
+        let parts = self.db.read(move |reader| store::escrows::parts(reader, id)).await?;
+        let parts = parts.into_iter().map(|part| EscrowPart {
+            recipient: part.recipient,
+            amount: currency.text(part.amount),
+            transaction_id: part.transaction,
+        });
+        Ok(Escrow {
+            escrow_id: row.id,
+            status: row.state.name().to_owned(),
+            amount: currency.text(row.amount),
+            currency: currency.code.to_owned(),
+            fees: fees(currency, row.fees),
+            payer: party(&payer),
+            payee: party(&payee),
+            arbiter: row.arbiter,
+            order_ref: row.order_ref,
+            auto_release_at: row.auto_release_at,
+            dispute: self.unseal("escrows", "dispute", &row.id.to_string(), row.dispute.as_deref())?,
+            transaction_id: row.funding,
+            parts: parts.collect(),
+            created_at: row.created_at,
+            ended_at: row.ended_at,
+        })
+    }
+}
