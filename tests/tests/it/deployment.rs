@@ -29,6 +29,14 @@ fn the_compose_file_scales_qwallet_within_its_limits() {
     for expected in ["memory: 1G", "cpus: ", "/health/ready", "read_only: true", "no-new-privileges:true"] {
         assert!(qwallet.contains(expected), "{expected} in {qwallet}");
     }
+    // Who comes through the balancer is counted by their own address: it is believed by the network it is on, which it
+    // does not overrule itself.
+    let network = "172.30.62.0/24";
+    assert!(qwallet.contains(&format!("Q_LIMITS_TRUSTED_PROXIES: {network}")), "{qwallet}");
+    assert!(whole.contains(&format!("subnet: {network}")), "{whole}");
+    let balancer = fs::read_to_string(deploy().join("haproxy.cfg")).unwrap();
+    let overwrites = format!("set-header Forwarded for=%[src] unless {{ src 127.0.0.0/8 {network} }}");
+    assert!(balancer.contains(&overwrites), "{balancer}");
     // A published port belongs to one container: with it `--scale qwallet=3` could not start the second.
     assert!(!qwallet.contains("ports:") && !qwallet.contains("container_name"), "{qwallet}");
     let services = whole.split("\nvolumes:").next().unwrap().split("\nservices:").nth(1).unwrap();
