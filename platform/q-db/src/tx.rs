@@ -95,6 +95,11 @@ impl<'a> Reader<'a> {
         &self.shared.module
     }
 
+    /// Whether the store is a server: other processes may write to it, and each statement is a way there and back.
+    pub const fn is_server(&self) -> bool {
+        self.connection.is_postgres()
+    }
+
     /// How far the follower called `name` has come; 0 before its first step.
     pub fn cursor(&mut self, name: &str) -> Result<i64, DbError> {
         let row = self.query_opt("SELECT position FROM q_cursors WHERE name = $1", params![name])?;

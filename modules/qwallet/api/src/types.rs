@@ -356,6 +356,9 @@ wire! {
         pub head: String,
         /// When.
         pub at: Timestamp,
+        /// The newest head statement that was signed of it, a compact JWS of type `q-ledger-head+jws`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub signed: Option<String>,
     }
 
     /// The chains of the books.

@@ -201,15 +201,21 @@ impl Service {
 
     /// The chains of the books.
     pub async fn heads(&self) -> Result<ChainList, Error> {
-        let ends = self.db.read(store::ledger::chain_ends).await?;
-        let chain = |(writer, end): (i64, store::ledger::ChainEnd)| Chain {
-            writer,
-            commits: end.number,
-            last_commit: store::ledger::commit_id(writer, end.number),
-            head: hash::hex(&end.head),
-            at: end.at,
-        };
-        Ok(ChainList { items: ends.into_iter().map(chain).collect() })
+        let read = self.db.read(|reader| {
+            let ends = store::ledger::chain_ends(reader)?.into_iter();
+            ends.map(|(writer, end)| Ok((writer, end, store::heads::last(reader, writer)?))).collect()
+        });
+        let ends: Result<Vec<_>, DbError> = read.await;
+        let chain =
+            |(writer, end, signed): (i64, store::ledger::ChainEnd, Option<store::heads::HeadRow>)| Chain {
+                writer,
+                commits: end.number,
+                last_commit: store::ledger::commit_id(writer, end.number),
+                head: hash::hex(&end.head),
+                at: end.at,
+                signed: signed.map(|head| head.jws),
+            };
+        Ok(ChainList { items: ends?.into_iter().map(chain).collect() })
     }
 }
 

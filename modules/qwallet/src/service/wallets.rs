@@ -82,7 +82,7 @@ impl Service {
         let only = request.currency.as_deref().map(issuance::currency).transpose()?;
         let (balances, as_of) = match request.at {
             None => self.balances_now(&entry).await?,
-            Some(at) => self.balances_at(&entry, at).await?,
+            Some(at) => self.balances_at(&entry, at, only.map(|only| only.id)).await?,
         };
         let balances = balances
             .into_iter()
@@ -169,21 +169,33 @@ impl Service {
         &self,
         entry: &WalletEntry,
         at: Timestamp,
+        only: Option<CurrencyId>,
     ) -> Result<(BTreeMap<String, Balance>, AsOf), Error> {
-        self.catch_up().await?;
         let id = entry.row.id;
-        let read = self.db.read(move |reader| {
-            let accounts = store::ledger::accounts_of(reader, id)?;
-            let mut past: BTreeMap<CurrencyId, SignedAmount> = BTreeMap::new();
-            let books = store::history::Past::at(reader, at)?;
-            for account in accounts {
-                let balance = books.balance(reader, account.id)?;
-                let sum = past.entry(account.currency).or_default();
-                *sum = sum_of([*sum, balance].into_iter());
+        let mut most = store::history::UNMERGED_READ_MAX;
+        let (past, (commit, time)) = loop {
+            let read = self.db.read(move |reader| {
+                let Some(books) = store::history::Past::at_within(reader, at, most)? else { return Ok(None) };
+                let mut past: BTreeMap<CurrencyId, SignedAmount> = BTreeMap::new();
+                for (account, currency) in store::ledger::account_numbers_of(reader, id)? {
+                    if only.is_some_and(|only| only != currency) {
+                        continue;
+                    }
+                    let balance = books.balance(reader, account)?;
+                    let sum = past.entry(currency).or_default();
+                    *sum = sum_of([*sum, balance].into_iter());
+                }
+                Ok::<_, DbError>(Some((past, books.commit())))
+            });
+            match read.await? {
+                Some(read) => break read,
+                // Whatever is settled meanwhile is not of the past.
+                None => {
+                    self.catch_up().await?;
+                    most = i64::MAX;
+                }
             }
-            Ok::<_, DbError>((past, store::ledger::last_commit_at(reader, at)?))
-        });
-        let (past, (commit, time)) = read.await?;
+        };
         let balances = past.into_iter().filter_map(|(currency, posted)| {
             let currency = Currency::by_id(currency)?;
             let posted = posted.display(currency.scale);

@@ -12,6 +12,9 @@ use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 use super::ledger::{WRITER_SPAN, end_of_span, writers};
 use crate::domain::account::{Account, AccountId};
 
+/// How many transfers a question reads that are in no history yet before it has them merged: a few milliseconds.
+pub const UNMERGED_READ_MAX: i64 = 1_024;
+
 /// How many transfers one merge takes on: about 30 ms of the writer's time.
 pub const MERGE_TRANSFERS_MAX: i64 = 8_192;
 
@@ -157,21 +160,62 @@ pub struct Past {
     ranges: Vec<(i64, i64)>,
     /// What is in no history yet: the last version of an account by then, and the balance after it.
     unmerged: HashMap<AccountId, (i64, SignedAmount)>,
+    commit: (i64, Timestamp),
 }
 
 impl Past {
     /// The books at `at`, to be asked with the same reader.
     pub fn at(reader: &mut Reader<'_>, at: Timestamp) -> Result<Self, DbError> {
-        let mut past = Self { ranges: Vec::new(), unmerged: HashMap::new() };
+        let past = Self::at_within(reader, at, i64::MAX)?;
+        past.ok_or(DbError::BadRow { column: 0, expected: "a bound" })
+    }
+
+    /// The books at `at`, unless more than `most` transfers of a writer would have to be read that are in no history yet:
+    /// then merging them comes first.
+    pub fn at_within(reader: &mut Reader<'_>, at: Timestamp, most: i64) -> Result<Option<Self>, DbError> {
+        let mut past =
+            Self { ranges: Vec::new(), unmerged: HashMap::new(), commit: (0, Timestamp::default()) };
+        // A file has one writer, whose chain the index of commits by time is.
+        if !reader.is_server() {
+            let sql = "SELECT id, at, first_seq + transfer_count - 1 FROM commits WHERE at <= $1 \
+                       ORDER BY at DESC, id DESC LIMIT 1";
+            let Some(row) = reader.query_opt(sql, params![at])? else { return Ok(Some(past)) };
+            past.commit = (row.try_get(0)?, row.try_get(1)?);
+            return past.reach(reader, 1, row.try_get(2)?, most);
+        }
+        past.commit = super::ledger::last_commit_at(reader, at)?;
         for writer in writers(reader)? {
             let Some(last) = last_place(reader, writer, at)? else { continue };
-            past.ranges.push(((writer - 1) * WRITER_SPAN, last));
-            let merged = merged_to(reader, writer)?;
-            if merged < last {
-                past.read_unmerged(reader, merged, last)?;
+            match past.reach(reader, writer, last, most)? {
+                Some(reached) => past = reached,
+                None => return Ok(None),
             }
         }
-        Ok(past)
+        Ok(Some(past))
+    }
+
+    /// Takes in a writer's journal up to a place.
+    fn reach(
+        mut self,
+        reader: &mut Reader<'_>,
+        writer: i64,
+        last: i64,
+        most: i64,
+    ) -> Result<Option<Self>, DbError> {
+        let merged = merged_to(reader, writer)?;
+        if last - merged > most {
+            return Ok(None);
+        }
+        self.ranges.push(((writer - 1) * WRITER_SPAN, last));
+        if merged < last {
+            self.read_unmerged(reader, merged, last)?;
+        }
+        Ok(Some(self))
+    }
+
+    /// The newest commit by then, and its instant.
+    pub const fn commit(&self) -> (i64, Timestamp) {
+        self.commit
     }
 
     fn read_unmerged(&mut self, reader: &mut Reader<'_>, from: i64, to: i64) -> Result<(), DbError> {
@@ -213,8 +257,9 @@ impl Past {
         reader: &mut Reader<'_>,
         account: AccountId,
     ) -> Result<Option<(i64, SignedAmount)>, DbError> {
-        if self.ranges.is_empty() {
-            return Ok(None);
+        let Some((_, last)) = self.ranges.last().copied() else { return Ok(None) };
+        if !reader.is_server() {
+            return merged_by(reader, account, last);
         }
         let mut values: Vec<Value> = vec![account.0.into()];
         let mut by_then = Vec::with_capacity(self.ranges.len());
@@ -240,6 +285,48 @@ impl Past {
         let row = reader.query_opt(&sql, &values)?;
         row.map(|row| Ok((row.try_get(0)?, balance(&row, 1)?))).transpose()
     }
+}
+
+/// The last merged version of an account that stands in the journal up to `last`, and the balance after it; for a store
+/// whose statements cost nothing but themselves.
+///
+/// An account that is used evenly has the version about where it would stand if the journal were divided evenly, so the
+/// search begins there and widens, and only then goes by halves.
+fn merged_by(
+    reader: &mut Reader<'_>,
+    account: AccountId,
+    last: i64,
+) -> Result<Option<(i64, SignedAmount)>, DbError> {
+    let newest = "SELECT version, seq FROM history WHERE account = $1 ORDER BY version DESC LIMIT 1";
+    let Some(row) = reader.query_opt(newest, params![account.0])? else { return Ok(None) };
+    let (count, end): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let (mut low, mut high) = (0, count + 1);
+    if end <= last {
+        low = count;
+    }
+    let even = i128::from(count) * i128::from(last) / i128::from(end.max(1));
+    let mut guess = i64::try_from(even).unwrap_or(count).clamp(1, count);
+    let mut step = count.isqrt() / 2 + 1;
+    while high - low > 1 {
+        let sql = "SELECT seq FROM history WHERE account = $1 AND version = $2";
+        let seq: i64 = reader.query_one(sql, params![account.0, guess])?.try_get(0)?;
+        let is_by_then = seq <= last;
+        if is_by_then {
+            low = guess;
+        } else {
+            high = guess;
+        }
+        let is_bracketed = low > 0 && high <= count;
+        let next = if is_by_then { low.saturating_add(step) } else { high.saturating_sub(step) };
+        guess = if is_bracketed || next <= low || next >= high { i64::midpoint(low, high) } else { next };
+        step = step.saturating_mul(2);
+    }
+    let sql = format!(
+        "SELECT {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
+         WHERE history.account = $1 AND history.version = $2"
+    );
+    let row = reader.query_opt(&sql, params![account.0, low])?;
+    row.map(|row| Ok((low, balance(&row, 0)?))).transpose()
 }
 
 /// The place of the last transfer that a writer had committed by `at`, if it had any.

@@ -383,6 +383,16 @@ pub fn find_account(reader: &mut Reader<'_>, id: AccountId) -> Result<Option<Acc
     reader.query_opt(&sql, params![id.0])?.as_ref().map(account).transpose()
 }
 
+/// The numbers of a wallet's accounts and stripes, with their currencies: all that the index of wallets holds.
+pub fn account_numbers_of(
+    reader: &mut Reader<'_>,
+    wallet: WalletId,
+) -> Result<Vec<(AccountId, CurrencyId)>, DbError> {
+    let rows =
+        reader.query("SELECT id, currency FROM accounts WHERE wallet = $1", params![wallet.bytes()])?;
+    rows.iter().map(|row| Ok((AccountId(row.try_get(0)?), CurrencyId(row.try_get(1)?)))).collect()
+}
+
 /// The accounts that are not a wallet's, by number.
 pub fn house_accounts(reader: &mut Reader<'_>) -> Result<Vec<Account>, DbError> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS} FROM accounts WHERE wallet IS NULL ORDER BY id");

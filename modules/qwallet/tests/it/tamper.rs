@@ -188,3 +188,66 @@ on_each_world!(notices_intents_and_payout_files_somebody_touched, async |world: 
     }
     bank.world.abandon().await;
 });
+
+on_each_world!(an_incremental_look_finds_what_is_newer_and_trusts_what_is_older, async |world: World| {
+    let bank = Bank::open_with_one_lane(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let request = CreateIntentRequest {
+        amount: "1".into(),
+        currency: "QToken".into(),
+        recipient: bob.wallet.wallet_ref.clone(),
+        purpose: None,
+        expires_in: Some(600),
+        wallet: None,
+    };
+    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
+    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
+    let request = SignRequest { intent_id: intent.intent_id, signature };
+    let held = ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let mut commits = Vec::new();
+    for _ in 0..2 {
+        bank.world.clock.advance(q_core::Span::seconds(1));
+        let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+        let paid = ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap();
+        commits.push(paid.commit);
+        bank.module.service().catch_up().await.unwrap();
+    }
+    bank.world.clock.advance(q_core::Span::seconds(1));
+    let since = commits[0];
+    let look = async || bank.module.verify_since(since).await.unwrap().unwrap();
+    // What was held before ends after it.
+    let settle = qwallet_api::PayRequest { transaction_id: held.transaction_id };
+    ann.client.clone().with_key(fresh()).call::<qwallet_api::Pay>(&settle).await.unwrap();
+    assert_eq!(look().await, []);
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+
+    let after = async |sql: &'static str| {
+        assert_eq!(bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap(), 1, "{sql}");
+        let found = look().await;
+        found.iter().map(|finding| format!("{} {}", finding.code, finding.place)).collect::<Vec<_>>()
+    };
+    // The faucet's transfer is older, the second payment's principal newer.
+    assert!(after("UPDATE transfers SET purpose = 0 WHERE seq = 1").await.is_empty());
+    let newer = after("UPDATE transfers SET purpose = 1 WHERE seq = 8").await;
+    assert!(newer.iter().any(|finding| finding.starts_with("transfer_changed transfers 8 ")), "{newer:?}");
+    after("UPDATE transfers SET purpose = 0 WHERE seq = 8").await;
+    after("UPDATE transfers SET purpose = 3 WHERE seq = 1").await;
+    assert!(look().await.is_empty());
+    let gone = after("DELETE FROM transfers WHERE seq = 9").await;
+    assert!(gone.iter().any(|finding| finding.starts_with("transfer_missing transfers 9")), "{gone:?}");
+    let unknown = bank.module.verify_since(since + 1_000).await.unwrap().unwrap();
+    assert_eq!(unknown[0].code, "commit_missing");
+    bank.world.abandon().await;
+});
+
+on_each_world!(a_history_that_lost_an_entry_is_found, async |world: World| {
+    let bank = Bank::open_with_one_lane(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+    ann.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap();
+    bank.module.service().catch_up().await.unwrap();
+    let found = findings_after(&bank, "DELETE FROM history WHERE account = 9 AND version = 1").await;
+    let named = ["history_mismatch history of account 9, version 1", "history_mismatch history"];
+    assert_eq!(found, named);
+    bank.world.abandon().await;
+});
