@@ -47,8 +47,8 @@ fn request(parents: &[&Keyring], child: &Keyring, log: &Log, kind: IdentityType)
     }
 }
 
-struct Child {
-    keyring: Keyring,
+pub(crate) struct Child {
+    pub(crate) keyring: Keyring,
     log: Log,
     identity: Identity,
 }
@@ -59,7 +59,7 @@ impl House {
         (keyring, log)
     }
 
-    async fn child(&self, parents: &[&Keyring], kind: IdentityType) -> Result<Child, CallError> {
+    pub(crate) async fn child(&self, parents: &[&Keyring], kind: IdentityType) -> Result<Child, CallError> {
         let (keyring, log, _) = match kind {
             IdentityType::Consentida => Keyring::create_in_care(HOST, &self.world.env).unwrap(),
             _ => Keyring::create(HOST, &self.world.env).unwrap(),

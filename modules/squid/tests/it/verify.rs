@@ -4,6 +4,8 @@ use q_runtime::Module as _;
 use q_testkit::{World, on_each_world};
 use squid::SquidModule;
 
+use squid_api::IdentityType;
+
 use crate::support::house;
 
 on_each_world!(damage_is_found_and_named, async |world: World| {
@@ -77,4 +79,39 @@ on_each_world!(damage_is_found_and_named, async |world: World| {
     let findings = module.verify().await.unwrap();
     assert!(findings.iter().any(|finding| finding.code == "signing_key_count"), "{findings:?}");
     house.world.abandon().await;
+});
+
+on_each_world!(kinship_that_nobody_signed_is_found, async |world: World| {
+    let house = house(world).await;
+    let (alice, bob) = (house.owner("Alice").await, house.owner("Bob").await);
+    let child = house.child(&[&alice.keyring], IdentityType::Root).await.unwrap().keyring.did.to_string();
+    let module = SquidModule(house.squid.clone());
+    assert_eq!(module.verify().await.unwrap(), []);
+    let bob = bob.keyring.did.to_string();
+    for (sql, undo, code) in [
+        (
+            format!("UPDATE links SET parent = '{bob}'"),
+            format!("UPDATE links SET parent = '{}'", alice.keyring.did),
+            "link_unsigned",
+        ),
+        (
+            "UPDATE links SET by_child = by_parent, by_parent = by_child".to_owned(),
+            "UPDATE links SET by_child = by_parent, by_parent = by_child".to_owned(),
+            "link_unsigned",
+        ),
+        (
+            format!("UPDATE identities SET type = 'AID' WHERE did = '{child}'"),
+            format!("UPDATE identities SET type = 'ROOT' WHERE did = '{child}'"),
+            "link_forbidden",
+        ),
+    ] {
+        let db = module.db().clone();
+        db.write(move |tx| -> Result<_, q_db::DbError> { tx.execute(&sql, &[]) }).await.unwrap();
+        let findings = module.verify().await.unwrap();
+        let found = findings.iter().find(|finding| finding.code == code);
+        assert_eq!(found.map(|finding| &finding.place), Some(&child), "{code}: {findings:?}");
+        db.write(move |tx| -> Result<_, q_db::DbError> { tx.execute(&undo, &[]) }).await.unwrap();
+    }
+    assert_eq!(module.verify().await.unwrap(), []);
+    house.world.close().await;
 });
