@@ -339,6 +339,10 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Give back all or part of a payment.
+    Refund(commands::wallet::refund::RefundArgs),
+    /// Pay into escrow, release, give back, dispute, decide.
+    Escrow(commands::wallet::escrow::EscrowArgs),
     /// Write a note beside a transaction, for both its parties to read.
     Note(commands::wallet::note::NoteArgs),
     /// Show one transaction with its legs.

@@ -1,10 +1,12 @@
 //! `q wallet`: balances, payments, payout files, statements, journals.
 
+pub mod escrow;
 pub mod export;
 pub mod history;
 pub mod import;
 pub mod note;
 pub mod rail;
+pub mod refund;
 pub mod statement;
 pub mod stats;
 pub mod webhook;
@@ -90,6 +92,8 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
                 }
             });
         }
+        WalletVerb::Refund(args) => refund::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Escrow(args) => escrow::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Note(args) => note::run(&open(&args.acting)?, args).await?,
         WalletVerb::Show { transaction, acting } => {
             let transaction_id = transaction
@@ -239,7 +243,12 @@ async fn signed_order(
 }
 
 fn sign(session: &Session, order: &[u8]) -> String {
-    let header = jws::Header::typ(PAYMENT_TYP).kid(session.keyring.key_id());
+    sign_as(session, PAYMENT_TYP, order)
+}
+
+/// The identity's signature under an order of this type.
+fn sign_as(session: &Session, typ: &str, order: &[u8]) -> String {
+    let header = jws::Header::typ(typ).kid(session.keyring.key_id());
     jws::sign(&header, order, &session.keyring.current)
 }
 

@@ -1,0 +1,229 @@
+//! `q wallet escrow`: money that the house holds until a deal is done.
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use q_core::{Did, PageLimit};
+use qwallet_api::{
+    CreateEscrow, DisputeEscrow, DisputeEscrowRequest, ESCROW_TYP, Escrow, EscrowId, EscrowOrder, EscrowPath,
+    EscrowRequest, GetEscrow, GetQuote, GetWallet, ListEscrows, ListEscrowsRequest, QuoteRequest,
+    RefundEscrow, ReleaseEscrow, ReleaseEscrowRequest, ResolveEscrow, Split, WalletPath,
+    signing::signing_input,
+};
+
+use super::{ORDER_LIFETIME, hint_to_open, sign_as};
+use crate::{
+    cli::AsArgs,
+    output::{self, usage},
+    session::Session,
+};
+
+/// `q wallet escrow`.
+#[derive(Debug, Args)]
+pub struct EscrowArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: EscrowVerb,
+}
+
+/// What to do with an escrow.
+#[derive(Debug, Subcommand)]
+pub enum EscrowVerb {
+    /// Pay into escrow: neither party has the money until it is released.
+    Open(OpenArgs),
+    /// List those in which the identity pays, is paid or decides.
+    List {
+        /// Only these: HELD, DISPUTED, RELEASED or REFUNDED.
+        #[arg(long)]
+        status: Option<String>,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show one.
+    Show(OneArgs),
+    /// The payer gives what is held to the payee, or to several: `--to NAME=AMOUNT`.
+    Release(SplitArgs),
+    /// The payee gives back.
+    Refund(OneArgs),
+    /// A party objects; from now on the arbiter decides.
+    Dispute {
+        /// The escrow.
+        escrow: String,
+        /// Why.
+        reason: String,
+        /// Who objects.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// The arbiter decides who gets what: `--to NAME=AMOUNT`.
+    Resolve(SplitArgs),
+}
+
+/// `q wallet escrow open`.
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// Who is to be paid: a keyring name, DID, wallet id or wallet reference.
+    pub recipient: String,
+    /// How much.
+    pub amount: String,
+    /// What is bought: one escrow per payer and reference.
+    pub order_ref: String,
+    /// The currency.
+    #[arg(long, default_value = "QToken")]
+    pub currency: String,
+    /// Who decides if the parties do not agree: a keyring name or DID.
+    #[arg(long)]
+    pub arbiter: Option<String>,
+    /// When the payee gets it unless somebody objects (RFC 3339); in 14 days when absent.
+    #[arg(long, value_name = "INSTANT")]
+    pub release_at: Option<String>,
+    /// Who pays.
+    #[command(flatten)]
+    pub acting: AsArgs,
+}
+
+/// One escrow.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// The escrow.
+    pub escrow: String,
+    /// Who acts.
+    #[command(flatten)]
+    pub acting: AsArgs,
+}
+
+/// One escrow and who gets what of it.
+#[derive(Debug, Args)]
+pub struct SplitArgs {
+    /// The escrow.
+    pub escrow: String,
+    /// Who gets how much, together exactly the amount; all to the payee when absent.
+    #[arg(long = "to", value_name = "NAME=AMOUNT")]
+    pub to: Vec<String>,
+    /// Who acts.
+    #[command(flatten)]
+    pub acting: AsArgs,
+}
+
+impl EscrowVerb {
+    /// Who acts.
+    pub const fn acting(&self) -> &AsArgs {
+        match self {
+            Self::Open(args) => &args.acting,
+            Self::List { acting, .. } | Self::Dispute { acting, .. } => acting,
+            Self::Show(args) | Self::Refund(args) => &args.acting,
+            Self::Release(args) | Self::Resolve(args) => &args.acting,
+        }
+    }
+}
+
+pub async fn run(session: &Session, args: &EscrowArgs) -> anyhow::Result<()> {
+    let json = args.verb.acting().json;
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    let escrow = match &args.verb {
+        EscrowVerb::Open(args) => open(session, args).await?,
+        EscrowVerb::List { status, .. } => {
+            let request =
+                ListEscrowsRequest { status: status.clone(), cursor: None, limit: PageLimit::default() };
+            let page = client.call::<ListEscrows>(&request).await?;
+            output::show(json, &page, |page| page.items.iter().for_each(show));
+            return Ok(());
+        }
+        EscrowVerb::Show(args) => client.call::<GetEscrow>(&path(&args.escrow)?).await?,
+        EscrowVerb::Refund(args) => client.call::<RefundEscrow>(&path(&args.escrow)?).await?,
+        EscrowVerb::Dispute { escrow, reason, .. } => {
+            let request = DisputeEscrowRequest { escrow_id: id(escrow)?, reason: reason.clone() };
+            client.call::<DisputeEscrow>(&request).await?
+        }
+        EscrowVerb::Release(args) => client.call::<ReleaseEscrow>(&splits(session, args)?).await?,
+        EscrowVerb::Resolve(args) => client.call::<ResolveEscrow>(&splits(session, args)?).await?,
+    };
+    output::show(json, &escrow, show);
+    Ok(())
+}
+
+async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
+    let client = session.client("qwallet")?;
+    let own = WalletPath { squid_id: session.did().to_string() };
+    let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+    let quote = QuoteRequest { amount: args.amount.as_str().into(), currency: args.currency.clone() };
+    let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
+    let arbiter: Option<Did> = match &args.arbiter {
+        Some(name) => Some(session.identity_or_text(name).parse().context("--arbiter is no identity")?),
+        None => None,
+    };
+    let recipient = session.identity_or_text(&args.recipient);
+    let nonce = session.fresh_key();
+    let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
+    let input = signing_input(&EscrowOrder {
+        amount: &args.amount,
+        arbiter: arbiter.as_ref().map(Did::as_str),
+        aud: session.layout.read_instance()?.did.as_str(),
+        auto_release_at: args.release_at.as_deref(),
+        currency: &args.currency,
+        expires_at: &expires_at,
+        max_fees: max_fees.as_str(),
+        nonce: &nonce,
+        order_ref: &args.order_ref,
+        payer: session.did().as_str(),
+        recipient: &recipient,
+        v: 1,
+        wallet: &wallet.wallet_ref,
+    });
+    let request = EscrowRequest {
+        signature: sign_as(session, ESCROW_TYP, &input),
+        amount: args.amount.as_str().into(),
+        arbiter,
+        auto_release_at: args.release_at.clone(),
+        currency: args.currency.clone(),
+        expires_at,
+        max_fees,
+        nonce: nonce.clone(),
+        order_ref: args.order_ref.clone(),
+        payer: session.did().clone(),
+        recipient,
+        wallet: wallet.wallet_ref,
+    };
+    Ok(client.with_key(nonce.as_str()).call::<CreateEscrow>(&request).await?)
+}
+
+fn splits(session: &Session, args: &SplitArgs) -> anyhow::Result<ReleaseEscrowRequest> {
+    let split = |text: &String| {
+        let (name, amount) = text
+            .rsplit_once('=')
+            .ok_or_else(|| usage(format!("{text:?} is not NAME=AMOUNT, such as --to bob=12.5")))?;
+        Ok(Split { recipient: session.identity_or_text(name), amount: amount.into() })
+    };
+    let splits = args.to.iter().map(split).collect::<anyhow::Result<_>>()?;
+    Ok(ReleaseEscrowRequest { escrow_id: id(&args.escrow)?, splits })
+}
+
+fn path(text: &str) -> anyhow::Result<EscrowPath> {
+    Ok(EscrowPath { escrow_id: id(text)? })
+}
+
+fn id(text: &str) -> anyhow::Result<EscrowId> {
+    text.parse().map_err(|error| usage(format!("{text:?} is not the id of an escrow: {error}")))
+}
+
+fn show(escrow: &Escrow) {
+    output::line(format!(
+        "{} {}  {} {} from {} to {}  for {}",
+        escrow.escrow_id,
+        escrow.status,
+        escrow.amount.as_str(),
+        escrow.currency,
+        escrow.payer.wallet_ref,
+        escrow.payee.wallet_ref,
+        escrow.order_ref,
+    ));
+    match (&escrow.dispute, escrow.ended_at) {
+        (_, Some(at)) => output::line(format!("  ended {at}")),
+        (Some(reason), None) => output::line(format!("  disputed: {reason}")),
+        (None, None) => output::line(format!("  released by itself {}", escrow.auto_release_at)),
+    }
+    for part in &escrow.parts {
+        let what = part.transaction_id.map_or_else(|| "waits for a wallet".to_owned(), |id| id.to_string());
+        output::line(format!("  {} to {}  {what}", part.amount.as_str(), part.recipient));
+    }
+}
