@@ -10,6 +10,8 @@ pub mod csv;
 pub mod journal;
 pub mod ofx;
 pub mod pain002;
+#[cfg(test)]
+mod tests;
 mod text;
 mod xml;
 
