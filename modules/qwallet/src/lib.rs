@@ -127,6 +127,23 @@ pub const SETTINGS: &[Setting] = &[
         about: "how long a transaction waits for a block before a higher fee is offered",
     },
     Setting {
+        key: "rail_sepa_iban",
+        default: "",
+        about: "the bank account whose files people carry (pain.001 out, camt.053 in); no such rail when empty",
+    },
+    Setting { key: "rail_sepa_name", default: "", about: "the holder of that account" },
+    Setting { key: "rail_sepa_code", default: "EUR", about: "the three letters of that account's currency" },
+    Setting {
+        key: "rail_sepa_currency",
+        default: "QToken",
+        about: "the currency that is credited and paid out for it, one for one",
+    },
+    Setting {
+        key: "rail_sepa_fee",
+        default: "0",
+        about: "what a withdrawal to a bank costs, in the currency",
+    },
+    Setting {
         key: "rail_evm_sweep_from",
         default: "1",
         about: "from how much on the money of a deposit address is moved to the address that pays out, in the currency",
@@ -176,7 +193,7 @@ pub async fn open(
     let directory = Directory::open(&ground.db).await?;
     let executor = Executor::open(&ground.db, &Options { lanes, limits: limits.clone() }).await?;
     executor.learn_stripes(&ground.db).await?;
-    let rails = Rails::open(&ground.db, rails::setups(settings)?).await?;
+    let rails = Rails::open(&ground.db, rails::setups(settings)?, rails::bank(settings)?).await?;
     let service = Service {
         directory,
         executor,

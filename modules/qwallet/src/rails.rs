@@ -2,9 +2,16 @@
 //!
 //! **Invariant:** the only place that names a chain.
 
-use q_runtime::{ConfigError, Settings};
+use std::str::FromStr;
 
-use crate::service::rails::Setup;
+use q_core::{Amount, amount};
+use q_runtime::{ConfigError, Settings};
+use qwallet_rails::sepa::{Account, House};
+
+use crate::{
+    domain::currency::Currency,
+    service::rails::{BankSetup, Setup},
+};
 
 /// The rails to open. Nobody is asked yet.
 pub fn setups(settings: &Settings) -> Result<Vec<Setup>, ConfigError> {
@@ -16,29 +23,36 @@ pub fn setups(settings: &Settings) -> Result<Vec<Setup>, ConfigError> {
     Ok(Vec::new())
 }
 
+/// The bank account to open, if there is one.
+pub fn bank(settings: &Settings) -> Result<Option<BankSetup>, ConfigError> {
+    let Some(iban) = settings.optional("rail_sepa_iban") else { return Ok(None) };
+    let account = Account::new(iban, settings.text("rail_sepa_name"));
+    let account = account
+        .map_err(|_| settings.bad_value("rail_sepa_iban", "an IBAN, with its holder in rail_sepa_name"))?;
+    let currency = settings.parse::<CurrencyName>("rail_sepa_currency", CURRENCY)?.0;
+    let house = House { account, currency: settings.text("rail_sepa_code").to_owned() };
+    Ok(Some(BankSetup { house, currency, flat_fee: money(settings, "rail_sepa_fee", currency)? }))
+}
+
 #[cfg(feature = "evm")]
 mod evm {
-    use std::{str::FromStr, sync::Arc};
+    use std::sync::Arc;
 
     use http::Uri;
-    use q_core::{Amount, Span, amount};
+    use q_core::Span;
     use q_runtime::{ConfigError, Settings};
     use qwallet_rail_evm::{Config, Evm};
 
-    use crate::{domain::currency::Currency, service::rails::Setup};
+    use super::{CURRENCY, CurrencyName, money};
+    use crate::service::rails::Setup;
 
     const URL: &str = "the URL of a node such as http://127.0.0.1:8545";
     const GWEI: u128 = 1_000_000_000;
 
     pub(super) fn setup(settings: &Settings) -> Result<Setup, ConfigError> {
-        let currency = settings.parse::<CurrencyName>("rail_evm_currency", "a currency of this instance")?.0;
-        let money = |key| {
-            let text = settings.text(key);
-            amount::parse(text, currency.scale)
-                .map_err(|_| settings.bad_value(key, "an amount of the rail's currency such as 0.5"))
-        };
-        let (flat_fee, sweep_from): (Amount, Amount) =
-            (money("rail_evm_fee")?, money("rail_evm_sweep_from")?);
+        let currency = settings.parse::<CurrencyName>("rail_evm_currency", CURRENCY)?.0;
+        let flat_fee = money(settings, "rail_evm_fee", currency)?;
+        let sweep_from = money(settings, "rail_evm_sweep_from", currency)?;
         let witness = match settings.optional("rail_evm_witness") {
             Some(_) => Some(settings.parse::<Uri>("rail_evm_witness", URL)?),
             None => None,
@@ -69,14 +83,21 @@ mod evm {
         let stuck_after = Span::seconds(stuck.into());
         Ok(Setup { rail: Arc::new(rail), currency, flat_fee, stuck_after, sweep_from })
     }
+}
 
-    struct CurrencyName(&'static Currency);
+struct CurrencyName(&'static Currency);
 
-    impl FromStr for CurrencyName {
-        type Err = ();
+impl FromStr for CurrencyName {
+    type Err = ();
 
-        fn from_str(code: &str) -> Result<Self, ()> {
-            Currency::find(code).map(Self).ok_or(())
-        }
+    fn from_str(code: &str) -> Result<Self, ()> {
+        Currency::find(code).map(Self).ok_or(())
     }
+}
+
+const CURRENCY: &str = "a currency of this instance";
+
+fn money(settings: &Settings, key: &str, currency: &Currency) -> Result<Amount, ConfigError> {
+    let read = amount::parse(settings.text(key), currency.scale);
+    read.map_err(|_| settings.bad_value(key, "an amount of the rail's currency such as 0.5"))
 }

@@ -8,10 +8,10 @@ use crate::{
     Fees, TransactionId, WalletId,
     errors::{
         ADDRESS_INVALID, AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION,
-        APPROVAL_REQUIRED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM,
-        INSUFFICIENT_FUNDS, INTENT_EXPIRED, MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER, QUEUE_FULL, RAIL_DOWN,
-        RAIL_KEY_CHANGED, RAIL_UNSUPPORTED, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED,
-        WALLET_FROZEN, WALLET_NOT_FOUND,
+        APPROVAL_REQUIRED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, IMPORT_INVALID,
+        INSUFFICIENT_FUNDS, INTENT_EXPIRED, INVALID_STATE, MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER,
+        QUEUE_FULL, RAIL_DOWN, RAIL_KEY_CHANGED, RAIL_UNSUPPORTED, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND,
+        TX_LIMIT_EXCEEDED, WALLET_FROZEN, WALLET_NOT_FOUND,
     },
     types::WalletPath,
     wire::wire,
@@ -250,6 +250,60 @@ wire! {
     }
 }
 
+wire! {
+    /// A file for the bank.
+    pub struct PayoutFile {
+        /// Its name, and the `MsgId` in it.
+        pub message_id: String,
+        /// pain.001.001.09.
+        pub document: String,
+    }
+
+    /// Names a file for the bank.
+    pub struct PayoutFilePath {
+        /// The rail.
+        pub rail: String,
+        /// The file's name.
+        pub message_id: String,
+    }
+
+    /// Notes that the bank did not make a payment.
+    pub struct RejectPayoutRequest {
+        /// The withdrawal.
+        pub withdrawal_id: TransactionId,
+    }
+
+    /// Hands in a statement of the bank.
+    pub struct TakeStatementRequest {
+        /// The rail.
+        pub rail: String,
+        /// camt.053, at most 10 MB.
+        pub document: String,
+    }
+}
+
+/// What came of a statement. Taken in twice, nothing is booked twice.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StatementReport {
+    /// The statement.
+    pub statement_id: String,
+    /// Withdrawals the bank has paid.
+    pub settled: u32,
+    /// Payments credited to wallets.
+    pub credited: u32,
+    /// Payments that name no wallet that can take them: an operator decides.
+    pub unassigned: u32,
+    /// What the bank took without being asked, such as its fees.
+    pub costs: u32,
+    /// The code of the currency.
+    pub currency: String,
+    /// The closing balance less the books; anything but 0 pauses the rail.
+    pub difference: String,
+}
+
+json_types!(PayoutFile, StatementReport);
+
 json_types!(RailList, RailState, DepositAddress, WithdrawalQuote, Withdrawal, DepositList);
 
 endpoint! {
@@ -312,6 +366,33 @@ endpoint! {
     pub GetWithdrawal = GET "/withdrawals/{withdrawalId}" (WithdrawalPath) -> Withdrawal;
     access Access::Identity("wallet:read");
     errors [TRANSACTION_NOT_FOUND];
+}
+
+endpoint! {
+    /// Writes the file of all withdrawals that wait to be paid by the bank. Each stands in one file only.
+    pub MakePayouts = POST "/rails/{rail}/payouts" (RailPath) -> PayoutFile;
+    status 201;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED, RAIL_DOWN, IMPORT_INVALID];
+}
+endpoint! {
+    /// Gives a file for the bank once more, as it was written.
+    pub GetPayoutFile = GET "/rails/{rail}/payouts/{messageId}" (PayoutFilePath) -> PayoutFile;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED, TRANSACTION_NOT_FOUND];
+}
+endpoint! {
+    /// Notes that the bank did not make a payment: the money is free again.
+    pub RejectPayout = POST "/withdrawals/{withdrawalId}/reject" (RejectPayoutRequest) -> Withdrawal;
+    access Access::Operator;
+    errors [TRANSACTION_NOT_FOUND, RAIL_UNSUPPORTED, INVALID_STATE];
+}
+endpoint! {
+    /// Books what a statement of the bank says: paid withdrawals, payments that name a wallet, costs.
+    pub TakeStatement = POST "/rails/{rail}/statements" (TakeStatementRequest) -> StatementReport;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED, IMPORT_INVALID];
+    body_max 16 << 20;
 }
 
 /// Money came over a rail, or what was seen is gone.

@@ -99,3 +99,13 @@ CREATE TABLE sendings (
     PRIMARY KEY (rail, hash)
 );
 CREATE INDEX sendings_outgoing ON sendings (outgoing);
+CREATE INDEX outgoing_hash ON outgoing (rail, hash) WHERE hash IS NOT NULL;
+
+-- Files that people carry to a bank, sealed: asked for again, the same is given.
+CREATE TABLE rail_files (
+    rail TEXT NOT NULL,
+    name TEXT NOT NULL,
+    document BLOB NOT NULL,
+    made_at INTEGER NOT NULL,
+    PRIMARY KEY (rail, name)
+);

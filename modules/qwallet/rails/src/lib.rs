@@ -7,6 +7,7 @@
 //! **Invariant:** no rail decides about money, and none sends what was not first handed back as bytes to be stored.
 
 mod decimals;
+pub mod sepa;
 
 pub use decimals::{ChainAmount, from_chain, to_chain};
 

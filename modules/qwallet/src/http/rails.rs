@@ -2,8 +2,8 @@
 
 use q_http::ApiBuilder;
 use qwallet_api::{
-    CreateWithdrawal, GetDepositAddress, GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails,
-    ReconcileRail, SetRailKey,
+    CreateWithdrawal, GetDepositAddress, GetPayoutFile, GetWithdrawal, GetWithdrawalQuote, ListDeposits,
+    ListRails, MakePayouts, ReconcileRail, RejectPayout, SetRailKey, TakeStatement,
 };
 
 use crate::service::Service;
@@ -24,6 +24,16 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         .on::<GetWithdrawalQuote, _, _, _>(|service, _, request| async move {
             service.withdrawal_quote(request).await
         })
+        .on::<MakePayouts, _, _, _>(|service, _, request| async move { service.make_payouts(&request).await })
+        .on::<GetPayoutFile, _, _, _>(
+            |service, _, request| async move { service.payout_file(&request).await },
+        )
+        .on::<RejectPayout, _, _, _>(
+            |service, _, request| async move { service.reject_payout(request).await },
+        )
+        .on::<TakeStatement, _, _, _>(
+            |service, _, request| async move { service.take_statement(request).await },
+        )
         .on::<CreateWithdrawal, _, _, _>(|service, context, request| async move {
             service.withdraw(context.request_key.as_ref(), request).await
         })

@@ -210,6 +210,12 @@ pub fn find(reader: &mut Reader<'_>, rail: &str) -> Result<Option<RailRow>, DbEr
     }))
 }
 
+/// The rails that were ever set up.
+pub fn names(reader: &mut Reader<'_>) -> Result<Vec<String>, DbError> {
+    let rows = reader.query("SELECT name FROM rails ORDER BY name", params![])?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
 /// Sets a rail up.
 pub fn insert(
     tx: &mut Tx<'_>,
@@ -631,6 +637,30 @@ pub fn sendings(reader: &mut Reader<'_>, id: TransactionId) -> Result<Vec<Sendin
     let sending =
         |row: &Row| Ok(SendingRow { hash: row.try_get(0)?, raw: row.try_get(1)?, made_at: row.try_get(2)? });
     reader.query(sql, params![id.bytes()])?.iter().map(sending).collect()
+}
+
+/// Keeps a file, sealed.
+pub fn insert_file(tx: &mut Tx<'_>, rail: &str, name: &str, document: &[u8]) -> Result<(), DbError> {
+    let now = tx.now();
+    let sql = "INSERT INTO rail_files (rail, name, document, made_at) VALUES ($1, $2, $3, $4)";
+    tx.execute(sql, params![rail, name, document, now])?;
+    Ok(())
+}
+
+/// A file, sealed.
+pub fn find_file(reader: &mut Reader<'_>, rail: &str, name: &str) -> Result<Option<Vec<u8>>, DbError> {
+    let sql = "SELECT document FROM rail_files WHERE rail = $1 AND name = $2";
+    reader.query_opt(sql, params![rail, name])?.map(|row| row.try_get(0)).transpose()
+}
+
+/// What went out under this name.
+pub fn outgoing_of_hash(
+    reader: &mut Reader<'_>,
+    rail: &str,
+    hash: &str,
+) -> Result<Option<OutgoingRow>, DbError> {
+    let sql = format!("SELECT {OUTGOING} FROM outgoing WHERE rail = $1 AND hash = $2 ORDER BY id LIMIT 1");
+    reader.query_opt(&sql, params![rail, hash])?.as_ref().map(outgoing).transpose()
 }
 
 /// Whether a transaction of the chain is one of ours.

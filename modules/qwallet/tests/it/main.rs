@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod bank;
 mod batch;
 mod books;
 mod escrows;

@@ -323,3 +323,266 @@ on_each_world!(a_rewritten_chain_takes_away_what_it_no_longer_shows, async |worl
     assert_eq!(told.iter().filter(|topic| topic.ends_with("reorg.v1")).count(), 2);
     harbour.close().await;
 });
+
+on_each_world!(what_was_signed_is_sent_again_after_the_node_forgot_it, async |world: World| {
+    let Some(mut harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "100").await;
+    harbour.fund(1_000 * COIN).await;
+    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+    harbour.anvil.stop_mining();
+    harbour.visit().await;
+    let sent = harbour.withdrawal(&ann, &withdrawal).await;
+    // What waits in a node is lost with it.
+    harbour.anvil.stop();
+    harbour.fails().await;
+    assert_eq!(harbour.state().await.status, "DOWN");
+    let health = harbour.bank.module.service().rails.trouble();
+    assert!(health.is_some_and(|trouble| trouble.contains("DOWN")));
+    harbour.anvil.start_again();
+    harbour.visit().await;
+    assert_eq!(harbour.state().await.status, "UP");
+    let again = harbour.withdrawal(&ann, &withdrawal).await;
+    assert_eq!((again.status.as_str(), &again.chain_hash), ("BROADCASTING", &sent.chain_hash));
+    harbour.anvil.wait_for(again.chain_hash.as_ref().unwrap());
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+    assert_eq!(harbour.held_by(STRANGER).await, 40 * COIN);
+    harbour.close().await;
+});
+
+on_each_world!(what_no_block_takes_is_offered_again_for_more_and_made_once, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "100").await;
+    harbour.fund(1_000 * COIN).await;
+    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+    harbour.anvil.stop_mining();
+    harbour.visit().await;
+    let first = harbour.withdrawal(&ann, &withdrawal).await.chain_hash.unwrap();
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.chain_hash.as_ref(), Some(&first));
+    harbour.bank.world.clock.advance(Span::seconds(601));
+    harbour.visit().await;
+    let second = harbour.withdrawal(&ann, &withdrawal).await.chain_hash.unwrap();
+    assert_ne!(second, first);
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    let settled = harbour.withdrawal(&ann, &withdrawal).await;
+    assert_eq!((settled.status.as_str(), settled.chain_hash), ("SETTLED", Some(second)));
+    assert_eq!(harbour.held_by(STRANGER).await, 40 * COIN, "once");
+    harbour.close().await;
+});
+
+on_each_world!(what_the_chain_refuses_is_free_again, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "100").await;
+    harbour.fund(50 * COIN).await;
+    let (house, token) = (harbour.state().await.house_address.unwrap(), harbour.token.clone().unwrap());
+    let set = |units: u128| {
+        harbour.anvil.call("anvil_dealERC20", &format!(r#"["{house}", "{token}", "{units:#x}"]"#));
+    };
+    let first = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+    harbour.anvil.stop_mining();
+    harbour.visit().await;
+    // By the time it is in a block there is nothing to send.
+    set(0);
+    harbour.anvil.mine(3);
+    set(50 * COIN);
+    harbour.anvil.mine(1);
+    harbour.visit().await;
+    let refused = harbour.withdrawal(&ann, &first).await;
+    assert_eq!((refused.status.as_str(), refused.reason.is_some()), ("FAILED", true));
+    assert_eq!(harbour.balance(&ann).await, ("100".into(), "0".into(), "0".into()));
+    harbour.anvil.go_on_mining();
+
+    let second = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+    let third = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+    harbour.visit().await;
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &second).await.status, "SETTLED");
+    // The house lacks money there: the other one waits, says why, and is given up after a day.
+    let waiting = harbour.withdrawal(&ann, &third).await;
+    assert_eq!((waiting.status.as_str(), waiting.reason.is_some()), ("PENDING", true));
+    harbour.bank.world.clock.advance(Span::seconds(86_401));
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &third).await.status, "FAILED");
+    assert_eq!(harbour.balance(&ann).await, ("59.55".into(), "0".into(), "0".into()));
+    harbour.close().await;
+});
+
+on_each_world!(a_number_somebody_else_used_gives_the_money_back, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "100").await;
+    harbour.fund(1_000 * COIN).await;
+    let house = harbour.state().await.house_address.unwrap();
+    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+    harbour.anvil.stop_mining();
+    harbour.visit().await;
+    let sent = harbour.withdrawal(&ann, &withdrawal).await.chain_hash.unwrap();
+    // Somebody with the same key was faster.
+    harbour.anvil.call("anvil_dropTransaction", &format!(r#"["{sent}"]"#));
+    harbour.anvil.call("anvil_impersonateAccount", &format!(r#"["{house}"]"#));
+    let other = format!(r#"[{{"from":"{house}","to":"{house}","value":"0x0","nonce":"0x0"}}]"#);
+    harbour.anvil.call("eth_sendTransaction", &other);
+    harbour.anvil.mine(3);
+    for status in ["BROADCASTING", "BROADCASTING", "FAILED"] {
+        harbour.visit().await;
+        assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, status);
+    }
+    assert_eq!(harbour.balance(&ann).await, ("100".into(), "0".into(), "0".into()));
+    assert_eq!(harbour.held_by(STRANGER).await, 0);
+    // The next one goes out under the next number.
+    let next = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "10")).await.unwrap();
+    harbour.visit().await;
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &next).await.status, "SETTLED");
+    harbour.close().await;
+});
+
+on_each_world!(nothing_is_credited_while_the_chain_holds_less_than_the_books, async |world: World| {
+    let Some(harbour) = Harbour::open(world, false).await else { return };
+    let ann = harbour.bank.person("ann", "0").await;
+    harbour.fund(20 * COIN).await;
+    let house = harbour.state().await.house_address.unwrap();
+    let address = harbour.address(&ann).await;
+    let set = |units: u128| harbour.anvil.call("anvil_setBalance", &format!(r#"["{house}", "{units:#x}"]"#));
+    set(19 * COIN);
+    harbour.send(&address, 5 * COIN);
+    harbour.anvil.mine(3);
+    for _ in 0..3 {
+        assert!(harbour.fails().await.contains("less than the books"));
+    }
+    let state = harbour.state().await;
+    let compared = state.reconciled.clone().unwrap();
+    assert_eq!((state.status.as_str(), compared.difference.as_str()), ("PAUSED", "-1"));
+    assert_eq!(harbour.balance(&ann).await, ("0".into(), "5".into(), "0".into()));
+    assert_eq!(harbour.told().await.last().map(String::as_str), Some("q.qwallet.rail.mismatch.v1"));
+    harbour.visit().await;
+    assert_eq!(harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "1")).await.unwrap_err(), "RAIL_DOWN");
+    assert_eq!(harbour.reconcile().await.status, "PAUSED", "it still does not agree");
+    set(20 * COIN);
+    harbour.anvil.mine(3);
+    assert_eq!(harbour.reconcile().await.status, "UP");
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await.0, "5");
+    harbour.close().await;
+});
+
+on_each_world!(a_chain_rewritten_below_what_was_final_pauses_the_rail, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "0").await;
+    let address = harbour.address(&ann).await;
+    harbour.send(&address, 5 * COIN);
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await.0, "5");
+    harbour.anvil.call("anvil_rollback", "[2]");
+    assert!(harbour.fails().await.contains("not final yet"));
+    assert_eq!(harbour.state().await.status, "BEHIND");
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    harbour.anvil.reorg(5);
+    harbour.send(&address, 7 * COIN);
+    harbour.anvil.mine(5);
+    for _ in 0..3 {
+        assert!(harbour.fails().await.contains("was final and is another one now"));
+    }
+    assert_eq!(harbour.state().await.status, "PAUSED");
+    assert_eq!(harbour.balance(&ann).await, ("5".into(), "0".into(), "0".into()), "nothing was believed");
+    harbour.bank.close().await;
+});
+
+on_each_world!(two_approvers_give_a_rail_its_key_and_old_addresses_go_on, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let ann = harbour.bank.person("ann", "0").await;
+    let old = harbour.address(&ann).await;
+    assert_eq!(harbour.set_key(2, &["first"]).await.unwrap_err(), "APPROVAL_REQUIRED");
+    assert_eq!(harbour.set_key(2, &["first", "first"]).await.unwrap_err(), "APPROVAL_REQUIRED");
+    assert_eq!(harbour.set_key(2, &["first", "stranger"]).await.unwrap_err(), "NOT_AN_APPROVER");
+    assert_eq!(harbour.set_key(1, &["first", "second"]).await.unwrap_err(), "RAIL_KEY_CHANGED");
+    let house = harbour.state().await.house_address;
+    let state = harbour.set_key(2, &["second", "first"]).await.unwrap();
+    assert_eq!(state.key_generation, 2);
+    assert_ne!(state.house_address, house);
+    assert_ne!(harbour.address(&ann).await, old);
+    harbour.send(&old, 5 * COIN);
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    assert_eq!(harbour.balance(&ann).await.0, "5", "who knows the old address still pays ann");
+    harbour.close().await;
+});
+
+on_each_world!(what_is_deposited_can_be_withdrawn, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let (ann, bob) = (harbour.bank.person("ann", "0").await, harbour.bank.person("bob", "0").await);
+    // The house has only what its fees are paid in.
+    let house = harbour.state().await.house_address.unwrap();
+    harbour.anvil.send(&house, COIN, "0x");
+    for person in [&ann, &bob] {
+        let address = harbour.address(person).await;
+        harbour.send(&address, 50 * COIN);
+    }
+    harbour.anvil.mine(3);
+    harbour.visit().await;
+    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "49")).await.unwrap();
+    // Coin for the fee goes to each address, then the token comes from there, then the withdrawal leaves.
+    for _ in 0..8 {
+        harbour.visit().await;
+        harbour.anvil.mine(3);
+        harbour.bank.world.clock.advance(Span::seconds(601));
+    }
+    harbour.visit().await;
+    assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+    assert_eq!(harbour.held_by(STRANGER).await, 49 * COIN);
+    assert_eq!(harbour.held_by(&house).await, 51 * COIN);
+    assert_eq!(harbour.deposits(&bob).await, [("CREDITED".into(), Some("50".into()))]);
+    assert_eq!(harbour.reconcile().await.reconciled.unwrap().difference, "0");
+    harbour.close().await;
+});
+
+on_each_world!(withdrawals_are_refused_in_one_order, async |world: World| {
+    let Some(harbour) = Harbour::open(world, true).await else { return };
+    let (ann, bob) = (harbour.bank.person("ann", "100").await, harbour.bank.person("bob", "0").await);
+    harbour.fund(1_000 * COIN).await;
+    let good = harbour.order(&ann, STRANGER, "10");
+    let forged = [
+        WithdrawalRequest { amount: "11".into(), ..good.clone() },
+        WithdrawalRequest { recipient: Anvil::RICH.into(), ..good.clone() },
+        WithdrawalRequest { max_fees: "2".into(), ..good.clone() },
+        WithdrawalRequest { nonce: "another-nonce".into(), ..good.clone() },
+    ];
+    for order in forged {
+        assert_eq!(harbour.withdraw(&ann, &order).await.unwrap_err(), "SIGNATURE_INVALID");
+    }
+    let stolen = WithdrawalRequest { payer: bob.did.clone(), ..good.clone() };
+    assert_eq!(harbour.withdraw(&bob, &stolen).await.unwrap_err(), "WALLET_NOT_FOUND");
+    let own = harbour.address(&bob).await;
+    let slip = STRANGER.replace("dc79C8", "dc79c8");
+    for (to, amount, refusal) in [
+        (slip.as_str(), "10", "ADDRESS_INVALID"),
+        ("somebody", "10", "ADDRESS_INVALID"),
+        (own.as_str(), "10", "ADDRESS_INVALID"),
+        (STRANGER, "0", "AMOUNT_OUT_OF_RANGE"),
+        (STRANGER, "1e3", "AMOUNT_MALFORMED"),
+        (STRANGER, "1.0000000000000000001", "AMOUNT_PRECISION"),
+        (STRANGER, "99", "FEES_EXCEED_MAXIMUM"),
+    ] {
+        let order = harbour.order(&ann, to, amount);
+        let order = if refusal == "FEES_EXCEED_MAXIMUM" { harbour.order(&ann, to, "200") } else { order };
+        assert_eq!(harbour.withdraw(&ann, &order).await.unwrap_err(), refusal, "{to} {amount}");
+    }
+    assert_eq!(
+        harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "99.9")).await.unwrap_err(),
+        "INSUFFICIENT_FUNDS"
+    );
+    harbour.withdraw(&ann, &good).await.unwrap();
+    assert_eq!(
+        harbour.withdraw(&ann, &good).await.unwrap_err(),
+        "SIGNATURE_INVALID",
+        "an order is good once"
+    );
+    assert_eq!(harbour.balance(&ann).await.2, "10.3");
+    harbour.close().await;
+});

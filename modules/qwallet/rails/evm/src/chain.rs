@@ -240,7 +240,8 @@ impl Node {
         data: &[u8],
     ) -> Result<u64, RailError> {
         let call = json!({ "from": from.text(), "to": to.text(), "value": format!("{value:#x}"), "data": hex(data) });
-        self.call::<Quantity>("eth_estimateGas", json!([call])).await?.narrow()
+        // What waits is left out: it may never be made, and then more gas is needed than with it.
+        self.call::<Quantity>("eth_estimateGas", json!([call, "latest"])).await?.narrow()
     }
 
     pub(crate) async fn nonce(&self, address: Address, at: Value) -> Result<u64, RailError> {

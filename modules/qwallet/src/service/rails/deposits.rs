@@ -7,7 +7,7 @@ use q_db::{DbError, Tx};
 use qwallet_api::{Deposit, DepositList, RailDeposit, RailReorg, TransactionId};
 use qwallet_rails::{Arrival, Block};
 
-use super::{Entry, Trouble};
+use super::{Entry, Side, Trouble};
 use crate::{
     domain::{
         account::AccountId,
@@ -40,7 +40,7 @@ impl Service {
     }
 
     fn deposit(&self, row: DepositRow) -> Result<Deposit, Error> {
-        let currency: &Currency = self.rails.find(&row.rail)?.setup.currency;
+        let currency: &Currency = self.rails.currency_of(&row.rail)?;
         Ok(Deposit {
             deposit_id: row.id,
             status: row.status.name().to_owned(),
@@ -81,10 +81,10 @@ impl Service {
             self.see(entry, arrival, addresses).await?;
         }
         for (id, arrival) in changes.moved {
-            self.change(entry, id, Change::Moved(arrival, TransactionId::new(&self.env))).await?;
+            self.change(entry.side(), id, Change::Moved(arrival, TransactionId::new(&self.env))).await?;
         }
         for (id, _) in changes.gone {
-            self.change(entry, id, Change::Gone).await?;
+            self.change(entry.side(), id, Change::Gone).await?;
         }
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Service {
         let rail = entry.name();
         let pending = self.db.read(move |reader| store::rails::pending_deposits(reader, rail, to)).await?;
         for row in pending {
-            self.change(entry, row.id, Change::Final(TransactionId::new(&self.env))).await?;
+            self.change(entry.side(), row.id, Change::Final(TransactionId::new(&self.env))).await?;
         }
         Ok(())
     }
@@ -114,33 +114,38 @@ impl Service {
         };
         let is_held = row.amount.is_some();
         let held = is_held.then(|| TransactionId::new(&self.env));
-        let outcome = self.submit(entry, row.clone(), Change::New(held)).await?;
+        let outcome = self.submit(entry.side(), row.clone(), Change::New(held)).await?;
         if let (Outcome::Refused(_), true) = (outcome, is_held) {
             // The wallet may take nothing at present: it is noted all the same, and credited when it may.
-            self.submit(entry, row, Change::New(None)).await?;
+            self.submit(entry.side(), row, Change::New(None)).await?;
         }
         Ok(())
     }
 
-    async fn change(&self, entry: &Entry, id: TransactionId, change: Change) -> Result<(), Trouble> {
+    async fn change(&self, side: Side, id: TransactionId, change: Change) -> Result<(), Trouble> {
         let find = move |tx: &mut Tx<'_>| store::rails::lock_deposit(tx, id);
         let row = self.db.write(find).await?.ok_or(Error::Inconsistent("a deposit"))?;
-        if let Outcome::Refused(refusal) = self.submit(entry, row, change).await? {
-            tracing::info!(rail = entry.name(), deposit = %id, %refusal, "a deposit stays as it is");
+        if let Outcome::Refused(refusal) = self.submit(side, row, change).await? {
+            tracing::info!(rail = side.name, deposit = %id, %refusal, "a deposit stays as it is");
         }
         Ok(())
     }
 
-    async fn submit(&self, entry: &Entry, row: DepositRow, change: Change) -> Result<Outcome, Trouble> {
+    pub(super) async fn submit(
+        &self,
+        side: Side,
+        row: DepositRow,
+        change: Change,
+    ) -> Result<Outcome, Trouble> {
         let account = match row.wallet {
-            None => entry.accounts.suspense,
+            None => side.accounts.suspense,
             Some(wallet) => {
                 let found = self.directory.find(&wallet.to_string()).await?;
-                let account = found.and_then(|wallet| wallet.accounts.account(entry.setup.currency.id));
+                let account = found.and_then(|wallet| wallet.accounts.account(side.currency.id));
                 account.ok_or(Error::Inconsistent("the wallet of a deposit"))?
             }
         };
-        let record = DepositRecord { row, account, rail: entry.accounts.rail, change };
+        let record = DepositRecord { row, account, rail: side.accounts.rail, change };
         let action = Action::Record(Arc::new(record));
         let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
         Ok(self.executor.submit(work).await?)
@@ -149,11 +154,13 @@ impl Service {
 
 /// What happens to a deposit.
 #[derive(Debug)]
-enum Change {
+pub(super) enum Change {
     /// It is seen for the first time, and held under this transaction.
     New(Option<TransactionId>),
     /// It is in another block now, or there again; then it is held anew under this transaction.
     Moved(Arrival, TransactionId),
+    /// It is seen and final at once; it is paid under this transaction.
+    Booked(TransactionId),
     /// The chain was rewritten without it.
     Gone,
     /// It is final; what was not held is paid under this transaction.
@@ -190,6 +197,12 @@ impl DepositRecord {
                     held: *held,
                 })
             }
+            (Change::Booked(id), _) => now.amount.map(|amount| Next {
+                steps: vec![Step::Pay(self.item(*id, amount))],
+                block: block.clone(),
+                status: DepositStatus::Credited,
+                held: Some(*id),
+            }),
             (Change::Moved(arrival, _), DepositStatus::Pending) => Some(Next {
                 steps: Vec::new(),
                 block: arrival.block.clone(),
@@ -237,7 +250,9 @@ impl Record for DepositRecord {
     fn lock(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
         match self.change {
             // Two processes may see it at once; the row is not there yet.
-            Change::New(_) => tx.lock(&format!("qwallet deposit {}", self.row.arrival.hash)),
+            Change::New(_) | Change::Booked(_) => {
+                tx.lock(&format!("qwallet deposit {}", self.row.arrival.hash))
+            }
             Change::Moved(..) | Change::Gone | Change::Final(_) => {
                 store::rails::lock_deposit(tx, self.row.id).map(drop)
             }
@@ -253,7 +268,7 @@ impl Record for DepositRecord {
     }
 
     fn decide(&self, tx: &mut Tx<'_>, _: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
-        let is_new = matches!(self.change, Change::New(_));
+        let is_new = matches!(self.change, Change::New(_) | Change::Booked(_));
         let arrival = &self.row.arrival;
         let now = if is_new {
             let known = store::rails::is_known_deposit(tx, &self.row.rail, &arrival.hash, arrival.place)?;
@@ -268,7 +283,7 @@ impl Record for DepositRecord {
         let Next { steps, block, status, held } = next;
         let write = move |tx: &mut Tx<'_>, _: Moment| {
             if is_new {
-                store::rails::insert_deposit(tx, &DepositRow { held, ..now.clone() })?;
+                store::rails::insert_deposit(tx, &DepositRow { held, status, ..now.clone() })?;
             } else {
                 store::rails::update_deposit(tx, now.id, &block, status, held)?;
             }

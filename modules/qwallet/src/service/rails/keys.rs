@@ -107,9 +107,12 @@ impl Service {
         asked: DepositAddressRequest,
     ) -> Result<DepositAddress, Error> {
         let wallet = self.readable(caller, &asked.squid_id).await?;
+        if let Ok(bank) = self.rails.bank(&asked.rail) {
+            return Ok(self.bank_address(bank, &wallet));
+        }
         let entry = self.rails.find(&asked.rail)?;
         // What comes before the first look at the chain would never be found.
-        if self.rail_row(entry).await?.scanned.is_none() {
+        if self.rail_row(entry.name()).await?.scanned.is_none() {
             return Err(down("the rail has not read its chain yet; see GET /rails"));
         }
         let address = self.address_of(entry, wallet.row.id).await?;

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** a rail's answers are looked at from several sides before money is credited: block, receipt, balance.
 
+mod bank;
 mod deposits;
 mod keys;
 mod outgoing;
@@ -14,7 +15,7 @@ use parking_lot::Mutex;
 use q_core::{Amount, AmountError, Span};
 use q_db::{Db, DbError, Tx};
 use qwallet_api::{RailList, RailState, Reconciliation, TransactionId, errors};
-use qwallet_rails::{ChainAmount, Rail, RailError};
+use qwallet_rails::{ChainAmount, Rail, RailError, sepa::House};
 
 use super::{Service, executor::Fault};
 use crate::{
@@ -45,9 +46,40 @@ pub struct Setup {
     pub sweep_from: Amount,
 }
 
+/// A bank account as the settings describe it, whose files people carry.
+#[derive(Debug)]
+pub struct BankSetup {
+    /// The account.
+    pub house: House,
+    /// What is paid out and credited for its money, one for one.
+    pub currency: &'static Currency,
+    /// What a withdrawal costs.
+    pub flat_fee: Amount,
+}
+
 /// The rails of this process.
 #[derive(Debug, Default)]
-pub struct Rails(Vec<Entry>);
+pub struct Rails {
+    chains: Vec<Entry>,
+    bank: Option<Bank>,
+}
+
+/// The bank account that was set up.
+#[derive(Debug)]
+struct Bank {
+    setup: BankSetup,
+    side: Side,
+    /// One file at a time.
+    visit: tokio::sync::Mutex<()>,
+}
+
+/// A rail in the books.
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    name: &'static str,
+    currency: &'static Currency,
+    accounts: RailAccounts,
+}
 
 /// A rail that was set up.
 #[derive(Debug)]
@@ -114,42 +146,66 @@ impl From<Fault> for Trouble {
 
 impl Rails {
     /// Opens the rails; makes the accounts of those that are new.
-    pub async fn open(db: &Db, setups: Vec<Setup>) -> Result<Self, DbError> {
-        let mut entries = Vec::with_capacity(setups.len());
+    pub async fn open(db: &Db, setups: Vec<Setup>, bank: Option<BankSetup>) -> Result<Self, DbError> {
+        let mut chains = Vec::with_capacity(setups.len());
         for setup in setups {
             let (name, currency) = (setup.rail.about().name, setup.currency);
             let accounts = db.write(move |tx| accounts_of(tx, name, currency)).await?;
-            entries.push(Entry {
+            chains.push(Entry {
                 setup,
                 accounts,
                 seen: Mutex::default(),
                 visit: tokio::sync::Mutex::default(),
             });
         }
-        Ok(Self(entries))
+        let bank = match bank {
+            None => None,
+            Some(setup) => {
+                let (name, currency) = (bank::NAME, setup.currency);
+                let accounts = db.write(move |tx| accounts_of(tx, name, currency)).await?;
+                let side = Side { name, currency, accounts };
+                Some(Bank { setup, side, visit: tokio::sync::Mutex::default() })
+            }
+        };
+        Ok(Self { chains, bank })
     }
 
-    /// Whether there is none.
+    /// Whether there is no chain to visit.
     pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.chains.is_empty()
     }
 
     /// What is wrong with a rail, as the last visit found it.
     pub fn trouble(&self) -> Option<String> {
-        self.0.iter().find_map(|entry| {
+        self.chains.iter().find_map(|entry| {
             let seen = entry.seen.lock();
             seen.trouble.as_ref().map(|(status, reason)| format!("{} is {status}: {reason}", entry.name()))
         })
     }
 
     fn find(&self, name: &str) -> Result<&Entry, Refusal> {
-        self.0.iter().find(|entry| entry.name() == name).ok_or(Refusal::RailUnsupported)
+        self.chains.iter().find(|entry| entry.name() == name).ok_or(Refusal::RailUnsupported)
+    }
+
+    fn bank(&self, name: &str) -> Result<&Bank, Refusal> {
+        self.bank.as_ref().filter(|bank| bank.side.name == name).ok_or(Refusal::RailUnsupported)
+    }
+
+    fn currency_of(&self, name: &str) -> Result<&'static Currency, Refusal> {
+        match self.bank(name) {
+            Ok(bank) => Ok(bank.side.currency),
+            Err(_) => self.find(name).map(|entry| entry.setup.currency),
+        }
     }
 }
 
 impl Entry {
     fn name(&self) -> &'static str {
         self.setup.rail.about().name
+    }
+
+    fn side(&self) -> Side {
+        Side { name: self.name(), currency: self.setup.currency, accounts: self.accounts }
     }
 
     fn rail(&self) -> &dyn Rail {
@@ -188,8 +244,11 @@ impl Service {
     /// The rails and where each is.
     pub async fn rail_states(&self) -> Result<RailList, Error> {
         let mut items = Vec::new();
-        for entry in &self.rails.0 {
+        for entry in &self.rails.chains {
             items.push(self.rail_state(entry).await?);
+        }
+        if let Some(bank) = &self.rails.bank {
+            items.push(self.bank_state(bank).await?);
         }
         Ok(RailList { items })
     }
@@ -221,22 +280,23 @@ impl Service {
             scanned_block: row.scanned.as_ref().map(|block| block.height),
             key_generation: key.as_ref().map_or(0, |key| key.generation),
             house_address: key.map(|key| key.house),
-            reconciled: row.checked.map(|checked| reconciliation(entry, &checked)),
+            reconciled: row.checked.map(|checked| reconciliation(entry.side(), about.decimals, &checked)),
         })
     }
 
-    async fn rail_row(&self, entry: &Entry) -> Result<RailRow, Error> {
-        let name = entry.name();
+    async fn rail_row(&self, name: &'static str) -> Result<RailRow, Error> {
         let row = self.db.read(move |reader| store::rails::find(reader, name)).await?;
         row.ok_or(Error::Inconsistent("a rail"))
     }
 }
 
-fn reconciliation(entry: &Entry, checked: &Checked) -> Reconciliation {
-    let currency = entry.setup.currency;
+fn reconciliation(side: Side, decimals: u8, checked: &Checked) -> Reconciliation {
+    let currency = side.currency;
     // What is no whole number of the currency's units is told as the largest whole number below.
     let text = |units: ChainAmount| {
-        let amount = entry.from_chain(units).or_else(|| entry.from_chain(rounded(entry, units)));
+        let rounded = rounded(units, decimals.saturating_sub(currency.scale.decimals()));
+        let read = |units| qwallet_rails::from_chain(units, decimals, currency.scale).ok();
+        let amount = read(units).or_else(|| read(rounded));
         currency.text(amount.unwrap_or(Amount::MAX))
     };
     let (sign, difference) = if checked.chain >= checked.books {
@@ -253,8 +313,7 @@ fn reconciliation(entry: &Entry, checked: &Checked) -> Reconciliation {
     }
 }
 
-fn rounded(entry: &Entry, units: ChainAmount) -> ChainAmount {
-    let finer = entry.setup.rail.about().decimals.saturating_sub(entry.setup.currency.scale.decimals());
+fn rounded(units: ChainAmount, finer: u8) -> ChainAmount {
     let step = 10u128.checked_pow(u32::from(finer)).unwrap_or(u128::MAX);
     ChainAmount(units.0 - units.0 % step)
 }

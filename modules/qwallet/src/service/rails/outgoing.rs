@@ -3,14 +3,14 @@
 //! Bytes are kept before they are sent, so whatever happens the same bytes are sent again; and one number of an address
 //! stands for one payment for ever, so it cannot be made twice.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use q_core::{AuditEntry, Span};
+use q_core::{Amount, AuditEntry, Span};
 use q_db::{DbError, Tx};
 use qwallet_api::{RailReorg, TransactionId};
 use qwallet_rails::{Block, ChainAmount, Head, Payment, RailError, Signed, Slot, Status, What};
 
-use super::{Entry, Trouble, withdrawals::told};
+use super::{Entry, Side, Trouble, withdrawals::told};
 use crate::{
     domain::{
         account::AccountId,
@@ -87,7 +87,7 @@ impl Service {
             return self.end(entry, row, end).await;
         }
         match sendings.first() {
-            Some(newest) if !is_known => self.broadcast(entry, row, newest).await,
+            Some(newest) if !is_known => self.broadcast(entry, id, newest).await,
             Some(newest) if self.is_stuck(entry, newest, sendings.len()) => {
                 self.offer_more(entry, row, sendings.len()).await
             }
@@ -118,19 +118,24 @@ impl Service {
         offers < OFFERS_MAX && newest.made_at + entry.setup.stuck_after < self.env.now()
     }
 
-    async fn broadcast(&self, entry: &Entry, row: OutgoingRow, sending: &SendingRow) -> Result<(), Trouble> {
+    async fn broadcast(&self, entry: &Entry, id: TransactionId, sending: &SendingRow) -> Result<(), Trouble> {
         match entry.rail().submit(&sending.raw).await {
-            Ok(()) => self.move_on(row.id, OutgoingStatus::Signed, OutgoingStatus::Broadcasting, None).await,
+            Ok(()) => self.sent(id).await,
             // It stays signed and is sent again at the next visit.
-            Err(RailError::Refused(reason)) => self.note(row.id, reason).await,
+            Err(RailError::Refused(reason)) => self.note(id, reason).await,
             Err(error) => Err(error.into()),
         }
     }
 
     /// Signs what waits, oldest first, and sends it.
-    pub(super) async fn sign_waiting(&self, entry: &Entry) -> Result<(), Trouble> {
+    pub(super) async fn sign_waiting(&self, entry: &Entry, head: &Head) -> Result<(), Trouble> {
         let rail = entry.name();
         let open = self.db.read(move |reader| store::rails::open_outgoing(reader, rail)).await?;
+        let mut leaving: HashMap<String, u128> = HashMap::new();
+        for row in open.iter().filter(|row| row.nonce.is_some() && row.what == What::Money) {
+            let sum = leaving.entry(row.source.address.clone()).or_default();
+            *sum = sum.saturating_add(row.units.0);
+        }
         for row in open.into_iter().filter(|row| row.nonce.is_none()) {
             if row.made_at + PENDING_MAX < self.env.now() {
                 let reason = Some("it could not be signed for a day");
@@ -138,30 +143,41 @@ impl Service {
                 self.end(entry, row, end).await?;
                 continue;
             }
-            self.sign_one(entry, row).await?;
+            let leaving = leaving.entry(row.source.address.clone()).or_default();
+            let wanted = leaving.saturating_add(row.units.0);
+            let held = entry.rail().balance(&row.source.address, row.what, head.latest.height).await?;
+            if held.0 < wanted && row.what == What::Money {
+                self.note(row.id, "the rail's address does not hold enough yet".to_owned()).await?;
+                continue;
+            }
+            if self.sign_one(entry, &row).await? && row.what == What::Money {
+                *leaving = wanted;
+            }
         }
         Ok(())
     }
 
-    async fn sign_one(&self, entry: &Entry, row: OutgoingRow) -> Result<(), Trouble> {
+    /// Signs it under the next number and sends it; `false` when it waits.
+    async fn sign_one(&self, entry: &Entry, row: &OutgoingRow) -> Result<bool, Trouble> {
         let nonce = self.next_nonce(entry, &row.source).await?;
         let seed = self.seed_of(entry.name(), row.source.generation).await?;
         let slot = Slot { seed: &seed, index: row.source.place };
-        let signed = match entry.rail().prepare(slot, &payment_of(&row), nonce, row.fee_max, 0).await {
+        let signed = match entry.rail().prepare(slot, &payment_of(row), nonce, row.fee_max, 0).await {
             Ok(signed) => signed,
-            // The house lacks money there, or the fee is too high now: it waits.
+            // What pays the fee is lacking, or the fee is too high now: it waits.
             Err(error @ (RailError::Refused(_) | RailError::TooDear(_))) => {
-                return self.note(row.id, error.to_string()).await;
+                self.note(row.id, error.to_string()).await?;
+                return Ok(false);
             }
             Err(error) => return Err(error.into()),
         };
         drop(seed);
-        let id = row.id;
-        if self.keep(id, OutgoingStatus::Pending, &signed).await? {
+        let is_kept = self.keep(row.id, OutgoingStatus::Pending, &signed).await?;
+        if is_kept {
             let sending = SendingRow { hash: signed.hash, raw: signed.raw, made_at: self.env.now() };
-            self.broadcast(entry, OutgoingRow { status: OutgoingStatus::Signed, ..row }, &sending).await?;
+            self.broadcast(entry, row.id, &sending).await?;
         }
-        Ok(())
+        Ok(is_kept)
     }
 
     async fn offer_more(&self, entry: &Entry, row: OutgoingRow, offers: usize) -> Result<(), Trouble> {
@@ -180,7 +196,7 @@ impl Service {
         drop(seed);
         if self.keep(row.id, OutgoingStatus::Broadcasting, &signed).await? {
             let sending = SendingRow { hash: signed.hash, raw: signed.raw, made_at: self.env.now() };
-            self.broadcast(entry, row, &sending).await?;
+            self.broadcast(entry, row.id, &sending).await?;
         }
         Ok(())
     }
@@ -260,19 +276,14 @@ impl Service {
         Ok(noted.await?)
     }
 
-    async fn move_on(
-        &self,
-        id: TransactionId,
-        from: OutgoingStatus,
-        to: OutgoingStatus,
-        reason: Option<String>,
-    ) -> Result<(), Trouble> {
+    async fn sent(&self, id: TransactionId) -> Result<(), Trouble> {
         let noted = self.db.write_locked(move |tx| {
             let row = store::rails::lock_outgoing(tx, id)?;
-            let Some(row) = row.filter(|row| row.status == from) else { return Ok(()) };
-            let row = OutgoingRow { status: to, reason: reason.clone(), ..row };
+            let signed = |row: &OutgoingRow| row.status == OutgoingStatus::Signed;
+            let Some(row) = row.filter(signed) else { return Ok(()) };
+            let row = OutgoingRow { status: OutgoingStatus::Broadcasting, reason: None, ..row };
             store::rails::update_outgoing(tx, &row)?;
-            row.withdrawal.as_ref().map_or(Ok(()), |part| told(tx, &row, part, to))
+            row.withdrawal.as_ref().map_or(Ok(()), |part| told(tx, &row, part, row.status))
         });
         Ok(noted.await?)
     }
@@ -289,17 +300,31 @@ impl Service {
 
     /// Puts into the books how it ended.
     async fn end(&self, entry: &Entry, row: OutgoingRow, end: End) -> Result<(), Trouble> {
+        let cost = entry.cost_in_books(end.fee).map_err(Error::from)?;
+        let id = row.id;
+        self.end_in_books(entry.side(), row, end, cost).await?;
+        entry.seen.lock().missing.remove(&id);
+        Ok(())
+    }
+
+    /// Puts into the books how it ended and what that cost.
+    pub(super) async fn end_in_books(
+        &self,
+        side: Side,
+        row: OutgoingRow,
+        end: End,
+        cost: Amount,
+    ) -> Result<bool, Trouble> {
         let account = match &row.withdrawal {
             None => None,
             Some(part) => {
                 let wallet = self.directory.find(&part.wallet.to_string()).await?;
-                let account = wallet.and_then(|wallet| wallet.accounts.account(entry.setup.currency.id));
+                let account = wallet.and_then(|wallet| wallet.accounts.account(side.currency.id));
                 Some(account.ok_or(Error::Inconsistent("the wallet of a withdrawal"))?)
             }
         };
-        let house = self.directory.house_of(entry.setup.currency.id);
+        let house = self.directory.house_of(side.currency.id);
         let house = *house.ok_or(Error::Inconsistent("the house's accounts"))?;
-        let cost = entry.cost_in_books(end.fee).map_err(Error::from)?;
         let id = row.id;
         let record = EndRecord {
             row,
@@ -307,21 +332,19 @@ impl Service {
             cost,
             account,
             house,
-            rail: entry.accounts.rail,
-            costs: entry.accounts.costs,
+            rail: side.accounts.rail,
+            costs: side.accounts.costs,
             item: TransactionId::new(&self.env),
         };
         let action = Action::Record(Arc::new(record));
         let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
         match self.executor.submit(work).await? {
-            Outcome::Done(_) | Outcome::Replayed(_) => {
-                entry.seen.lock().missing.remove(&id);
-            }
+            Outcome::Done(_) | Outcome::Replayed(_) => Ok(true),
             Outcome::Refused(refusal) => {
-                tracing::warn!(rail = entry.name(), withdrawal = %id, %refusal, "a withdrawal could not be ended");
+                tracing::warn!(rail = side.name, withdrawal = %id, %refusal, "a withdrawal could not be ended");
+                Ok(false)
             }
         }
-        Ok(())
     }
 
     /// Moves what deposit addresses hold to the address that pays out. `held` is what each held at a final block.
@@ -416,12 +439,12 @@ fn payment_of(row: &OutgoingRow) -> Payment {
 
 /// How something that went out ended on the chain.
 #[derive(Debug)]
-struct End {
-    hash: Option<String>,
-    block: Option<Block>,
-    fee: ChainAmount,
-    is_success: bool,
-    reason: Option<&'static str>,
+pub(super) struct End {
+    pub hash: Option<String>,
+    pub block: Option<Block>,
+    pub fee: ChainAmount,
+    pub is_success: bool,
+    pub reason: Option<&'static str>,
 }
 
 /// The end of something that went out, in the executor.
@@ -430,7 +453,7 @@ struct EndRecord {
     row: OutgoingRow,
     end: End,
     /// What the chain took, where that is the rail's own money.
-    cost: q_core::Amount,
+    cost: Amount,
     account: Option<AccountId>,
     house: HouseAccounts,
     rail: AccountId,

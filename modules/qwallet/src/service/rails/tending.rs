@@ -36,7 +36,7 @@ impl Service {
     /// Visits every rail.
     pub async fn tend_rails(&self) -> Result<(), String> {
         let mut failures = Vec::new();
-        for entry in &self.rails.0 {
+        for entry in &self.rails.chains {
             if let Err(error) = self.tend(entry).await {
                 failures.push(format!("{}: {error}", entry.name()));
             }
@@ -55,14 +55,14 @@ impl Service {
                 tracing::warn!(rail = entry.name(), reason, "a rail could not be reconciled");
                 return Err(down("the rail's node does not answer, or has not seen what was seen before"));
             }
-            Err(Trouble::Contradiction(reason)) => self.pause(entry, &reason).await?,
+            Err(Trouble::Contradiction(reason)) => self.pause(entry.name(), &reason).await?,
         }
         drop(visit);
         self.rail_state(entry).await
     }
 
     async fn reconcile(&self, entry: &Entry) -> Result<(), Trouble> {
-        let row = self.rail_row(entry).await?;
+        let row = self.rail_row(entry.name()).await?;
         let head = self.look(entry, &row).await?;
         let height = head.last_final.as_ref().map(|block| block.height);
         let Some(height) = height.filter(|_| row.scanned.is_some()) else { return Ok(()) };
@@ -114,7 +114,7 @@ impl Service {
             }
         };
         if let Some(reason) = paused {
-            self.pause(entry, &reason).await.map_err(|error| error.to_string())?;
+            self.pause(entry.name(), &reason).await.map_err(|error| error.to_string())?;
         }
         drop(visit);
         match outcome {
@@ -127,7 +127,7 @@ impl Service {
     }
 
     async fn visit(&self, entry: &Entry) -> Result<(), Trouble> {
-        let row = self.rail_row(entry).await?;
+        let row = self.rail_row(entry.name()).await?;
         if row.paused.is_some() || self.rail_key(entry.name()).await?.is_none() {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Service {
             self.sweep(entry, compared.checked.height, &compared.held).await?;
         }
         self.advance(entry, &row, &head).await?;
-        self.sign_waiting(entry).await
+        self.sign_waiting(entry, &head).await
     }
 
     /// Asks where the chain is, and whether it still is the chain that was read.
@@ -268,8 +268,8 @@ impl Service {
     }
 
     /// Stops the rail until an operator has looked.
-    async fn pause(&self, entry: &Entry, reason: &str) -> Result<(), Error> {
-        let (rail, reason) = (entry.name(), reason.to_owned());
+    pub(super) async fn pause(&self, rail: &'static str, reason: &str) -> Result<(), Error> {
+        let reason = reason.to_owned();
         self.db
             .write(move |tx| {
                 if store::rails::set_paused(tx, rail, Some(&reason))? {

@@ -11,7 +11,7 @@ use qwallet_api::{
 };
 use qwallet_rails::{ChainAmount, Payment, RailError, What};
 
-use super::{Entry, down};
+use super::{Bank, Entry, Side, down};
 use crate::{
     domain::{
         account::AccountId,
@@ -40,8 +40,8 @@ use crate::{
 };
 
 /// A withdrawal that is right but for the money.
-struct Plan<'a> {
-    entry: &'a Entry,
+struct Plan {
+    rail: AccountId,
     wallet: Arc<WalletEntry>,
     account: AccountId,
     house: HouseAccounts,
@@ -53,18 +53,41 @@ struct Plan<'a> {
     source: AddressRow,
 }
 
+/// The way a withdrawal takes.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Chain(&'a Entry),
+    Bank(&'a Bank),
+}
+
+impl Way<'_> {
+    fn side(self) -> Side {
+        match self {
+            Self::Chain(entry) => entry.side(),
+            Self::Bank(bank) => bank.side,
+        }
+    }
+
+    fn units(self, amount: Amount) -> Result<ChainAmount, Refusal> {
+        match self {
+            Self::Chain(entry) => entry.to_chain(amount),
+            Self::Bank(bank) => bank.cents(amount),
+        }
+    }
+}
+
 impl Service {
     /// What a withdrawal costs at most now.
     pub async fn withdrawal_quote(&self, asked: WithdrawalQuoteRequest) -> Result<WithdrawalQuote, Error> {
         asked.amount.check_form().map_err(Refusal::AmountForm)?;
-        let entry = self.rails.find(&asked.rail)?;
-        let recipient = self.recipient_of(entry, &asked.recipient).await?;
-        let currency = entry.setup.currency;
+        let way = self.way(&asked.rail)?;
+        let recipient = self.recipient_of(way, &asked.recipient).await?;
+        let currency = way.side().currency;
         let (_, amount) = payment::read_amount(currency.code, &asked.amount)?;
-        let units = entry.to_chain(amount)?;
-        let source = self.source_of(entry).await?;
+        let units = way.units(amount)?;
+        let source = self.source_of(way).await?;
         let (cost, _) = self
-            .fees_of(entry, &source, amount, Payment { to: recipient, amount: units, what: What::Money })
+            .fees_of(way, &source, amount, Payment { to: recipient, amount: units, what: What::Money })
             .await?;
         Ok(WithdrawalQuote {
             amount: asked.amount,
@@ -140,8 +163,7 @@ impl Service {
             made_at: now,
             changed_at: now,
         };
-        let rail = plan.entry.accounts.rail;
-        let record = HoldRecord { row, account: plan.account, rail, house: plan.house };
+        let record = HoldRecord { row, account: plan.account, rail: plan.rail, house: plan.house };
         let work = Work {
             request,
             nonce: Some(Nonce::of(asked.payer.as_str(), &asked.nonce, expires_at)),
@@ -173,7 +195,7 @@ impl Service {
         }
     }
 
-    async fn stored_withdrawal(&self, id: TransactionId) -> Result<Withdrawal, Error> {
+    pub(super) async fn stored_withdrawal(&self, id: TransactionId) -> Result<Withdrawal, Error> {
         let row = self.db.read(move |reader| store::rails::find_outgoing(reader, id)).await?;
         let row = row.ok_or_else(unexpected)?;
         let part = row.withdrawal.ok_or_else(unexpected)?;
@@ -201,34 +223,56 @@ impl Service {
         asked: &WithdrawalRequest,
         wallet: Arc<WalletEntry>,
         signature: Result<(), SignatureFault>,
-    ) -> Result<Plan<'_>, Error> {
+    ) -> Result<Plan, Error> {
         signature.map_err(Refusal::Signature)?;
         if asked.rail == INTERNAL_RAIL {
             return Err(Refusal::RailUnsupported.into());
         }
-        let entry = self.rails.find(&asked.rail)?;
-        let recipient = self.recipient_of(entry, &asked.recipient).await?;
+        let way = self.way(&asked.rail)?;
+        let recipient = self.recipient_of(way, &asked.recipient).await?;
         let (currency, amount) = payment::read_amount(&asked.currency, &asked.amount)?;
-        if currency.id != entry.setup.currency.id {
+        if currency.id != way.side().currency.id {
             return Err(Refusal::CurrencyUnsupported.into());
         }
-        let units = entry.to_chain(amount)?;
+        let units = way.units(amount)?;
         if wallet.accounts.is_frozen {
             return Err(Refusal::WalletFrozen.into());
         }
         let max_fees = asked.max_fees.parse(currency.scale);
         let max_fees = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
-        let source = self.source_of(entry).await?;
+        let source = self.source_of(way).await?;
         let to_chain = Payment { to: recipient.clone(), amount: units, what: What::Money };
-        let (fees, fee_max) = self.fees_of(entry, &source, amount, to_chain).await?;
+        let (fees, fee_max) = self.fees_of(way, &source, amount, to_chain).await?;
         payment::check_fees(fees.total(), max_fees)?;
         let account = wallet.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         let house = *self.directory.house_of(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-        Ok(Plan { entry, wallet, account, house, recipient, amount, units, fees, fee_max, source })
+        Ok(Plan {
+            rail: way.side().accounts.rail,
+            wallet,
+            account,
+            house,
+            recipient,
+            amount,
+            units,
+            fees,
+            fee_max,
+            source,
+        })
     }
 
-    async fn recipient_of(&self, entry: &Entry, text: &str) -> Result<String, Error> {
+    fn way(&self, name: &str) -> Result<Way<'_>, Refusal> {
+        match self.rails.bank(name) {
+            Ok(bank) => Ok(Way::Bank(bank)),
+            Err(_) => self.rails.find(name).map(Way::Chain),
+        }
+    }
+
+    async fn recipient_of(&self, way: Way<'_>, text: &str) -> Result<String, Error> {
         let refused = |detail| Error::from(Refusal::Record { code: &errors::ADDRESS_INVALID, detail });
+        let entry = match way {
+            Way::Chain(entry) => entry,
+            Way::Bank(bank) => return bank.recipient(text).map_err(refused),
+        };
         let recipient = entry.rail().read_address(text);
         let recipient = recipient
             .map_err(|_| refused("the recipient is no address of this rail, or its checksum is wrong"))?;
@@ -241,12 +285,16 @@ impl Service {
     }
 
     /// The address that pays out, on a rail that is up.
-    async fn source_of(&self, entry: &Entry) -> Result<AddressRow, Error> {
-        let key = self.rail_key(entry.name()).await?.ok_or_else(|| down("the rail has no key yet"))?;
-        let row = self.rail_row(entry).await?;
+    async fn source_of(&self, way: Way<'_>) -> Result<AddressRow, Error> {
+        let row = self.rail_row(way.side().name).await?;
         if row.paused.is_some() {
             return Err(down("the rail is paused until an operator has reconciled it; see GET /rails"));
         }
+        let entry = match way {
+            Way::Chain(entry) => entry,
+            Way::Bank(bank) => return Ok(bank.source()),
+        };
+        let key = self.rail_key(entry.name()).await?.ok_or_else(|| down("the rail has no key yet"))?;
         if row.scanned.is_none() {
             return Err(down("the rail has not read its chain yet; see GET /rails"));
         }
@@ -256,13 +304,19 @@ impl Service {
     /// What a withdrawal costs at most, in the books and on the chain.
     async fn fees_of(
         &self,
-        entry: &Entry,
+        way: Way<'_>,
         source: &AddressRow,
         amount: Amount,
         to_chain: Payment,
     ) -> Result<(FeeAmounts, Option<ChainAmount>), Error> {
-        let currency = entry.setup.currency;
+        let currency = way.side().currency;
         let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+        let entry = match way {
+            Way::Chain(entry) => entry,
+            Way::Bank(bank) => {
+                return Ok((FeeAmounts { platform: costs.platform, network: bank.setup.flat_fee }, None));
+            }
+        };
         if !entry.setup.rail.about().has_own_gas {
             return Ok((FeeAmounts { platform: costs.platform, network: entry.setup.flat_fee }, None));
         }

@@ -1,0 +1,3 @@
+//! Files of euro payments against the published schemas.
+
+mod sepa;
