@@ -1,6 +1,7 @@
 //! Journeys with the real program.
 
 mod backup;
+mod bookkeeping;
 mod contracts;
 mod coverage;
 mod damage;
@@ -34,3 +35,4 @@ mod sub_identities;
 mod telemetry;
 mod two_processes;
 mod unheard;
+mod webhooks;
