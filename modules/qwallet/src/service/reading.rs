@@ -183,10 +183,8 @@ impl Service {
 
     /// Merges the journal into the histories up to what was settled when the call began.
     pub async fn catch_up(&self) -> Result<(), Error> {
-        let most = store::history::MERGE_TRANSFERS_MAX;
         let backlogs = self.db.read(store::history::backlogs).await?;
-        let merges: i64 = backlogs.iter().map(|backlog| (backlog.max(&0) + most - 1) / most).sum();
-        for _ in 0..merges {
+        for _ in 0..store::history::merges(&backlogs) {
             self.db.write_locked(store::history::merge).await?;
         }
         Ok(())

@@ -103,15 +103,18 @@ impl Service {
         }
     }
 
-    /// Merges the journal into the histories while nobody waits for the writer, or when too much has gathered.
+    /// Merges the journal into the histories while nobody waits for the writer, or when too much has gathered. What
+    /// settles meanwhile waits for the next run: while other replicas write there is always something.
     pub async fn merge_histories(&self) -> Result<(), Error> {
-        loop {
-            let backlog: i64 = self.db.read(store::history::backlogs).await?.iter().sum();
-            let is_busy = self.executor.queue_depth() > 0;
-            if backlog <= 0 || (is_busy && backlog < BACKLOG_TRANSFERS_MAX) {
+        let backlogs = self.db.read(store::history::backlogs).await?;
+        let mut left: i64 = backlogs.iter().sum();
+        for _ in 0..store::history::merges(&backlogs) {
+            if self.executor.queue_depth() > 0 && left < BACKLOG_TRANSFERS_MAX {
                 return Ok(());
             }
             self.db.write_locked(store::history::merge).await?;
+            left -= store::history::MERGE_TRANSFERS_MAX;
         }
+        Ok(())
     }
 }

@@ -29,18 +29,21 @@ fn merged_to(reader: &mut Reader<'_>, writer: i64) -> Result<i64, DbError> {
     Ok(reader.cursor(&cursor(writer))?.max((writer - 1) * WRITER_SPAN))
 }
 
-/// Merges the next transfers of the first writer that has any; answers whether there may be more. For `write_locked`:
-/// mergers take turns.
+/// Merges the next transfers of the writer that has most, so that one who goes on writing keeps no other waiting;
+/// answers whether there may be more. For `write_locked`: mergers take turns.
 pub fn merge(tx: &mut Tx<'_>) -> Result<bool, DbError> {
     tx.lock("qwallet.history")?;
-    for writer in writers(tx)? {
-        let merged = merge_writer(tx, writer)?;
-        if merged > 0 {
-            // Another writer may have more even if this one has not.
-            return Ok(merged >= MERGE_TRANSFERS_MAX || writers(tx)?.len() > 1);
-        }
-    }
-    Ok(false)
+    let (writers, backlogs) = (writers(tx)?, backlogs(tx)?);
+    let most = writers.into_iter().zip(&backlogs).max_by_key(|(_, backlog)| **backlog);
+    let Some((writer, _)) = most.filter(|(_, backlog)| **backlog > 0) else { return Ok(false) };
+    let merged = merge_writer(tx, writer)?;
+    // Another writer may have more even if this one has not.
+    Ok(merged >= MERGE_TRANSFERS_MAX || backlogs.iter().filter(|backlog| **backlog > 0).count() > 1)
+}
+
+/// How many merges these backlogs take. Whoever merges until nothing is left would never end while others write.
+pub fn merges(backlogs: &[i64]) -> i64 {
+    backlogs.iter().map(|backlog| (backlog.max(&0) + MERGE_TRANSFERS_MAX - 1) / MERGE_TRANSFERS_MAX).sum()
 }
 
 fn merge_writer(tx: &mut Tx<'_>, writer: i64) -> Result<i64, DbError> {
@@ -177,16 +180,19 @@ impl Past {
             Self { ranges: Vec::new(), unmerged: HashMap::new(), commit: (0, Timestamp::default()) };
         // A file has one writer, whose chain the index of commits by time is.
         if !reader.is_server() {
-            let sql = "SELECT id, at, first_seq + transfer_count - 1 FROM commits WHERE at <= $1 \
+            let sql = "SELECT id, at, first_seq + transfer_count - 1, \
+                       COALESCE((SELECT position FROM q_cursors WHERE name = $2), 0) FROM commits WHERE at <= $1 \
                        ORDER BY at DESC, id DESC LIMIT 1";
-            let Some(row) = reader.query_opt(sql, params![at])? else { return Ok(Some(past)) };
+            let Some(row) = reader.query_opt(sql, params![at, cursor(1)])? else { return Ok(Some(past)) };
             past.commit = (row.try_get(0)?, row.try_get(1)?);
-            return past.reach(reader, 1, row.try_get(2)?, most);
+            let (last, merged) = (row.try_get(2)?, row.try_get(3)?);
+            return past.reach(reader, 1, (merged, last), most);
         }
         past.commit = super::ledger::last_commit_at(reader, at)?;
         for writer in writers(reader)? {
             let Some(last) = last_place(reader, writer, at)? else { continue };
-            match past.reach(reader, writer, last, most)? {
+            let merged = merged_to(reader, writer)?;
+            match past.reach(reader, writer, (merged, last), most)? {
                 Some(reached) => past = reached,
                 None => return Ok(None),
             }
@@ -199,10 +205,9 @@ impl Past {
         mut self,
         reader: &mut Reader<'_>,
         writer: i64,
-        last: i64,
+        (merged, last): (i64, i64),
         most: i64,
     ) -> Result<Option<Self>, DbError> {
-        let merged = merged_to(reader, writer)?;
         if last - merged > most {
             return Ok(None);
         }
@@ -287,6 +292,9 @@ impl Past {
     }
 }
 
+/// How many versions are looked through one after another.
+const NEAR_VERSIONS: i64 = 64;
+
 /// The last merged version of an account that stands in the journal up to `last`, and the balance after it; for a store
 /// whose statements cost nothing but themselves.
 ///
@@ -307,7 +315,7 @@ fn merged_by(
     let even = i128::from(count) * i128::from(last) / i128::from(end.max(1));
     let mut guess = i64::try_from(even).unwrap_or(count).clamp(1, count);
     let mut step = count.isqrt() / 2 + 1;
-    while high - low > 1 {
+    while high - low > NEAR_VERSIONS {
         let sql = "SELECT seq FROM history WHERE account = $1 AND version = $2";
         let seq: i64 = reader.query_one(sql, params![account.0, guess])?.try_get(0)?;
         let is_by_then = seq <= last;
@@ -321,12 +329,14 @@ fn merged_by(
         guess = if is_bracketed || next <= low || next >= high { i64::midpoint(low, high) } else { next };
         step = step.saturating_mul(2);
     }
+    // The rest stands on a page or two, and is passed over faster than it is asked for.
     let sql = format!(
-        "SELECT {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
-         WHERE history.account = $1 AND history.version = $2"
+        "SELECT history.version, {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
+         WHERE history.account = $1 AND history.version >= $2 AND history.version < $3 AND history.seq <= $4 \
+         ORDER BY history.version DESC LIMIT 1"
     );
-    let row = reader.query_opt(&sql, params![account.0, low])?;
-    row.map(|row| Ok((low, balance(&row, 0)?))).transpose()
+    let row = reader.query_opt(&sql, params![account.0, low, high, last])?;
+    row.map(|row| Ok((row.try_get(0)?, balance(&row, 1)?))).transpose()
 }
 
 /// The place of the last transfer that a writer had committed by `at`, if it had any.
