@@ -110,6 +110,11 @@ impl Steady {
         Ok(Self { plan, address: house.address, orders, readers, is_over: Arc::default() })
     }
 
+    /// What it follows.
+    pub fn plan(&self) -> &SteadyPlan {
+        &self.plan
+    }
+
     /// Ends the load before the time of the plan is over: what was sent is still answered and noted.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
