@@ -154,6 +154,6 @@ async fn a_node_of_another_chain_and_a_token_of_other_decimals_are_refused() {
     // A transfer that reverts is refused before it is signed.
     let seed = seed();
     let slot = Slot { seed: &seed, index: 0 };
-    let refused = rail.prepare(slot, &payment(COIN), 0, None).await;
+    let refused = rail.prepare(slot, &payment(COIN), 0, None, 0).await;
     assert!(matches!(refused, Err(RailError::Refused(_))), "{refused:?}");
 }
