@@ -27,7 +27,8 @@ pub enum SubVerb {
     /// Make a sub-identity of the identity that acts, and print its recovery phrase once.
     Create {
         /// Its name in the keyring, and its profile name.
-        name: String,
+        #[arg(value_name = "NAME")]
+        child: String,
         /// What kind it is; a program is a root with a parent.
         #[arg(long = "type", value_enum, default_value_t = Kind::Root)]
         kind: Kind,
@@ -104,8 +105,8 @@ impl From<Kind> for IdentityType {
 
 pub async fn run(cli: &Cli, verb: &SubVerb) -> anyhow::Result<ExitCode> {
     match verb {
-        SubVerb::Create { name, kind, others, acting } => {
-            create(cli, name, (*kind).into(), others, acting).await?;
+        SubVerb::Create { child, kind, others, acting } => {
+            create(cli, child, (*kind).into(), others, acting).await?;
         }
         SubVerb::List { acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
