@@ -219,8 +219,15 @@ pub async fn measure(folder: &Path, count: u64) -> Result<Value> {
     let mut random = 7;
     let mut within = |bound: i64| i64::try_from(next(&mut random)).unwrap_or_default() % bound.max(1);
     let caller = |number: usize| Caller::Identity(Principal::new(owner(number), service.env.now()));
-    let names =
-        ["lookup", "lookups_of_a_page", "balance", "balance_of_the_merchant", "page", "page_of_the_merchant"];
+    let names = [
+        "lookup",
+        "lookups_of_a_page",
+        "balance",
+        "balance_of_the_merchant",
+        "page",
+        "page_of_the_merchant",
+        "transaction",
+    ];
     let mut took: Vec<Histogram<u64>> = names.iter().map(|_| Histogram::new(3)).collect::<Result<_, _>>()?;
     for round in 0..=count {
         // The first round opens connections and prepares statements.
@@ -263,7 +270,11 @@ pub async fn measure(folder: &Path, count: u64) -> Result<Value> {
             let began = Instant::now();
             let page = service.transactions(&caller(number), request).await?;
             note(places.1, began)?;
-            ensure!(!page.items.is_empty(), "an empty page");
+            let entry = page.items.first().context("an empty page")?;
+            // The look-up by primary key that the module itself offers: a transaction by its id.
+            let began = Instant::now();
+            service.transaction_for(&caller(number), entry.transaction_id).await?;
+            note(6, began)?;
             if round % 100 == 1 {
                 check(&module, number, at, &held).await?;
             }
@@ -282,6 +293,8 @@ pub async fn measure(folder: &Path, count: u64) -> Result<Value> {
     figures["page_ratio"] = json!(ratio(4, 1));
     figures["page_of_the_merchant_ratio"] = json!(ratio(5, 1));
     figures["page_to_one_lookup_ratio"] = json!(ratio(4, 0));
+    figures["balance_to_transaction_ratio"] = json!(ratio(2, 6));
+    figures["page_to_transaction_ratio"] = json!(ratio(4, 6));
     service.db.close().await;
     Ok(figures)
 }

@@ -108,9 +108,9 @@ on_each_world!(nobody_gets_anothers_account_or_a_limit_by_a_column, async |world
         write.await.unwrap();
     };
     // Bob's own account of the currency makes room first.
-    let aside = "UPDATE accounts SET wallet = NULL WHERE id = 9";
+    let aside = "UPDATE accounts SET wallet = NULL WHERE id = 11";
     let found = findings_after(&bank, aside).await;
-    assert!(has(&found, "account_misplaced accounts 9"), "{found:?}");
+    assert!(has(&found, "account_misplaced accounts 11"), "{found:?}");
     give(rich, poor).await;
     let found = bank.module.verify().await.unwrap();
     let found: Vec<_> = found.iter().map(|finding| format!("{} {}", finding.code, finding.place)).collect();
@@ -119,11 +119,11 @@ on_each_world!(nobody_gets_anothers_account_or_a_limit_by_a_column, async |world
     let back = bank
         .module
         .db()
-        .write(move |tx| tx.execute("UPDATE accounts SET wallet = $1 WHERE id = 9", params![poor.bytes()]));
+        .write(move |tx| tx.execute("UPDATE accounts SET wallet = $1 WHERE id = 11", params![poor.bytes()]));
     back.await.unwrap();
     assert_eq!(bank.module.verify().await.unwrap(), []);
     let bytes = if bank.world.engine == Engine::Sqlite { "x'" } else { "'\\x" };
-    let sql = format!("{limit}{bytes}{}' WHERE id = 7", "01".repeat(16));
+    let sql = format!("{limit}{bytes}{}' WHERE id = 9", "01".repeat(16));
     let found = findings_after(&bank, Box::leak(sql.into_boxed_str())).await;
     assert!(has(&found, &changed), "{found:?}");
     bank.world.abandon().await;
