@@ -1,12 +1,16 @@
 //! `cargo xtask drill rolling`: restarts and updates under load, and what the clients noticed.
 //!
-//! Two load generators ask at the same time over kept-alive connections: ours, paying and reading, and `wrk`, which is
-//! not ours, reading. Neither tries a failed request again.
+//! One instance on the embedded engine, asked by two load generators at the same time over kept-alive connections: ours,
+//! paying and reading, and `wrk`, which is not ours, reading. Then three replicas on PostgreSQL and NATS behind haproxy:
+//! the journey of that name, here with a release, at the full rate, and with its promise of latency. Nobody tries a
+//! failed request again.
 
 use crate::bench::child::Child;
 use crate::bench::refuse_memory_disk;
 use crate::house::House;
 use crate::machine;
+use crate::postgres::{Cluster, Purpose};
+use crate::verbs::drill::Journeys;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,6 +29,9 @@ pub struct Rolling {
     /// Restarts, every second one with another file of the program
     #[arg(long, default_value_t = 4)]
     restarts: u32,
+    /// Only the three replicas
+    #[arg(long, conflicts_with = "json")]
+    replicas: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -75,10 +82,19 @@ struct Restart {
     told: Value,
 }
 
+/// The journey of three replicas, and how it hears of the rate.
+const OF_REPLICAS: &str = "rolling_replicas::an_update_of_three_replicas_fails_no_request";
+const RATE: &str = "Q_ROLLING_RATE";
+
 /// Runs the drill.
 pub fn run(arguments: &Rolling) -> Result<()> {
     refuse_memory_disk()?;
-    let (q, bench) = (machine::build_q(true)?, machine::build_program("q-bench", true)?);
+    let q = machine::build_q(true)?;
+    if arguments.replicas {
+        println!("replicas {}", of_replicas(&q, arguments.rate)?);
+        return Ok(());
+    }
+    let bench = machine::build_program("q-bench", true)?;
     let house = House::start(&q, UNLIMITED)?;
     let span = BEFORE + BETWEEN * arguments.restarts;
     let mut command = Command::new(&bench);
@@ -103,7 +119,17 @@ pub fn run(arguments: &Rolling) -> Result<()> {
     let restarts = restarts?;
     let record: Record = serde_json::from_str(&record?).context("the record of the load")?;
     machine::quietly(&mut house.verb(&["verify"])).context("the books after the drill")?;
-    report(arguments, &record, wrk.transpose()?.as_deref(), &restarts)
+    drop(house);
+    let replicas = of_replicas(&q, arguments.rate)?;
+    report(arguments, &record, wrk.transpose()?.as_deref(), &restarts, &replicas)
+}
+
+/// Has three replicas updated, and says what held.
+fn of_replicas(q: &Path, rate: u32) -> Result<String> {
+    let cluster = Cluster::start(Purpose::Measuring)?;
+    let ended = Journeys::prepare(q, &cluster)?.with(RATE, rate.to_string()).run(OF_REPLICAS)?;
+    ensure!(ended.outcome != "FAILED", "the update of three replicas:\n{}", ended.said);
+    Ok(format!("{}: {}", ended.outcome, ended.note))
 }
 
 /// Restarts one time after another, with this program and the other one in turn.
@@ -153,7 +179,13 @@ fn now_ms() -> u64 {
 }
 
 /// Prints what happened and refuses what was promised not to.
-fn report(arguments: &Rolling, record: &Record, wrk: Option<&str>, restarts: &[Restart]) -> Result<()> {
+fn report(
+    arguments: &Rolling,
+    record: &Record,
+    wrk: Option<&str>,
+    restarts: &[Restart],
+    replicas: &str,
+) -> Result<()> {
     let windows: Vec<(u64, u64)> = restarts
         .iter()
         .map(|restart| restart.asked_at_ms.saturating_sub(record.began_at_ms))
@@ -174,6 +206,7 @@ fn report(arguments: &Rolling, record: &Record, wrk: Option<&str>, restarts: &[R
         "slowest_ms": slowest,
         "restarts": restarts.iter().map(|one| serde_json::json!({"kind": one.kind, "told": one.told})).collect::<Vec<_>>(),
         "wrk": wrk,
+        "replicas": replicas,
     });
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&figures)?);
@@ -193,6 +226,7 @@ fn report(arguments: &Rolling, record: &Record, wrk: Option<&str>, restarts: &[R
             "p99      {p99_outside:.1} ms outside the hand-over seconds, {p99_inside:.1} ms in them; slowest {slowest} ms"
         );
         println!("wrk      {}", wrk.map_or("not here".to_owned(), summary));
+        println!("replicas {replicas}");
     }
     ensure!(failed == 0, "{failed} requests failed: {:?}", record.failures);
     ensure!(p99_outside < P99_MAX_MS, "p99 is {p99_outside:.1} ms outside the hand-over seconds");
