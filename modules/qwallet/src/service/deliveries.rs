@@ -5,7 +5,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -63,6 +66,7 @@ pub struct Hooks {
     places: Arc<Semaphore>,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
     stop: watch::Sender<bool>,
+    is_begun: AtomicBool,
 }
 
 impl Hooks {
@@ -74,6 +78,7 @@ impl Hooks {
             places: Arc::new(Semaphore::new(TARGETS_MAX)),
             tasks: tokio::sync::Mutex::default(),
             stop: watch::Sender::new(false),
+            is_begun: AtomicBool::new(false),
         }
     }
 }
@@ -90,6 +95,13 @@ impl Service {
     pub async fn deliver(self: &Arc<Self>) -> Result<(), Error> {
         if !self.db.mode().is_normal() {
             return Ok(());
+        }
+        if !self.hooks.is_begun.load(Ordering::Relaxed) {
+            if !self.db.can_be_shared() {
+                // What is in hand was in the hand of this very module before it died: nobody else can have it.
+                self.db.write(store::webhooks::release_all).await?;
+            }
+            self.hooks.is_begun.store(true, Ordering::Relaxed);
         }
         let behind_since = self.queue_deliveries().await?;
         let now = self.db.now();

@@ -334,7 +334,11 @@ impl Service {
         if is_theirs { Ok(row) } else { Err(NOT_FOUND.into()) }
     }
 
-    async fn own_wallet(&self, caller: &Caller, name: Option<&str>) -> Result<Arc<WalletEntry>, Error> {
+    pub(super) async fn own_wallet(
+        &self,
+        caller: &Caller,
+        name: Option<&str>,
+    ) -> Result<Arc<WalletEntry>, Error> {
         let did = caller.did().ok_or(Refusal::WalletNotFound)?;
         let entry = self.directory.find(name.unwrap_or(did.as_str())).await?;
         let entry = entry.filter(|entry| self.may(caller, entry, "webhooks"));

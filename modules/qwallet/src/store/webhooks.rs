@@ -284,6 +284,11 @@ pub fn release(tx: &mut Tx<'_>, id: DeliveryId, claimed_until: Timestamp) -> Res
     Ok(())
 }
 
+/// Gives everything back that is in hand.
+pub fn release_all(tx: &mut Tx<'_>) -> Result<u64, DbError> {
+    tx.execute("UPDATE deliveries SET claimed_until = 0 WHERE status = 0 AND claimed_until > 0", params![])
+}
+
 /// Records what became of an attempt; `false` when the delivery is no longer in this hand.
 pub fn record(tx: &mut Tx<'_>, outcome: &Outcome) -> Result<bool, DbError> {
     let values = params![
