@@ -339,6 +339,8 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Ask for money with a link and a code to scan, and pay what is asked for.
+    Request(commands::wallet::request::RequestArgs),
     /// Give back all or part of a payment.
     Refund(commands::wallet::refund::RefundArgs),
     /// Pay into escrow, release, give back, dispute, decide.

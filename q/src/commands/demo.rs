@@ -27,6 +27,7 @@ pub async fn play(layout: &Layout, running: &Running) -> anyhow::Result<()> {
             amount: FIRST_PAYMENT.to_owned(),
             currency: CURRENCY.to_owned(),
             purpose: Some("a first payment".to_owned()),
+            client_ref: None,
         };
         let paid = wallet::pay(&alice, &payment, "demo-first-payment").await?;
         output::announce(format!(

@@ -232,6 +232,7 @@ async fn pay(two: &Two) -> anyhow::Result<(Transaction, String)> {
         amount: AMOUNT.to_owned(),
         currency: two.currency.code.clone(),
         purpose: Some("smoke test".to_owned()),
+        client_ref: None,
     };
     let paid = wallet::pay(&two.payer, &payment, &two.payer.fresh_key()).await?;
     ensure!(paid.status == "SETTLED", "the payment is {}", paid.status);

@@ -87,6 +87,12 @@ pub const ESCROW_STATE: ErrorCode =
 /// The parts of an escrow are not exactly what is held.
 pub const SPLIT_SUM: ErrorCode =
     ErrorCode::new("SPLIT_SUM", 422, "the parts together must be exactly the amount held");
+/// The request for money is not there, or the caller may not know.
+pub const REQUEST_NOT_FOUND: ErrorCode =
+    ErrorCode::new("REQUEST_NOT_FOUND", 404, "the request for money does not exist");
+/// The request for money can no longer be fulfilled, or not by this payment.
+pub const REQUEST_STATE: ErrorCode =
+    ErrorCode::new("REQUEST_STATE", 409, "the request for money does not allow this");
 /// More than is left of a payment was to be given back.
 pub const REFUND_EXCEEDS_PAYMENT: ErrorCode =
     ErrorCode::new("REFUND_EXCEEDS_PAYMENT", 422, "the refund is more than what is left of the payment");

@@ -22,6 +22,11 @@ q_core::typed_id!(
     "escrow_"
 );
 q_core::typed_id!(
+    /// A request for money, which a payment names as its reference: at most 35 characters.
+    RequestId,
+    "rq_"
+);
+q_core::typed_id!(
     /// Many payments signed once.
     BatchId,
     "batch_"

@@ -12,6 +12,7 @@ pub mod escrows;
 pub mod fees;
 pub mod formats;
 pub mod limits;
+pub mod money_request;
 pub mod order;
 pub mod payment;
 pub mod payouts;

@@ -5,6 +5,7 @@
 mod books;
 mod escrows;
 mod mcp;
+mod money_requests;
 mod notes;
 mod rails;
 mod receipts;
@@ -107,6 +108,7 @@ pub fn api(service: &Arc<Service>) -> Api {
     let api = rails::mount(api);
     let api = refunds::mount(api);
     let api = escrows::mount(api);
+    let api = money_requests::mount(api);
     let api = statements::mount(api);
     let api = receipts::mount(api);
     let api = notes::mount(api);

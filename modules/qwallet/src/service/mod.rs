@@ -18,6 +18,7 @@ mod intents;
 mod issuance;
 pub mod limits;
 pub mod metrics;
+mod money_requests;
 mod notes;
 mod payments;
 pub mod rails;

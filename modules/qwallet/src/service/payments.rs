@@ -80,6 +80,18 @@ impl Service {
             .purpose
             .as_deref()
             .map(|purpose| self.seal("transactions", "purpose", &id.to_string(), purpose));
+        let item = Item {
+            id,
+            kind: TransactionKind::Payment,
+            legs: plan.legs.clone(),
+            intent: None,
+            client_ref: Some(payment.client_ref.clone()),
+            purpose,
+        };
+        let action = match self.fulfilment(&payment.client_ref, &plan, &item, &recipient).await? {
+            Some(fulfilment) => Action::Record(Arc::new(fulfilment)),
+            None => Action::Pay(item),
+        };
         let work = Work {
             request,
             nonce: Some(Nonce::of(payment.payer.as_str(), &payment.nonce, expires_at)),
@@ -91,14 +103,7 @@ impl Service {
                 input: text(input),
                 signatures: payment.signature,
             }),
-            action: Action::Pay(Item {
-                id,
-                kind: TransactionKind::Payment,
-                legs: plan.legs.clone(),
-                intent: None,
-                client_ref: Some(payment.client_ref.clone()),
-                purpose,
-            }),
+            action,
         };
         match self.executor.submit(work).await? {
             Outcome::Done(done) => Ok(Transaction {

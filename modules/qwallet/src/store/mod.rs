@@ -10,6 +10,7 @@ pub mod imports;
 pub mod intents;
 pub mod ledger;
 pub mod merged;
+pub mod money_requests;
 pub mod movements;
 pub mod notes;
 pub mod rails;
@@ -38,6 +39,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (8, "rails", include_str!("../../migrations/sqlite/0008_rails.sql")),
         (9, "recent", include_str!("../../migrations/sqlite/0009_recent.sql")),
         (10, "escrows", include_str!("../../migrations/sqlite/0010_escrows.sql")),
+        (11, "money requests", include_str!("../../migrations/sqlite/0011_money_requests.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -50,6 +52,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (8, "rails", include_str!("../../migrations/postgres/0008_rails.sql")),
         (9, "recent", include_str!("../../migrations/postgres/0009_recent.sql")),
         (10, "escrows", include_str!("../../migrations/postgres/0010_escrows.sql")),
+        (11, "money requests", include_str!("../../migrations/postgres/0011_money_requests.sql")),
     ],
 );
 

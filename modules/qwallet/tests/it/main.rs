@@ -19,6 +19,7 @@ mod issuance;
 mod ledger;
 mod limits;
 mod model;
+mod money_requests;
 mod notes;
 mod payments;
 mod rails;

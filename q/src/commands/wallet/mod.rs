@@ -7,6 +7,7 @@ pub mod import;
 pub mod note;
 pub mod rail;
 pub mod refund;
+pub mod request;
 pub mod statement;
 pub mod stats;
 pub mod webhook;
@@ -54,6 +55,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
                 amount: amount.clone(),
                 currency: currency.clone(),
                 purpose: purpose.clone(),
+                client_ref: None,
             };
             let key = idempotency_key.clone().unwrap_or_else(|| session.fresh_key());
             let transaction = pay(&session, &payment, &key).await?;
@@ -92,6 +94,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
                 }
             });
         }
+        WalletVerb::Request(args) => request::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Refund(args) => refund::run(&open(&args.acting)?, args).await?,
         WalletVerb::Escrow(args) => escrow::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Note(args) => note::run(&open(&args.acting)?, args).await?,
@@ -154,6 +157,8 @@ pub struct Payment {
     pub currency: String,
     /// What it is for.
     pub purpose: Option<String>,
+    /// The payer's reference, or the request for money it fulfils; a fresh one when absent.
+    pub client_ref: Option<String>,
 }
 
 /// Opens the session's wallet.
@@ -209,12 +214,13 @@ async fn signed_order(
     let quote = QuoteRequest { amount: payment.amount.as_str().into(), currency: payment.currency.clone() };
     let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
     let nonce = session.fresh_key();
+    let client_ref = payment.client_ref.as_deref().unwrap_or(&nonce);
     let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
     let (aud, payer) = (session.layout.read_instance()?.did.to_string(), session.did().to_string());
     let order = PaymentOrder {
         amount: &payment.amount,
         aud: &aud,
-        client_ref: Some(&nonce),
+        client_ref: Some(client_ref),
         currency: &payment.currency,
         expires_at: &expires_at,
         intent_id: None,
@@ -229,7 +235,7 @@ async fn signed_order(
     Ok(PaymentRequest {
         signature: sign(session, &signing_input(&order)),
         amount: payment.amount.as_str().into(),
-        client_ref: nonce.clone(),
+        client_ref: client_ref.to_owned(),
         currency: payment.currency.clone(),
         expires_at: expires_at.clone(),
         max_fees,

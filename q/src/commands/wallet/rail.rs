@@ -1,20 +1,29 @@
 //! `q wallet rail`: money from outside and back, and the operator's side of it.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use q_jose::jws;
 use qwallet_api::{
-    CreateWithdrawal, Deposit, DepositAddressRequest, GetDepositAddress, GetWallet, GetWithdrawal,
-    GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, RAIL_KEY_TYP, RailKeyOrder, RailPath,
-    RailState, ReconcileRail, SetRailKey, SetRailKeyRequest, TransactionId, WalletPath, Withdrawal,
-    WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
+    CreateWithdrawal, Deposit, DepositAddressRequest, GetDepositAddress, GetPayoutFile, GetWallet,
+    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, MakePayouts,
+    PayoutFilePath, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState, ReconcileRail, RejectPayout,
+    RejectPayoutRequest, SetRailKey, SetRailKeyRequest, TakeStatement, TakeStatementRequest, TransactionId,
+    WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{PaymentOrder, signing_input},
 };
 
 use super::{ORDER_LIFETIME, hint_to_open, sign};
 use crate::{cli::AsArgs, output, output::usage, session::Session};
+
+/// The rail whose files people carry.
+const BANK: &str = "sepa-file";
 
 /// `q wallet rail`.
 #[derive(Debug, Args)]
@@ -88,6 +97,33 @@ pub enum RailVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Write the file of all withdrawals that wait for the bank (pain.001).
+    Payouts {
+        /// Where the file goes; it must not exist.
+        file: PathBuf,
+        /// A file that was written before, once more.
+        #[arg(long, value_name = "NAME")]
+        again: Option<String>,
+        /// Which operator asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Book what a statement of the bank says (camt.053).
+    Statement {
+        /// The file.
+        file: PathBuf,
+        /// Which operator asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Note that the bank did not make a payment: the money is free again.
+    Reject {
+        /// The withdrawal.
+        withdrawal: TransactionId,
+        /// Which operator asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
     /// Compare books and chain at once; a paused rail goes on when they agree.
     Reconcile {
         /// The rail, such as evm.
@@ -146,6 +182,53 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
         RailVerb::Key { rail, approvers, json } => {
             let state = set_key(data, rail, approvers).await?;
             output::show(*json, &state, show_rail);
+        }
+        RailVerb::Payouts { file, again, acting } => {
+            let session = open(acting)?;
+            let client = session.client("qwallet")?;
+            let made = match again {
+                None => {
+                    let path = RailPath { rail: BANK.to_owned() };
+                    client.with_key(session.fresh_key()).call::<MakePayouts>(&path).await?
+                }
+                Some(name) => {
+                    let path = PayoutFilePath { rail: BANK.to_owned(), message_id: name.clone() };
+                    client.call::<GetPayoutFile>(&path).await?
+                }
+            };
+            let written = File::create_new(file).and_then(|mut out| out.write_all(made.document.as_bytes()));
+            written.with_context(|| {
+                format!("{} was not written; --again {} gives it once more", file.display(), made.message_id)
+            })?;
+            output::show(acting.json, &made, |made| {
+                output::line(format!("{} is in {}", made.message_id, file.display()));
+            });
+        }
+        RailVerb::Statement { file, acting } => {
+            let session = open(acting)?;
+            let document = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+            let request = TakeStatementRequest { rail: BANK.to_owned(), document };
+            let client = session.client("qwallet")?.with_key(session.fresh_key());
+            let taken = client.call::<TakeStatement>(&request).await?;
+            output::show(acting.json, &taken, |taken| {
+                output::line(format!(
+                    "{}: {} paid, {} credited, {} for nobody yet, {} costs; difference {} {}",
+                    taken.statement_id,
+                    taken.settled,
+                    taken.credited,
+                    taken.unassigned,
+                    taken.costs,
+                    taken.difference,
+                    taken.currency
+                ));
+            });
+        }
+        RailVerb::Reject { withdrawal, acting } => {
+            let session = open(acting)?;
+            let request = RejectPayoutRequest { withdrawal_id: *withdrawal };
+            let client = session.client("qwallet")?.with_key(session.fresh_key());
+            let rejected = client.call::<RejectPayout>(&request).await?;
+            output::show(acting.json, &rejected, show_withdrawal);
         }
         RailVerb::Reconcile { rail, acting } => {
             let session = open(acting)?;

@@ -1,0 +1,180 @@
+//! `q wallet request`: asks for money, with a link and a code to scan.
+
+use std::fs;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use q_core::PageLimit;
+use qwallet_api::{
+    CancelRequest, CreateRequest, CreateRequestRequest, DrawRequest, GetRequest, ListRequests,
+    ListRequestsRequest, MoneyRequest, ReadRequest, RequestId, RequestPath, Transaction,
+};
+
+use super::Payment;
+use crate::{
+    cli::AsArgs,
+    output::{self, usage},
+    session::Session,
+};
+
+/// `q wallet request`.
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: RequestVerb,
+}
+
+/// What to do with a request for money.
+#[derive(Debug, Subcommand)]
+pub enum RequestVerb {
+    /// Ask for money.
+    New {
+        /// How much; whatever the payer chooses when absent.
+        amount: Option<String>,
+        /// What for; whoever has the link reads it.
+        #[arg(long, default_value = "")]
+        memo: String,
+        /// The currency.
+        #[arg(long, default_value = "QToken")]
+        currency: String,
+        /// It may be paid again and again.
+        #[arg(long)]
+        reusable: bool,
+        /// Until when it may be paid (RFC 3339).
+        #[arg(long, value_name = "INSTANT")]
+        until: Option<String>,
+        /// Write the code to scan into this file (SVG).
+        #[arg(long, value_name = "FILE")]
+        qr: Option<std::path::PathBuf>,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// List the identity's requests.
+    List {
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show one of the identity's requests.
+    Show {
+        /// The request.
+        request: String,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Take one back.
+    Cancel {
+        /// The request.
+        request: String,
+        /// Whose it is.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Pay what somebody asks for.
+    Pay {
+        /// The request, its link or its payto URI.
+        request: String,
+        /// How much, where the request leaves it open.
+        amount: Option<String>,
+        /// Who pays.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+}
+
+impl RequestVerb {
+    /// Who acts.
+    pub const fn acting(&self) -> &AsArgs {
+        match self {
+            Self::New { acting, .. }
+            | Self::List { acting }
+            | Self::Show { acting, .. }
+            | Self::Cancel { acting, .. }
+            | Self::Pay { acting, .. } => acting,
+        }
+    }
+}
+
+pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
+    let json = args.verb.acting().json;
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    let request = match &args.verb {
+        RequestVerb::New { amount, memo, currency, reusable, until, qr, .. } => {
+            let expires_at = until.as_deref().map(str::parse).transpose();
+            let asked = CreateRequestRequest {
+                amount: amount.as_deref().map(Into::into),
+                currency: currency.clone(),
+                memo: memo.clone(),
+                expires_at: expires_at.map_err(|error| usage(format!("--until: {error}")))?,
+                single_use: !reusable,
+            };
+            let request = client.call::<CreateRequest>(&asked).await?;
+            if let Some(file) = qr {
+                let path = RequestPath { request_id: request.request_id };
+                let drawing = client.call::<DrawRequest>(&path).await?;
+                fs::write(file, drawing.0)
+                    .with_context(|| format!("{} cannot be written", file.display()))?;
+            }
+            request
+        }
+        RequestVerb::List { .. } => {
+            let all = ListRequestsRequest { cursor: None, limit: PageLimit::default() };
+            let page = client.call::<ListRequests>(&all).await?;
+            output::show(json, &page, |page| page.items.iter().for_each(show));
+            return Ok(());
+        }
+        RequestVerb::Show { request, .. } => client.call::<GetRequest>(&path(request)?).await?,
+        RequestVerb::Cancel { request, .. } => client.call::<CancelRequest>(&path(request)?).await?,
+        RequestVerb::Pay { request, amount, .. } => {
+            let transaction = pay(session, request, amount.as_deref()).await?;
+            output::show(json, &transaction, super::show_transaction);
+            return Ok(());
+        }
+    };
+    output::show(json, &request, show);
+    Ok(())
+}
+
+async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::Result<Transaction> {
+    let path = path(request)?;
+    let asked = session.client("qwallet")?.call::<ReadRequest>(&path).await?;
+    let amount = match (&asked.amount, amount) {
+        (Some(asked), None) => asked.as_str().to_owned(),
+        (None, Some(amount)) => amount.to_owned(),
+        (Some(asked), Some(amount)) if asked.as_str() == amount => amount.to_owned(),
+        (Some(asked), Some(_)) => {
+            return Err(usage(format!("the request asks for {}; leave the amount out", asked.as_str())));
+        }
+        (None, None) => return Err(usage("the request leaves the amount open; say how much".to_owned())),
+    };
+    let payment = Payment {
+        recipient: asked.wallet_ref,
+        amount,
+        currency: asked.currency,
+        purpose: Some(asked.memo).filter(|memo| !memo.is_empty()),
+        client_ref: Some(asked.request_id.to_string()),
+    };
+    super::pay(session, &payment, &session.fresh_key()).await
+}
+
+/// The request that a text names: its id, or a link or payto URI that ends with it.
+fn path(text: &str) -> anyhow::Result<RequestPath> {
+    let id = text.rsplit(['/', '=']).next().unwrap_or(text);
+    let request_id: RequestId =
+        id.parse().map_err(|error| usage(format!("{text:?} names no request for money: {error}")))?;
+    Ok(RequestPath { request_id })
+}
+
+fn show(request: &MoneyRequest) {
+    let amount = request.amount.as_ref().map_or("any amount of", |amount| amount.as_str());
+    output::line(format!(
+        "{} {}  {amount} {}  {}\n  {}\n  {}",
+        request.request_id, request.status, request.currency, request.memo, request.url, request.payto_uri,
+    ));
+    if let Some(transaction) = request.transaction_id {
+        output::line(format!("  paid {} times, last by {transaction}", request.payments));
+    }
+}
