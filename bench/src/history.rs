@@ -294,6 +294,7 @@ pub async fn measure(folder: &Path, count: u64) -> Result<Value> {
     figures["page_of_the_merchant_ratio"] = json!(ratio(5, 1));
     figures["page_to_one_lookup_ratio"] = json!(ratio(4, 0));
     figures["balance_to_transaction_ratio"] = json!(ratio(2, 6));
+    figures["merchant_balance_to_transaction_ratio"] = json!(ratio(3, 6));
     figures["page_to_transaction_ratio"] = json!(ratio(4, 6));
     service.db.close().await;
     Ok(figures)

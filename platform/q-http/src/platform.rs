@@ -148,13 +148,13 @@ async fn verify(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     }
     let since = match head.uri.query().unwrap_or_default() {
         "" => None,
-        query => match query.strip_prefix("since=").map(str::parse) {
-            Some(Ok(commit)) => Some(commit),
-            _ => {
+        query => {
+            let Some(Ok(commit)) = query.strip_prefix("since=").map(str::parse) else {
                 let problem = Problem::new(&codes::INVALID_REQUEST);
                 return problem_response(&problem.detail("since is the number of a commit"));
-            }
-        },
+            };
+            Some(commit)
+        }
     };
     match (mounted.verify)(since).await {
         Ok(None) => {
