@@ -9,10 +9,10 @@ fn get(house: &Instance, path: &str, token: &str) -> (u16, Value) {
     let answer = std::process::Command::new("curl")
         .args(["-sS", "-w", "\n%{http_code}", "-H", &format!("Authorization: Bearer {token}"), &url])
         .output()
-        .unwrap();
-    let text = String::from_utf8(answer.stdout).unwrap();
-    let (body, status) = text.rsplit_once('\n').unwrap();
-    (status.parse().unwrap(), serde_json::from_str(body).unwrap())
+        .expect("curl runs");
+    let text = String::from_utf8_lossy(&answer.stdout);
+    let (body, status) = text.rsplit_once('\n').expect("curl writes the status last");
+    (status.parse().expect("a status"), serde_json::from_str(body).expect("an answer in JSON"))
 }
 
 fn refused(outcome: &Outcome, code: &str) {
@@ -59,9 +59,8 @@ fn a_program_is_made_switched_to_acts_is_stopped_and_then_refused() {
     ]);
     assert_eq!(stopped.json()["status"], "SUSPENDED");
     // Revocations travel within a second; what is asked until then is asked again.
-    let heard = std::iter::repeat_with(|| get(&house, &format!("/balance/{did}"), &token)).take(1_000);
-    let last = heard.skip_while(|(status, _)| *status == 200).next();
-    let (status, problem) = last.expect("the token dies");
+    let mut heard = std::iter::repeat_with(|| get(&house, &format!("/balance/{did}"), &token)).take(1_000);
+    let (status, problem) = heard.find(|(status, _)| *status != 200).expect("the token dies");
     assert_eq!((status, &problem["code"]), (401, &"SQUID_TOKEN_REVOKED".into()), "{problem}");
     let paying = house.q(&["wallet", "pay", "bob", "1", "--as", "robot"]);
     assert_eq!(paying.code, Some(5), "{}{}", paying.said, paying.complained);
