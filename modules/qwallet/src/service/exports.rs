@@ -338,7 +338,7 @@ fn write_commit(journal: &mut Journal, chart: &Chart, rows: &CommitRows) -> Resu
                 account,
                 change,
                 balance: None,
-                currency: *currency,
+                currency,
             }));
         }
         journal.entry(rows.commit.at, &id.to_string(), kind, postings.into_iter())?;

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use q_core::{Caller, SignedAmount, Span};
-use q_db::DbError;
+use q_core::{Caller, SignedAmount, Span, Timestamp};
+use q_db::{DbError, Reader};
 use qwallet_api::{Entry, EntryPage, ListTransactionsRequest, Transaction, TransactionId};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     domain::{
-        account::{AccountId, sum_of},
+        account::{Account, AccountId, sum_of},
         currency::Currency,
         payment::{self, Refusal},
         transfer::{Purpose, Transfer},
@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     store::{
         self,
-        ledger::{Journalled, TransactionRow},
+        ledger::{HoldRow, Journalled, TransactionRow},
     },
 };
 
@@ -54,63 +54,33 @@ impl Service {
         let scanned = if filter.is_open() { limit } else { SCANNED_ENTRIES_MAX };
         let wallet = entry.row.id;
         let (from, to) = (request.from, request.to);
-        let read = self.db.read(move |reader| {
-            let accounts = store::ledger::accounts_of(reader, wallet)?;
-            let accounts = accounts.iter().filter(|account| account.currency == currency.id);
-            let mut lists = Vec::new();
-            for (place, account) in accounts.enumerate() {
-                // A stripe that was added while somebody turned pages holds nothing older than the first page.
-                let before =
-                    cursor.as_ref().map_or(i64::MAX, |cursor| cursor.get(place).copied().unwrap_or(1));
-                let (floor, rest) = match from {
-                    Some(from) => store::history::version_at(reader, account, from - TICK)?,
-                    None => (0, SignedAmount::ZERO),
-                };
-                let before = match to {
-                    Some(to) => before.min(store::history::version_at(reader, account, to - TICK)?.0 + 1),
-                    None => before,
-                };
-                let mut places = store::history::places_before(reader, account.id, before, scanned)?;
-                let was_full = places.len() == usize::try_from(scanned).unwrap_or(usize::MAX)
-                    && places.last().is_some_and(|(version, _)| *version > floor + 1);
-                places.retain(|(version, _)| *version > floor);
-                lists.push(List {
-                    account: account.id,
-                    floor,
-                    rest,
-                    before,
-                    places: places.into(),
-                    was_full,
-                });
-            }
-            let seqs: Vec<i64> =
-                lists.iter().flat_map(|list| list.places.iter().map(|(_, seq)| *seq)).collect();
-            let rows = store::ledger::transfers_at(reader, &seqs)?;
-            let mut ids: Vec<TransactionId> =
-                rows.values().map(|(transfer, ..)| transfer.transaction).collect();
-            ids.sort_unstable();
-            ids.dedup();
-            let transactions = store::ledger::transactions(reader, &ids)?;
-            let mut holds = HashMap::new();
-            for (id, hold) in store::ledger::holds(reader, &ids)? {
-                holds.insert(id, hold?);
-            }
-            Ok::<_, DbError>((lists, rows, transactions, holds))
-        });
-        let (mut lists, rows, transactions, holds) = read.await?;
+        let (lists, found) = self
+            .db
+            .read(move |reader| {
+                let accounts = store::ledger::accounts_of(reader, wallet)?;
+                let accounts = accounts.iter().filter(|account| account.currency == currency.id);
+                let mut lists = Vec::new();
+                for (place, account) in accounts.enumerate() {
+                    // A stripe that was added while somebody turned pages holds nothing older than the first page.
+                    let before = cursor.as_ref().map(|cursor| cursor.get(place).copied().unwrap_or(1));
+                    lists.push(List::read(reader, account, before, (from, to), scanned)?);
+                }
+                let found = Found::read(reader, &lists)?;
+                Ok::<_, DbError>((lists, found))
+            })
+            .await?;
+        let (mut lists, Found { rows, transactions, holds }) = (lists, found);
         let own: Vec<AccountId> = lists.iter().map(|list| list.account).collect();
         let others: Vec<AccountId> =
             rows.values().flat_map(|(transfer, ..)| [transfer.leg.debit, transfer.leg.credit]).collect();
         let wallets = self.directory.of_accounts(&others).await?;
-        let transactions: HashMap<TransactionId, &TransactionRow> =
-            transactions.iter().map(|(row, _)| (row.id, row)).collect();
         let mut items = Vec::new();
         while items.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
             let Some((list, total)) = newest(&mut lists, &rows) else { break };
             let Some((version, seq)) = list.places.pop_front() else { break };
             list.before = version;
             let (transfer, _, at, _) = rows.get(&seq).ok_or(Error::Inconsistent("a transfer"))?;
-            let row = *transactions.get(&transfer.transaction).ok_or(Error::Inconsistent("a transaction"))?;
+            let row = transactions.get(&transfer.transaction).ok_or(Error::Inconsistent("a transaction"))?;
             let other = other(transfer, &own);
             let wallet = wallets.get(&other).map(|entry| &**entry);
             let counterparty = self.directory.account_name(other, wallet);
@@ -148,7 +118,7 @@ impl Service {
     async fn add_fees(
         &self,
         items: &mut [Entry],
-        transactions: &HashMap<TransactionId, &TransactionRow>,
+        transactions: &HashMap<TransactionId, TransactionRow>,
         currency: &Currency,
     ) -> Result<(), Error> {
         let pays =
@@ -185,9 +155,34 @@ impl Service {
     pub async fn catch_up(&self) -> Result<(), Error> {
         let backlogs = self.db.read(store::history::backlogs).await?;
         for _ in 0..store::history::merges(&backlogs) {
-            self.db.write_locked(store::history::merge).await?;
+            match self.db.write_locked(store::history::merge).await {
+                // What is not merged is read from the journal, so a store that takes no writes still tells everything.
+                Err(DbError::WriteStopped(_)) => return Ok(()),
+                merged => drop(merged?),
+            }
         }
         Ok(())
+    }
+}
+
+/// The rows behind the entries of lists.
+struct Found {
+    rows: HashMap<i64, Journalled>,
+    transactions: HashMap<TransactionId, TransactionRow>,
+    holds: HashMap<TransactionId, HoldRow>,
+}
+
+impl Found {
+    fn read(reader: &mut Reader<'_>, lists: &[List]) -> Result<Self, DbError> {
+        let seqs: Vec<i64> = lists.iter().flat_map(|list| list.places.iter().map(|(_, seq)| *seq)).collect();
+        let rows = store::ledger::transfers_at(reader, &seqs)?;
+        let mut ids: Vec<TransactionId> = rows.values().map(|(transfer, ..)| transfer.transaction).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let transactions = store::ledger::transactions(reader, &ids)?;
+        let transactions = transactions.into_iter().map(|(row, _)| (row.id, row)).collect();
+        let holds = store::ledger::holds(reader, &ids)?.into_iter().map(|(id, hold)| Ok((id, hold?)));
+        Ok(Self { rows, transactions, holds: holds.collect::<Result<_, DbError>>()? })
     }
 }
 
@@ -227,6 +222,32 @@ struct List {
     places: VecDeque<(i64, i64)>,
     /// Whether there may be more behind these.
     was_full: bool,
+}
+
+impl List {
+    /// What is below the version `before` of the account, and between two instants.
+    fn read(
+        reader: &mut Reader<'_>,
+        account: &Account,
+        before: Option<i64>,
+        (from, to): (Option<Timestamp>, Option<Timestamp>),
+        scanned: u32,
+    ) -> Result<Self, DbError> {
+        let before = before.unwrap_or(i64::MAX);
+        let (floor, rest) = match from {
+            Some(from) => store::history::version_at(reader, account, from - TICK)?,
+            None => (0, SignedAmount::ZERO),
+        };
+        let before = match to {
+            Some(to) => before.min(store::history::version_at(reader, account, to - TICK)?.0 + 1),
+            None => before,
+        };
+        let mut places = store::history::places_before(reader, account.id, before, scanned)?;
+        let was_full = places.len() == usize::try_from(scanned).unwrap_or(usize::MAX)
+            && places.last().is_some_and(|(version, _)| *version > floor + 1);
+        places.retain(|(version, _)| *version > floor);
+        Ok(Self { account: account.id, floor, rest, before, places: places.into(), was_full })
+    }
 }
 
 /// The wallet's side of a transfer.

@@ -77,11 +77,11 @@ impl Service {
         self.catch_up().await?;
         let id = wallet.row.id;
         let read = self.db.read(move |reader| Movements::read(reader, id, currency, period)).await??;
-        let others: Vec<AccountId> = read.movements.iter().map(|movement| movement.other).collect();
+        let others: Vec<AccountId> = read.list.iter().map(|movement| movement.other).collect();
         let others = self.directory.of_accounts(&others).await?;
         let mut balance = read.opening;
-        let mut entries = Vec::with_capacity(read.movements.len());
-        for movement in read.movements {
+        let mut entries = Vec::with_capacity(read.list.len());
+        for movement in read.list {
             let (transfer, at) = (movement.transfer, movement.at);
             let row = read.transactions.get(&transfer.transaction);
             let row = row.ok_or(Error::Inconsistent("a transaction"))?;
@@ -137,7 +137,7 @@ struct Movements {
     opening: SignedAmount,
     closing: SignedAmount,
     /// Oldest first.
-    movements: Vec<Movement>,
+    list: Vec<Movement>,
     transactions: HashMap<TransactionId, TransactionRow>,
 }
 
@@ -187,7 +187,7 @@ impl Movements {
         ids.dedup();
         let transactions = store::ledger::transactions(reader, &ids)?;
         let transactions = transactions.into_iter().map(|(row, _)| (row.id, row)).collect();
-        Ok(Ok(Self { opening, closing, movements, transactions }))
+        Ok(Ok(Self { opening, closing, list: movements, transactions }))
     }
 }
 

@@ -1,4 +1,6 @@
 //! `q wallet`: balances, payments, payout files, statements, journals.
+//!
+//! **Invariant:** a verb asks the instance and shows what it answers; no rule of money is here.
 
 pub mod escrow;
 pub mod export;

@@ -26,7 +26,7 @@ pub fn statement(statement: &Statement) -> String {
     let mut rows = Rows::default();
     let (id, currency) = (statement.id(), statement.currency);
     let balance = |balance: q_core::SignedAmount| balance.display(currency.scale);
-    rows.write(HEADINGS.map(str::to_owned));
+    rows.write(&HEADINGS.map(str::to_owned));
     let edge = |name: &str, at: q_core::Timestamp, held| {
         let mut row = [const { String::new() }; HEADINGS.len()];
         row[0].clone_from(&id);
@@ -36,9 +36,9 @@ pub fn statement(statement: &Statement) -> String {
         row[10] = balance(held);
         row
     };
-    rows.write(edge("opening", statement.period.from, statement.opening));
+    rows.write(&edge("opening", statement.period.from, statement.opening));
     for entry in &statement.entries {
-        rows.write([
+        rows.write(&[
             id.clone(),
             entry.at.to_string(),
             entry.kind.to_owned(),
@@ -52,7 +52,7 @@ pub fn statement(statement: &Statement) -> String {
             balance(entry.balance),
         ]);
     }
-    rows.write(edge("closing", statement.period.to, statement.closing));
+    rows.write(&edge("closing", statement.period.to, statement.closing));
     rows.finish()
 }
 
@@ -76,8 +76,8 @@ impl Default for Rows {
 }
 
 impl Rows {
-    fn write(&mut self, row: [String; HEADINGS.len()]) {
-        self.0.write_record(&row).expect("rows of one length go into memory");
+    fn write(&mut self, row: &[String; HEADINGS.len()]) {
+        self.0.write_record(row).expect("rows of one length go into memory");
     }
 
     fn finish(self) -> String {

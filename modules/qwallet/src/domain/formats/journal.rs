@@ -139,9 +139,9 @@ impl Journal {
         balances: impl Iterator<Item = (&'a str, &'static Currency, SignedAmount)>,
     ) -> Result<(), NotRepresentable> {
         if self.dialect == Dialect::Beancount {
-            // Beancount looks at balances before the entries of their day.
+            // Beancount looks at balances before the entries of their day, and at an account with those below it.
             let tomorrow = day(at + Span::seconds(86_400));
-            for (account, currency, balance) in balances {
+            for (account, currency, balance) in with_those_below(balances.collect()) {
                 self.amount(balance, currency)?;
                 let (name, code) = (self.name(account), self.commodity(currency));
                 let balance = balance.display_full(currency.scale);
@@ -185,15 +185,33 @@ impl Journal {
         if self.dialect != Dialect::Beancount {
             return account.to_owned();
         }
-        let parts = account.split(':').map(|part| match part {
-            "revenues" => "Income".to_owned(),
-            _ => {
-                let mut letters = part.chars();
-                letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
-            }
+        let parts = account.split(':').map(|part| {
+            let part = if part == "revenues" { "income" } else { part };
+            let mut letters = part.chars();
+            letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
         });
         parts.collect::<Vec<String>>().join(":")
     }
+}
+
+/// Each balance with those of the accounts below it.
+fn with_those_below<'a>(
+    balances: Vec<(&'a str, &'static Currency, SignedAmount)>,
+) -> Vec<(&'a str, &'static Currency, SignedAmount)> {
+    let mut below: BTreeMap<(&str, u8), SignedAmount> = BTreeMap::new();
+    for (account, currency, balance) in &balances {
+        let mut name = *account;
+        while let Some((above, _)) = name.rsplit_once(':') {
+            let sum = below.entry((above, currency.id.0)).or_default();
+            *sum = sum_of([*sum, *balance].into_iter());
+            name = above;
+        }
+    }
+    let whole = |(account, currency, balance): (&'a str, &'static Currency, SignedAmount)| {
+        let below = below.get(&(account, currency.id.0)).copied().unwrap_or_default();
+        (account, currency, sum_of([balance, below].into_iter()))
+    };
+    balances.into_iter().map(whole).collect()
 }
 
 /// The name of an account of the house's books.

@@ -87,7 +87,7 @@ impl Lines<'_> {
         while self.document.get(to).is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
             to += 1;
         }
-        let breaks = self.document[self.to.min(to)..to].iter().filter(|byte| **byte == b'\n').count();
+        let breaks = self.document[self.to.min(to)..to].split(|byte| *byte == b'\n').count() - 1;
         self.line += u64::try_from(breaks).unwrap_or(u64::MAX);
         self.to = to;
         self.line
