@@ -32,6 +32,12 @@ struct OfCurrency {
     currency: String,
 }
 
+/// A rail of the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRail {
+    rail: String,
+}
+
 /// The wallet's own figures.
 #[derive(Debug)]
 pub struct Metrics {
@@ -42,6 +48,7 @@ pub struct Metrics {
     holds_open: Gauge<i64, AtomicI64>,
     /// Units as floating point: a difference is an alarm whatever its last digits are.
     trial_balance_difference: Family<OfCurrency, Gauge<f64, AtomicU64>>,
+    rail_difference: Family<OfRail, Gauge<f64, AtomicU64>>,
     clock_ahead: Gauge<i64, AtomicI64>,
     webhook_lag: Gauge<i64, AtomicI64>,
 }
@@ -57,6 +64,7 @@ impl Default for Metrics {
             refusals: Family::default(),
             holds_open: Gauge::default(),
             trial_balance_difference: Family::default(),
+            rail_difference: Family::default(),
             clock_ahead: Gauge::default(),
             webhook_lag: Gauge::default(),
         }
@@ -93,6 +101,17 @@ impl Metrics {
         self.trial_balance_difference.get_or_create(&label).set(units);
     }
 
+    /// Notes by how many units a chain or a bank holds more than the books say, or less.
+    pub fn set_rail_difference(&self, rail: &str, outside: u128, books: u128) {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a difference is an alarm whatever its last digits are"
+        )]
+        let units = outside.abs_diff(books) as f64;
+        let label = OfRail { rail: rail.to_owned() };
+        self.rail_difference.get_or_create(&label).set(if outside < books { -units } else { units });
+    }
+
     /// Notes by how many seconds the clock jumped ahead; zero while it is trusted.
     pub fn set_clock_ahead(&self, seconds: i64) {
         self.clock_ahead.set(seconds);
@@ -127,6 +146,11 @@ impl Metrics {
             "qwallet_trial_balance_difference",
             "Units by which the two sides of the books differ; anything but zero is an alarm",
             self.trial_balance_difference.clone(),
+        );
+        registry.register(
+            "qwallet_rail_difference",
+            "Units by which a chain or a bank holds more than the books say; less than zero is an alarm",
+            self.rail_difference.clone(),
         );
         registry.register_with_unit(
             "qwallet_clock_ahead",

@@ -44,7 +44,7 @@ impl Element {
                     let Some(mut closed) = open.pop() else {
                         return Err(malformed("an end without a start"));
                     };
-                    closed.text = closed.text.trim().to_owned();
+                    closed.text.truncate(closed.text.trim_end().len());
                     match open.last_mut() {
                         Some(parent) => parent.children.push(closed),
                         None => return Ok(closed),
@@ -103,9 +103,8 @@ fn put(
     let Some(element) = open.last_mut() else {
         return if text.trim().is_empty() { Ok(()) } else { Err(malformed("text outside the document")) };
     };
-    if element.text.is_empty() && text.trim().is_empty() {
-        return Ok(());
-    }
+    // White space at the beginning and between elements is layout.
+    let text = if element.text.is_empty() { text.trim_start() } else { text };
     if element.text.len() + text.len() > TEXT_BYTES_MAX {
         return Err(malformed("a text that is too long"));
     }

@@ -91,7 +91,7 @@ impl Service {
     }
 
     /// The house's account, with the wallet's reference as what stands beside the payment.
-    pub(super) fn bank_address(&self, bank: &Bank, wallet: &WalletEntry) -> DepositAddress {
+    pub(super) fn bank_address(bank: &Bank, wallet: &WalletEntry) -> DepositAddress {
         let reference = &wallet.row.reference;
         DepositAddress {
             wallet_id: wallet.row.id,
@@ -245,7 +245,7 @@ impl Service {
                     }
                 }
                 (true, _) => {
-                    self.take_cost(bank, &place, entry.reference, amount, &mut report).await.map_err(ours)?
+                    self.take_cost(bank, &place, entry.reference, amount, &mut report).await.map_err(ours)?;
                 }
                 (false, returned) => {
                     // What comes back belongs to who sent it; everything else to whom it names.
@@ -307,7 +307,6 @@ impl Service {
         match (outcome, wallet) {
             (Outcome::Done(_), Some(_)) => report.credited += 1,
             (Outcome::Done(_), None) => report.unassigned += 1,
-            (Outcome::Replayed(_), _) => {}
             (Outcome::Refused(Refusal::WalletFrozen), Some(_)) => {
                 // The money is there all the same, and nobody's until somebody has looked.
                 let row = DepositRow { wallet: None, ..row };
@@ -315,7 +314,7 @@ impl Service {
                 report.unassigned += 1;
             }
             // It was booked before.
-            (Outcome::Refused(_), _) => {}
+            (Outcome::Replayed(_) | Outcome::Refused(_), _) => {}
         }
         Ok(())
     }
@@ -412,6 +411,7 @@ impl Service {
                 Ok::<_, DbError>(())
             })
             .await?;
+        self.executor.metrics().set_rail_difference(NAME, chain.0, books.0);
         if chain != books {
             self.pause(NAME, "the closing balance is not what the books say").await?;
         }

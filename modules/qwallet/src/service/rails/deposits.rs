@@ -106,7 +106,7 @@ impl Service {
             id: TransactionId::new(&self.env),
             rail: entry.name().to_owned(),
             wallet: address.wallet,
-            amount: arrival.amount.and_then(|units| entry.from_chain(units)),
+            amount: arrival.amount.and_then(|units| entry.in_books(units)),
             arrival,
             status: DepositStatus::Pending,
             held: None,
@@ -283,7 +283,7 @@ impl Record for DepositRecord {
         let Next { steps, block, status, held } = next;
         let write = move |tx: &mut Tx<'_>, _: Moment| {
             if is_new {
-                store::rails::insert_deposit(tx, &DepositRow { held, status, ..now.clone() })?;
+                store::rails::insert_deposit(tx, &DepositRow { status, held, ..now.clone() })?;
             } else {
                 store::rails::update_deposit(tx, now.id, &block, status, held)?;
             }

@@ -108,7 +108,7 @@ impl Service {
     ) -> Result<DepositAddress, Error> {
         let wallet = self.readable(caller, &asked.squid_id).await?;
         if let Ok(bank) = self.rails.bank(&asked.rail) {
-            return Ok(self.bank_address(bank, &wallet));
+            return Ok(Self::bank_address(bank, &wallet));
         }
         let entry = self.rails.find(&asked.rail)?;
         // What comes before the first look at the chain would never be found.

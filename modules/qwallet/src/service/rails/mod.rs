@@ -222,7 +222,7 @@ impl Entry {
         )
     }
 
-    fn from_chain(&self, units: ChainAmount) -> Option<Amount> {
+    fn in_books(&self, units: ChainAmount) -> Option<Amount> {
         qwallet_rails::from_chain(units, self.setup.rail.about().decimals, self.setup.currency.scale).ok()
     }
 
@@ -231,7 +231,7 @@ impl Entry {
         if !self.setup.rail.about().has_own_gas {
             return Ok(Amount::ZERO);
         }
-        self.from_chain(fee).ok_or(Refusal::AmountOutOfRange(Some(self.setup.currency)))
+        self.in_books(fee).ok_or(Refusal::AmountOutOfRange(Some(self.setup.currency)))
     }
 }
 

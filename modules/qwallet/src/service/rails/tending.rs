@@ -228,6 +228,7 @@ impl Service {
         let books = books.total().ok_or_else(too_much)?;
         let checked = Checked { height, at: self.env.now(), chain, books };
         self.db.write(move |tx| store::rails::set_checked(tx, rail, &checked)).await?;
+        self.executor.metrics().set_rail_difference(rail, chain.0, books.0);
         if chain < books {
             let missing = ChainAmount(books.0 - chain.0);
             return Err(Trouble::Contradiction(format!(

@@ -90,8 +90,10 @@ async fn the_coin_comes_in_and_goes_out_and_its_fee_is_known_to_the_last_unit() 
     let before = anvil.height();
     let sent = anvil.send(&ours, 10 * COIN, "0x");
     let head = rail.head().await.expect("the node answers");
-    let arrivals =
-        rail.scan_deposits(before + 1, head.latest.height, &[ours.clone()]).await.expect("it can be read");
+    let arrivals = rail
+        .scan_deposits(before + 1, head.latest.height, std::slice::from_ref(&ours))
+        .await
+        .expect("it can be read");
     let [arrival] = arrivals.as_slice() else { panic!("{arrivals:?}") };
     assert_eq!((&arrival.hash, arrival.amount), (&sent, Some(ChainAmount(10 * COIN))));
 
