@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, io::Write as _};
 
 use q_contract::CallError;
 use q_core::{PageLimit, Span, Timestamp};
+use q_db::StopCause;
+use q_runtime::Module as _;
 use q_testkit::{World, on_each_world, oracle};
 use qwallet_api::{
     CreatePayment, GetStatement, GetStats, ListTransactions, ListTransactionsRequest, PaymentRequest,
@@ -203,6 +205,27 @@ on_each_world!(foreign_programs_read_odd_words_and_agree, async |world: World| {
         assert_eq!(cell.starts_with('\''), is_formula, "{cell}");
     }
     assert_eq!(rows.last().unwrap()["balance"], bank.balance(&bob).await.1);
+    bank.close().await;
+});
+
+on_each_world!(a_store_that_takes_no_writes_still_tells_everything, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = odd(&bank).await;
+    let db = bank.module.db();
+    // Nothing of the journal is merged into histories yet, and now nothing can be.
+    db.stop_writes(StopCause::Ordered, "a look at the books");
+    let statement = read(&ann, ask(&ann, "json")).await;
+    assert_eq!(
+        (statement.entries.len(), statement.closing),
+        (22, bank.balance(&ann).await.1.as_str().into())
+    );
+    let page = ListTransactionsRequest {
+        squid_id: bob.wallet.wallet_ref.clone(),
+        limit: PageLimit::try_from(50).unwrap(),
+        ..ListTransactionsRequest::default()
+    };
+    assert_eq!(bob.client.call::<ListTransactions>(&page).await.unwrap().items.len(), 7);
+    db.resume_writes(None, "operator").await.unwrap();
     bank.close().await;
 });
 
