@@ -129,7 +129,7 @@ pub async fn generate(folder: &Path, transfers: u64) -> Result<Value> {
     Ok(json!({
         "transfers": made * LEGS,
         "seconds": round(paid.as_secs_f64()),
-        "transfers_per_second": (made * LEGS) as u128 * 1_000 / paid.as_millis().max(1),
+        "transfers_per_second": u128::from(made * LEGS) * 1_000 / paid.as_millis().max(1),
         "store_mib": bytes >> 20,
     }))
 }
@@ -285,7 +285,7 @@ pub async fn measure(folder: &Path, count: u64) -> Result<Value> {
         figures[format!("{name}_p99_us")] = json!(micros(took.value_at_quantile(0.99)));
     }
     let ratio = |of: usize, to: usize| {
-        let median = |place: usize| took[place].value_at_quantile(0.5) as f64;
+        let median = |place: usize| micros(took[place].value_at_quantile(0.5));
         round(median(of) / median(to))
     };
     figures["balance_ratio"] = json!(ratio(2, 0));
@@ -361,6 +361,7 @@ pub async fn verify(folder: &Path, since: Option<i64>) -> Result<Value> {
     }))
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a question takes far less than 2^52 nanoseconds")]
 fn micros(nanos: u64) -> f64 {
     round(nanos as f64 / 1_000.0)
 }

@@ -193,7 +193,7 @@ impl Replayed {
         let units = Total::from_units(balance.magnitude().units());
         let (credits_posted, debits_posted) =
             if balance.is_negative() { (Total::ZERO, units) } else { (units, Total::ZERO) };
-        Self { version, credits_posted, debits_posted, ..Self::default() }
+        Self { credits_posted, debits_posted, version, ..Self::default() }
     }
 }
 

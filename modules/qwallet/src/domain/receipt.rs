@@ -146,15 +146,12 @@ fn commit_of(content: &ReceiptContent, told: &ReceiptCommit, transaction: &Sha25
     let size = sum.and_then(|sum| u64::try_from(sum).ok()).ok_or(Fault::Unreadable("a count"))?;
     let mut has_transaction = false;
     for leaf in &told.leaves {
-        let (hash, fault) = match &leaf.transfer {
-            Some(transfer) => (
-                chain::transfer_leaf(&read_transfer(content.transaction_id, transfer)?),
-                Fault::Transfer(transfer.seq),
-            ),
-            None => {
-                has_transaction = true;
-                (*transaction, Fault::Transaction)
-            }
+        let (hash, fault) = if let Some(transfer) = &leaf.transfer {
+            let hash = chain::transfer_leaf(&read_transfer(content.transaction_id, transfer)?);
+            (hash, Fault::Transfer(transfer.seq))
+        } else {
+            has_transaction = true;
+            (*transaction, Fault::Transaction)
         };
         q_tlog::verify_inclusion(&hash, leaf.index, size, &digests(&leaf.path)?, &commit.root)
             .map_err(|_| fault)?;

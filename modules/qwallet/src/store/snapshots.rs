@@ -105,8 +105,11 @@ pub fn entries(reader: &mut Reader<'_>, id: SnapshotId) -> Result<Vec<EntryRow>,
     rows.iter().map(entry).collect()
 }
 
-/// Every snapshot, or why it cannot be read.
-pub fn all(reader: &mut Reader<'_>) -> Result<Vec<(SnapshotId, Result<SnapshotRow, DbError>)>, DbError> {
+/// A snapshot or why it cannot be read, with its id.
+pub type StoredSnapshot = (SnapshotId, Result<SnapshotRow, DbError>);
+
+/// Every snapshot.
+pub fn all(reader: &mut Reader<'_>) -> Result<Vec<StoredSnapshot>, DbError> {
     let rows = reader.query(&format!("SELECT {COLUMNS} FROM snapshots ORDER BY id"), params![])?;
     rows.iter().map(|row| Ok((SnapshotId::from_bytes(row.try_get(0)?), snapshot(row)))).collect()
 }

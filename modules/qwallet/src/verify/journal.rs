@@ -189,12 +189,12 @@ impl Check {
                 (transfer.leg.credit, transfer.credit_version),
             ];
             for (account, version) in sides {
-                if !self.accounts.contains_key(&account) {
-                    let before = store::history::balance_after(reader, account, version - 1)?;
-                    let before = before
-                        .map_or_else(Replayed::default, |balance| Replayed::after(version - 1, balance));
-                    self.accounts.insert(account, before);
+                if self.accounts.contains_key(&account) {
+                    continue;
                 }
+                let before = store::history::balance_after(reader, account, version - 1)?;
+                let replayed = before.map(|balance| Replayed::after(version - 1, balance));
+                self.accounts.entry(account).or_insert_with(|| replayed.unwrap_or_default());
             }
             begun.insert(transfer.seq);
             let is_known = |seq: &i64| begun.contains(seq) || self.open.contains_key(seq);

@@ -97,7 +97,7 @@ on_each_world!(a_note_that_was_touched_is_named, async |world: World| {
         findings.iter().map(|finding| format!("{} {}", finding.code, finding.place)).collect::<Vec<_>>()
     };
     let changed = format!("note_changed notes {id} 2");
-    assert_eq!(found("UPDATE notes SET at = at + 1 WHERE number = 2").await, [changed.clone()]);
+    assert_eq!(found("UPDATE notes SET at = at + 1 WHERE number = 2").await, std::slice::from_ref(&changed));
     assert!(found("UPDATE notes SET at = at - 1 WHERE number = 2").await.is_empty());
     let moved =
         found("UPDATE notes SET body = (SELECT body FROM notes AS n WHERE n.number = 1) WHERE number = 2");

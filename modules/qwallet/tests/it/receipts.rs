@@ -117,6 +117,9 @@ on_each_world!(a_held_payment_is_proved_where_it_was_held_and_where_it_moved, as
     bank.close().await;
 });
 
+/// A change of what is told.
+type Lie<'a> = Box<dyn Fn(&mut ReceiptContent) + 'a>;
+
 /// The receipt with another content, signed again: an instance that lies.
 fn lie(text: &str, change: impl FnOnce(&mut ReceiptContent)) -> String {
     let payload = base64url::decode(text.split('.').nth(1).unwrap()).unwrap();
@@ -153,7 +156,6 @@ on_each_world!(nothing_else_passes_for_a_receipt, async |world: World| {
     };
     let seq = proven(&text).content.commits[0].leaves[0].transfer.as_ref().unwrap().seq;
     let number = proven(&text).content.commits[0].number;
-    type Lie<'a> = Box<dyn Fn(&mut ReceiptContent) + 'a>;
     let lies: Vec<(Lie<'_>, Fault)> = vec![
         (Box::new(|content| transfer(content, |leaf| leaf.units = "4".into())), Fault::Transfer(seq)),
         (Box::new(|content| transfer(content, |leaf| leaf.credit += 1)), Fault::Transfer(seq)),
