@@ -146,16 +146,13 @@ async fn verify(mounted: &Mounted, request: Request<Body>) -> Response<Body> {
     if let Err(problem) = admitted {
         return problem_response(&problem);
     }
-    let since = match head.uri.query().unwrap_or_default() {
-        "" => None,
-        query => {
-            let Some(Ok(commit)) = query.strip_prefix("since=").map(str::parse) else {
-                let problem = Problem::new(&codes::INVALID_REQUEST);
-                return problem_response(&problem.detail("since is the number of a commit"));
-            };
-            Some(commit)
-        }
-    };
+    let asked = head.uri.query().filter(|query| !query.is_empty());
+    let since = asked.map(|query| query.strip_prefix("since=")?.parse().ok());
+    if since == Some(None) {
+        let problem = Problem::new(&codes::INVALID_REQUEST);
+        return problem_response(&problem.detail("since is the number of a commit"));
+    }
+    let since = since.flatten();
     match (mounted.verify)(since).await {
         Ok(None) => {
             let problem = Problem::new(&codes::INVALID_REQUEST);

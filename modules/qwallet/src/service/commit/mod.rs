@@ -1,7 +1,9 @@
 //! One commit of the executor: many commands, decided one after the other, written together.
 //!
 //! Everything read is read at the start in few questions, everything written is written at the end in few
-//! statements; in between the books decide in memory. A refused command leaves no trace; the others stand.
+//! statements; in between the books decide in memory.
+//!
+//! **Invariant:** a refused command leaves no trace; the others stand.
 
 mod rows;
 mod run;
