@@ -59,7 +59,7 @@ impl SigningKey {
 
     /// The text of the half that signs, to be kept.
     pub fn text(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("{PRIVATE_PREFIX}{}", BASE64_STANDARD.encode(&*self.0)))
+        Zeroizing::new(format!("{PRIVATE_PREFIX}{}", BASE64_STANDARD.encode(*self.0)))
     }
 
     /// The half that receivers are given.
