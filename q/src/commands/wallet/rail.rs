@@ -12,10 +12,10 @@ use clap::{Args, Subcommand};
 use q_jose::jws;
 use qwallet_api::{
     CreateWithdrawal, Deposit, DepositAddressRequest, GetDepositAddress, GetPayoutFile, GetWallet,
-    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, MakePayouts,
+    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, MakePayouts, PayoutFile,
     PayoutFilePath, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState, ReconcileRail, RejectPayout,
-    RejectPayoutRequest, SetRailKey, SetRailKeyRequest, TakeStatement, TakeStatementRequest, TransactionId,
-    WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
+    RejectPayoutRequest, SetRailKey, SetRailKeyRequest, StatementReport, TakeStatement, TakeStatementRequest,
+    TransactionId, WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{PaymentOrder, signing_input},
 };
 
@@ -148,7 +148,8 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
         }
         RailVerb::Address { rail, who, acting } => {
             let session = open(acting)?;
-            let request = DepositAddressRequest { squid_id: wallet_name(&session, who), rail: rail.clone() };
+            let request =
+                DepositAddressRequest { squid_id: wallet_name(&session, who.as_deref()), rail: rail.clone() };
             let address = session.client("qwallet")?.call::<GetDepositAddress>(&request).await;
             let address = address.map_err(hint_to_open)?;
             output::show(acting.json, &address, |address| {
@@ -158,7 +159,7 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
         }
         RailVerb::Deposits { who, acting } => {
             let session = open(acting)?;
-            let path = WalletPath { squid_id: wallet_name(&session, who) };
+            let path = WalletPath { squid_id: wallet_name(&session, who.as_deref()) };
             let deposits = session.client("qwallet")?.call::<ListDeposits>(&path).await;
             output::show(acting.json, &deposits.map_err(hint_to_open)?, |deposits| {
                 deposits.items.iter().for_each(show_deposit);
@@ -184,44 +185,14 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             output::show(*json, &state, show_rail);
         }
         RailVerb::Payouts { file, again, acting } => {
-            let session = open(acting)?;
-            let client = session.client("qwallet")?;
-            let made = match again {
-                None => {
-                    let path = RailPath { rail: BANK.to_owned() };
-                    client.with_key(session.fresh_key()).call::<MakePayouts>(&path).await?
-                }
-                Some(name) => {
-                    let path = PayoutFilePath { rail: BANK.to_owned(), message_id: name.clone() };
-                    client.call::<GetPayoutFile>(&path).await?
-                }
-            };
-            let written = File::create_new(file).and_then(|mut out| out.write_all(made.document.as_bytes()));
-            written.with_context(|| {
-                format!("{} was not written; --again {} gives it once more", file.display(), made.message_id)
-            })?;
+            let made = payouts(&open(acting)?, file, again.as_deref()).await?;
             output::show(acting.json, &made, |made| {
                 output::line(format!("{} is in {}", made.message_id, file.display()));
             });
         }
         RailVerb::Statement { file, acting } => {
-            let session = open(acting)?;
-            let document = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-            let request = TakeStatementRequest { rail: BANK.to_owned(), document };
-            let client = session.client("qwallet")?.with_key(session.fresh_key());
-            let taken = client.call::<TakeStatement>(&request).await?;
-            output::show(acting.json, &taken, |taken| {
-                output::line(format!(
-                    "{}: {} paid, {} credited, {} for nobody yet, {} costs; difference {} {}",
-                    taken.statement_id,
-                    taken.settled,
-                    taken.credited,
-                    taken.unassigned,
-                    taken.costs,
-                    taken.difference,
-                    taken.currency
-                ));
-            });
+            let taken = take_statement(&open(acting)?, file).await?;
+            output::show(acting.json, &taken, show_statement);
         }
         RailVerb::Reject { withdrawal, acting } => {
             let session = open(acting)?;
@@ -243,8 +214,48 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn wallet_name(session: &Session, who: &Option<String>) -> String {
-    who.as_deref().map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who))
+/// Has the file for the bank written, or gives one once more.
+async fn payouts(session: &Session, file: &Path, again: Option<&str>) -> anyhow::Result<PayoutFile> {
+    let client = session.client("qwallet")?;
+    let made = match again {
+        None => {
+            let path = RailPath { rail: BANK.to_owned() };
+            client.with_key(session.fresh_key()).call::<MakePayouts>(&path).await?
+        }
+        Some(name) => {
+            let path = PayoutFilePath { rail: BANK.to_owned(), message_id: name.to_owned() };
+            client.call::<GetPayoutFile>(&path).await?
+        }
+    };
+    let written = File::create_new(file).and_then(|mut out| out.write_all(made.document.as_bytes()));
+    written.with_context(|| {
+        format!("{} was not written; --again {} gives it once more", file.display(), made.message_id)
+    })?;
+    Ok(made)
+}
+
+async fn take_statement(session: &Session, file: &Path) -> anyhow::Result<StatementReport> {
+    let document = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let request = TakeStatementRequest { rail: BANK.to_owned(), document };
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    Ok(client.call::<TakeStatement>(&request).await?)
+}
+
+fn show_statement(taken: &StatementReport) {
+    output::line(format!(
+        "{}: {} paid, {} credited, {} for nobody yet, {} costs; difference {} {}",
+        taken.statement_id,
+        taken.settled,
+        taken.credited,
+        taken.unassigned,
+        taken.costs,
+        taken.difference,
+        taken.currency
+    ));
+}
+
+fn wallet_name(session: &Session, who: Option<&str>) -> String {
+    who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who))
 }
 
 struct Wanted<'a> {
