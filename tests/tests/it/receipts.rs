@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -34,40 +35,47 @@ fn a_stranger_checks_a_receipt_with_nothing_but_a_file_and_a_name() {
 
     // The stranger has no instance, and no folder of one.
     let elsewhere = house.scratch().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
     let verify = |arguments: &[&str]| {
-        let data = ["--data", elsewhere.to_str().unwrap(), "receipt", "verify", path];
-        house.q(&[&data, arguments].concat())
+        let mut command = Command::new(house.program());
+        let output =
+            command.args(["receipt", "verify", path]).args(arguments).current_dir(&elsewhere).output();
+        let output = output.unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
-    let proved = verify(&["--trust", &signer]);
-    assert_eq!(proved.code, Some(0), "{}", proved.complained);
-    assert!(proved.said.contains(id) && proved.said.contains("SETTLED"), "{}", proved.said);
-    assert!(proved.said.contains("3 QToken") && proved.said.contains("proved: signed with"), "{}", proved.said);
-    let with_log = verify(&["--trust", &signer, "--log", log.to_str().unwrap(), "--json"]);
-    assert_eq!(with_log.code, Some(0), "{}", with_log.complained);
-    assert_eq!(with_log.json()["content"]["transactionId"], id);
-    let kid = with_log.json()["kid"].as_str().unwrap().to_owned();
-    let key = kid.split_once('#').unwrap().1.to_owned();
-    assert_eq!(verify(&["--key", &key]).code, Some(0));
+    let (code, said, complained) = verify(&["--trust", &signer]);
+    assert_eq!(code, Some(0), "{complained}");
+    assert!(said.contains(id) && said.contains("SETTLED"), "{said}");
+    assert!(said.contains("3 QToken") && said.contains("proved: signed with"), "{said}");
+    let (code, said, complained) = verify(&["--trust", &signer, "--log", log.to_str().unwrap(), "--json"]);
+    assert_eq!(code, Some(0), "{complained}");
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(told["content"]["transactionId"], id);
+    let key = told["kid"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
+    assert_eq!(verify(&["--key", &key]).0, Some(0));
 
-    let other = verify(&["--trust", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"]);
-    assert_eq!(other.code, Some(3), "{}", other.complained);
-    assert!(other.complained.contains("not a key of whom you trust"), "{}", other.complained);
-    assert_eq!(verify(&[]).code, Some(2));
+    let stranger = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+    let (code, _, complained) = verify(&["--trust", stranger]);
+    assert_eq!(code, Some(3), "{complained}");
+    assert!(complained.contains("not a key of whom you trust"), "{complained}");
+    assert_eq!(verify(&[]).0, Some(2));
     let jws = receipt["jws"].as_str().unwrap();
     let middle = jws.len() / 2;
     let changed = if &jws[middle..=middle] == "A" { "B" } else { "A" };
     let forged = format!("{}{changed}{}", &jws[..middle], &jws[middle + 1..]);
     fs::write(&file, forged).unwrap();
-    let refused = verify(&["--trust", &signer, "--log", log.to_str().unwrap()]);
-    assert_eq!(refused.code, Some(3), "{}", refused.complained);
-    assert!(refused.complained.contains("proves nothing"), "{}", refused.complained);
+    let (code, _, complained) = verify(&["--trust", &signer, "--log", log.to_str().unwrap()]);
+    assert_eq!(code, Some(3), "{complained}");
+    assert!(complained.contains("proves nothing"), "{complained}");
 }
 
 /// Waits until the auditor was told of a head of the first chain that covers the commit.
 fn anchored(house: &Instance, commit: i64) {
     let began = Instant::now();
     loop {
-        let told = house.q(&["call", "qerberos", "GET", "/audit?ref=qwallet:ledger&limit=1", "--as", "operator"]);
+        let told =
+            house.q(&["call", "qerberos", "GET", "/audit?ref=qwallet:ledger&limit=1", "--as", "operator"]);
         let chain = &told.json()["events"][0]["details"]["chains"][0];
         if chain["number"].as_i64().is_some_and(|number| number >= commit) {
             return;
