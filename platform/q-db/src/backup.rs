@@ -266,8 +266,16 @@ pub fn snapshots(stores: &[(String, DbConfig)]) -> Result<Vec<Snapshot>, Snapsho
 
 /// A store whose writers wait.
 enum Held {
-    File { path: PathBuf, lock: SqliteConnection },
-    Server { url: String, lock: postgres::Client },
+    File {
+        path: PathBuf,
+        lock: SqliteConnection,
+    },
+    Server {
+        url: String,
+        lock: postgres::Client,
+        /// What the snapshot is made on: connected before anybody waits.
+        view: Option<postgres::Client>,
+    },
 }
 
 enum Begun {
@@ -296,13 +304,17 @@ impl Held {
         let tables = lock.query_one(sql, &[]).map_err(pg_classified).map_err(of_store(module))?;
         let tables: Option<String> = tables.get(0);
         let tables = tables.ok_or_else(|| SnapshotError::Missing(module.to_owned()))?;
+        let view = connect().map_err(of_store(module))?;
         for _ in 0..SERVER_TRIES {
-            // Shorter than the server's patience with deadlocks: we give way, never a payment.
+            // Shorter than the server's patience with deadlocks: we give way, never a payment. First the gate that
+            // writers pass when they begin (`postgres/worker.rs`): when those inside are through, the tables are free,
+            // but for writers that know no gate.
             let taken = lock.batch_execute(&format!(
-                "BEGIN; SET LOCAL lock_timeout = '300ms'; LOCK TABLE {tables} IN SHARE MODE"
+                "BEGIN; SET LOCAL lock_timeout = '300ms'; LOCK TABLE q_store IN EXCLUSIVE MODE; \
+                 LOCK TABLE {tables} IN SHARE MODE"
             ));
             if taken.is_ok() {
-                return Ok(Self::Server { url: url.to_owned(), lock });
+                return Ok(Self::Server { url: url.to_owned(), lock, view: Some(view) });
             }
             lock.batch_execute("ROLLBACK").map_err(pg_classified).map_err(of_store(module))?;
             std::thread::sleep(SERVER_PAUSE);
@@ -318,8 +330,8 @@ impl Held {
                 let position = Position::of_sqlite(&mut connection)?;
                 Ok((position, Begun::File(connection)))
             }
-            Self::Server { url, .. } => {
-                let mut client = postgres::Client::connect(url, NoTls).map_err(pg_classified)?;
+            Self::Server { view, .. } => {
+                let mut client = view.take().expect("a snapshot is made once");
                 let mut begin = || -> Result<_, postgres::Error> {
                     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
                     let id: String = client.query_one("SELECT pg_export_snapshot()", &[])?.get(0);
@@ -348,7 +360,7 @@ impl Held {
                 lock.run("ROLLBACK")?;
                 Ok(SnapshotOf::Sqlite { connection, _writable: lock })
             }
-            (Self::Server { mut lock, url }, Begun::Server(client, id)) => {
+            (Self::Server { mut lock, url, .. }, Begun::Server(client, id)) => {
                 lock.batch_execute("ROLLBACK").map_err(pg_classified)?;
                 Ok(SnapshotOf::Postgres { _client: client, id, url })
             }

@@ -121,10 +121,12 @@ impl Worker {
 
     fn try_write(&mut self, job: &mut dyn WriteJob) -> Outcome {
         let begin = match job.isolation() {
-            Isolation::Serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE",
-            Isolation::ReadCommitted => "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Isolation::Serializable => SERIALIZABLE,
+            Isolation::ReadCommitted => READ_COMMITTED,
         };
         if let Err(error) = self.begin(begin) {
+            // The gate may have stayed closed after the transaction had begun.
+            self.roll_back();
             return Outcome::Done(Err(error), false);
         }
         let shared = self.shared.clone();
@@ -207,6 +209,12 @@ impl Worker {
         self.connection.as_mut().expect("begin has opened the connection")
     }
 }
+
+/// How a write begins. The table is the gate at which writers wait while a backup has the stores at rest: taken first by
+/// all, so that nobody who waits there holds what the backup waits for. `LOCK` takes no snapshot, so what is waited for
+/// is seen; and locks of this kind cost the server no shared memory.
+const SERIALIZABLE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE q_store IN ROW SHARE MODE";
+const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; LOCK TABLE q_store IN ROW SHARE MODE";
 
 /// Collisions, connections lost before the commit, and two writers taking the same key at once: the second run
 /// finds what the other one wrote. The server reports some of these as a taken key where a writer that runs as if

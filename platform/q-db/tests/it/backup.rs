@@ -230,3 +230,44 @@ on_each_engine!(a_restored_store_goes_on_beyond_what_others_have_heard, async |s
     assert_eq!(missing.err().unwrap().to_string(), "the store of gone is not there");
     let _: Result<(), DbError> = Ok(());
 });
+
+/// Writers that hold one table while they want another are never all at rest by themselves.
+#[test]
+fn a_snapshot_is_taken_between_writers_who_never_rest() {
+    let Some(stores) = TestStores::postgres() else { return };
+    q_db::testing::run(async {
+        let db = stores.open(&LEDGER, &Env::system()).await.unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let (db, is_over) = (db.clone(), is_over.clone());
+                tokio::spawn(async move {
+                    let mut count = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        let written = db.write_locked(move |tx| {
+                            tx.execute(
+                                "INSERT INTO counters VALUES ($1, 1)",
+                                params![format!("{writer}-{count}")],
+                            )?;
+                            tx.query("SELECT pg_sleep(0.05)", &[])?;
+                            tx.audit(AuditEntry::change("thing.do", None, count)).map(drop)
+                        });
+                        written.await.unwrap();
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        let config = vec![("ledger".to_owned(), stores.config("ledger"))];
+        for _ in 0..5 {
+            let config = config.clone();
+            tokio::task::spawn_blocking(move || drop(snapshots(&config).unwrap())).await.unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        for writer in writers {
+            assert!(writer.await.unwrap() > 0);
+        }
+        db.close().await;
+    });
+}
