@@ -49,6 +49,9 @@ pub struct EscrowOrder<'a> {
     pub payer: &'a str,
     /// DID, wallet id or wallet reference of the payee, as in the request.
     pub recipient: &'a str,
+    /// Who gets what when it is released, as in the request; absent when all goes to the payee.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub splits: &'a [Split],
     /// The version of this form, 1.
     pub v: u8,
     /// The paying wallet: id or reference, as in the request.
@@ -82,6 +85,10 @@ wire! {
         pub recipient: String,
         /// Compact JWS of the payer over the signing input.
         pub signature: String,
+        /// Who gets what when it is released, together exactly the amount, such as a payee and a market; all goes to the
+        /// payee when empty. Nobody changes it later.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub splits: Vec<Split>,
         /// The paying wallet: id or reference.
         pub wallet: String,
     }
@@ -107,18 +114,17 @@ wire! {
 
     /// One part of what is released.
     pub struct Split {
-        /// DID, wallet id or wallet reference; a DID without a wallet gets its part when it opens one.
-        pub recipient: String,
         /// How much.
         pub amount: AmountText,
+        /// DID, wallet id or wallet reference; a DID without a wallet gets its part when it opens one.
+        pub recipient: String,
     }
 
-    /// Releases an escrow.
-    pub struct ReleaseEscrowRequest {
+    /// Decides a disputed escrow.
+    pub struct ResolveEscrowRequest {
         /// The escrow.
         pub escrow_id: EscrowId,
-        /// Who gets what, together exactly the amount; all to the payee when empty.
-        #[serde(default)]
+        /// Which of the payer, the payee and whom the order named gets what, together exactly the amount.
         pub splits: Vec<Split>,
     }
 
@@ -169,6 +175,8 @@ wire! {
         pub dispute: Option<String>,
         /// The transaction that paid it in.
         pub transaction_id: TransactionId,
+        /// Who gets what when it is released; all to the payee when empty.
+        pub splits: Vec<Split>,
         /// Who got what.
         pub parts: Vec<EscrowPart>,
         /// When it was paid in.
@@ -199,7 +207,7 @@ endpoint! {
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT,
         CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, TX_LIMIT_EXCEEDED,
-        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, ESCROW_EXISTS, INSUFFICIENT_FUNDS,
+        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, SPLIT_SUM, ESCROW_EXISTS, INSUFFICIENT_FUNDS,
         QUEUE_FULL,
     ];
 }
@@ -216,13 +224,10 @@ endpoint! {
     errors [ESCROW_NOT_FOUND];
 }
 endpoint! {
-    /// Releases what is held: the payer gives it to the payee, or to several.
-    pub ReleaseEscrow = POST "/escrows/{escrowId}/release" (ReleaseEscrowRequest) -> Escrow;
+    /// Releases what is held, as its order says: the payer gives it to the payee, or to those who were named.
+    pub ReleaseEscrow = POST "/escrows/{escrowId}/release" (EscrowPath) -> Escrow;
     access Access::Identity("wallet:write");
-    errors [
-        AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
-        ESCROW_NOT_FOUND, ESCROW_STATE, RECIPIENT_UNKNOWN, AMOUNT_PRECISION, SPLIT_SUM, WALLET_FROZEN, QUEUE_FULL,
-    ];
+    errors [codes::IDEMPOTENCY_KEY_REUSED, ESCROW_NOT_FOUND, ESCROW_STATE, WALLET_FROZEN, QUEUE_FULL];
 }
 endpoint! {
     /// Gives back what is held: the payee lets the payer have it.
@@ -238,7 +243,7 @@ endpoint! {
 }
 endpoint! {
     /// Decides a dispute: the arbiter says who gets what, together exactly the amount.
-    pub ResolveEscrow = POST "/escrows/{escrowId}/resolve" (ReleaseEscrowRequest) -> Escrow;
+    pub ResolveEscrow = POST "/escrows/{escrowId}/resolve" (ResolveEscrowRequest) -> Escrow;
     access Access::Identity("wallet:write");
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,

@@ -9,6 +9,7 @@ CREATE TABLE escrows (
     platform_fee BYTEA NOT NULL CHECK (octet_length(platform_fee) = 16),
     network_fee BYTEA NOT NULL CHECK (octet_length(network_fee) = 16),
     order_ref TEXT NOT NULL,
+    splits TEXT NOT NULL,
     funding BYTEA NOT NULL CHECK (octet_length(funding) = 16),
     state BIGINT NOT NULL,
     dispute BYTEA,

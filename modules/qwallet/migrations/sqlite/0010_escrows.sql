@@ -9,6 +9,7 @@ CREATE TABLE escrows (
     platform_fee BLOB NOT NULL CHECK (length(platform_fee) = 16),
     network_fee BLOB NOT NULL CHECK (length(network_fee) = 16),
     order_ref TEXT NOT NULL,
+    splits TEXT NOT NULL,
     funding BLOB NOT NULL CHECK (length(funding) = 16),
     state INTEGER NOT NULL,
     dispute BLOB,

@@ -116,6 +116,11 @@ pub const fn decide(
     }
 }
 
+/// Who may get a part: whoever the order named; an arbiter decides between the two parties and them, not for strangers.
+pub fn may_get(recipient: &str, payer: &str, payee: &str, agreed: &[String]) -> bool {
+    recipient == payer || recipient == payee || agreed.iter().any(|name| name == recipient)
+}
+
 /// Whether parts are each something and together exactly the whole.
 pub fn is_whole(parts: impl IntoIterator<Item = Amount>, whole: Amount) -> bool {
     let sum = parts

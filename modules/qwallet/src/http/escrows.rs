@@ -19,7 +19,7 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         service.escrow(&context.caller, request.escrow_id).await
     })
     .on::<ReleaseEscrow, _, _, _>(|service, context, request| async move {
-        service.release_escrow(&context.caller, context.request_key.as_ref(), request).await
+        service.release_escrow(&context.caller, context.request_key.as_ref(), request.escrow_id).await
     })
     .on::<RefundEscrow, _, _, _>(|service, context, request| async move {
         service.refund_escrow(&context.caller, context.request_key.as_ref(), request.escrow_id).await

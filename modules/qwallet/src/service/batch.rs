@@ -3,7 +3,8 @@
 use q_contract::Problem;
 use q_core::{Amount, AmountText, Did, RequestKey, Timestamp, hash};
 use qwallet_api::{
-    BATCH_ITEMS_MAX, BatchId, BatchItem, BatchRequest, BatchResult, ImportId, ItemResult, TransactionId,
+    BATCH_ITEMS_MAX, BatchId, BatchItem, BatchRequest, BatchResult, ImportId, ItemResult, RequestId,
+    TransactionId, errors,
     signing::{self, BatchOrder, PAYMENT_TYP},
 };
 
@@ -195,6 +196,16 @@ impl Service {
     }
 }
 
+/// A request for money is fulfilled by a payment of its own, which is decided together with it: one of many that named
+/// it would leave it open.
+pub(super) fn check_no_request(client_ref: &str) -> Result<(), Refusal> {
+    if client_ref.parse::<RequestId>().is_err() {
+        return Ok(());
+    }
+    let detail = "the reference is a request for money, which is paid by itself: POST /payments";
+    Err(Refusal::Record { code: &errors::REQUEST_STATE, detail })
+}
+
 /// The fees of several payments together; `None` when that is too large.
 pub(super) fn total_fees<'a>(plans: impl Iterator<Item = &'a Plan>) -> Option<Amount> {
     plans.into_iter().try_fold(Amount::ZERO, |sum, plan| sum.checked_add(plan.fees.total()?))
@@ -231,6 +242,7 @@ fn check_form(batch: &BatchRequest) -> Result<Timestamp, Refusal> {
         if item.client_ref.as_deref().is_some_and(|text| !payment::is_client_ref(text)) {
             return Err(Refusal::Malformed("items[].clientRef"));
         }
+        check_no_request(item.client_ref.as_deref().unwrap_or_default())?;
         if item.purpose.as_deref().is_some_and(|text| !payment::is_purpose(text)) {
             return Err(Refusal::Malformed("items[].purpose"));
         }

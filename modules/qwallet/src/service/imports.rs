@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Service,
-    batch::{BatchTerms, total_fees},
+    batch::{BatchTerms, check_no_request, total_fees},
     directory::WalletEntry,
     payments::text,
     request_of,
@@ -219,6 +219,7 @@ impl Service {
         let facts = self.facts(Some(wallet), None, Ok(()));
         let plans = file.payments.iter().zip(&recipients).map(|(line, recipient)| {
             let recipient = recipient.as_deref().map(|entry| &entry.accounts);
+            check_no_request(&line.end_to_end_id)?;
             payment::decide_item(&wallet.accounts, currency, &line.amount, recipient, &facts)
         });
         let items = file.payments.iter().map(|line| BatchItem {

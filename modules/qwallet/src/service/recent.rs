@@ -92,13 +92,7 @@ impl Recents {
 
     /// What came of these requests, as far as they are remembered.
     pub fn find(&self, keys: &[[u8; 16]]) -> Vec<Answered> {
-        let recent = self.0.read();
-        let Some(recent) = &*recent else { return Vec::new() };
-        let found = |key: &[u8; 16]| {
-            let (fingerprint, answer) = recent.requests.get(key)?;
-            Some((Request { key: *key, fingerprint: *fingerprint }, *answer))
-        };
-        keys.iter().filter_map(found).collect()
+        self.0.read().as_ref().map_or_else(Vec::new, |recent| recent.find(keys))
     }
 
     /// Which of these nonces were used, as far as they are remembered.
@@ -114,11 +108,17 @@ impl Recents {
         self.0.read().as_ref().map_or_else(BTreeSet::new, |recent| recent.nonces.values().copied().collect())
     }
 
+    /// The place of the next row. Never one that was given before, although its row may be gone: a round that is under
+    /// way removes everything up to the place at which it began.
+    fn next_place(&self) -> i64 {
+        self.0.read().as_ref().map_or(1, |recent| recent.last + 1)
+    }
+
     /// What came of these requests, for readers beside the writer: from memory, or from the store while nothing is
     /// remembered. To be asked before the sorted table.
     pub fn find_in(&self, reader: &mut Reader<'_>, keys: &[[u8; 16]]) -> Result<Vec<Answered>, DbError> {
-        if self.0.read().is_some() {
-            return Ok(self.find(keys));
+        if let Some(recent) = &*self.0.read() {
+            return Ok(recent.find(keys));
         }
         let mut found = Vec::new();
         store::recent::for_each(reader, |_, requests, _| {
@@ -179,6 +179,14 @@ impl Recents {
 }
 
 impl Recent {
+    fn find(&self, keys: &[[u8; 16]]) -> Vec<Answered> {
+        let found = |key: &[u8; 16]| {
+            let (fingerprint, answer) = self.requests.get(key)?;
+            Some((Request { key: *key, fingerprint: *fingerprint }, *answer))
+        };
+        keys.iter().filter_map(found).collect()
+    }
+
     fn take_in(&mut self, appended: &Appended) {
         let requests = appended.requests.iter();
         self.requests.extend(requests.map(|(request, answer)| (request.key, (request.fingerprint, *answer))));
@@ -191,11 +199,16 @@ impl Appended {
     /// Appends to the store what a commit carried out, if it is anything.
     pub fn write(
         tx: &mut Tx<'_>,
+        recents: &Recents,
         requests: Vec<Answered>,
         nonces: Vec<Nonce>,
     ) -> Result<Option<Self>, DbError> {
-        let place = store::recent::append(tx, &requests, &nonces)?;
-        Ok(place.map(|place| Self { place, requests, nonces }))
+        if requests.is_empty() && nonces.is_empty() {
+            return Ok(None);
+        }
+        let place = recents.next_place();
+        store::recent::append(tx, place, &requests, &nonces)?;
+        Ok(Some(Self { place, requests, nonces }))
     }
 }
 

@@ -25,6 +25,8 @@ pub struct EscrowRow {
     pub fees: FeeAmounts,
     /// What is bought.
     pub order_ref: String,
+    /// Who gets what when it is released: a DID, and how much. Nothing for all to the payee.
+    pub splits: Vec<(String, Amount)>,
     /// The transaction that paid it in.
     pub funding: TransactionId,
     /// Where it is.
@@ -46,7 +48,7 @@ pub struct PartRow {
     pub escrow: EscrowId,
     /// Its place among the parts.
     pub place: i64,
-    /// A wallet's id, or the DID of somebody without one.
+    /// Whose it is: a DID.
     pub recipient: String,
     /// How much.
     pub amount: Amount,
@@ -54,8 +56,8 @@ pub struct PartRow {
     pub transaction: Option<TransactionId>,
 }
 
-const COLUMNS: &str = "id, payer, payee, arbiter, currency, amount, platform_fee, network_fee, order_ref, funding, \
-                       state, dispute, auto_release_at, created_at, ended_at";
+const COLUMNS: &str = "id, payer, payee, arbiter, currency, amount, platform_fee, network_fee, order_ref, splits, \
+                       funding, state, dispute, auto_release_at, created_at, ended_at";
 const PART_COLUMNS: &str = "escrow, place, recipient, amount, transaction_id";
 
 /// Adds an escrow.
@@ -70,6 +72,7 @@ pub fn insert(tx: &mut Tx<'_>, escrow: &EscrowRow) -> Result<(), DbError> {
         escrow.fees.platform.to_bytes(),
         escrow.fees.network.to_bytes(),
         &escrow.order_ref,
+        splits_text(&escrow.splits),
         escrow.funding.bytes(),
         escrow.state.code(),
         escrow.dispute.as_deref(),
@@ -78,7 +81,7 @@ pub fn insert(tx: &mut Tx<'_>, escrow: &EscrowRow) -> Result<(), DbError> {
         escrow.ended_at,
     ];
     let sql = format!(
-        "INSERT INTO escrows ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+        "INSERT INTO escrows ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -205,7 +208,7 @@ pub fn for_each_part(
 
 fn escrow(row: &Row) -> Result<EscrowRow, DbError> {
     let amount = |at| row.try_get(at).map(Amount::from_bytes);
-    let state = State::from_code(row.try_get(10)?);
+    let state = State::from_code(row.try_get(11)?);
     Ok(EscrowRow {
         id: EscrowId::from_bytes(row.try_get(0)?),
         payer: WalletId::from_bytes(row.try_get(1)?),
@@ -215,13 +218,30 @@ fn escrow(row: &Row) -> Result<EscrowRow, DbError> {
         amount: amount(5)?,
         fees: FeeAmounts { platform: amount(6)?, network: amount(7)? },
         order_ref: row.try_get(8)?,
-        funding: TransactionId::from_bytes(row.try_get(9)?),
-        state: state.ok_or(DbError::BadRow { column: 10, expected: "a state of an escrow" })?,
-        dispute: row.try_get(11)?,
-        auto_release_at: row.try_get(12)?,
-        created_at: row.try_get(13)?,
-        ended_at: row.try_get(14)?,
+        splits: read_splits(&row.try_get::<String>(9)?)?,
+        funding: TransactionId::from_bytes(row.try_get(10)?),
+        state: state.ok_or(DbError::BadRow { column: 11, expected: "a state of an escrow" })?,
+        dispute: row.try_get(12)?,
+        auto_release_at: row.try_get(13)?,
+        created_at: row.try_get(14)?,
+        ended_at: row.try_get(15)?,
     })
+}
+
+/// One line a share: how many units, and who.
+fn splits_text(splits: &[(String, Amount)]) -> String {
+    let lines: Vec<String> =
+        splits.iter().map(|(recipient, amount)| format!("{} {recipient}", amount.units())).collect();
+    lines.join("\n")
+}
+
+fn read_splits(text: &str) -> Result<Vec<(String, Amount)>, DbError> {
+    let read = |line: &str| {
+        let (units, recipient) = line.split_once(' ')?;
+        Some((recipient.to_owned(), Amount::from_units(units.parse().ok()?)))
+    };
+    let splits: Option<Vec<_>> = text.lines().map(read).collect();
+    splits.ok_or(DbError::BadRow { column: 9, expected: "shares of an escrow" })
 }
 
 fn part(row: &Row) -> Result<PartRow, DbError> {

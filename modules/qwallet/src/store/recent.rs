@@ -14,13 +14,11 @@ const NONCE_BYTES: usize = 24;
 /// Bytes of the count of requests, which comes first.
 const COUNT_BYTES: usize = 4;
 
-/// Appends what one commit carried out; answers its place.
-pub fn append(tx: &mut Tx<'_>, requests: &[Answered], nonces: &[Nonce]) -> Result<Option<i64>, DbError> {
-    if requests.is_empty() && nonces.is_empty() {
-        return Ok(None);
-    }
-    let sql = "INSERT INTO recent (entries) VALUES ($1) RETURNING place";
-    tx.query_one(sql, params![encode(requests, nonces)])?.try_get(0).map(Some)
+/// Appends what one commit carried out at a place behind all that were given before, also those whose rows are gone.
+pub fn append(tx: &mut Tx<'_>, place: i64, requests: &[Answered], nonces: &[Nonce]) -> Result<(), DbError> {
+    let row = params![place, encode(requests, nonces)];
+    tx.execute("INSERT INTO recent (place, entries) VALUES ($1, $2)", row)?;
+    Ok(())
 }
 
 /// Calls `each` with every entry and its place, in the order of arrival.

@@ -7,7 +7,7 @@ use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
     CreateEscrow, CreateWallet, CreateWalletRequest, DisputeEscrow, DisputeEscrowRequest, ESCROW_TYP, Escrow,
     EscrowOrder, EscrowPath, EscrowRequest, GetBalance, GetBalanceRequest, GetEscrow, ListEscrows,
-    ListEscrowsRequest, RefundEscrow, ReleaseEscrow, ReleaseEscrowRequest, ResolveEscrow, Split, signing,
+    ListEscrowsRequest, RefundEscrow, ReleaseEscrow, ResolveEscrow, ResolveEscrowRequest, Split, signing,
 };
 
 use crate::support::{Bank, Person, code, fresh, sign_as};
@@ -25,6 +25,7 @@ fn asked(bank: &Bank, payer: &Person, payee: &Person, amount: &str, order: &str)
         payer: payer.did.clone(),
         recipient: payee.did.to_string(),
         signature: String::new(),
+        splits: Vec::new(),
         wallet: payer.wallet.wallet_ref.clone(),
     }
 }
@@ -42,6 +43,7 @@ fn signed(bank: &Bank, request: EscrowRequest, payer: &Person) -> EscrowRequest 
         order_ref: &request.order_ref,
         payer: request.payer.as_str(),
         recipient: &request.recipient,
+        splits: &request.splits,
         v: 1,
         wallet: &request.wallet,
     });
@@ -56,11 +58,16 @@ async fn fund(bank: &Bank, request: EscrowRequest, payer: &Person) -> Result<Esc
     }
 }
 
-fn release(escrow: &Escrow, splits: &[(&str, &str)]) -> ReleaseEscrowRequest {
-    let splits = splits
-        .iter()
-        .map(|(recipient, amount)| Split { recipient: (*recipient).into(), amount: (*amount).into() });
-    ReleaseEscrowRequest { escrow_id: escrow.escrow_id, splits: splits.collect() }
+fn splits(splits: &[(&str, &str)]) -> Vec<Split> {
+    let split = |(recipient, amount): &(&str, &str)| Split {
+        amount: (*amount).into(),
+        recipient: (*recipient).into(),
+    };
+    splits.iter().map(split).collect()
+}
+
+fn decision(escrow: &Escrow, parts: &[(&str, &str)]) -> ResolveEscrowRequest {
+    ResolveEscrowRequest { escrow_id: escrow.escrow_id, splits: splits(parts) }
 }
 
 const fn path(escrow: &Escrow) -> EscrowPath {
@@ -79,18 +86,16 @@ on_each_world!(the_house_holds_until_the_payer_releases, async |world: World| {
     assert_eq!(twice.unwrap_err(), "ESCROW_EXISTS");
     // Nobody else sees it, and the payee cannot take it.
     assert_eq!(code(eve.client.call::<GetEscrow>(&path(&escrow)).await), "ESCROW_NOT_FOUND");
-    let taken = bob.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&release(&escrow, &[])).await;
+    let taken = bob.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&path(&escrow)).await;
     assert_eq!(code(taken), "ESCROW_STATE");
     let back = ann.client.clone().with_key(fresh()).call::<RefundEscrow>(&path(&escrow)).await;
     assert_eq!(code(back), "ESCROW_STATE");
-    let given =
-        ann.client.clone().with_key("give").call::<ReleaseEscrow>(&release(&escrow, &[])).await.unwrap();
-    let again =
-        ann.client.clone().with_key("give").call::<ReleaseEscrow>(&release(&escrow, &[])).await.unwrap();
+    let given = ann.client.clone().with_key("give").call::<ReleaseEscrow>(&path(&escrow)).await.unwrap();
+    let again = ann.client.clone().with_key("give").call::<ReleaseEscrow>(&path(&escrow)).await.unwrap();
     assert_eq!((given.status.as_str(), given.parts.len()), ("RELEASED", 1));
     assert_eq!(given, again);
     assert_eq!(bank.balance(&bob).await.1, "50");
-    let late = ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&release(&escrow, &[])).await;
+    let late = ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&path(&escrow)).await;
     assert_eq!(code(late), "ESCROW_STATE");
     let all = ListEscrowsRequest { status: None, cursor: None, limit: q_core::PageLimit::default() };
     let list = bob.client.call::<ListEscrows>(&all).await.unwrap();
@@ -104,19 +109,19 @@ on_each_world!(parts_are_exactly_the_whole_and_wait_for_wallets, async |world: W
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     let (zoe, _) = identity("zoe");
-    let escrow = fund(&bank, asked(&bank, &ann, &bob, "50", "order-2"), &ann).await.unwrap();
-    let try_release = async |splits: &[(&str, &str)]| {
-        code(ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&release(&escrow, splits)).await)
+    let try_fund = async |parts: &[(&str, &str)]| {
+        let request = EscrowRequest { splits: splits(parts), ..asked(&bank, &ann, &bob, "50", "order-2") };
+        fund(&bank, request, &ann).await
     };
     let bob_name = bob.did.as_str();
-    assert_eq!(try_release(&[(bob_name, "49.9")]).await, "SPLIT_SUM");
-    assert_eq!(try_release(&[(bob_name, "30"), (bob_name, "20.000000000000000001")]).await, "SPLIT_SUM");
-    assert_eq!(try_release(&[("nobody", "50")]).await, "RECIPIENT_UNKNOWN");
+    assert_eq!(try_fund(&[(bob_name, "49.9")]).await.unwrap_err(), "SPLIT_SUM");
+    let more = [(bob_name, "30"), (bob_name, "20.000000000000000001")];
+    assert_eq!(try_fund(&more).await.unwrap_err(), "SPLIT_SUM");
+    assert_eq!(try_fund(&[("nobody", "50")]).await.unwrap_err(), "RECIPIENT_UNKNOWN");
     let many: Vec<(&str, &str)> = (0..33).map(|_| (bob_name, "1")).collect();
-    assert_eq!(try_release(&many).await, "INVALID_REQUEST");
-    let splits = [(bob_name, "40"), (zoe.as_str(), "10")];
-    let given =
-        ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&release(&escrow, &splits)).await.unwrap();
+    assert_eq!(try_fund(&many).await.unwrap_err(), "INVALID_REQUEST");
+    let escrow = try_fund(&[(bob_name, "40"), (zoe.as_str(), "10")]).await.unwrap();
+    let given = ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&path(&escrow)).await.unwrap();
     let paid: Vec<bool> = given.parts.iter().map(|part| part.transaction_id.is_some()).collect();
     assert_eq!(paid, [true, false], "who has no wallet is listed, and the house keeps the part");
     assert_eq!(bank.module.verify().await.unwrap(), []);
@@ -140,22 +145,33 @@ on_each_world!(the_arbiter_decides_what_is_disputed, async |world: World| {
     let judge = bank.person("judge", "0").await;
     let request = EscrowRequest { arbiter: Some(judge.did.clone()), ..asked(&bank, &ann, &bob, "40", "o") };
     let escrow = fund(&bank, request, &ann).await.unwrap();
-    let early = judge.client.clone().with_key(fresh()).call::<ResolveEscrow>(&release(&escrow, &[])).await;
+    let early = judge
+        .client
+        .clone()
+        .with_key(fresh())
+        .call::<ResolveEscrow>(&decision(&escrow, &[(bob.did.as_str(), "40")]))
+        .await;
     assert_eq!(code(early), "ESCROW_STATE");
     let reason = DisputeEscrowRequest { escrow_id: escrow.escrow_id, reason: "broken".into() };
     let disputed = ann.client.clone().with_key(fresh()).call::<DisputeEscrow>(&reason).await.unwrap();
     assert_eq!((disputed.status.as_str(), disputed.dispute.as_deref()), ("DISPUTED", Some("broken")));
     // Neither the payer nor the day decides any more.
-    let alone = ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&release(&escrow, &[])).await;
+    let alone = ann.client.clone().with_key(fresh()).call::<ReleaseEscrow>(&path(&escrow)).await;
     assert_eq!(code(alone), "ESCROW_STATE");
     bank.world.clock.advance(Span::seconds(15 * 86_400));
     bank.module.service().tend_escrows().await.unwrap();
+    // Neither for itself nor for a stranger: the money is the parties'.
+    for taker in [judge.did.as_str(), bank.person("eve", "0").await.did.as_str()] {
+        let unfair = decision(&escrow, &[(taker, "40")]);
+        let refused = judge.client.clone().with_key(fresh()).call::<ResolveEscrow>(&unfair).await;
+        assert_eq!(code(refused), "SPLIT_SUM");
+    }
     let splits = [(ann.did.as_str(), "15"), (bob.did.as_str(), "25")];
     let decided = judge
         .client
         .clone()
         .with_key(fresh())
-        .call::<ResolveEscrow>(&release(&escrow, &splits))
+        .call::<ResolveEscrow>(&decision(&escrow, &splits))
         .await
         .unwrap();
     assert_eq!(decided.status, "RELEASED");
@@ -187,7 +203,7 @@ on_each_world!(the_day_releases_and_the_payee_may_give_back_before, async |world
     // Both at once: one of them gets its wish, and the money moves once.
     let give = ann.client.clone().with_key(fresh());
     let back = bob.client.clone().with_key(fresh());
-    let (wish, refund) = (release(&kept, &[]), path(&kept));
+    let (wish, refund) = (path(&kept), path(&kept));
     let (given, refunded) = join(give.call::<ReleaseEscrow>(&wish), back.call::<RefundEscrow>(&refund)).await;
     assert!(given.is_ok() != refunded.is_ok());
     let bob_has = bank.balance(&bob).await.1;
@@ -200,7 +216,7 @@ on_each_world!(many_releases_at_once_pay_once, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     let escrow = fund(&bank, asked(&bank, &ann, &bob, "5", "once"), &ann).await.unwrap();
-    let wish = release(&escrow, &[]);
+    let wish = path(&escrow);
     let attempts = (0..32).map(|_| {
         let client = ann.client.clone().with_key(fresh());
         let wish = &wish;

@@ -101,3 +101,24 @@ on_each_world!(what_was_not_sorted_in_is_found_after_a_new_start, async |world: 
     assert_eq!(third.recents().backlog(), 0);
     bank.world.abandon().await;
 });
+
+on_each_world!(what_is_paid_while_keys_are_sorted_in_is_not_forgotten, async |world: World| {
+    let bank = Bank::open(world).await;
+    let db = bank.module.service().db.clone();
+    let executor = Executor::open(&db, &Options::default()).await.unwrap();
+    for number in 1..=10 {
+        executor.submit(work(&bank, number, number)).await.unwrap();
+    }
+    while executor.recents().sort(&db).await.unwrap() {}
+    executor.submit(work(&bank, 11, 11)).await.unwrap();
+    // Begun before this payment and written after it, as when both wait for the writer.
+    let (sorting, paying) = (executor.recents().sort(&db), executor.submit(work(&bank, 12, 12)));
+    let (paid, sorted) = futures_util::future::join(paying, sorting).await;
+    assert!(sorted.is_ok() && paid.is_ok());
+    let anew = Executor::open(&db, &Options::default()).await.unwrap();
+    for number in 1..=12 {
+        let again = anew.submit(work(&bank, number, number)).await.unwrap();
+        assert!(matches!(again, Outcome::Replayed(_)), "{number}: {again:?}");
+    }
+    bank.world.abandon().await;
+});

@@ -6,7 +6,7 @@ use q_core::{Did, PageLimit};
 use qwallet_api::{
     CreateEscrow, DisputeEscrow, DisputeEscrowRequest, ESCROW_TYP, Escrow, EscrowId, EscrowOrder, EscrowPath,
     EscrowRequest, GetEscrow, GetQuote, GetWallet, ListEscrows, ListEscrowsRequest, QuoteRequest,
-    RefundEscrow, ReleaseEscrow, ReleaseEscrowRequest, ResolveEscrow, Split, WalletPath,
+    RefundEscrow, ReleaseEscrow, ResolveEscrow, ResolveEscrowRequest, Split, WalletPath,
     signing::signing_input,
 };
 
@@ -41,8 +41,8 @@ pub enum EscrowVerb {
     },
     /// Show one.
     Show(OneArgs),
-    /// The payer gives what is held to the payee, or to several: `--to NAME=AMOUNT`.
-    Release(SplitArgs),
+    /// The payer gives what is held to the payee, or to those whom the order named.
+    Release(OneArgs),
     /// The payee gives back.
     Refund(OneArgs),
     /// A party objects; from now on the arbiter decides.
@@ -77,6 +77,9 @@ pub struct OpenArgs {
     /// When the payee gets it unless somebody objects (RFC 3339); in 14 days when absent.
     #[arg(long, value_name = "INSTANT")]
     pub release_at: Option<String>,
+    /// Who gets how much of it when it is released, together exactly the amount; all to the payee when absent.
+    #[arg(long = "to", value_name = "NAME=AMOUNT")]
+    pub to: Vec<String>,
     /// Who pays.
     #[command(flatten)]
     pub acting: AsArgs,
@@ -97,8 +100,8 @@ pub struct OneArgs {
 pub struct SplitArgs {
     /// The escrow.
     pub escrow: String,
-    /// Who gets how much, together exactly the amount; all to the payee when absent.
-    #[arg(long = "to", value_name = "NAME=AMOUNT")]
+    /// Which of the parties gets how much, together exactly the amount.
+    #[arg(long = "to", value_name = "NAME=AMOUNT", required = true)]
     pub to: Vec<String>,
     /// Who acts.
     #[command(flatten)]
@@ -111,8 +114,8 @@ impl EscrowVerb {
         match self {
             Self::Open(args) => &args.acting,
             Self::List { acting, .. } | Self::Dispute { acting, .. } => acting,
-            Self::Show(args) | Self::Refund(args) => &args.acting,
-            Self::Release(args) | Self::Resolve(args) => &args.acting,
+            Self::Show(args) | Self::Refund(args) | Self::Release(args) => &args.acting,
+            Self::Resolve(args) => &args.acting,
         }
     }
 }
@@ -135,8 +138,12 @@ pub async fn run(session: &Session, args: &EscrowArgs) -> anyhow::Result<()> {
             let request = DisputeEscrowRequest { escrow_id: id(escrow)?, reason: reason.clone() };
             client.call::<DisputeEscrow>(&request).await?
         }
-        EscrowVerb::Release(args) => client.call::<ReleaseEscrow>(&splits(session, args)?).await?,
-        EscrowVerb::Resolve(args) => client.call::<ResolveEscrow>(&splits(session, args)?).await?,
+        EscrowVerb::Release(args) => client.call::<ReleaseEscrow>(&path(&args.escrow)?).await?,
+        EscrowVerb::Resolve(args) => {
+            let splits = splits(session, &args.to)?;
+            let request = ResolveEscrowRequest { escrow_id: id(&args.escrow)?, splits };
+            client.call::<ResolveEscrow>(&request).await?
+        }
     };
     output::show(json, &escrow, show);
     Ok(())
@@ -153,6 +160,7 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
         None => None,
     };
     let recipient = session.identity_or_text(&args.recipient);
+    let splits = splits(session, &args.to)?;
     let nonce = session.fresh_key();
     let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
     let input = signing_input(&EscrowOrder {
@@ -167,6 +175,7 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
         order_ref: &args.order_ref,
         payer: session.did().as_str(),
         recipient: &recipient,
+        splits: &splits,
         v: 1,
         wallet: &wallet.wallet_ref,
     });
@@ -182,20 +191,20 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
         order_ref: args.order_ref.clone(),
         payer: session.did().clone(),
         recipient,
+        splits,
         wallet: wallet.wallet_ref,
     };
     Ok(client.with_key(nonce.as_str()).call::<CreateEscrow>(&request).await?)
 }
 
-fn splits(session: &Session, args: &SplitArgs) -> anyhow::Result<ReleaseEscrowRequest> {
+fn splits(session: &Session, to: &[String]) -> anyhow::Result<Vec<Split>> {
     let split = |text: &String| {
         let (name, amount) = text
             .rsplit_once('=')
             .ok_or_else(|| usage(format!("{text:?} is not NAME=AMOUNT, such as --to bob=12.5")))?;
-        Ok(Split { recipient: session.identity_or_text(name), amount: amount.into() })
+        Ok(Split { amount: amount.into(), recipient: session.identity_or_text(name) })
     };
-    let splits = args.to.iter().map(split).collect::<anyhow::Result<_>>()?;
-    Ok(ReleaseEscrowRequest { escrow_id: id(&args.escrow)?, splits })
+    to.iter().map(split).collect()
 }
 
 fn path(text: &str) -> anyhow::Result<EscrowPath> {

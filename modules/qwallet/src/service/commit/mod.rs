@@ -302,7 +302,7 @@ impl Ledger {
             store::requests::insert(tx, &requests)?;
             store::requests::insert_nonces(tx, &nonces)?;
         } else {
-            self.next_recent = Appended::write(tx, requests, nonces)?;
+            self.next_recent = Appended::write(tx, &self.recents, requests, nonces)?;
         }
         if rows.is_empty() {
             self.chain = Some(chain);

@@ -6,10 +6,10 @@ mod records;
 
 use std::sync::Arc;
 
-use q_core::{Caller, Did, RequestKey, Timestamp};
+use q_core::{Amount, Caller, Did, RequestKey, Timestamp};
 use qwallet_api::{
     DisputeEscrowRequest, ESCROW_TYP, Escrow, EscrowId, EscrowOrder, EscrowPage, EscrowPart, EscrowRequest,
-    ListEscrowsRequest, ReleaseEscrowRequest, SPLITS_MAX, Split, TransactionId, errors, signing,
+    ListEscrowsRequest, ResolveEscrowRequest, SPLITS_MAX, Split, TransactionId, errors, signing,
 };
 
 use self::records::{Asked, Claim, Funding, Share, boxed};
@@ -48,6 +48,9 @@ const NOT_FOUND: Refusal = Refusal::Record {
     detail: "the escrow does not exist, or is not yours to see",
 };
 
+/// What splits have to be.
+const SPLITS_ARE_THE_WHOLE: &str = "the parts must be exactly the amount held, each more than nothing";
+
 impl Service {
     /// Pays into escrow under the payer's signature.
     pub async fn create_escrow(
@@ -73,6 +76,7 @@ impl Service {
             order_ref: &asked.order_ref,
             payer: asked.payer.as_str(),
             recipient: &asked.recipient,
+            splits: &asked.splits,
             v: 1,
             wallet: &asked.wallet,
         });
@@ -93,6 +97,13 @@ impl Service {
             }
         };
         let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
+        let funding = match self.funding(&asked, &plan, &payer, &payee, auto_release_at).await {
+            Ok(funding) => funding,
+            Err(Error::Refused(refusal)) => {
+                return self.replayed_escrow(self.refusal_or_replay(request, refusal).await?).await;
+            }
+            Err(error) => return Err(error),
+        };
         let work = Work {
             request,
             nonce: Some(Nonce::of(asked.payer.as_str(), &asked.nonce, expires_at)),
@@ -104,7 +115,7 @@ impl Service {
                 input: text(input),
                 signatures: asked.signature.clone(),
             }),
-            action: Action::Record(boxed(self.funding(&asked, &plan, &payer, &payee, auto_release_at)?)),
+            action: Action::Record(boxed(funding)),
         };
         match self.executor.submit(work).await? {
             Outcome::Done(_) => {
@@ -146,14 +157,14 @@ impl Service {
         self.escrow_answer(row).await
     }
 
-    /// The payer gives away what is held.
+    /// The payer gives away what is held, as the order says.
     pub async fn release_escrow(
         &self,
         caller: &Caller,
         key: Option<&RequestKey>,
-        asked: ReleaseEscrowRequest,
+        id: EscrowId,
     ) -> Result<Escrow, Error> {
-        self.ask_escrow(caller, key, asked.escrow_id, Wish::Release, &asked.splits, None, false).await
+        self.ask_escrow(caller, key, id, Wish::Release, &[], None).await
     }
 
     /// The arbiter decides.
@@ -161,9 +172,12 @@ impl Service {
         &self,
         caller: &Caller,
         key: Option<&RequestKey>,
-        asked: ReleaseEscrowRequest,
+        asked: ResolveEscrowRequest,
     ) -> Result<Escrow, Error> {
-        self.ask_escrow(caller, key, asked.escrow_id, Wish::Release, &asked.splits, None, true).await
+        if asked.splits.is_empty() {
+            return Err(Refusal::Malformed("splits").into());
+        }
+        self.ask_escrow(caller, key, asked.escrow_id, Wish::Release, &asked.splits, None).await
     }
 
     /// The payee gives back.
@@ -173,7 +187,7 @@ impl Service {
         key: Option<&RequestKey>,
         id: EscrowId,
     ) -> Result<Escrow, Error> {
-        self.ask_escrow(caller, key, id, Wish::Refund, &[], None, false).await
+        self.ask_escrow(caller, key, id, Wish::Refund, &[], None).await
     }
 
     /// A party objects.
@@ -187,7 +201,7 @@ impl Service {
             return Err(Refusal::Malformed("reason").into());
         }
         let reason = Some(asked.reason.as_str());
-        self.ask_escrow(caller, key, asked.escrow_id, Wish::Dispute, &[], reason, false).await
+        self.ask_escrow(caller, key, asked.escrow_id, Wish::Dispute, &[], reason).await
     }
 
     /// Releases what nobody objected to in time, and pays parts whose recipients opened wallets. Work that nobody asks
@@ -204,16 +218,25 @@ impl Service {
                 Ok::<_, q_db::DbError>((due, store::escrows::claimable(reader, DUE_MAX)?))
             })
             .await?;
+        // One that cannot be tended keeps none of the others waiting.
+        let mut failed = None;
         for row in due {
-            let asked = self.asked(&row, Actor::Day, Wish::Release, None).await?;
-            self.tend_escrow(boxed(asked)).await?;
+            let tended = async {
+                let asked = self.asked(&row, Actor::Day, Wish::Release, None).await?;
+                self.tend_escrow(boxed(asked)).await
+            };
+            failed = tended.await.err().or(failed);
         }
         for part in parts {
-            if let Some(claim) = self.claim(part).await? {
-                self.tend_escrow(boxed(claim)).await?;
-            }
+            let tended = async {
+                match self.claim(part).await? {
+                    Some(claim) => self.tend_escrow(boxed(claim)).await,
+                    None => Ok(()),
+                }
+            };
+            failed = tended.await.err().or(failed);
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn tend_escrow(&self, record: Arc<dyn Record>) -> Result<(), Error> {
@@ -238,6 +261,7 @@ impl Service {
     fn check_escrow(&self, asked: &EscrowRequest) -> Result<(Timestamp, Timestamp), Refusal> {
         asked.amount.check_form().map_err(Refusal::AmountForm)?;
         asked.max_fees.check_form().map_err(Refusal::AmountForm)?;
+        check_splits(&asked.splits)?;
         check_fields(&asked.order_ref, &asked.nonce, None).map_err(|refusal| match refusal {
             Refusal::Malformed("clientRef") => Refusal::Malformed("orderRef"),
             other => other,
@@ -258,7 +282,7 @@ impl Service {
         Ok((expires_at, auto_release_at))
     }
 
-    fn funding(
+    async fn funding(
         &self,
         asked: &EscrowRequest,
         plan: &Plan,
@@ -268,6 +292,13 @@ impl Service {
     ) -> Result<Funding, Error> {
         if asked.arbiter.as_ref() == Some(&payee.row.owner) {
             return Err(Refusal::Malformed("arbiter").into());
+        }
+        if auto_release_at <= self.env.now() {
+            return Err(Refusal::Malformed("autoReleaseAt").into());
+        }
+        let splits = self.shares(&asked.splits, plan.currency).await?;
+        if !splits.is_empty() && !escrows::is_whole(splits.iter().map(|share| share.amount), plan.amount) {
+            return Err(Refusal::Record { code: &errors::SPLIT_SUM, detail: SPLITS_ARE_THE_WHOLE }.into());
         }
         let (id, funding) = (EscrowId::new(&self.env), TransactionId::new(&self.env));
         let held_in = self.held_in(plan.currency.id)?;
@@ -291,6 +322,7 @@ impl Service {
             amount: plan.amount,
             fees: plan.fees,
             order_ref: asked.order_ref.clone(),
+            splits: splits.into_iter().map(|share| (share.recipient, share.amount)).collect(),
             funding,
             state: State::Held,
             dispute: None,
@@ -301,7 +333,6 @@ impl Service {
         Ok(Funding { row, item, currency: plan.currency, payer: asked.payer.clone() })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what four endpoints differ in")]
     async fn ask_escrow(
         &self,
         caller: &Caller,
@@ -310,30 +341,26 @@ impl Service {
         wish: Wish,
         splits: &[Split],
         reason: Option<&str>,
-        as_arbiter: bool,
     ) -> Result<Escrow, Error> {
-        if splits.len() > SPLITS_MAX {
-            return Err(Refusal::Malformed("splits").into());
-        }
-        for split in splits {
-            split.amount.check_form().map_err(Refusal::AmountForm)?;
-        }
+        check_splits(splits)?;
         let (row, actor) = self.escrow_of(caller, id).await?;
-        if as_arbiter != (actor == Actor::Arbiter) {
-            let detail = if as_arbiter { "only the arbiter resolves" } else { "the arbiter resolves" };
+        // Only the arbiter says who gets what; the parties agreed on it with the order.
+        if splits.is_empty() == (actor == Actor::Arbiter) {
+            let detail = if splits.is_empty() { "the arbiter resolves" } else { "only the arbiter resolves" };
             return Err(Refusal::Record { code: &errors::ESCROW_STATE, detail }.into());
         }
         let by = caller.did().ok_or(NOT_FOUND)?;
         let request = request_of(by.as_str(), key);
         let asked = self.asked(&row, actor, wish, Some(by)).await?;
-        let shares = match self.shares(splits, asked.currency).await {
-            Ok(shares) => shares,
+        let decided = match self.shares(splits, asked.currency).await {
+            Ok(decided) => decided,
             Err(Error::Refused(refusal)) => {
                 return self.replayed_escrow(self.refusal_or_replay(request, refusal).await?).await;
             }
             Err(error) => return Err(error),
         };
         let reason = reason.map(|reason| self.seal("escrows", "dispute", &id.to_string(), reason));
+        let shares = if decided.is_empty() { asked.shares.clone() } else { decided };
         self.submit_escrow(request, Asked { shares, reason, ..asked }).await
     }
 
@@ -355,17 +382,21 @@ impl Service {
         by: Option<&Did>,
     ) -> Result<Asked, Error> {
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
-        let share = |entry: Arc<WalletEntry>| Share {
-            recipient: entry.row.id.to_string(),
-            account: entry.accounts.account(row.currency),
-            amount: row.amount,
+        let share = |entry: Arc<WalletEntry>| {
+            self.share(entry.row.owner.as_str(), Some(&entry), row.currency, row.amount)
         };
         let (payer, payee) = self.parties_of(row).await?;
+        // Who had no wallet when the order was signed may have one by now.
+        let names = row.splits.iter().map(|(recipient, _)| recipient.as_str());
+        let found = self.directory.find_all(names).await?;
+        let agreed = row.splits.iter().zip(found).map(|((recipient, amount), entry)| {
+            self.share(recipient, entry.as_deref(), row.currency, *amount)
+        });
         Ok(Asked {
             id: row.id,
             actor,
             wish,
-            shares: Vec::new(),
+            shares: agreed.collect(),
             reason: None,
             by: by.cloned(),
             transaction: TransactionId::new(&self.env),
@@ -381,21 +412,26 @@ impl Service {
         let mut shares = Vec::with_capacity(splits.len());
         for (split, entry) in splits.iter().zip(found) {
             let amount = currency.read(&split.amount).map_err(|fault| Refusal::from(fault).of(currency))?;
-            let share = match entry {
-                Some(entry) => Share {
-                    recipient: entry.row.id.to_string(),
-                    account: entry.accounts.account(currency.id),
-                    amount,
-                },
+            if entry.is_none() && split.recipient.parse::<Did>().is_err() {
                 // Who can open a wallet gets the part then; another name can never become one.
-                None => {
-                    let did: Did = split.recipient.parse().map_err(|_| Refusal::RecipientUnknown)?;
-                    Share { recipient: did.to_string(), account: None, amount }
-                }
-            };
+                return Err(Refusal::RecipientUnknown.into());
+            }
+            let share = self.share(&split.recipient, entry.as_deref(), currency.id, amount);
             shares.push(share);
         }
         Ok(shares)
+    }
+
+    /// A part for somebody, who is named by the DID and not by the wallet: it waits where there is none.
+    fn share(
+        &self,
+        recipient: &str,
+        entry: Option<&WalletEntry>,
+        currency: CurrencyId,
+        amount: Amount,
+    ) -> Share {
+        let recipient = entry.map_or_else(|| recipient.to_owned(), |entry| entry.row.owner.to_string());
+        Share { recipient, account: entry.and_then(|entry| entry.accounts.account(currency)), amount }
     }
 
     /// The escrow and what the caller is in it; an escrow of others does not exist.
@@ -439,6 +475,10 @@ impl Service {
         let (payer, payee) = self.parties_of(&row).await?;
         let id = row.id;
         let parts = self.db.read(move |reader| store::escrows::parts(reader, id)).await?;
+        let splits = row.splits.iter().map(|(recipient, amount)| Split {
+            amount: currency.text(*amount),
+            recipient: recipient.clone(),
+        });
         let parts = parts.into_iter().map(|part| EscrowPart {
             recipient: part.recipient,
             amount: currency.text(part.amount),
@@ -454,6 +494,7 @@ impl Service {
             payee: party(&payee),
             arbiter: row.arbiter,
             order_ref: row.order_ref,
+            splits: splits.collect(),
             auto_release_at: row.auto_release_at,
             dispute: self.unseal("escrows", "dispute", &row.id.to_string(), row.dispute.as_deref())?,
             transaction_id: row.funding,
@@ -462,4 +503,11 @@ impl Service {
             ended_at: row.ended_at,
         })
     }
+}
+
+fn check_splits(splits: &[Split]) -> Result<(), Refusal> {
+    if splits.len() > SPLITS_MAX {
+        return Err(Refusal::Malformed("splits"));
+    }
+    splits.iter().try_for_each(|split| split.amount.check_form().map_err(Refusal::AmountForm))
 }

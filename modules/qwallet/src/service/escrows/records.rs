@@ -69,7 +69,7 @@ impl Record for Funding {
 /// Somebody who gets a part.
 #[derive(Debug, Clone)]
 pub(super) struct Share {
-    /// A wallet's id, or a DID without one.
+    /// Whose it is: a DID.
     pub recipient: String,
     /// The account, where there is a wallet.
     pub account: Option<AccountId>,
@@ -139,10 +139,15 @@ impl Record for Asked {
         }
         let shares = self.shares(state, row.amount);
         if !state.is_open() && !escrows::is_whole(shares.iter().map(|share| share.amount), row.amount) {
-            return refused(
-                &errors::SPLIT_SUM,
-                "the parts must be exactly the amount held, each more than nothing",
-            );
+            return refused(&errors::SPLIT_SUM, super::SPLITS_ARE_THE_WHOLE);
+        }
+        let (payer, payee) = &self.parties;
+        let agreed: Vec<String> = row.splits.iter().map(|(recipient, _)| recipient.clone()).collect();
+        let may_get =
+            |share: &Share| escrows::may_get(&share.recipient, &payer.recipient, &payee.recipient, &agreed);
+        if !shares.iter().all(may_get) {
+            let detail = "only the payer, the payee and whom the order named get a part";
+            return refused(&errors::SPLIT_SUM, detail);
         }
         let purpose = if state == State::Refunded { Purpose::Refund } else { Purpose::Release };
         let legs = shares.iter().filter_map(|share| {
