@@ -274,7 +274,7 @@ enum Held {
         url: String,
         lock: postgres::Client,
         /// What the snapshot is made on: connected before anybody waits.
-        view: Option<postgres::Client>,
+        view: Option<Box<postgres::Client>>,
     },
 }
 
@@ -304,7 +304,7 @@ impl Held {
         let tables = lock.query_one(sql, &[]).map_err(pg_classified).map_err(of_store(module))?;
         let tables: Option<String> = tables.get(0);
         let tables = tables.ok_or_else(|| SnapshotError::Missing(module.to_owned()))?;
-        let view = connect().map_err(of_store(module))?;
+        let view = Box::new(connect().map_err(of_store(module))?);
         for _ in 0..SERVER_TRIES {
             // Shorter than the server's patience with deadlocks: we give way, never a payment. First the gate that
             // writers pass when they begin (`postgres/worker.rs`): when those inside are through, the tables are free,
@@ -331,7 +331,7 @@ impl Held {
                 Ok((position, Begun::File(connection)))
             }
             Self::Server { view, .. } => {
-                let mut client = view.take().expect("a snapshot is made once");
+                let mut client = *view.take().expect("a snapshot is made once");
                 let mut begin = || -> Result<_, postgres::Error> {
                     client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
                     let id: String = client.query_one("SELECT pg_export_snapshot()", &[])?.get(0);
