@@ -47,7 +47,7 @@ const OF_TARGET_MAX: usize = 4;
 /// How many webhooks are served at once; a place is given back after each claim, so that slow ones do not keep theirs.
 const TARGETS_MAX: usize = 64;
 /// How long a claim is worked on; what is left of it is given back then.
-const CLAIM_WORK: Duration = Duration::from_secs(60);
+const CLAIM_WORK: Duration = Duration::from_mins(1);
 /// How long a claim holds: its work, an attempt that began at its end, and a store that is slow to note it.
 const CLAIM_HOLDS: Span = Span::seconds(60 + 15 + 45);
 /// How long deliveries are remembered.

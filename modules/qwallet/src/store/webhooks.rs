@@ -205,7 +205,7 @@ pub fn first_position(reader: &mut Reader<'_>) -> Result<Option<i64>, DbError> {
 
 /// Queues deliveries.
 pub fn insert_deliveries(tx: &mut Tx<'_>, rows: &[DeliveryRow]) -> Result<(), DbError> {
-    const COLUMNS: [Column; 9] = [
+    const COLUMNS: [Column; 10] = [
         Column::bytes("id"),
         Column::bytes("webhook"),
         Column::text("event_id"),
@@ -215,8 +215,8 @@ pub fn insert_deliveries(tx: &mut Tx<'_>, rows: &[DeliveryRow]) -> Result<(), Db
         Column::integer("attempts"),
         Column::integer("next_at"),
         Column::integer("created_at"),
+        Column::integer("claimed_until"),
     ];
-    const CLAIM: Column = Column::integer("claimed_until");
     let rows: Vec<[Value; 10]> = rows
         .iter()
         .map(|row| {
@@ -234,8 +234,7 @@ pub fn insert_deliveries(tx: &mut Tx<'_>, rows: &[DeliveryRow]) -> Result<(), Db
             ]
         })
         .collect();
-    let [a, b, c, d, e, f, g, h, i] = COLUMNS;
-    tx.insert_many("deliveries", &[a, b, c, d, e, f, g, h, i, CLAIM], &rows)?;
+    tx.insert_many("deliveries", &COLUMNS, &rows)?;
     Ok(())
 }
 
@@ -264,14 +263,14 @@ pub fn claim(
     until: Timestamp,
     count: u32,
 ) -> Result<Vec<DeliveryRow>, DbError> {
+    const KEYS: [Column; 1] = [Column::bytes("id")];
+    const SETS: [Column; 1] = [Column::integer("claimed_until")];
     let sql = format!(
         "SELECT {DELIVERY_COLUMNS} FROM deliveries WHERE webhook = $1 AND status = 0 AND next_at <= $2 \
          AND claimed_until <= $2 ORDER BY id LIMIT $3"
     );
     let rows = tx.query_for_update(&sql, params![webhook.bytes(), now, count])?;
     let rows = rows.iter().map(delivery).collect::<Result<Vec<_>, _>>()?;
-    const KEYS: [Column; 1] = [Column::bytes("id")];
-    const SETS: [Column; 1] = [Column::integer("claimed_until")];
     let claims: Vec<[Value; 2]> = rows.iter().map(|row| [row.id.bytes().into(), until.into()]).collect();
     tx.update_many("deliveries", &KEYS, &SETS, &claims)?;
     Ok(rows)

@@ -107,16 +107,20 @@ on_each_world!(a_payment_arrives_as_two_libraries_verify_it, async |world: World
         Told { signature: genuine.signature.replace("v1,", "v2,"), ..genuine.clone() },
     ];
     for script in ["hooks.py", "hooks.mjs"] {
-        let Some(verdict) = verdicts(script, &secret, now, &[genuine.clone()]) else { continue };
+        let Some(verdict) = verdicts(script, &secret, now, std::slice::from_ref(&genuine)) else { continue };
         assert_eq!(verdict, ["verified"], "{script}");
         for verdict in verdicts(script, &secret, now, &altered).unwrap() {
             assert_ne!(verdict, "verified", "{script}");
         }
         // Recorded and sent again by somebody later.
-        let old = verdicts(script, &secret, now + 301, &[genuine.clone()]).unwrap();
+        let old = verdicts(script, &secret, now + 301, std::slice::from_ref(&genuine)).unwrap();
         assert!(old[0].contains("too old"), "{script}: {old:?}");
         let other = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-        assert_ne!(verdicts(script, other, now, &[genuine.clone()]).unwrap(), ["verified"], "{script}");
+        assert_ne!(
+            verdicts(script, other, now, std::slice::from_ref(&genuine)).unwrap(),
+            ["verified"],
+            "{script}"
+        );
     }
     bank.close().await;
 });
@@ -154,7 +158,9 @@ on_each_world!(a_new_key_signs_beside_the_old_one_for_a_day, async |world: World
             for (key, told, is_good) in
                 [(&old, &both[0], true), (&new, &both[0], true), (&old, &one, false), (&new, &one, true)]
             {
-                let Some(verdict) = verdicts(script, key, told.timestamp, &[told.clone()]) else { continue };
+                let Some(verdict) = verdicts(script, key, told.timestamp, std::slice::from_ref(told)) else {
+                    continue;
+                };
                 assert_eq!(verdict[0] == "verified", is_good, "{script} {scheme} {verdict:?}");
             }
         }
