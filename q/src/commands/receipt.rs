@@ -55,7 +55,7 @@ pub struct VerifyReceiptArgs {
     pub trust: Option<Did>,
     /// Its log, a did.jsonl that you fetched yourself; the one in the file when not given.
     #[arg(long, value_name = "FILE", requires = "trust")]
-    pub log: Option<PathBuf>,
+    pub signer_log: Option<PathBuf>,
     /// Trust this public key (multikey, `z6Mk…`) instead of a DID.
     #[arg(long, value_name = "KEY", conflicts_with = "trust")]
     pub key: Option<String>,
@@ -126,7 +126,7 @@ fn verify(args: &VerifyReceiptArgs) -> anyhow::Result<ExitCode> {
             Trusted::Key(PublicKey::from_multikey(key).map_err(|error| usage(format!("--key: {error}")))?)
         }
         (None, Some(did)) => {
-            let log = match &args.log {
+            let log = match &args.signer_log {
                 Some(path) => Some(
                     fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))?,
                 ),
@@ -164,7 +164,8 @@ enum Trusted {
 impl Trusted {
     fn of(did: Did, log: Option<&str>) -> anyhow::Result<Self> {
         let Ok(scid) = scid_of(&did) else { return Ok(Self::Named(did)) };
-        let log = log.context("the file holds no log; fetch /id/<scid>/did.jsonl and name it with --log")?;
+        let log =
+            log.context("the file holds no log; fetch /id/<scid>/did.jsonl and name it with --signer-log")?;
         let log = Log::verify(log, Env::system().now(), Policy::House)
             .map_err(|refused| with_code(exit::FINDINGS, format!("the log is refused: {refused}")))?;
         if log.head().scid != scid {

@@ -48,7 +48,8 @@ fn a_stranger_checks_a_receipt_with_nothing_but_a_file_and_a_name() {
     assert_eq!(code, Some(0), "{complained}");
     assert!(said.contains(id) && said.contains("SETTLED"), "{said}");
     assert!(said.contains("3 QToken") && said.contains("proved: signed with"), "{said}");
-    let (code, said, complained) = verify(&["--trust", &signer, "--log", log.to_str().unwrap(), "--json"]);
+    let (code, said, complained) =
+        verify(&["--trust", &signer, "--signer-log", log.to_str().unwrap(), "--json"]);
     assert_eq!(code, Some(0), "{complained}");
     let told: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(told["content"]["transactionId"], id);
@@ -65,7 +66,7 @@ fn a_stranger_checks_a_receipt_with_nothing_but_a_file_and_a_name() {
     let changed = if &jws[middle..=middle] == "A" { "B" } else { "A" };
     let forged = format!("{}{changed}{}", &jws[..middle], &jws[middle + 1..]);
     fs::write(&file, forged).unwrap();
-    let (code, _, complained) = verify(&["--trust", &signer, "--log", log.to_str().unwrap()]);
+    let (code, _, complained) = verify(&["--trust", &signer, "--signer-log", log.to_str().unwrap()]);
     assert_eq!(code, Some(3), "{complained}");
     assert!(complained.contains("proves nothing"), "{complained}");
 }
