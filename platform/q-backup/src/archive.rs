@@ -18,7 +18,7 @@ use crate::{
     manifest::{MADE_FOR, instant_of},
     secrets::{self, Secrets},
     shipping::{Cut, CutName},
-    signing::{Trust, Verifier},
+    signing::{GRACE, Trust, Verifier},
 };
 
 /// A target, the secret that opens what is in it, and whom it is believed of.
@@ -155,14 +155,22 @@ impl Archive {
             let mut followed = Vec::<CutName>::new();
             let mut listed = CutName::list(&self.target, generation)?;
             listed.sort_by_key(|cut| cut.number);
-            for cut in listed.into_iter().filter(|cut| cut.number >= first) {
-                let follows = match followed.last() {
-                    Some(before) => cut.previous == before.number,
+            let (mut before, mut since) = (None, base.at);
+            for mut cut in listed.into_iter().filter(|cut| cut.number >= first) {
+                let follows = match before {
+                    Some(before) => cut.previous == before,
                     None => cut.previous < first,
                 };
                 if !follows || until.is_some_and(|until| cut.at > until) {
                     break;
                 }
+                before = Some(cut.number);
+                // It ended before the backup began, which has it.
+                if cut.number < least && cut.at + GRACE < base.at {
+                    continue;
+                }
+                cut.since = since.max(cut.at);
+                since = cut.since;
                 followed.push(cut);
             }
             // Cuts that end within the copy would take it back to an instant it was never at.

@@ -59,9 +59,10 @@ impl Secrets {
         verifier: &Verifier,
         object: &str,
     ) -> Result<Self, Error> {
+        let at = instant_of(object).ok_or_else(|| Error::damaged(object, "its name tells no instant"))?;
         let plain = opening.open(object, &target.get(object)?, BYTES_MAX)?;
         let damaged = |error| Error::damaged(object, error);
-        if let Some(body) = verifier.part(object, &plain)? {
+        if let Some(body) = verifier.part(object, at, at, &plain)? {
             return serde_json::from_slice(body).map_err(damaged);
         }
         // Of a version that did not sign: the name, and the files.

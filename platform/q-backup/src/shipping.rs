@@ -75,11 +75,14 @@ pub(crate) struct CutName {
     /// The number of the cut before it; 0 for the first.
     pub previous: u64,
     pub at: Timestamp,
+    /// The newest instant of what it follows, where that is known: a key that was replaced by then signs it no more,
+    /// whatever instant it tells. No part of the name.
+    pub since: Timestamp,
 }
 
 impl CutName {
     pub fn object(&self) -> String {
-        let Self { generation, number, previous, at } = self;
+        let Self { generation, number, previous, at, .. } = self;
         format!("changes/{generation}/{number:010}-{previous:010}-{}", at.micros())
     }
 
@@ -87,12 +90,9 @@ impl CutName {
         let mut parts = object.strip_prefix("changes/")?.split('/');
         let (generation, name) = (parts.next()?.to_owned(), parts.next()?);
         let mut numbers = name.split('-');
-        Some(Self {
-            generation,
-            number: numbers.next()?.parse().ok()?,
-            previous: numbers.next()?.parse().ok()?,
-            at: Timestamp::from_micros(numbers.next()?.parse().ok()?),
-        })
+        let (number, previous) = (numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?);
+        let at = Timestamp::from_micros(numbers.next()?.parse().ok()?);
+        Some(Self { generation, number, previous, at, since: at })
     }
 
     /// Those of one generation, by number; all when `generation` is empty.
@@ -204,7 +204,7 @@ impl Cut {
         let object = name.object();
         let plain = opening.open(&object, &target.get(&object)?, CUT_MAX)?;
         // The name is signed with the content: a cut in the place of another one is found out.
-        let body = match verifier.part(&object, &plain)? {
+        let body = match verifier.part(&object, name.at, name.since, &plain)? {
             Some(body) => body,
             // Of a version that did not sign: the name, and the content.
             None => plain
@@ -394,7 +394,8 @@ impl Shipper {
             return Ok(Shipped::All);
         };
         let number = self.next - 1;
-        let name = CutName { generation: self.generation.clone(), number, previous: self.previous, at };
+        let generation = self.generation.clone();
+        let name = CutName { generation, number, previous: self.previous, at, since: at };
         let place = self.place.clone();
         let shipping = tokio::task::spawn_blocking(move || {
             let object = name.object();
@@ -446,8 +447,8 @@ mod tests {
 
     #[test]
     fn a_name_is_read_as_it_was_written() {
-        let name =
-            CutName { generation: "1-ab".into(), number: 7, previous: 5, at: Timestamp::from_micros(99) };
+        let at = Timestamp::from_micros(99);
+        let name = CutName { generation: "1-ab".into(), number: 7, previous: 5, at, since: at };
         assert_eq!(CutName::read(&name.object()), Some(name));
         assert_eq!(CutName::read("changes/x"), None);
     }

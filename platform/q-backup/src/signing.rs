@@ -25,7 +25,7 @@ const BACKUP_TYP: &str = "q-backup+jws";
 const PART_TYP: &str = "q-backup-part+jws";
 const STATEMENT_MAX: usize = 8 << 10;
 /// A process signs on with a key that is being replaced until it hears of it.
-const GRACE: Span = Span::seconds(60);
+pub(crate) const GRACE: Span = Span::seconds(60);
 /// Logs are judged by their keys; a clock that was set back makes none of them wrong.
 const WHENEVER: Timestamp = Timestamp::from_seconds(253_402_300_799);
 /// How the base64url form of a JSON object begins, and nothing that earlier versions wrote.
@@ -300,8 +300,15 @@ impl Verifier {
         Ok(statement)
     }
 
-    /// The body of a part that was opened; `None` when it is one without a signature, and such are taken.
-    pub fn part<'a>(&self, object: &str, plain: &'a [u8]) -> Result<Option<&'a [u8]>, Error> {
+    /// The body of a part that was opened, whose name says that it is of `named`, and which follows something of
+    /// `since`; `None` when it is one without a signature, and such are taken.
+    pub fn part<'a>(
+        &self,
+        object: &str,
+        named: Timestamp,
+        since: Timestamp,
+        plain: &'a [u8],
+    ) -> Result<Option<&'a [u8]>, Error> {
         if !plain.starts_with(JWS_BEGINS) {
             return self.accept_unsigned(object).map(|()| None);
         }
@@ -309,12 +316,18 @@ impl Verifier {
         let (text, body) = end
             .and_then(|end| Some((std::str::from_utf8(&plain[..end]).ok()?, &plain[end + 1..])))
             .ok_or_else(|| Error::damaged(object, "its signature cannot be read"))?;
-        let statement = self.judge(object, text, PART_TYP, |statement: &PartStatement| statement.at)?;
+        let signed = |statement: &PartStatement| statement.at.max(since);
+        let statement = self.judge(object, text, PART_TYP, signed)?;
         if statement.object != object {
             return Err(Error::damaged(
                 object,
                 format!("it holds another part than its name says: {}", statement.object),
             ));
+        }
+        // A reader goes by the instant in the name: else a key that was replaced could say that it signed before that.
+        if statement.at != named {
+            let why = format!("it is the signature of a part of {}, and its name says {named}", statement.at);
+            return Err(Error::Forged { object: object.to_owned(), why });
         }
         if statement.sha256 != sum(body) {
             return Err(Error::damaged(object, "it is not what was signed"));

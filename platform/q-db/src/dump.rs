@@ -5,9 +5,10 @@
 //! `\connect`), and a server runs programs too (`COPY … FROM PROGRAM`). A dump is text that somebody may have changed, so
 //! it is read here as `psql` reads it before a line of it is passed on. The two agree because whatever would let them
 //! disagree is refused: outside the rows of a `COPY` there is no backslash at all (so quotes end where they seem to),
-//! no `/*`, no variable, no control character, no function body that is not quoted; and rows begin only after a whole
-//! statement of exactly the form that `pg_dump` writes, which `psql` answers by reading rows or by ending
-//! (`ON_ERROR_STOP`).
+//! nothing beyond ASCII (a dump chooses its `client_encoding`, and in some, as SJIS, `psql` takes a quote for the second
+//! half of a character), no `/*`, no variable, no control character, no function body that is not quoted; and rows begin
+//! only after a whole statement of exactly the form that `pg_dump` writes, which `psql` answers by reading rows or by
+//! ending (`ON_ERROR_STOP`). So the schemas of our stores are ASCII throughout; their rows are not judged.
 //!
 //! It is no sandbox of the server: a function in a dump may do what the role may do that it is restored as, so that role
 //! should not be a superuser. Whose dump it is, its signature says.
@@ -59,6 +60,8 @@ pub enum Reason {
     EndOfRows,
     /// A control character that `psql` and the server read differently.
     Control,
+    /// A byte outside rows that `psql` reads as the encoding says which the dump chose.
+    BeyondAscii,
     /// Something in a statement that `psql` would read in a way of its own.
     Unusual(&'static str),
     /// A statement that no store of ours needs.
@@ -75,6 +78,7 @@ impl fmt::Display for Reason {
             ),
             Self::EndOfRows => f.write_str("begins like the end of rows and is none"),
             Self::Control => f.write_str("has a control character"),
+            Self::BeyondAscii => f.write_str("has a character beyond ASCII outside the rows of a table"),
             Self::Unusual(what) => write!(f, "has {what} outside quotes"),
             Self::Statement(words) => write!(f, "has a statement that is not for restoring a store: {words:?}"),
             Self::TooLong => f.write_str("is within a statement that does not end"),
@@ -169,6 +173,9 @@ impl Checker {
         }
         if line.contains(&b'\\') {
             return Err(self.refused(Reason::Backslash));
+        }
+        if !line.is_ascii() {
+            return Err(self.refused(Reason::BeyondAscii));
         }
         let mut at = 0;
         while let Some(byte) = line.get(at).filter(|_| self.state != In::Rows) {
@@ -302,9 +309,9 @@ fn is_copy(rest: &str) -> bool {
     table.split('.').all(is_name) && columns.split(", ").all(is_name)
 }
 
-/// Whether the byte can stand in an unquoted name; everything beyond ASCII can.
+/// Whether the byte can stand in an unquoted name; what is beyond ASCII could, and was refused.
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// The first words of a statement, to be shown.
@@ -410,6 +417,31 @@ mod tests {
                 assert!(refused.line > 6, "{evil:?}: {refused}");
             }
         }
+    }
+
+    /// psql swallows the quote after the first half of a character, and is within a text where rows seem to begin.
+    #[test]
+    fn no_encoding_hides_a_quote() {
+        let rows = b"COPY public.notes (id) FROM stdin;\n' \\! touch x\n\\.\n";
+        for (before, hidden) in [
+            ("SET client_encoding = 'SJIS';\n", &b"SET application_name = 'a\x81';\n"[..]),
+            ("SELECT pg_catalog.set_config('client_encoding', 'SJIS', false);\n", b"SET a = 'a\x81';\n"),
+            ("", b"SET a = \"\x81\";\n"),
+            ("", b"CREATE FUNCTION f() AS $$\x81$$;\n"),
+            ("", b"CREATE FUNCTION f() AS $\x81$ $\x81$;\n"),
+            ("", b"-- \xff\n"),
+            ("", "SET a = 'ä';\n".as_bytes()),
+        ] {
+            let text = [HEAD.as_bytes(), before.as_bytes(), hidden, rows].concat();
+            for size in [1, 5, 1 << 20] {
+                let (passed, refused) = read(&text, size);
+                assert_eq!(refused.unwrap().what, Reason::BeyondAscii, "{hidden:?}");
+                assert!(passed.is_ascii());
+            }
+        }
+        // What is in rows is nobody's command.
+        let text = [HEAD, "COPY public.notes (id) FROM stdin;\nä 鍵 '\n\\.\n"].concat();
+        assert_eq!(read(text.as_bytes(), 5), (text.into_bytes(), None));
     }
 
     #[test]

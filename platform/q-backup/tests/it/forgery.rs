@@ -326,6 +326,85 @@ async fn a_rotated_key_signs_on_and_the_one_before_it_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_replaced_signs_no_change_under_an_older_date() {
+    let scene = Scene::sqlite().await;
+    let mut shipping = crate::shipping::begin(&scene).await;
+    scene.back_up().await;
+    note(&scene.first, 1).await;
+    crate::shipping::ship(&mut shipping, &scene).await;
+    scene.first.close().await;
+    scene.second.close().await;
+    shipping.finish().await;
+    let old: Keyring =
+        serde_json::from_slice(&fs::read(scene.keys().join("keyring/instance.json")).unwrap()).unwrap();
+    let log_text = fs::read_to_string(scene.keys().join("keyring/instance.jsonl")).unwrap();
+    let before = scene.env.now();
+    let then = before + q_core::Span::seconds(3_600);
+    let after = then + q_core::Span::seconds(3_600);
+    let env = Env { clock: std::sync::Arc::new(At(then)), ..Env::system() };
+    let mut log = q_did::Log::verify(&log_text, then, q_did::Policy::House).unwrap();
+    let (new, entry) = old.rotate(&log, None, &env).unwrap();
+    log.append(entry, then, q_did::Policy::House).unwrap();
+    let trust = Trust { signer: Some(scene.did.clone()), log: Some(log.to_text()), accepts_unsigned: false };
+    let put = |object: &str, key: &Keyring, at: Timestamp, body: &[u8]| {
+        let claims = json!({"object": object, "at": at, "sha256": sum(body)});
+        let header = Header::typ("q-backup-part+jws").kid(key.key_id());
+        let plain = [jws::sign_json(&header, &claims, &key.current).as_bytes(), b"\n", body].concat();
+        let path = scene.target().join(object);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, scene.secret.recipients().seal(&plain)).unwrap();
+    };
+    let last = files(&scene.target().join("changes")).pop().unwrap();
+    let last = last.strip_prefix(scene.target()).unwrap().to_str().unwrap().to_owned();
+    let (generation, name) = last.rsplit_once('/').unwrap();
+    let last: u64 = name.split('-').next().unwrap().parse().unwrap();
+    let cut = |number: u64, at: Timestamp| {
+        format!("{generation}/{:010}-{:010}-{}", last + number, last + number - 1, at.micros())
+    };
+    let body = [&2_u32.to_le_bytes()[..], b"[]"].concat();
+    let plan = || scene.archive_for(&trust).unwrap().plan(&Wanted::Newest, None);
+    let (first, second) = (cut(1, after), cut(2, before));
+    for (key, at, reason) in
+        [(&old, before, "was not that of"), (&old, after, "was not that of"), (&new, before, "its name says")]
+    {
+        put(&first, key, at, &body);
+        let why = plan().err().unwrap().to_string();
+        assert!(why.contains(&first) && why.contains(reason), "{reason}: {why}");
+    }
+    put(&first, &new, after, &body);
+    plan().unwrap();
+    // Older by its name too, and yet it follows what was made after the rotation.
+    put(&second, &old, before, &body);
+    let why = plan().err().unwrap().to_string();
+    assert!(why.contains(&second) && why.contains("was not that of"), "{why}");
+    // A clock that was set back takes nothing from whoever has the key.
+    put(&second, &new, before, &body);
+    plan().unwrap();
+    // The folder of secrets is bound to its instant in the same way.
+    let object = format!("secrets/{:020}", after.micros());
+    let keys = scene.folder.path().join("keys");
+    for (key, at, reason) in [
+        (&old, before, Some("was not that of")),
+        (&old, after, Some("was not that of")),
+        (&new, before, Some("its name says")),
+        (&new, after, None),
+    ] {
+        put(&object, key, at, br#"{"note":[1]}"#);
+        let archive = scene.archive_for(&trust).unwrap();
+        let put_back =
+            archive.restore_secrets(&archive.plan(&Wanted::Newest, None).unwrap(), &keys, |_| false);
+        match reason {
+            Some(reason) => {
+                let why = put_back.err().unwrap().to_string();
+                assert!(why.contains(&object) && why.contains(reason), "{reason}: {why}");
+                assert!(!keys.join("note").exists());
+            }
+            None => assert_eq!((put_back.unwrap(), fs::read(keys.join("note")).unwrap()).1, [1]),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dump_with_a_command_for_psql_is_not_fed_to_it() {
     let Some(stores) = q_db::testing::TestStores::postgres() else { return };
     let scene = Scene::new(stores).await;
