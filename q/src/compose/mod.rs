@@ -153,7 +153,12 @@ impl Site {
             }
             "qwallet" => {
                 let sealer = sealer(&ground).await?;
-                qwallet::open(ground, pdp, Arc::new(keys), sealer).await?
+                let wallets = qwallet::open(ground, pdp, Arc::new(keys), sealer).await?;
+                // What went out after the backup was made must not go out twice.
+                if let Some(backup) = Restored::of(&self.layout, entry.name)? {
+                    wallets.service().pause_restored_rails(&backup).await?;
+                }
+                wallets
             }
             q_ops::NAME => {
                 let handles = q_ops::Handles {

@@ -412,35 +412,77 @@ on_each_world!(what_the_chain_refuses_is_free_again, async |world: World| {
     harbour.close().await;
 });
 
-on_each_world!(a_number_somebody_else_used_gives_the_money_back, async |world: World| {
-    let Some(harbour) = Harbour::open(world, true).await else { return };
-    let ann = harbour.bank.person("ann", "100").await;
-    harbour.fund(1_000 * COIN).await;
-    let house = harbour.state().await.house_address.unwrap();
-    let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
-    harbour.anvil.stop_mining();
-    harbour.visit().await;
-    let sent = harbour.withdrawal(&ann, &withdrawal).await.chain_hash.unwrap();
-    // Somebody with the same key was faster.
-    harbour.anvil.call("anvil_dropTransaction", &format!(r#"["{sent}"]"#));
-    harbour.anvil.call("anvil_impersonateAccount", &format!(r#"["{house}"]"#));
-    let other = format!(r#"[{{"from":"{house}","to":"{house}","value":"0x0","nonce":"0x0"}}]"#);
-    harbour.anvil.call("eth_sendTransaction", &other);
-    harbour.anvil.mine(3);
-    for status in ["BROADCASTING", "BROADCASTING", "FAILED"] {
+on_each_world!(
+    a_number_somebody_else_used_pauses_the_rail_until_an_operator_reconciles,
+    async |world: World| {
+        let Some(harbour) = Harbour::open(world, true).await else { return };
+        let ann = harbour.bank.person("ann", "100").await;
+        harbour.fund(1_000 * COIN).await;
+        let house = harbour.state().await.house_address.unwrap();
+        let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+        harbour.anvil.stop_mining();
         harbour.visit().await;
-        assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, status);
+        let sent = harbour.withdrawal(&ann, &withdrawal).await.chain_hash.unwrap();
+        // Somebody with the same key was faster.
+        harbour.anvil.call("anvil_dropTransaction", &format!(r#"["{sent}"]"#));
+        harbour.anvil.call("anvil_impersonateAccount", &format!(r#"["{house}"]"#));
+        let other = format!(r#"[{{"from":"{house}","to":"{house}","value":"0x0","nonce":"0x0"}}]"#);
+        harbour.anvil.call("eth_sendTransaction", &other);
+        harbour.anvil.mine(3);
+        for _ in 0..3 {
+            assert!(harbour.fails().await.contains("was used for another one"));
+        }
+        assert_eq!(harbour.state().await.status, "PAUSED");
+        assert_eq!(
+            harbour.withdrawal(&ann, &withdrawal).await.status,
+            "BROADCASTING",
+            "nothing ends by itself"
+        );
+        assert_eq!(harbour.reconcile().await.status, "UP");
+        assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "FAILED");
+        assert_eq!(harbour.balance(&ann).await, ("100".into(), "0".into(), "0".into()));
+        assert_eq!(harbour.held_by(STRANGER), 0);
+        // The next one goes out under the next number.
+        let next = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "10")).await.unwrap();
+        harbour.visit().await;
+        harbour.anvil.mine(3);
+        harbour.visit().await;
+        assert_eq!(harbour.withdrawal(&ann, &next).await.status, "SETTLED");
+        harbour.close().await;
     }
-    assert_eq!(harbour.balance(&ann).await, ("100".into(), "0".into(), "0".into()));
-    assert_eq!(harbour.held_by(STRANGER), 0);
-    // The next one goes out under the next number.
-    let next = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "10")).await.unwrap();
-    harbour.visit().await;
-    harbour.anvil.mine(3);
-    harbour.visit().await;
-    assert_eq!(harbour.withdrawal(&ann, &next).await.status, "SETTLED");
-    harbour.close().await;
-});
+);
+
+on_each_world!(
+    a_chain_that_is_ahead_of_the_store_signs_nothing_until_an_operator_reconciles,
+    async |world: World| {
+        let Some(harbour) = Harbour::open(world, true).await else { return };
+        let ann = harbour.bank.person("ann", "100").await;
+        harbour.fund(1_000 * COIN).await;
+        let house = harbour.state().await.house_address.unwrap();
+        harbour.anvil.call("anvil_impersonateAccount", &format!(r#"["{house}"]"#));
+        let other = format!(r#"[{{"from":"{house}","to":"{house}","value":"0x0"}}]"#);
+        harbour.anvil.call("eth_sendTransaction", &other);
+        harbour.anvil.mine(3);
+        let withdrawal = harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "40")).await.unwrap();
+        for _ in 0..3 {
+            assert!(harbour.fails().await.contains("has made 1 transactions, of which 0 are known here"));
+        }
+        assert_eq!(harbour.state().await.status, "PAUSED");
+        assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.chain_hash, None);
+        assert_eq!(harbour.reconcile().await.status, "UP");
+        harbour.visit().await;
+        harbour.anvil.mine(3);
+        harbour.visit().await;
+        assert_eq!(harbour.withdrawal(&ann, &withdrawal).await.status, "SETTLED");
+        harbour.bank.module.service().pause_restored_rails("b-1").await.unwrap();
+        assert_eq!(
+            harbour.withdraw(&ann, &harbour.order(&ann, STRANGER, "1")).await.unwrap_err(),
+            "RAIL_DOWN"
+        );
+        assert_eq!(harbour.reconcile().await.status, "UP");
+        harbour.close().await;
+    }
+);
 
 on_each_world!(nothing_is_credited_while_the_chain_holds_less_than_the_books, async |world: World| {
     let Some(harbour) = Harbour::open(world, false).await else { return };

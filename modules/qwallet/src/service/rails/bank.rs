@@ -185,7 +185,7 @@ impl Service {
         let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
         match self.end_in_books(bank.side, row, end, Amount::ZERO).await {
             Ok(true) => self.stored_withdrawal(id).await,
-            Ok(false) => Err(Refusal::InvalidState("settled or given back already").into()),
+            Ok(false) => Err(Refusal::InvalidState("settled, given back or changed meanwhile").into()),
             Err(trouble) => Err(ours(trouble)),
         }
     }

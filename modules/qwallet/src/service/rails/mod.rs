@@ -1,5 +1,9 @@
 //! Rails: what was set up, what each is told and tells, and the one visit in which everything about it goes on.
 //!
+//! A rail never ends a payment for a reason that cannot be: a number of an address used elsewhere, or more numbers used
+//! than are known, pauses it until an operator reconciles. After a restore every rail begins paused. The bank goes on with
+//! the first statement that agrees with the books, so take in every statement since the backup before a file is made.
+//!
 //! **Invariant:** a rail's answers are looked at from several sides before money is credited: block, receipt, balance.
 
 mod bank;
@@ -9,12 +13,12 @@ mod outgoing;
 mod tending;
 mod withdrawals;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use q_core::{Amount, AmountError, Span};
 use q_db::{Db, DbError, Tx};
-use qwallet_api::{RailList, RailState, Reconciliation, TransactionId, errors};
+use qwallet_api::{RailList, RailState, Reconciliation, errors};
 use qwallet_rails::{ChainAmount, Rail, RailError, sepa::House};
 
 use super::{Service, executor::Fault};
@@ -98,8 +102,6 @@ struct Seen {
     trouble: Option<(&'static str, String)>,
     /// Visits in a row in which something contradicted something.
     contradictions: u32,
-    /// Visits in a row in which a payment was nowhere although its number is used.
-    missing: HashMap<TransactionId, u32>,
     /// The surplus that was told already.
     surplus: Option<u128>,
 }

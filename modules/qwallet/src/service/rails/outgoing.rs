@@ -35,9 +35,6 @@ use crate::{
 /// A withdrawal that cannot be signed for so long is given up.
 const PENDING_MAX: Span = Span::seconds(86_400);
 
-/// How many visits in a row must miss a payment whose number is used before it is given up.
-const MISSING_VISITS: u32 = 3;
-
 /// How often a higher fee is offered for one payment.
 const OFFERS_MAX: usize = 8;
 
@@ -45,17 +42,25 @@ const OFFERS_MAX: usize = 8;
 const WORTH_MOVING: u128 = 10;
 
 impl Service {
-    /// Looks after everything that was signed.
-    pub(super) async fn follow(&self, entry: &Entry, head: &Head) -> Result<(), Trouble> {
+    /// Looks after everything that was signed. What comes back are payments whose number the chain has used for what is
+    /// unknown here: only this house has the key, so that cannot be, and nobody's money is given back on the strength
+    /// of it.
+    pub(super) async fn follow(&self, entry: &Entry, head: &Head) -> Result<Vec<OutgoingRow>, Trouble> {
         let rail = entry.name();
         let open = self.db.read(move |reader| store::rails::open_outgoing(reader, rail)).await?;
+        let mut displaced = Vec::new();
         for row in open.into_iter().filter(|row| row.nonce.is_some()) {
-            self.follow_one(entry, head, row).await?;
+            displaced.extend(self.follow_one(entry, head, row).await?);
         }
-        Ok(())
+        Ok(displaced)
     }
 
-    async fn follow_one(&self, entry: &Entry, head: &Head, row: OutgoingRow) -> Result<(), Trouble> {
+    async fn follow_one(
+        &self,
+        entry: &Entry,
+        head: &Head,
+        row: OutgoingRow,
+    ) -> Result<Option<OutgoingRow>, Trouble> {
         let id = row.id;
         let sendings = self.db.read(move |reader| store::rails::sendings(reader, id)).await?;
         let payment = payment_of(&row);
@@ -71,47 +76,79 @@ impl Service {
         }
         let final_height = head.last_final.as_ref().map(|block| block.height);
         if let Some((hash, block, fee, is_success)) = mined {
-            entry.seen.lock().missing.remove(&id);
             if final_height.is_some_and(|height| block.height <= height) {
                 let end = End { hash: Some(hash), block: Some(block), fee, is_success, reason: None };
-                return self.end(entry, row, end).await;
+                self.end(entry, row, end).await?;
+            } else {
+                self.confirm(row, hash, &block).await?;
             }
-            return self.confirm(row, hash, &block).await;
+            return Ok(None);
         }
         if row.status == OutgoingStatus::Confirmed {
-            return self.unconfirm(row).await;
+            self.unconfirm(row).await?;
+            return Ok(None);
         }
-        if self.is_given_up(entry, &row, final_height).await? {
-            let reason = Some("another transaction took its number");
-            let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
-            return self.end(entry, row, end).await;
+        if let (Some(nonce), Some(height)) = (row.nonce, final_height)
+            && entry.rail().nonce_at(&row.source.address, height).await? > nonce
+        {
+            return Ok(Some(row));
         }
         match sendings.first() {
-            Some(newest) if !is_known => self.broadcast(entry, id, newest).await,
+            Some(newest) if !is_known => self.broadcast(entry, id, newest).await?,
             Some(newest) if self.is_stuck(entry, newest, sendings.len()) => {
-                self.offer_more(entry, row, sendings.len()).await
+                self.offer_more(entry, row, sendings.len()).await?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(None)
     }
 
-    /// Whether the chain has used the payment's number for something else, and that is final.
-    async fn is_given_up(
+    /// Ends what [`Self::follow`] named, after an operator asked and the chain was found to hold all that the books
+    /// say: what took the number took nothing of the payer's.
+    pub(super) async fn give_back(&self, entry: &Entry, displaced: Vec<OutgoingRow>) -> Result<(), Trouble> {
+        for row in displaced {
+            let reason = Some("another transaction took its number");
+            let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
+            self.end(entry, row, end).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of numbers that were used, up to a final block, for what is unknown here, so that the addresses can
+    /// pay again: asked for by an operator, when the chain was found to hold all that the books say.
+    pub(super) async fn accept_numbers(
         &self,
         entry: &Entry,
-        row: &OutgoingRow,
-        final_height: Option<u64>,
-    ) -> Result<bool, Trouble> {
-        let (Some(nonce), Some(height)) = (row.nonce, final_height) else { return Ok(false) };
-        if entry.rail().nonce_at(&row.source.address, height).await? <= nonce {
-            entry.seen.lock().missing.remove(&row.id);
-            return Ok(false);
+        height: u64,
+        held: &[(AddressRow, ChainAmount)],
+    ) -> Result<(), Trouble> {
+        for (source, _) in held {
+            let used = entry.rail().nonce_at(&source.address, height).await?;
+            let Some(nonce) = used.checked_sub(1) else { continue };
+            let nothing = Payment { to: source.address.clone(), amount: ChainAmount(0), what: What::Gas };
+            let row = OutgoingRow {
+                nonce: Some(nonce),
+                status: OutgoingStatus::Settled,
+                height: Some(height),
+                reason: Some("an operator accepted that this number was used".to_owned()),
+                ..self.own_move(entry, source, nothing, None)
+            };
+            let noted = self.db.write_locked(move |tx| {
+                tx.lock("qwallet rails")?;
+                if store::rails::last_nonce(tx, &row.rail, &row.source.address)?
+                    .is_some_and(|last| last >= nonce)
+                {
+                    return Ok(());
+                }
+                store::rails::insert_outgoing(tx, &row)?;
+                let facts =
+                    serde_json::json!({ "rail": row.rail, "address": row.source.address, "nonce": nonce });
+                tx.audit(AuditEntry::change("rail.number", None, row.id).details(facts))?;
+                Ok::<_, DbError>(())
+            });
+            noted.await?;
         }
-        // One look may have met a node that had not yet seen what another one had.
-        let mut seen = entry.seen.lock();
-        let visits = seen.missing.entry(row.id).or_default();
-        *visits += 1;
-        Ok(*visits >= MISSING_VISITS)
+        Ok(())
     }
 
     fn is_stuck(&self, entry: &Entry, newest: &SendingRow, offers: usize) -> bool {
@@ -231,12 +268,20 @@ impl Service {
         Ok(kept.await?)
     }
 
-    /// The number of the next payment of an address: what the chain says, or after the last one we signed.
+    /// The number of the next payment of an address: the one after the last that was signed here. A chain that is
+    /// further has seen the key used elsewhere, or the store is older than the chain: nothing is signed then.
     async fn next_nonce(&self, entry: &Entry, source: &AddressRow) -> Result<u64, Trouble> {
         let (rail, address) = (entry.name(), source.address.clone());
         let last = self.db.read(move |reader| store::rails::last_nonce(reader, rail, &address)).await?;
         let on_chain = entry.rail().next_nonce(&source.address).await?;
-        Ok(last.map_or(on_chain, |last| on_chain.max(last + 1)))
+        let next = last.map_or(0, |last| last.saturating_add(1));
+        if on_chain > next {
+            return Err(Trouble::Contradiction(format!(
+                "{} has made {on_chain} transactions, of which {next} are known here",
+                source.address
+            )));
+        }
+        Ok(next)
     }
 
     async fn confirm(&self, row: OutgoingRow, hash: String, block: &Block) -> Result<(), Trouble> {
@@ -301,9 +346,7 @@ impl Service {
     /// Puts into the books how it ended.
     async fn end(&self, entry: &Entry, row: OutgoingRow, end: End) -> Result<(), Trouble> {
         let cost = entry.cost_in_books(end.fee).map_err(Error::from)?;
-        let id = row.id;
         self.end_in_books(entry.side(), row, end, cost).await?;
-        entry.seen.lock().missing.remove(&id);
         Ok(())
     }
 
@@ -504,6 +547,12 @@ impl Record for EndRecord {
         else {
             return Ok(Err(Refusal::InvalidState("ended already")));
         };
+        // That the money did not go was concluded from the row as it was; another process may have signed it since.
+        let is_as_seen =
+            (row.status, row.nonce) == (self.row.status, self.row.nonce) && row.hash == self.row.hash;
+        if !self.end.is_success && !is_as_seen {
+            return Ok(Err(Refusal::InvalidState("as another process left it")));
+        }
         let (status, hold_end) = if self.end.is_success {
             (OutgoingStatus::Settled, HoldEnd::Settled)
         } else {

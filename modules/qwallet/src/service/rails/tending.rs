@@ -44,7 +44,8 @@ impl Service {
         if failures.is_empty() { Ok(()) } else { Err(failures.join("; ")) }
     }
 
-    /// Compares books and chain at once; a paused rail goes on when they agree.
+    /// Compares books and chain at once; a paused rail goes on when they agree. Money whose number was used for something
+    /// unknown is given back then: the chain holds it.
     pub async fn reconcile_rail(&self, path: &RailPath) -> Result<RailState, Error> {
         let entry = self.rails.find(&path.rail)?;
         let visit = entry.visit.lock().await;
@@ -69,8 +70,10 @@ impl Service {
         if row.scanned.as_ref().is_some_and(|scanned| scanned.height >= height)
             || self.read_on(entry, &row, &head).await?
         {
-            self.follow(entry, &head).await?;
-            self.compare(entry, height).await?;
+            let displaced = self.follow(entry, &head).await?;
+            let compared = self.compare(entry, height).await?;
+            self.give_back(entry, displaced).await?;
+            self.accept_numbers(entry, height, &compared.held).await?;
             let rail = entry.name();
             let resumed = self.db.write(move |tx| {
                 let resumed = store::rails::set_paused(tx, rail, None)?;
@@ -140,7 +143,12 @@ impl Service {
             return Ok(());
         }
         let is_caught_up = self.read_on(entry, &row, &head).await?;
-        self.follow(entry, &head).await?;
+        if let Some(row) = self.follow(entry, &head).await?.first() {
+            return Err(Trouble::Contradiction(format!(
+                "the number of payment {} was used for another one",
+                row.id
+            )));
+        }
         if is_caught_up && self.is_comparison_due(entry, &row, last_final.height).await? {
             let compared = self.compare(entry, last_final.height).await?;
             self.credit(entry, last_final.height).await?;
@@ -268,15 +276,25 @@ impl Service {
         Ok(())
     }
 
+    /// Stops every rail that was ever set up: the store was put back from a backup, and what went out since is unknown.
+    pub async fn pause_restored_rails(&self, backup: &str) -> Result<(), Error> {
+        let reason =
+            format!("the store was put back from backup {backup}; reconcile before anything goes out");
+        for rail in self.db.read(store::rails::names).await? {
+            self.pause(&rail, &reason).await?;
+        }
+        Ok(())
+    }
+
     /// Stops the rail until an operator has looked.
-    pub(super) async fn pause(&self, rail: &'static str, reason: &str) -> Result<(), Error> {
-        let reason = reason.to_owned();
+    pub(super) async fn pause(&self, rail: &str, reason: &str) -> Result<(), Error> {
+        let (rail, reason) = (rail.to_owned(), reason.to_owned());
         self.db
             .write(move |tx| {
-                if store::rails::set_paused(tx, rail, Some(&reason))? {
-                    tx.emit(&RailMismatch { rail: rail.to_owned(), reason: reason.clone() })?;
+                if store::rails::set_paused(tx, &rail, Some(&reason))? {
+                    tx.emit(&RailMismatch { rail: rail.clone(), reason: reason.clone() })?;
                     let facts = serde_json::json!({ "reason": reason });
-                    tx.audit(AuditEntry::change("rail.pause", None, rail).details(facts))?;
+                    tx.audit(AuditEntry::change("rail.pause", None, &rail).details(facts))?;
                 }
                 Ok::<_, DbError>(())
             })
