@@ -65,7 +65,7 @@ pub fn is_memo(text: &str) -> bool {
 pub fn payto_amount(currency: &Currency, amount: Amount) -> Option<String> {
     let whole = currency.scale.units_per_whole();
     let places = u32::from(currency.scale.decimals()).saturating_sub(PAYTO_DECIMALS);
-    let is_exact = amount.units() % 10_u128.pow(places) == 0;
+    let is_exact = amount.units().is_multiple_of(10_u128.pow(places));
     let fits = is_exact && amount.units() / whole < PAYTO_WHOLE_END;
     fits.then(|| format!("{}:{}", currency.code, currency.text(amount).as_str()))
 }

@@ -209,14 +209,14 @@ impl Service {
     fn payto(&self, row: &MoneyRequestRow, currency: &Currency, wallet_ref: &str, memo: &str) -> String {
         let origin = self.instance.origin.as_str();
         let host = origin.split_once("://").map_or(origin, |(_, host)| host);
-        let mut uri = format!("payto://x-q/{host}/{wallet_ref}?");
-        if let Some(amount) = row.amount.and_then(|amount| money_request::payto_amount(currency, amount)) {
-            uri.push_str(&format!("amount={amount}&"));
-        }
-        if !memo.is_empty() {
-            uri.push_str(&format!("message={}&", utf8_percent_encode(memo, NON_ALPHANUMERIC)));
-        }
-        uri + &format!("instruction={}", row.id)
+        let amount = row.amount.and_then(|amount| money_request::payto_amount(currency, amount));
+        let amount = amount.map(|amount| format!("amount={amount}&")).unwrap_or_default();
+        let message = if memo.is_empty() {
+            String::new()
+        } else {
+            format!("message={}&", utf8_percent_encode(memo, NON_ALPHANUMERIC))
+        };
+        format!("payto://x-q/{host}/{wallet_ref}?{amount}{message}instruction={}", row.id)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use q_core::{Amount, AuditEntry, Caller, RequestKey, Timestamp};
+use q_core::{Amount, AmountText, AuditEntry, Caller, RequestKey, Timestamp};
 use q_db::{DbError, Tx};
 use qwallet_api::{
     REFUND_TYP, Refund, RefundList, RefundOrder, RefundRequest, TransactionId, errors, signing,
@@ -56,7 +56,7 @@ impl Service {
         let (expires_at, with_fees) = check_form(&asked)?;
         let request = request_of(asked.payee.as_str(), key);
         let input = signing::signing_input(&RefundOrder {
-            amount: asked.amount.as_ref().map(|amount| amount.as_str()),
+            amount: asked.amount.as_ref().map(AmountText::as_str),
             aud: self.instance.did.as_str(),
             expires_at: &asked.expires_at,
             nonce: &asked.nonce,
@@ -268,7 +268,7 @@ impl Record for RefundRecord {
 
     fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
         let earlier = store::refunds::of_payment(tx, self.payment)?;
-        let refunded = earlier.iter().fold(Some(Amount::ZERO), |sum, row| sum?.checked_add(row.amount));
+        let refunded = earlier.iter().try_fold(Amount::ZERO, |sum, row| sum.checked_add(row.amount));
         // A sum that does not fit is above every payment.
         let refunded = refunded.unwrap_or(Amount::MAX);
         let Ok(refund) = refunds::decide(self.amount, refunded, self.asked, self.fees) else {

@@ -187,14 +187,12 @@ impl Service {
                 }
                 Ok::<_, DbError>(Some((past, books.commit())))
             });
-            match read.await? {
-                Some(read) => break read,
-                // Whatever is settled meanwhile is not of the past.
-                None => {
-                    self.catch_up().await?;
-                    most = i64::MAX;
-                }
+            if let Some(read) = read.await? {
+                break read;
             }
+            // Whatever is settled meanwhile is not of the past.
+            self.catch_up().await?;
+            most = i64::MAX;
         };
         let balances = past.into_iter().filter_map(|(currency, posted)| {
             let currency = Currency::by_id(currency)?;

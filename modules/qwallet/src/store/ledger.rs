@@ -878,11 +878,11 @@ pub fn find_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<Ho
     reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(hold).transpose()
 }
 
-/// The holds of these transactions that there are, or why they cannot be read.
-pub fn holds(
-    reader: &mut Reader<'_>,
-    ids: &[TransactionId],
-) -> Result<Vec<(TransactionId, Result<HoldRow, DbError>)>, DbError> {
+/// A transaction's hold, or why it cannot be read.
+pub type ReadHold = (TransactionId, Result<HoldRow, DbError>);
+
+/// The holds of these transactions that there are.
+pub fn holds(reader: &mut Reader<'_>, ids: &[TransactionId]) -> Result<Vec<ReadHold>, DbError> {
     let keys: Vec<Value> = ids.iter().map(|id| id.bytes().into()).collect();
     let rows = in_lists(&keys, |places, keys| {
         let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id IN ({places})");

@@ -382,16 +382,16 @@ impl Service {
         by: Option<&Did>,
     ) -> Result<Asked, Error> {
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
-        let share = |entry: Arc<WalletEntry>| {
-            self.share(entry.row.owner.as_str(), Some(&entry), row.currency, row.amount)
-        };
+        let of_party =
+            |entry: Arc<WalletEntry>| share(entry.row.owner.as_str(), Some(&entry), row.currency, row.amount);
         let (payer, payee) = self.parties_of(row).await?;
         // Who had no wallet when the order was signed may have one by now.
         let names = row.splits.iter().map(|(recipient, _)| recipient.as_str());
         let found = self.directory.find_all(names).await?;
-        let agreed = row.splits.iter().zip(found).map(|((recipient, amount), entry)| {
-            self.share(recipient, entry.as_deref(), row.currency, *amount)
-        });
+        let agreed =
+            row.splits.iter().zip(found).map(|((recipient, amount), entry)| {
+                share(recipient, entry.as_deref(), row.currency, *amount)
+            });
         Ok(Asked {
             id: row.id,
             actor,
@@ -402,7 +402,7 @@ impl Service {
             transaction: TransactionId::new(&self.env),
             currency,
             held_in: self.held_in(row.currency)?,
-            parties: (share(payer), share(payee)),
+            parties: (of_party(payer), of_party(payee)),
         })
     }
 
@@ -416,22 +416,10 @@ impl Service {
                 // Who can open a wallet gets the part then; another name can never become one.
                 return Err(Refusal::RecipientUnknown.into());
             }
-            let share = self.share(&split.recipient, entry.as_deref(), currency.id, amount);
-            shares.push(share);
+            let part = share(&split.recipient, entry.as_deref(), currency.id, amount);
+            shares.push(part);
         }
         Ok(shares)
-    }
-
-    /// A part for somebody, who is named by the DID and not by the wallet: it waits where there is none.
-    fn share(
-        &self,
-        recipient: &str,
-        entry: Option<&WalletEntry>,
-        currency: CurrencyId,
-        amount: Amount,
-    ) -> Share {
-        let recipient = entry.map_or_else(|| recipient.to_owned(), |entry| entry.row.owner.to_string());
-        Share { recipient, account: entry.and_then(|entry| entry.accounts.account(currency)), amount }
     }
 
     /// The escrow and what the caller is in it; an escrow of others does not exist.
@@ -510,4 +498,10 @@ fn check_splits(splits: &[Split]) -> Result<(), Refusal> {
         return Err(Refusal::Malformed("splits"));
     }
     splits.iter().try_for_each(|split| split.amount.check_form().map_err(Refusal::AmountForm))
+}
+
+/// A part for somebody, who is named by the DID and not by the wallet: it waits where there is none.
+fn share(recipient: &str, entry: Option<&WalletEntry>, currency: CurrencyId, amount: Amount) -> Share {
+    let recipient = entry.map_or_else(|| recipient.to_owned(), |entry| entry.row.owner.to_string());
+    Share { recipient, account: entry.and_then(|entry| entry.accounts.account(currency)), amount }
 }
