@@ -30,7 +30,7 @@ fn asked(bank: &Bank, payment: &Transaction, payee: &Person, amount: Option<&str
 
 fn signed(bank: &Bank, request: RefundRequest, payee: &Person) -> RefundRequest {
     let input = signing::signing_input(&RefundOrder {
-        amount: request.amount.as_ref().map(|amount| amount.as_str()),
+        amount: request.amount.as_ref().map(q_core::AmountText::as_str),
         aud: bank.world.instance.did.as_str(),
         expires_at: &request.expires_at,
         nonce: &request.nonce,
