@@ -90,17 +90,17 @@ impl Reader {
 impl House {
     /// The instance whose front door is at `url`, and which calls itself `origin`.
     pub fn at(url: &str, origin: &str) -> Result<Self> {
-        Self::of(Place::at(url, IDENTITIES)?, Place::at(url, WALLETS)?, origin)
+        Ok(Self::of(Place::at(url, IDENTITIES)?, Place::at(url, WALLETS)?, origin))
     }
 
     /// The instance whose identities and wallets are at addresses of their own, as behind a load balancer.
     pub fn apart(identities: &str, wallets: &str, origin: &str) -> Result<Self> {
-        Self::of(Place::at(identities, "")?, Place::at(wallets, "")?, origin)
+        Ok(Self::of(Place::at(identities, "")?, Place::at(wallets, "")?, origin))
     }
 
-    fn of(identities: Place, wallets: Place, origin: &str) -> Result<Self> {
+    fn of(identities: Place, wallets: Place, origin: &str) -> Self {
         let origin = origin.trim_end_matches('/').to_owned();
-        Ok(Self { address: wallets.address, identities, wallets, origin, env: Env::system() })
+        Self { address: wallets.address, identities, wallets, origin, env: Env::system() }
     }
 
     /// Makes `count` payers with money and the orders of a run.

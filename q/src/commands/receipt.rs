@@ -108,7 +108,12 @@ async fn get(cli: &Cli, args: &GetArgs) -> anyhow::Result<ExitCode> {
     match &args.out {
         Some(path) => {
             fs::write(path, text + "\n").with_context(|| format!("{} cannot be written", path.display()))?;
-            output::progress(format!("{} is written; `q receipt verify` checks it anywhere", path.display()));
+            let signer = file.signer.as_ref().map_or("", Did::as_str);
+            let path = path.display();
+            output::progress(format!(
+                "{path} is written; `q receipt verify {path} --trust {signer}` checks it anywhere, where that DID of the \
+                 wallet service is known from elsewhere"
+            ));
         }
         None => output::line(text),
     }

@@ -71,13 +71,14 @@ pub async fn run(session: &Session, args: &HistoryArgs) -> anyhow::Result<()> {
 fn show(page: &EntryPage) {
     for entry in &page.items {
         output::line(format!(
-            "{}  {:>24} {}  balance {:>24}  {:<12} {}",
+            "{}  {:>24} {}  balance {:>24}  {:<12} {}  {}",
             entry.at,
             entry.amount.as_str(),
             entry.currency,
             entry.balance_after.as_str(),
             entry.leg,
-            entry.counterparty
+            entry.counterparty,
+            entry.transaction_id,
         ));
     }
     if let Some(cursor) = &page.next_cursor {

@@ -15,11 +15,11 @@ pub struct NoteArgs {
     /// The transaction id.
     pub transaction: String,
     /// For people, at most 2,000 characters.
-    #[arg(required_unless_present = "data")]
+    #[arg(required_unless_present = "json_data")]
     pub text: Option<String>,
     /// For programs: JSON of at most 8 KiB.
     #[arg(long, value_name = "JSON")]
-    pub data: Option<String>,
+    pub json_data: Option<String>,
     /// Who writes: one of the parties.
     #[command(flatten)]
     pub acting: AsArgs,
@@ -30,8 +30,8 @@ pub async fn run(session: &Session, args: &NoteArgs) -> anyhow::Result<()> {
         .transaction
         .parse()
         .map_err(|error| usage(format!("{:?} is not a transaction id: {error}", args.transaction)))?;
-    let data = args.data.as_deref().map(serde_json::from_str).transpose();
-    let data = data.map_err(|error| usage(format!("--data is not JSON: {error}")))?;
+    let data = args.json_data.as_deref().map(serde_json::from_str).transpose();
+    let data = data.map_err(|error| usage(format!("--json-data is not JSON: {error}")))?;
     let request = AddNoteRequest { transaction_id, text: args.text.clone(), data };
     let note = session.client("qwallet")?.with_key(session.fresh_key()).call::<AddNote>(&request).await?;
     output::show(args.acting.json, &note, |note| {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use q_core::PageLimit;
 use qwallet_api::{
     CancelRequest, CreateRequest, CreateRequestRequest, DrawRequest, GetRequest, ListRequests,
-    ListRequestsRequest, MoneyRequest, ReadRequest, RequestId, RequestPath, Transaction,
+    ListRequestsRequest, MoneyRequest, PublicRequest, ReadRequest, RequestId, RequestPath, Transaction,
 };
 
 use super::Payment;
@@ -57,7 +57,7 @@ pub enum RequestVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
-    /// Show one of the identity's requests.
+    /// Show one, to whoever has its id or link.
     Show {
         /// The request.
         request: String,
@@ -126,7 +126,19 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
             output::show(json, &page, |page| page.items.iter().for_each(show));
             return Ok(());
         }
-        RequestVerb::Show { request, .. } => client.call::<GetRequest>(&path(request)?).await?,
+        RequestVerb::Show { request, .. } => {
+            let path = path(request)?;
+            match client.call::<GetRequest>(&path).await {
+                Ok(request) => request,
+                // Somebody else's: what whoever has the link may see.
+                Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => {
+                    let request = client.call::<ReadRequest>(&path).await?;
+                    output::show(json, &request, show_public);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         RequestVerb::Cancel { request, .. } => client.call::<CancelRequest>(&path(request)?).await?,
         RequestVerb::Pay { request, amount, .. } => {
             let transaction = pay(session, request, amount.as_deref()).await?;
@@ -141,6 +153,7 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
 async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::Result<Transaction> {
     let path = path(request)?;
     let asked = session.client("qwallet")?.call::<ReadRequest>(&path).await?;
+    check_text(request, &asked)?;
     let amount = match (&asked.amount, amount) {
         (Some(asked), None) => asked.as_str().to_owned(),
         (None, Some(amount)) => amount.to_owned(),
@@ -157,7 +170,24 @@ async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::
         purpose: Some(asked.memo).filter(|memo| !memo.is_empty()),
         client_ref: Some(asked.request_id.to_string()),
     };
+    output::progress(format!("paying {} {} to {}", payment.amount, payment.currency, payment.recipient));
     super::pay(session, &payment, &session.fresh_key()).await
+}
+
+/// Refuses a link or payto URI that says something else than the request it names: another host, payee or amount.
+fn check_text(text: &str, asked: &PublicRequest) -> anyhow::Result<()> {
+    let id = asked.request_id.to_string();
+    // The URI tells under which name this instance is known, and so does its link.
+    let host = asked.payto_uri.strip_prefix("payto://x-q/").and_then(|rest| Some(rest.split_once('/')?.0));
+    let links =
+        ["http", "https"].map(|scheme| format!("{scheme}://{}/qwallet/r/{id}", host.unwrap_or_default()));
+    if text == id || text == asked.payto_uri || links.iter().any(|link| link == text) {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{text:?} is not what the request says, which is {}; nothing was paid. Pay {id} if that is what you mean",
+        asked.payto_uri
+    )))
 }
 
 /// The request that a text names: its id, or a link or payto URI that ends with it.
@@ -166,6 +196,19 @@ fn path(text: &str) -> anyhow::Result<RequestPath> {
     let request_id: RequestId =
         id.parse().map_err(|error| usage(format!("{text:?} names no request for money: {error}")))?;
     Ok(RequestPath { request_id })
+}
+
+fn show_public(request: &PublicRequest) {
+    let amount = request.amount.as_ref().map_or("any amount of", |amount| amount.as_str());
+    output::line(format!(
+        "{} {}  {amount} {} to {}  {}\n  {}",
+        request.request_id,
+        request.status,
+        request.currency,
+        request.wallet_ref,
+        request.memo,
+        request.payto_uri,
+    ));
 }
 
 fn show(request: &MoneyRequest) {
