@@ -23,8 +23,8 @@ struct Receiver(Arc<(Mutex<Vec<Value>>, Condvar)>);
 
 impl Receiver {
     fn start() -> (Self, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (receiver, address) = (Self::default(), listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let (receiver, address) = (Self::default(), listener.local_addr().expect("its address"));
         let heard = receiver.clone();
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -63,7 +63,7 @@ impl Receiver {
 
     /// Waits until what was told is enough.
     fn until(&self, is_enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let ends_at = Instant::now() + Duration::from_secs(60);
+        let ends_at = Instant::now() + Duration::from_mins(1);
         let mut told = self.0.0.lock();
         while !is_enough(&told) {
             assert!(!self.0.1.wait_until(&mut told, ends_at).timed_out(), "told {} times only", told.len());
@@ -76,9 +76,10 @@ impl Receiver {
 fn transactions(told: &[Value]) -> BTreeMap<String, BTreeSet<String>> {
     let mut transactions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for delivery in told {
-        let body: Value = serde_json::from_str(delivery["body"].as_str().unwrap()).unwrap();
-        let transaction = body["data"]["transactionId"].as_str().unwrap().to_owned();
-        transactions.entry(transaction).or_default().insert(delivery["id"].as_str().unwrap().to_owned());
+        let text = |value: &Value| value.as_str().expect("a text").to_owned();
+        let body: Value = serde_json::from_str(&text(&delivery["body"])).expect("JSON");
+        let ids = transactions.entry(text(&body["data"]["transactionId"])).or_default();
+        ids.insert(text(&delivery["id"]));
     }
     transactions
 }
