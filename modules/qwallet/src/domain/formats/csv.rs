@@ -56,9 +56,16 @@ pub fn statement(statement: &Statement) -> String {
     rows.finish()
 }
 
-/// Text as a cell that no spreadsheet computes.
+/// Text as a cell that no spreadsheet computes. A text that begins like one made safe gets another quote, so that
+/// [`text_of`] finds every text again.
 pub fn cell(text: &str) -> String {
-    if is_formula(text) { format!("'{text}") } else { text.to_owned() }
+    if is_formula(text.trim_start_matches('\'')) { format!("'{text}") } else { text.to_owned() }
+}
+
+/// The text that a cell was made of.
+#[cfg(test)]
+pub fn text_of(cell: &str) -> &str {
+    cell.strip_prefix('\'').filter(|text| is_formula(text.trim_start_matches('\''))).unwrap_or(cell)
 }
 
 /// Whether a spreadsheet would take the text for a formula: by its first character, also in full width, or because

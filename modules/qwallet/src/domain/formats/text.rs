@@ -17,7 +17,8 @@ pub fn one_line(text: &str) -> String {
             _ => line.push(character),
         }
     }
-    line.trim().to_owned()
+    // Other spaces may stand where a long text is divided, and are text.
+    line.trim_matches(' ').to_owned()
 }
 
 /// At most so many characters, the last one an ellipsis where some were left out.
