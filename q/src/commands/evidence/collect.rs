@@ -9,11 +9,13 @@ use std::{
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use q_contract::{CallError, Client, Text};
 use q_core::{Span, Timestamp, audit::AuditId, hash};
 use q_db::backup::{Copying, snapshots};
 use q_jose::jws;
@@ -38,6 +40,9 @@ use crate::{
 
 /// The most audit events whose inclusion is proved.
 const PROOFS_MAX: usize = 500;
+/// How long a log without a signed head is waited for, and how often it is asked.
+const FIRST_CHECKPOINT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What of a process the kernel shows and is secured; never its environment, which may hold secrets.
 const PROCESS_FILES: [&str; 6] = ["status", "cmdline", "limits", "stat", "io", "mountinfo"];
 
@@ -344,13 +349,28 @@ fn logs(session: &Session, archive: &mut Archive) {
     }
 }
 
+/// The signed head of the log. An instance that was made a moment ago signs its first one within a second.
+async fn first_checkpoint(client: &Client) -> Result<Text, CallError> {
+    let began = tokio::time::Instant::now();
+    loop {
+        let asked = client.call::<GetCheckpoint>(&LogCheckpointRequest::default()).await;
+        let is_missing = |error: &CallError| error.problem().is_some_and(|problem| problem.status == 404);
+        match asked {
+            Err(error) if is_missing(&error) && began.elapsed() < FIRST_CHECKPOINT => {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
 /// The signed head of the audit log, what it is checked with, and the proof of every event since `from`.
 async fn audit(session: &Session, archive: &mut Archive, from: Timestamp) -> anyhow::Result<()> {
     let Ok(client) = session.client("qerberos") else {
         archive.missing.push("audit log: qerberos does not run".to_owned());
         return Ok(());
     };
-    let checkpoint = client.call::<GetCheckpoint>(&LogCheckpointRequest::default()).await;
+    let checkpoint = first_checkpoint(&client).await;
     let checkpoint = archive.note("checkpoint", checkpoint.map_err(Into::into));
     let policy = client.call::<GetPolicy>(&LogPolicyRequest::default()).await;
     if let Some(policy) = archive.note("policy of the log", policy.map_err(Into::into)) {
