@@ -52,7 +52,11 @@ fn shell(db: Db, stop: watch::Receiver<bool>) -> Shell {
         db: db.clone(),
         auth: Arc::new(Named),
         is_operator: Arc::new(|_| false),
-        limiter: RateLimiter::new(RateLimits { per_address_per_minute: 1, per_identity_per_minute: 1, ..RateLimits::NONE }),
+        limiter: RateLimiter::new(RateLimits {
+            per_address_per_minute: 1,
+            per_identity_per_minute: 1,
+            ..RateLimits::NONE
+        }),
         bases: Vec::new(),
         checks: Vec::new(),
         details: Arc::new(|| Box::pin(async { json!({}) })),
