@@ -27,20 +27,12 @@ pub enum RecordTable {
     Refunds,
     /// Money held by the house for two parties.
     Escrows,
-    /// Payments that come again.
-    Schedules,
     /// Requests for money.
     Requests,
-    /// Subscriptions to plans.
-    Subscriptions,
-    /// Payments that wait for approvers.
-    Approvals,
     /// Money that leaves over a rail.
     Withdrawals,
     /// Money that came over a rail.
     Deposits,
-    /// Wallets, whose status decides.
-    Wallets,
 }
 
 /// When and where something is carried out.
