@@ -22,6 +22,8 @@ use crate::{
 
 /// How long a command waits for an answer; verifying or exporting a large store takes a while.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// How long a command waits for a module that has just started and does not know yet whom to believe.
+const START: Duration = Duration::from_secs(15);
 
 /// A running instance and an identity that acts there.
 pub struct Session {
@@ -77,7 +79,8 @@ impl Session {
             DpopCredential::new(self.keyring.current.clone(), proved, self.tokens.clone(), self.env.clone());
         Ok(Client::new(Arc::new(Replicas::new(module, replicas)))
             .with_credential(Arc::new(credential))
-            .within(PATIENCE))
+            .within(PATIENCE)
+            .waiting_for_start(START))
     }
 
     /// A client of the one replica of `module` at `url`, which need not be the one that would be asked otherwise.

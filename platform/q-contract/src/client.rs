@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Request, header};
 use q_core::Caller;
 use q_trace::{Kind, Span};
 
-use crate::{Declaration, Endpoint, Problem, Reply, Transport, TrustedCaller, Unreachable, wire};
+use crate::{Declaration, Endpoint, Problem, Replicas, Reply, Transport, TrustedCaller, Unreachable, wire};
 
 /// The header that carries the milliseconds left until the caller gives up.
 pub const DEADLINE_HEADER: &str = "q-deadline";
@@ -58,15 +58,25 @@ pub struct Client {
     caller: Caller,
     key: Option<String>,
     timeout: Duration,
+    start_within: Duration,
 }
 
 impl Client {
     const TIMEOUT: Duration = Duration::from_secs(30);
+    /// How often one that waits for a start asks again.
+    const STARTING: Duration = Duration::from_millis(200);
     const ATTEMPTS_MAX: u32 = 3;
 
     /// A client without credentials.
     pub fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, credential: None, caller: Caller::Anonymous, key: None, timeout: Self::TIMEOUT }
+        Self {
+            transport,
+            credential: None,
+            caller: Caller::Anonymous,
+            key: None,
+            timeout: Self::TIMEOUT,
+            start_within: Duration::ZERO,
+        }
     }
 
     /// Asks as `caller`; counts only in process, where code vouches for it.
@@ -94,6 +104,14 @@ impl Client {
     #[must_use]
     pub fn within(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Asks again, for `patience` at most, while the target refuses to begin because it has just started: so that who
+    /// starts an instance and asks it the next moment is answered. By itself a client does not wait.
+    #[must_use]
+    pub fn waiting_for_start(mut self, patience: Duration) -> Self {
+        self.start_within = patience;
         self
     }
 
@@ -167,6 +185,11 @@ impl Client {
                     if may_repeat && attempt < Self::ATTEMPTS_MAX =>
                 {
                     attempt += 1;
+                }
+                Ok(answer)
+                    if started.elapsed() < self.start_within && Replicas::has_refused_to_begin(&answer) =>
+                {
+                    tokio::time::sleep(Self::STARTING).await;
                 }
                 answer => return Ok(answer?),
             }

@@ -104,3 +104,33 @@ async fn a_peer_that_is_gone_is_not_asked_again_and_again() {
     }
     assert!(matches!(last, Some(CallError::Unreachable(Unreachable::CircuitOpen(_)))), "{last:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_waits_for_one_that_has_just_started_if_it_was_told_to() {
+    let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let starting = move || {
+        let nth = asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move {
+            use axum::response::IntoResponse as _;
+            let problem = serde_json::to_vec(&q_contract::Problem::new(&codes::NOT_READY)).unwrap();
+            if nth % 3 < 2 {
+                (http::StatusCode::SERVICE_UNAVAILABLE, problem).into_response()
+            } else {
+                "ready".into_response()
+            }
+        }
+    };
+    let (listener, base) = listening().await;
+    let (stop, stopping) = watch::channel(Ending::No);
+    let router = Router::new().route("/", get(starting));
+    let serving = tokio::spawn(q_http::serve(listener, router, stopping));
+    let client = Client::new(Arc::new(HttpTransport::new(base)));
+    let ask =
+        async |client: &Client| client.send("GET", "/", bytes::Bytes::new(), "").await.unwrap().status();
+    assert_eq!(ask(&client).await, 503, "by itself it does not wait");
+    let patient = client.clone().waiting_for_start(Duration::from_secs(30));
+    assert_eq!(ask(&patient).await, 200);
+    drop((client, patient));
+    stop.send(Ending::Close).unwrap();
+    serving.await.unwrap();
+}
