@@ -11,47 +11,20 @@ use std::{
 
 use q_core::Env;
 use q_db::{
-    DbConfig,
     backup::{Copying, Snapshot, snapshots},
     dump::Checker,
 };
 
 use crate::{
-    Error, Making, Manifest, ModuleCopy, Recipients, Signer, Target,
+    Error, Manifest, ModuleCopy, Target,
     chunks::{Content, Writer},
     files,
-    manifest::{self, FORMAT},
+    manifest::FORMAT,
+    name,
+    place::{Place, Source},
     secrets, shipping,
     status::Status,
 };
-
-/// What is backed up.
-#[derive(Clone)]
-pub struct Source {
-    /// The identity of the instance.
-    pub instance: String,
-    /// The data folder.
-    pub data: PathBuf,
-    /// The folder of secrets.
-    pub keys: PathBuf,
-    /// The stores, by module.
-    pub stores: Vec<(String, DbConfig)>,
-    /// Files of the data folder that belong to it, where they are there.
-    pub files: Vec<String>,
-}
-
-/// Where and for whom.
-#[derive(Clone)]
-pub struct Place {
-    /// Where to.
-    pub target: Target,
-    /// For whom.
-    pub recipients: Recipients,
-    /// What names pieces.
-    pub making: Making,
-    /// Who signs.
-    pub signer: Signer,
-}
 
 /// Held while a backup is made or old ones are removed: one at a time.
 pub struct Lock {
@@ -123,7 +96,7 @@ fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, 
     let generations: String = generations.into_iter().collect();
     let manifest = Manifest {
         format: FORMAT,
-        id: manifest::id_of(at, &generations, env.random()),
+        id: name::id_of(at, &generations, env.random()),
         instance: source.instance.clone(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         at,

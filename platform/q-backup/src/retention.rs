@@ -12,7 +12,7 @@ use crate::{
     Error, Manifest, Target, Trust,
     create::Lock,
     files,
-    manifest::instant_of,
+    name::instant_of,
     secrets,
     shipping::CutName,
     signing::{Statement, Verifier},
@@ -242,7 +242,7 @@ pub fn prune(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::id_of;
+    use crate::name::id_of;
 
     fn texts(ids: &[String]) -> Vec<&str> {
         ids.iter().map(String::as_str).collect()

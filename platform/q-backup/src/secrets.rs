@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, path::Path, time::SystemTime};
 use q_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Target, chunks::Opening, create::Place, files, signing::Verifier};
+use crate::{Error, Target, chunks::Opening, files, place::Place, signing::Verifier};
 
 /// Secrets of a moment, which nobody misses: headers of requests, orders that wait for a repetition.
 const LEFT_OUT: [&str; 2] = ["headers/", "orders/"];

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    Error, Keep,
-    create::{self, Place, Source},
+    Error, Keep, create,
+    place::{Place, Source},
     retention,
     shipping::{Shipped, Shipper},
 };

@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Target,
     chunks::Opening,
-    create::{Place, Source},
     files,
     manifest::Chain,
+    place::{Place, Source},
     secrets::{self, Secrets},
     signing::Verifier,
     status::Status,

@@ -292,7 +292,7 @@ impl Verifier {
             self.judge(object, text, BACKUP_TYP, |statement: &Statement| statement.at)?;
         // The name tells the instant, which is what "the newest" is judged by: both are signed.
         if statement.id != id
-            || crate::manifest::instant_of(id).is_none_or(|named| named.millis() != statement.at.millis())
+            || crate::name::instant_of(id).is_none_or(|named| named.millis() != statement.at.millis())
         {
             let why = format!("it is the signature of {} of {}", statement.id, statement.at);
             return Err(Error::Forged { object: object.to_owned(), why });
