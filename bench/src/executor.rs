@@ -12,7 +12,7 @@ use q_core::{Amount, Env, Span, hash};
 use q_db::{Db, DbConfig, DbError};
 use qwallet::domain::account::{Account, AccountId, AccountKind};
 use qwallet::domain::currency;
-use qwallet::domain::fees::FeeSchedule;
+use qwallet::domain::fees::Rates;
 use qwallet::domain::payment::HouseAccounts;
 use qwallet::domain::transfer::{Leg, Purpose};
 use qwallet::service::commit::{Action, Batch, Item, Outcome, Work};
@@ -103,7 +103,7 @@ impl InProcess {
     fn next_batch(&mut self) -> Work {
         let payer = usize::try_from(self.made).unwrap_or(0) % WALLETS;
         let amount = Amount::from_units(currency::ALL[0].scale.units_per_whole() / 100);
-        let fees = FeeSchedule::REFERENCE.fees(amount).expect("the fees of a small amount are small");
+        let fees = Rates::REFERENCE.fees(amount).expect("the fees of a small amount are small");
         let debit = self.wallets[payer];
         let legs = |item: usize| {
             let payee = self.wallets[(payer + 1 + item % (WALLETS - 1)) % WALLETS];

@@ -17,7 +17,7 @@ use q_seal::{DataKey, DataKeyId, Sealer};
 use qwallet::Wallets;
 use qwallet::domain::account::{Account, AccountId, AccountKind};
 use qwallet::domain::currency;
-use qwallet::domain::fees::FeeSchedule;
+use qwallet::domain::fees::Rates;
 use qwallet::domain::payment::HouseAccounts;
 use qwallet::domain::transfer::{Leg, Purpose};
 use qwallet::domain::wallet_ref::WalletRef;
@@ -96,7 +96,7 @@ pub async fn generate(folder: &Path, transfers: u64) -> Result<Value> {
     let env = service.env.clone();
     fund(&module, &accounts, &house).await?;
     let amount = Amount::from_units(currency::ALL[0].scale.units_per_whole() / 1_000);
-    let fees = FeeSchedule::REFERENCE.fees(amount).context("the fees of a small amount are small")?;
+    let fees = Rates::REFERENCE.fees(amount).context("the fees of a small amount are small")?;
     let began = Instant::now();
     let mut made = 0;
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

@@ -14,7 +14,7 @@ use q_core::{Amount, Env, Timestamp};
 use q_db::{Db, DbConfig, DbError};
 use qwallet::domain::account::{Account, AccountId, AccountKind};
 use qwallet::domain::currency;
-use qwallet::domain::fees::FeeSchedule;
+use qwallet::domain::fees::Rates;
 use qwallet::domain::payment::HouseAccounts;
 use qwallet::domain::transfer::{Leg, Purpose};
 use qwallet::service::commit::{Action, Item, Outcome, Work};
@@ -142,7 +142,7 @@ impl Merchant {
         let debit = self.buyers[number % BUYERS];
         let neighbour = self.buyers[(number + 1 + number / BUYERS % (BUYERS - 1)) % BUYERS];
         let credit = if self.plan.is_hot { self.payee } else { neighbour };
-        let fees = FeeSchedule::REFERENCE.fees(self.amount).expect("the fees of a small amount are small");
+        let fees = Rates::REFERENCE.fees(self.amount).expect("the fees of a small amount are small");
         let leg = |credit, amount, purpose| Leg { debit, credit, amount, purpose };
         self.work(
             TransactionKind::Payment,

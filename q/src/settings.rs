@@ -71,6 +71,7 @@ pub fn wrong(config: &Config) -> Vec<Finding> {
     for key in ["fee_platform_basis_points", "fee_network_basis_points"] {
         wrong.unless::<u16>("qwallet", key, "a number from 0 to 65535");
     }
+    wrong.unless::<qwallet::AmountsSetting>("qwallet", "step_up", qwallet::AmountsSetting::EXPECTED);
     for entry in &compose::MODULES {
         let settings = config.section(entry.name);
         if settings.optional("url").is_some() {

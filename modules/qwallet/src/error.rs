@@ -1,7 +1,7 @@
 //! The failures of qwallet and their one mapping to codes.
 
 use q_auth::directory::DirectoryError;
-use q_contract::{ErrorCode, Problem, codes};
+use q_contract::{ErrorCode, Problem, codes, step_up_required};
 use q_core::{Amount, AmountError};
 use q_db::DbError;
 use qwallet_api::errors as api;
@@ -133,6 +133,13 @@ fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
+        if let Refusal::StepUpRequired { above, currency } = refusal {
+            return step_up_required(&format!(
+                "payments above {} {}",
+                currency.text(above).as_str(),
+                currency.code
+            ));
+        }
         let problem = Self::new(code_of(&refusal));
         match refusal {
             Refusal::Signature(fault) => problem
@@ -186,6 +193,7 @@ impl From<Refusal> for Problem {
             | Refusal::CurrencyUnsupported
             | Refusal::AmountPrecision
             | Refusal::WalletFrozen
+            | Refusal::StepUpRequired { .. }
             | Refusal::InsufficientFunds
             | Refusal::RolledBack => problem,
         }
@@ -213,6 +221,7 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::AmountPrecision => &api::AMOUNT_PRECISION,
         Refusal::AmountOutOfRange(_) => &api::AMOUNT_OUT_OF_RANGE,
         Refusal::WalletFrozen => &api::WALLET_FROZEN,
+        Refusal::StepUpRequired { .. } => &codes::MFA_REQUIRED,
         Refusal::LimitExceeded { limit } => match limit.exceeded.kind {
             LimitKind::Transaction => &api::TX_LIMIT_EXCEEDED,
             LimitKind::Daily => &api::DAILY_LIMIT_EXCEEDED,

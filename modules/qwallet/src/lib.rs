@@ -29,12 +29,19 @@ use q_runtime::{ConfigError, Finding, Ground, Job, Module, Peers, Setting, Setti
 use q_seal::Sealer;
 
 use crate::{
-    domain::{clock::Guard, currency, fees::FeeSchedule, limits::Defaults},
+    domain::{
+        clock::Guard,
+        currency,
+        currency::CurrencyId,
+        fees::{FeeSchedule, Rates},
+        limits::Defaults,
+    },
     service::{
         Service,
         deliveries::Hooks,
         directory::Directory,
         executor::{Executor, Options},
+        fees::Schedules,
         limits::Told,
         rails::Rails,
         telling::Telling,
@@ -78,6 +85,11 @@ pub const SETTINGS: &[Setting] = &[
         key: "limit_monthly",
         default: "10000",
         about: "the most QToken a wallet pays in a month whose owner chose nothing; none for no limit",
+    },
+    Setting {
+        key: "step_up",
+        default: "1000 QToken",
+        about: "above which amounts a payer must have proved a second key within five minutes, divided by commas; none for never",
     },
     Setting {
         key: "webhook_allow",
@@ -179,13 +191,13 @@ pub async fn open(
     sealer: Sealer,
 ) -> Result<Arc<Wallets>, OpenError> {
     let settings = &ground.settings;
-    let schedule = FeeSchedule {
-        version: FeeSchedule::REFERENCE.version,
+    let rates = Rates {
         platform_basis_points: settings.parse("fee_platform_basis_points", "a number from 0 to 65535")?,
         network_basis_points: settings.parse("fee_network_basis_points", "a number from 0 to 65535")?,
     };
     let demo_alias = ground.instance.is_demo.then_some(DEMO_ALIAS);
     let iso_alias = settings.optional("iso_alias").or(demo_alias).map(str::to_owned);
+    let step_up = settings.parse::<AmountsSetting>("step_up", AmountsSetting::EXPECTED)?.0;
     let limits = vec![(currency::ALL[0].id, limits(settings)?)];
     let lanes = settings.parse("lanes", "a number from 1 to 4")?;
     ground.db.derive_events(Arc::new(Telling::default()));
@@ -209,7 +221,8 @@ pub async fn open(
         sealer,
         signer: ground.signer,
         rails,
-        schedule,
+        schedules: Schedules::new(FeeSchedule::of_settings(rates)),
+        step_up,
         iso_alias,
     };
     Ok(Arc::new(Wallets { service: Arc::new(service), peers: ground.peers }))
@@ -240,6 +253,31 @@ impl FromStr for LimitSetting {
             return Ok(Self(None));
         }
         amount::parse(text, currency::ALL[0].scale).map(|amount| Self(Some(amount)))
+    }
+}
+
+/// Amounts of several currencies in a setting, such as `1000 QToken, 50 PI`; none for none.
+#[derive(Debug)]
+pub struct AmountsSetting(pub Vec<(CurrencyId, Amount)>);
+
+impl AmountsSetting {
+    /// What such a setting looks like.
+    pub const EXPECTED: &'static str = "amounts such as 1000 QToken, 50 PI, or none";
+}
+
+impl FromStr for AmountsSetting {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        if text == "none" {
+            return Ok(Self(Vec::new()));
+        }
+        let read = |part: &str| {
+            let (number, code) = part.trim().split_once(' ').ok_or(AmountError::Malformed)?;
+            let currency = currency::Currency::find(code.trim()).ok_or(AmountError::Malformed)?;
+            Ok((currency.id, amount::parse(number, currency.scale)?))
+        };
+        text.split(',').map(read).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -9,9 +9,10 @@ use serde_json::json;
 const PAYMENTS: usize = 1_000;
 
 /// Who pays a thousand people in a day has limits of their own.
-const PAYROLL: [(&str, &str); 3] = [
+const PAYROLL: [(&str, &str); 4] = [
     ("QWALLET_LIMIT_TRANSACTION", "none"),
     ("QWALLET_LIMIT_DAILY", "none"),
+    ("QWALLET_STEP_UP", "none"),
     ("QWALLET_LIMIT_MONTHLY", "none"),
 ];
 

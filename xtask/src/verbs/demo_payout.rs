@@ -36,6 +36,7 @@ const SETTINGS: &[(&str, &str)] = &[
     // Who pays a thousand people in a day has limits of their own.
     ("QWALLET_LIMIT_TRANSACTION", "none"),
     ("QWALLET_LIMIT_DAILY", "none"),
+    ("QWALLET_STEP_UP", "none"),
     ("QWALLET_LIMIT_MONTHLY", "none"),
 ];
 const PAYER: &str = "payer";

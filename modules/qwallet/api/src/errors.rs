@@ -1,5 +1,5 @@
 //! The refusals of qwallet, in the order in which they are checked: syntax, idempotency, not found, state,
-//! signature, recipient, currency and amount, wallet status, approvals, limits, fees, funds.
+//! signature, recipient, currency and amount, wallet status, approvals, step-up, limits, fees, funds.
 
 use q_contract::ErrorCode;
 

@@ -1,20 +1,77 @@
 //! Fees: what the payer pays on top, and to whom.
+//!
+//! **Invariant:** a version of the schedule is never edited, so what a payment cost can be computed again.
 
-use q_core::Amount;
+use std::sync::Arc;
+
+use q_core::{Amount, Span, Timestamp};
 use ruint::aliases::U256;
+
+use super::currency::{self, CurrencyId};
 
 /// Basis points in a whole.
 const BASIS: u128 = 10_000;
 
-/// A version of the fee schedule. Versions are never edited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FeeSchedule {
-    /// Its number.
-    pub version: u32,
+/// How long a quote holds: as long after a new version began, the one before may still be charged.
+pub const QUOTE_TTL: Span = Span::seconds(300);
+
+/// What a payment is, as far as its price goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FeeClass {
+    /// From one person to another.
+    P2p,
+    /// To an enterprise.
+    Merchant,
+    /// What a module takes or gives for its own service, and between wallets of one owner: modules have fees of their
+    /// own, and nothing is charged twice.
+    Module,
+}
+
+impl FeeClass {
+    /// All of them, by their place in a schedule.
+    pub const ALL: [Self; 3] = [Self::P2p, Self::Merchant, Self::Module];
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::P2p => "p2p",
+            Self::Merchant => "merchant",
+            Self::Module => "module",
+        }
+    }
+
+    /// The class with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.name() == name)
+    }
+
+    const fn place(self) -> usize {
+        match self {
+            Self::P2p => 0,
+            Self::Merchant => 1,
+            Self::Module => 2,
+        }
+    }
+}
+
+/// Shares of an amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
     /// The house's share, in basis points of the amount.
     pub platform_basis_points: u16,
     /// The rail's share, in basis points of the amount.
     pub network_basis_points: u16,
+}
+
+/// A version of the fee schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeeSchedule {
+    /// Its number. The first is the one of the settings.
+    pub version: u32,
+    /// From when on it holds.
+    pub valid_from: Timestamp,
+    /// The rates of each currency, by class.
+    rates: Vec<(CurrencyId, [Rates; 3])>,
 }
 
 /// What one payment costs on top of its amount.
@@ -33,9 +90,9 @@ impl FeeAmounts {
     }
 }
 
-impl FeeSchedule {
-    /// The reference schedule: half a percent for the house, a tenth of a percent for the rail.
-    pub const REFERENCE: Self = Self { version: 1, platform_basis_points: 50, network_basis_points: 10 };
+impl Rates {
+    /// The rates of an instance that sets none: half a percent for the house, a tenth of a percent for the rail.
+    pub const REFERENCE: Self = Self { platform_basis_points: 50, network_basis_points: 10 };
 
     /// The fees of paying `amount`; `None` when they are too large.
     pub fn fees(&self, amount: Amount) -> Option<FeeAmounts> {
@@ -43,6 +100,64 @@ impl FeeSchedule {
             platform: share(amount, self.platform_basis_points)?,
             network: share(amount, self.network_basis_points)?,
         })
+    }
+}
+
+impl FeeSchedule {
+    /// The schedule of the settings: the same in every currency, and nothing for what modules do.
+    pub fn of_settings(rates: Rates) -> Self {
+        let of_classes = [rates, rates, Rates::default()];
+        let rates = currency::ALL.iter().map(|currency| (currency.id, of_classes)).collect();
+        Self { version: 1, valid_from: Timestamp::default(), rates }
+    }
+
+    /// A version with the rates of each currency and class; what is not named costs nothing.
+    pub fn of_rates(
+        version: u32,
+        valid_from: Timestamp,
+        named: impl IntoIterator<Item = (CurrencyId, FeeClass, Rates)>,
+    ) -> Self {
+        let mut rates: Vec<(CurrencyId, [Rates; 3])> =
+            currency::ALL.iter().map(|currency| (currency.id, <[Rates; 3]>::default())).collect();
+        for (currency, class, of_class) in named {
+            if let Some((_, slots)) = rates.iter_mut().find(|(of, _)| *of == currency) {
+                slots[class.place()] = of_class;
+            }
+        }
+        Self { version, valid_from, rates }
+    }
+
+    /// The rates of a currency and class; nothing where the currency is unknown.
+    pub fn rates(&self, currency: CurrencyId, class: FeeClass) -> Rates {
+        let of = self.rates.iter().find(|(of, _)| *of == currency);
+        of.map(|(_, rates)| rates[class.place()]).unwrap_or_default()
+    }
+
+    /// The fees of paying `amount`; `None` when they are too large.
+    pub fn fees(&self, currency: CurrencyId, class: FeeClass, amount: Amount) -> Option<FeeAmounts> {
+        self.rates(currency, class).fees(amount)
+    }
+}
+
+/// The version that holds at an instant, and the one that was replaced so shortly before that somebody may have been
+/// quoted it.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// What holds.
+    pub now: Arc<FeeSchedule>,
+    /// What held when a quote was given that is still good.
+    pub before: Option<Arc<FeeSchedule>>,
+}
+
+impl InForce {
+    /// Which of `versions`, in the order of their numbers, hold at `now`. Of two that begin at one instant the later one
+    /// holds.
+    pub fn at(versions: &[Arc<FeeSchedule>], now: Timestamp) -> Option<Self> {
+        let last = versions.iter().rposition(|version| version.valid_from <= now)?;
+        let began = versions[last].valid_from;
+        let is_young = now.since(began) <= QUOTE_TTL;
+        let before = versions[..last].iter().rfind(|version| version.valid_from < began);
+        Some(Self { now: versions[last].clone(), before: before.filter(|_| is_young).cloned() })
     }
 }
 

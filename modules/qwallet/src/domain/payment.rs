@@ -11,7 +11,7 @@ use super::{
     account::AccountId,
     books::{self, Group},
     currency::{self, AmountRefusal, Currency, CurrencyId},
-    fees::{FeeAmounts, FeeSchedule},
+    fees::{FeeAmounts, FeeClass, FeeSchedule, InForce},
     limits::Exceeded,
     order::SignatureFault,
     transfer::{Leg, Purpose},
@@ -80,6 +80,14 @@ pub enum Refusal {
     /// A wallet is frozen.
     #[error("the wallet is frozen")]
     WalletFrozen,
+    /// So much is paid only by a payer who proved a second key just now.
+    #[error("payments above {} {} need a second key", currency.text(*above).as_str(), currency.code)]
+    StepUpRequired {
+        /// Above how much.
+        above: Amount,
+        /// Of what.
+        currency: &'static Currency,
+    },
     /// The payer's limits do not allow it.
     #[error("the wallet's {} limit would be exceeded", limit.exceeded.kind.name())]
     LimitExceeded {
@@ -226,7 +234,7 @@ pub struct Terms<'a> {
 }
 
 /// What is known about it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Facts<'a> {
     /// The present instant.
     pub now: Timestamp,
@@ -238,8 +246,32 @@ pub struct Facts<'a> {
     pub recipient: Option<&'a WalletAccounts>,
     /// The house's accounts.
     pub house: &'a [HouseAccounts],
-    /// What it costs.
-    pub schedule: &'a FeeSchedule,
+    /// What payments cost.
+    pub schedules: InForce,
+    /// What this one is, as far as its price goes.
+    pub class: FeeClass,
+    /// Whether the payer proved a second key, where that is asked for.
+    pub step_up: StepUp<'a>,
+}
+
+/// Whether a large payment needs a payer who proved a second key just now.
+#[derive(Debug, Clone, Copy)]
+pub enum StepUp<'a> {
+    /// It does not: nothing is paid now, or the payer did, or did when the money was agreed to.
+    Done,
+    /// It does, above these amounts.
+    Missing(&'a [(CurrencyId, Amount)]),
+}
+
+impl StepUp<'_> {
+    /// Whether so much may be paid.
+    pub fn check(&self, currency: &'static Currency, amount: Amount) -> Result<(), Refusal> {
+        let Self::Missing(bounds) = self else { return Ok(()) };
+        match bounds.iter().find(|(of, _)| *of == currency.id) {
+            Some((_, above)) if amount > *above => Err(Refusal::StepUpRequired { above: *above, currency }),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// A payment that is right but for the money, which only the books know.
@@ -289,30 +321,40 @@ pub fn decide(terms: &Terms<'_>, facts: &Facts<'_>) -> Result<Plan, Refusal> {
         return Err(Refusal::RailUnsupported);
     }
     let (currency, amount) = read_amount(terms.currency, terms.amount)?;
-    let plan = plan(payer, recipient, currency, amount, facts)?;
-    if let Some(max_fees) = terms.max_fees {
-        let max_fees = max_fees
-            .parse(currency.scale)
-            .map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
-        check_fees(plan.fees.total(), max_fees)?;
+    let max_fees = terms.max_fees.map(|max_fees| max_fees.parse(currency.scale)).transpose();
+    let plan_by = |schedule: &FeeSchedule| plan(payer, recipient, currency, amount, facts, schedule);
+    let planned = plan_by(&facts.schedules.now)?;
+    facts.step_up.check(currency, amount)?;
+    let Some(max_fees) = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?
+    else {
+        return Ok(planned);
+    };
+    match (check_fees(planned.fees.total(), max_fees), &facts.schedules.before) {
+        // Who was quoted a moment before the fees rose pays what was quoted.
+        (Err(refusal), Some(before)) => {
+            let planned = plan_by(before)?;
+            check_fees(planned.fees.total(), max_fees).map_err(|_| refusal)?;
+            Ok(planned)
+        }
+        (checked, _) => checked.map(|()| planned),
     }
-    Ok(plan)
 }
 
-/// Decides one item of a batch whose head is decided.
+/// Decides one item of a batch whose head is decided, at the prices of `schedule`.
 pub fn decide_item(
     payer: &WalletAccounts,
     currency: &'static Currency,
     amount: &AmountText,
     recipient: Option<&WalletAccounts>,
     facts: &Facts<'_>,
+    schedule: &FeeSchedule,
 ) -> Result<Plan, Refusal> {
     let recipient = recipient.ok_or(Refusal::RecipientUnknown)?;
     if payer.wallet == recipient.wallet {
         return Err(Refusal::SelfPayment);
     }
     let amount = currency.read(amount).map_err(|fault| Refusal::from(fault).of(currency))?;
-    plan(payer, recipient, currency, amount, facts)
+    plan(payer, recipient, currency, amount, facts, schedule)
 }
 
 /// The currency and the amount of a payment.
@@ -366,6 +408,7 @@ fn plan(
     currency: &'static Currency,
     amount: Amount,
     facts: &Facts<'_>,
+    schedule: &FeeSchedule,
 ) -> Result<Plan, Refusal> {
     if payer.is_frozen || recipient.is_frozen {
         return Err(Refusal::WalletFrozen);
@@ -374,7 +417,8 @@ fn plan(
     let house = house.ok_or(Refusal::CurrencyUnsupported)?;
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-    let fees = facts.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+    let fees =
+        schedule.fees(currency.id, facts.class, amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
     let legs = legs(debit, credit, house, amount, fees);
     Ok(Plan { currency, amount, fees, legs })
 }
@@ -402,7 +446,9 @@ pub const fn default_currency() -> &'static Currency {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
+    use super::{super::fees::Rates, *};
 
     fn wallet(number: u8) -> WalletAccounts {
         let account =
@@ -436,6 +482,7 @@ mod tests {
         payer: Option<WalletAccounts>,
         recipient: Option<WalletAccounts>,
         signature: Result<(), SignatureFault>,
+        step_up: StepUp<'static>,
     }
 
     impl Case {
@@ -454,13 +501,20 @@ mod tests {
                 signature: self.signature,
                 recipient: self.recipient.as_ref(),
                 house: &house,
-                schedule: &FeeSchedule::REFERENCE,
+                schedules: InForce {
+                    now: Arc::new(FeeSchedule::of_settings(Rates::REFERENCE)),
+                    before: None,
+                },
+                class: FeeClass::P2p,
+                step_up: self.step_up,
             };
             decide(&terms, &facts)
         }
     }
 
     type Mend = fn(&mut Case);
+
+    const ABOVE: [(CurrencyId, Amount); 1] = [(CurrencyId(2), Amount::from_units(99_999_999))];
 
     #[test]
     fn refuses_in_the_documented_order() {
@@ -474,7 +528,9 @@ mod tests {
             payer: None,
             recipient: None,
             signature: Err(SignatureFault::DoesNotHold),
+            step_up: StepUp::Missing(&ABOVE),
         };
+        let pi = Currency::find("PI").unwrap();
         let rows: Vec<(Refusal, Mend)> = vec![
             (Refusal::AmountForm(AmountError::NotAString), |case| case.amount = "1e3".into()),
             (Refusal::AmountForm(AmountError::Malformed), |case| case.amount = "0.000000001".into()),
@@ -493,6 +549,7 @@ mod tests {
             (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "0".into()),
             (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "1".into()),
             (Refusal::WalletFrozen, |case| case.payer = Some(wallet(1))),
+            (Refusal::StepUpRequired { above: ABOVE[0].1, currency: pi }, |case| case.step_up = StepUp::Done),
             (Refusal::FeesExceedMaximum, |case| case.max_fees = "0.006".into()),
         ];
         assert_eq!(frozen.wallet, wallet(1).wallet);

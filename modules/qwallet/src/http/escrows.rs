@@ -10,7 +10,7 @@ use crate::service::Service;
 /// Adds the endpoints of this room.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     api.on::<CreateEscrow, _, _, _>(|service, context, request| async move {
-        service.create_escrow(context.request_key.as_ref(), request).await
+        service.create_escrow(&context.caller, context.request_key.as_ref(), request).await
     })
     .on::<ListEscrows, _, _, _>(|service, context, request| async move {
         service.escrows(&context.caller, request).await

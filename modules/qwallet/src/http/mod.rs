@@ -78,16 +78,16 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.cancel_intent(&context.caller, context.request_key.as_ref(), request.intent_id).await
         })
         .on::<SignIntent, _, _, _>(|service, context, request| async move {
-            service.sign(context.request_key.as_ref(), request).await
+            service.sign(&context.caller, context.request_key.as_ref(), request).await
         })
         .on::<Pay, _, _, _>(|service, context, request| async move {
             service.pay(&context.caller, context.request_key.as_ref(), request.transaction_id).await
         })
         .on::<CreatePayment, _, _, _>(|service, context, request| async move {
-            service.pay_once(context.request_key.as_ref(), request).await
+            service.pay_once(&context.caller, context.request_key.as_ref(), request).await
         })
         .on::<CreateBatch, _, _, _>(|service, context, request| async move {
-            service.pay_batch(context.request_key.as_ref(), request).await
+            service.pay_batch(&context.caller, context.request_key.as_ref(), request).await
         })
         .on::<Issue, _, _, _>(|service, context, request| async move {
             service.issue(context.request_key.as_ref(), request).await
@@ -102,7 +102,7 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.import_status(&context.caller, request.import_id).await.map(Text)
         })
         .on::<ExecuteImport, _, _, _>(|service, context, request| async move {
-            service.execute_import(context.request_key.as_ref(), request).await
+            service.execute_import(&context.caller, context.request_key.as_ref(), request).await
         });
     let api = books::mount(api);
     let api = rails::mount(api);

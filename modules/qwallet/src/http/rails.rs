@@ -35,7 +35,7 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
             |service, _, request| async move { service.take_statement(request).await },
         )
         .on::<CreateWithdrawal, _, _, _>(|service, context, request| async move {
-            service.withdraw(context.request_key.as_ref(), request).await
+            service.withdraw(&context.caller, context.request_key.as_ref(), request).await
         })
         .on::<GetWithdrawal, _, _, _>(|service, context, request| async move {
             service.withdrawal(&context.caller, request.withdrawal_id).await

@@ -1,7 +1,7 @@
 //! Many payments under one signature.
 
 use q_contract::Problem;
-use q_core::{Amount, AmountText, Did, RequestKey, Timestamp, hash};
+use q_core::{Amount, AmountText, Caller, Did, RequestKey, Timestamp, hash};
 use qwallet_api::{
     BATCH_ITEMS_MAX, BatchId, BatchItem, BatchRequest, BatchResult, ImportId, ItemResult, RequestId,
     TransactionId, errors,
@@ -18,7 +18,8 @@ use super::{
 use crate::{
     domain::{
         currency::{AmountRefusal, Currency},
-        payment::{self, INTERNAL_RAIL, Plan, Refusal},
+        fees::FeeSchedule,
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp},
     },
     error::Error,
     store::{
@@ -47,12 +48,14 @@ pub(super) struct BatchTerms<'a> {
     pub signature: String,
     pub request: Option<Request>,
     pub import: Option<ImportId>,
+    pub step_up: StepUp<'a>,
 }
 
 impl Service {
     /// Pays many under one signature.
     pub async fn pay_batch(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         batch: BatchRequest,
     ) -> Result<BatchResult, Error> {
@@ -92,6 +95,7 @@ impl Service {
             signature: batch.signature,
             request: request_of(batch.payer.as_str(), key),
             import: None,
+            step_up: self.step_up_of(caller, &batch.payer),
         })
         .await
     }
@@ -140,6 +144,7 @@ impl Service {
         let signature =
             self.check_signature(&terms.signature, PAYMENT_TYP, &terms.input, terms.payer).await?;
         let facts = self.facts(payer.as_deref(), None, signature);
+        let facts = Facts { step_up: terms.step_up, ..facts };
         let refused = |refusal| Ok(Err((terms.request, refusal)));
         let account = match payment::decide_order(&facts, terms.rail, terms.expires_at) {
             Ok(account) => account,
@@ -154,14 +159,26 @@ impl Service {
         };
         let names = terms.items.iter().map(|item| item.recipient.as_str());
         let recipients = self.directory.find_all(names).await?;
-        let decided = terms.items.iter().zip(&recipients).map(|(item, recipient)| {
-            let recipient = recipient.as_deref().map(|entry: &WalletEntry| &entry.accounts);
-            payment::decide_item(account, currency, &item.amount, recipient, &facts)
-        });
-        let plans: Vec<Result<Plan, Refusal>> = decided.collect();
-        let total = total_fees(plans.iter().flatten());
-        if let Err(refusal) = payment::check_fees(total, max_fees) {
+        let plan_by = |schedule: &FeeSchedule| -> Vec<Result<Plan, Refusal>> {
+            let decided = terms.items.iter().zip(&recipients).map(|(item, recipient)| {
+                let recipient = recipient.as_deref().map(|entry: &WalletEntry| &entry.accounts);
+                payment::decide_item(account, currency, &item.amount, recipient, &facts, schedule)
+            });
+            decided.collect()
+        };
+        let mut plans = plan_by(&facts.schedules.now);
+        // All items together: who may not pay much at once may not do so in pieces.
+        let total = plans.iter().flatten().try_fold(Amount::ZERO, |sum, plan| sum.checked_add(plan.amount));
+        if let Err(refusal) = facts.step_up.check(currency, total.unwrap_or(Amount::MAX)) {
             return refused(refusal);
+        }
+        if let Err(refusal) = payment::check_fees(total_fees(plans.iter().flatten()), max_fees) {
+            let Some(before) = &facts.schedules.before else { return refused(refusal) };
+            // Who was quoted a moment before the fees rose pays what was quoted.
+            plans = plan_by(before);
+            if payment::check_fees(total_fees(plans.iter().flatten()), max_fees).is_err() {
+                return refused(refusal);
+            }
         }
         let items = terms.items.iter().zip(plans).zip(0u32..);
         let items = items.map(|((item, plan), at)| Ok(self.item(item, plan?, item_id(id, at)))).collect();

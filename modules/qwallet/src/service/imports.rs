@@ -17,8 +17,9 @@ use super::{
 use crate::{
     domain::{
         currency::{self, Currency},
+        fees::FeeClass,
         formats::pain002,
-        payment::{self, INTERNAL_RAIL, Plan, Refusal},
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp},
         payouts::{self, Fault, PayoutFile, Refused},
     },
     error::Error,
@@ -142,6 +143,7 @@ impl Service {
     /// Executes a file under one signature.
     pub async fn execute_import(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         request: ExecuteImportRequest,
     ) -> Result<BatchResult, Error> {
@@ -171,6 +173,7 @@ impl Service {
             signature: request.signature,
             request: stored,
             import: Some(id),
+            step_up: self.step_up_of(caller, &row.payer),
         })
         .await
     }
@@ -216,11 +219,12 @@ impl Service {
     ) -> Result<(Vec<Result<Plan, Refusal>>, Vec<BatchItem>), Error> {
         let recipients =
             self.directory.find_all(file.payments.iter().map(|line| line.creditor.as_str())).await?;
-        let facts = self.facts(Some(wallet), None, Ok(()));
+        let facts = Facts { step_up: StepUp::Done, ..self.facts(Some(wallet), None, Ok(())) };
         let plans = file.payments.iter().zip(&recipients).map(|(line, recipient)| {
             let recipient = recipient.as_deref().map(|entry| &entry.accounts);
             check_no_request(&line.end_to_end_id)?;
-            payment::decide_item(&wallet.accounts, currency, &line.amount, recipient, &facts)
+            let schedule = &facts.schedules.now;
+            payment::decide_item(&wallet.accounts, currency, &line.amount, recipient, &facts, schedule)
         });
         let items = file.payments.iter().map(|line| BatchItem {
             amount: line.amount.clone(),
@@ -237,7 +241,9 @@ impl Service {
     /// that must not break the bound for all.
     fn most_fees(&self, currency: &Currency, file: &PayoutFile) -> Option<Amount> {
         let readable = file.payments.iter().filter_map(|line| currency.read(&line.amount).ok());
-        let mut fees = readable.filter_map(|amount| self.schedule.fees(amount)?.total());
+        let schedule = self.schedules.at(self.env.now()).now;
+        let mut fees =
+            readable.filter_map(|amount| schedule.fees(currency.id, FeeClass::P2p, amount)?.total());
         fees.try_fold(Amount::ZERO, Amount::checked_add)
     }
 

@@ -17,7 +17,7 @@ use crate::{
     domain::{
         books::HoldEnd,
         currency::Currency,
-        payment::{self, Facts, INTERNAL_RAIL, Refusal, Terms},
+        payment::{self, Facts, INTERNAL_RAIL, Refusal, StepUp, Terms},
     },
     error::Error,
     store::{
@@ -61,8 +61,9 @@ impl Service {
             rail: INTERNAL_RAIL,
             expires_at,
         };
-        // Whether the signature holds is asked when it comes.
-        let plan = payment::decide(&terms, &self.facts(payer.as_deref(), recipient.as_deref(), Ok(())))?;
+        // Whether the signature holds, and whether a second key was proved, is asked when it comes.
+        let facts = self.facts(payer.as_deref(), recipient.as_deref(), Ok(()));
+        let plan = payment::decide(&terms, &Facts { step_up: StepUp::Done, ..facts })?;
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
         let id = IntentId::new(&self.env);
         let purpose = request.purpose.as_deref();
@@ -100,7 +101,7 @@ impl Service {
         if !self.may_read(caller, &wallet) {
             return Err(Refusal::IntentNotFound.into());
         }
-        self.intent_of(&row, &wallet.row.reference)
+        self.intent_of(caller, &row, &wallet.row.reference)
     }
 
     /// The caller's intents, newest first.
@@ -126,12 +127,17 @@ impl Service {
         let list = self.db.read(move |reader| store::intents::list(reader, id, status, before, rows)).await?;
         let is_full = list.len() == usize::try_from(rows).unwrap_or(usize::MAX);
         let next_cursor = list.last().filter(|_| is_full).map(|row| row.id.to_string());
-        let items = list.iter().map(|row| self.intent_of(row, &wallet.row.reference));
+        let items = list.iter().map(|row| self.intent_of(caller, row, &wallet.row.reference));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next_cursor })
     }
 
     /// Takes the payer's signature and holds the money.
-    pub async fn sign(&self, key: Option<&RequestKey>, request: SignRequest) -> Result<SignedIntent, Error> {
+    pub async fn sign(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        request: SignRequest,
+    ) -> Result<SignedIntent, Error> {
         let id = request.intent_id;
         let now = self.env.now();
         let found = self.db.read(move |reader| {
@@ -150,6 +156,7 @@ impl Service {
         let input = self.intent_input(&row, &payer.row.reference, currency);
         let signature = self.check_signature(&request.signature, PAYMENT_TYP, &input, &row.payer).await?;
         let facts = self.facts(Some(&payer), recipient.as_deref(), signature);
+        let facts = Facts { step_up: self.step_up_of(caller, &row.payer), ..facts };
         let plan = match decide_signing(&row, deadline, &facts, currency) {
             Ok(plan) => plan,
             Err(refusal) => {
@@ -269,10 +276,14 @@ impl Service {
         self.intent(caller, id).await
     }
 
-    fn intent_of(&self, row: &IntentRow, wallet_ref: &str) -> Result<Intent, Error> {
+    fn intent_of(&self, caller: &Caller, row: &IntentRow, wallet_ref: &str) -> Result<Intent, Error> {
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let amount = currency.read(&row.amount).map_err(|_| Error::Inconsistent("an amount"))?;
         let next_action = match row.status {
-            IntentStatus::Pending => "sign",
+            IntentStatus::Pending => match self.step_up_of(caller, &row.payer).check(currency, amount) {
+                Ok(()) => "sign",
+                Err(_) => "stepUp",
+            },
             IntentStatus::Signed => "pay",
             IntentStatus::Settled | IntentStatus::Cancelled | IntentStatus::Expired => "none",
         };
@@ -319,7 +330,7 @@ fn decide_signing(
     row: &IntentRow,
     deadline: Timestamp,
     facts: &Facts<'_>,
-    currency: &Currency,
+    currency: &'static Currency,
 ) -> Result<Vec<crate::domain::transfer::Leg>, Refusal> {
     match row.status {
         IntentStatus::Pending => {}
@@ -334,6 +345,7 @@ fn decide_signing(
     if payer.is_frozen || recipient.is_frozen {
         return Err(Refusal::WalletFrozen);
     }
+    facts.step_up.check(currency, amount)?;
     let house = facts.house.iter().find(|house| house.currency == currency.id);
     let house = house.ok_or(Refusal::CurrencyUnsupported)?;
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;

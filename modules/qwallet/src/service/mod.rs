@@ -11,6 +11,7 @@ pub mod directory;
 mod escrows;
 pub mod executor;
 mod exports;
+pub mod fees;
 mod filters;
 pub mod heads;
 mod imports;
@@ -40,7 +41,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use q_auth::KeyDirectory;
-use q_core::{Env, RequestKey};
+use q_core::{Amount, Env, RequestKey};
 use q_db::{Db, DbError};
 use q_pdp::Pdp;
 use q_runtime::{Instance, Signer};
@@ -52,7 +53,7 @@ use self::{
     limits::Told,
 };
 use crate::{
-    domain::{clock, currency::CurrencyId, fees::FeeSchedule, limits::Defaults, payment::Refusal},
+    domain::{clock, currency::CurrencyId, limits::Defaults, payment::Refusal},
     error::Error,
     store::{self, requests::Request},
 };
@@ -80,7 +81,9 @@ pub struct Service {
     /// The ways money comes in and leaves.
     pub rails: rails::Rails,
     /// What payments cost.
-    pub schedule: FeeSchedule,
+    pub schedules: fees::Schedules,
+    /// Above how much of a currency a payer must have proved a second key.
+    pub step_up: Vec<(CurrencyId, Amount)>,
     /// How much may be spent where an owner chose nothing, by currency.
     pub limits: Vec<(CurrencyId, Defaults)>,
     /// Limits whose being exceeded was told already.

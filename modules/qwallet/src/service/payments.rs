@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use q_core::{RequestKey, Timestamp};
+use q_core::{Caller, Did, RequestKey, Timestamp};
 use qwallet_api::{
     Fees, Party, PaymentRequest, Transaction, TransactionId,
     signing::{self, PAYMENT_TYP, PaymentOrder},
@@ -17,8 +17,8 @@ use super::{
 use crate::{
     domain::{
         currency::Currency,
-        fees::FeeAmounts,
-        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, Terms},
+        fees::{FeeAmounts, FeeClass},
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp, Terms},
     },
     error::Error,
     store::{
@@ -34,6 +34,7 @@ impl Service {
     /// Decides, holds against the books and settles one signed payment.
     pub async fn pay_once(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         payment: PaymentRequest,
     ) -> Result<Transaction, Error> {
@@ -65,6 +66,7 @@ impl Service {
             expires_at,
         };
         let facts = self.facts(payer.as_deref(), recipient.as_deref(), signature);
+        let facts = Facts { step_up: self.step_up_of(caller, &payment.payer), ..facts };
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
@@ -121,20 +123,32 @@ impl Service {
         self.transaction(TransactionId::from_bytes(answer), false).await?.ok_or(Error::TransactionNotFound)
     }
 
-    /// What is known about a payment.
+    /// What is known about a payment. Nobody is taken to have proved a second key.
     pub(super) fn facts<'a>(
         &'a self,
         payer: Option<&'a WalletEntry>,
         recipient: Option<&'a WalletEntry>,
         signature: Result<(), crate::domain::order::SignatureFault>,
     ) -> Facts<'a> {
+        let now = self.env.now();
         Facts {
-            now: self.env.now(),
+            now,
             payer: payer.map(|entry| &entry.accounts),
             signature,
             recipient: recipient.map(|entry| &entry.accounts),
             house: self.directory.house(),
-            schedule: &self.schedule,
+            schedules: self.schedules.at(now),
+            class: FeeClass::P2p,
+            step_up: StepUp::Missing(&self.step_up),
+        }
+    }
+
+    /// Whether `caller` is `payer` who proved a second key just now.
+    pub(super) fn step_up_of(&self, caller: &Caller, payer: &Did) -> StepUp<'_> {
+        if caller.has_stepped_up(payer, self.env.now()) {
+            StepUp::Done
+        } else {
+            StepUp::Missing(&self.step_up)
         }
     }
 

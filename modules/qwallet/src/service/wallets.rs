@@ -15,6 +15,7 @@ use crate::{
     domain::{
         account::{Account, AccountId, AccountKind, sum_of},
         currency::{self, Currency, CurrencyId},
+        fees::{FeeClass, QUOTE_TTL},
         payment::{self, INTERNAL_RAIL, Refusal},
         wallet_ref::WalletRef,
     },
@@ -24,9 +25,6 @@ use crate::{
 
 /// The longest label, in characters.
 const LABEL_CHARACTERS_MAX: usize = 100;
-
-/// How long a quote holds, in seconds.
-const QUOTE_TTL_SECONDS: i64 = 300;
 
 impl Service {
     /// Opens a wallet with an account of each currency.
@@ -110,14 +108,17 @@ impl Service {
     pub fn quote(&self, request: &QuoteRequest) -> Result<Quote, Error> {
         request.amount.check_form().map_err(Refusal::AmountForm)?;
         let (currency, amount) = payment::read_amount(&request.currency, &request.amount)?;
-        let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+        let now = self.env.now();
+        let schedule = self.schedules.at(now).now;
+        let costs = schedule.fees(currency.id, FeeClass::P2p, amount);
+        let costs = costs.ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
         Ok(Quote {
             amount: request.amount.clone(),
             currency: currency.code.to_owned(),
             fees: fees(currency, costs),
-            schedule_version: self.schedule.version,
+            schedule_version: schedule.version,
             estimated_time: 1,
-            valid_until: self.env.now() + q_core::Span::seconds(QUOTE_TTL_SECONDS),
+            valid_until: now + QUOTE_TTL,
         })
     }
 

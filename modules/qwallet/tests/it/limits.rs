@@ -10,7 +10,7 @@ use qwallet_api::{
     LimitList, NewLimit, SetLimits, SetLimitsRequest, SignIntent, SignRequest, SpendingLimit, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, problem, sign};
+use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign};
 
 fn asked(person: &Person, limits: &[(&str, &str)]) -> SetLimitsRequest {
     let limits = limits.iter().map(|(kind, amount)| NewLimit {
@@ -67,7 +67,7 @@ on_each_world!(each_limit_refuses_what_goes_beyond_it, async |world: World| {
 });
 
 on_each_world!(a_limit_is_checked_before_fees_and_funds_and_after_the_rest, async |world: World| {
-    let bank = Bank::open_with(world, SETTINGS).await;
+    let bank = Bank::open_with(world, settings(&[("step_up", "none")])).await;
     let (ann, bob) = (bank.person("ann", "20").await, bank.person("bob", "0").await);
     set(&ann, &[("daily", "10")]).await;
     let mut order = bank.order(&ann, bob.did.as_str(), "5000000");

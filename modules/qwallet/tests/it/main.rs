@@ -32,6 +32,7 @@ mod replicas;
 mod rivals;
 mod snapshots;
 mod statements;
+mod step_up;
 mod support;
 mod tamper;
 mod told;

@@ -67,7 +67,7 @@ fn key(name: &str, order: &PaymentRequest) -> RequestKey {
 
 async fn pay(service: &Service, order: PaymentRequest, name: &str) -> Result<TransactionId, Error> {
     let key = key(name, &order);
-    service.pay_once(Some(&key), order).await.map(|paid| paid.transaction_id)
+    service.pay_once(&Caller::Anonymous, Some(&key), order).await.map(|paid| paid.transaction_id)
 }
 
 fn is_refused(outcome: &Result<TransactionId, Error>, code: &str) -> bool {

@@ -103,7 +103,8 @@ on_each_world!(two_processes_on_one_server_lose_and_double_nothing, async |world
     let caller = q_core::Caller::Anonymous;
     let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
     let key = RequestKey::new(&caller, "POST /payments", "same", b"same");
-    let same = (0..64).map(|number| services[number % 2].pay_once(Some(&key), order.clone()));
+    let same = (0..64)
+        .map(|number| services[number % 2].pay_once(&q_core::Caller::Anonymous, Some(&key), order.clone()));
     let mut answers: Vec<Transaction> = join_all(same).await.into_iter().map(Result::unwrap).collect();
     answers.dedup_by_key(|answer| answer.transaction_id);
     assert_eq!(answers.len(), 1, "one order, one transaction");
@@ -111,7 +112,7 @@ on_each_world!(two_processes_on_one_server_lose_and_double_nothing, async |world
         let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
         let key = RequestKey::new(&caller, "POST /payments", &fresh(), b"different");
         let service = services[number % 2];
-        async move { service.pay_once(Some(&key), order).await }
+        async move { service.pay_once(&q_core::Caller::Anonymous, Some(&key), order).await }
     });
     for paid in join_all(different).await {
         paid.unwrap();

@@ -248,8 +248,8 @@ pub fn settings(changed: &[(&str, &'static str)]) -> &'static [Setting] {
     settings.collect::<Vec<_>>().leak()
 }
 
-const NO_LIMITS: [(&str, &str); 3] =
-    [("limit_transaction", "none"), ("limit_daily", "none"), ("limit_monthly", "none")];
+const NO_LIMITS: [(&str, &str); 4] =
+    [("limit_transaction", "none"), ("limit_daily", "none"), ("limit_monthly", "none"), ("step_up", "none")];
 
 pub fn without_limits() -> &'static [Setting] {
     settings(&NO_LIMITS)
@@ -258,6 +258,12 @@ pub fn without_limits() -> &'static [Setting] {
 /// Somebody as a service sees them, for calls that reach it by another way than its router.
 pub fn caller(did: &Did, now: Timestamp) -> Caller {
     Caller::Identity(Principal::new(did.clone(), now))
+}
+
+/// The same, who proved a second key at `at`.
+pub fn stepped_up(did: &Did, at: Timestamp) -> Caller {
+    let acr = Some(q_core::caller::ACR_TWO_KEYS.to_owned());
+    Caller::Identity(Principal { acr, ..Principal::new(did.clone(), at) })
 }
 
 pub fn sealer() -> Sealer {

@@ -26,7 +26,7 @@ use crate::{
         account::AccountId,
         currency::{Currency, CurrencyId},
         escrows::{self, Actor, State, Wish},
-        payment::{self, INTERNAL_RAIL, Plan, Refusal, Terms},
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, Terms},
     },
     error::Error,
     store::{
@@ -55,6 +55,7 @@ impl Service {
     /// Pays into escrow under the payer's signature.
     pub async fn create_escrow(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         asked: EscrowRequest,
     ) -> Result<Escrow, Error> {
@@ -88,7 +89,9 @@ impl Service {
             rail: INTERNAL_RAIL,
             expires_at,
         };
-        let plan = match payment::decide(&terms, &self.facts(payer.as_deref(), payee.as_deref(), signature)) {
+        let facts = self.facts(payer.as_deref(), payee.as_deref(), signature);
+        let facts = Facts { step_up: self.step_up_of(caller, &asked.payer), ..facts };
+        let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal) => {
                 let limited =

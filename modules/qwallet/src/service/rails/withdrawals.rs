@@ -16,9 +16,9 @@ use crate::{
     domain::{
         account::AccountId,
         currency::{AmountRefusal, Currency},
-        fees::FeeAmounts,
+        fees::{FeeAmounts, FeeClass},
         order::SignatureFault,
-        payment::{self, HouseAccounts, INTERNAL_RAIL, Refusal},
+        payment::{self, HouseAccounts, INTERNAL_RAIL, Refusal, StepUp},
         rails::OutgoingStatus,
         transfer::{Leg, Purpose},
     },
@@ -99,6 +99,7 @@ impl Service {
     /// Holds money that is to leave over a rail.
     pub async fn withdraw(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         asked: WithdrawalRequest,
     ) -> Result<Withdrawal, Error> {
@@ -136,7 +137,8 @@ impl Service {
         if expires_at <= self.env.now() {
             return Err(Refusal::Expired.into());
         }
-        let plan = self.plan_withdrawal(&asked, wallet, signature).await?;
+        let step_up = self.step_up_of(caller, &asked.payer);
+        let plan = self.plan_withdrawal(&asked, wallet, signature, step_up).await?;
         let id = TransactionId::new(&self.env);
         let now = self.env.now();
         let part = WithdrawalPart {
@@ -223,6 +225,7 @@ impl Service {
         asked: &WithdrawalRequest,
         wallet: Arc<WalletEntry>,
         signature: Result<(), SignatureFault>,
+        step_up: StepUp<'_>,
     ) -> Result<Plan, Error> {
         signature.map_err(Refusal::Signature)?;
         if asked.rail == INTERNAL_RAIL {
@@ -238,12 +241,19 @@ impl Service {
         if wallet.accounts.is_frozen {
             return Err(Refusal::WalletFrozen.into());
         }
+        step_up.check(currency, amount)?;
         let max_fees = asked.max_fees.parse(currency.scale);
         let max_fees = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
         let source = self.source_of(way).await?;
         let to_chain = Payment { to: recipient.clone(), amount: units, what: What::Money };
-        let (fees, fee_max) = self.fees_of(way, &source, amount, to_chain).await?;
-        payment::check_fees(fees.total(), max_fees)?;
+        let (mut fees, fee_max) = self.fees_of(way, &source, amount, to_chain).await?;
+        if let Err(refusal) = payment::check_fees(fees.total(), max_fees) {
+            // Who was quoted a moment before the fees rose pays what was quoted.
+            let before = self.schedules.at(self.env.now()).before.ok_or(refusal)?;
+            let quoted = before.fees(currency.id, FeeClass::P2p, amount).ok_or(refusal)?;
+            fees.platform = quoted.platform;
+            payment::check_fees(fees.total(), max_fees).map_err(|_| refusal)?;
+        }
         let account = wallet.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         let house = *self.directory.house_of(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         Ok(Plan {
@@ -310,7 +320,9 @@ impl Service {
         to_chain: Payment,
     ) -> Result<(FeeAmounts, Option<ChainAmount>), Error> {
         let currency = way.side().currency;
-        let costs = self.schedule.fees(amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+        let schedule = self.schedules.at(self.env.now()).now;
+        let costs = schedule.fees(currency.id, FeeClass::P2p, amount);
+        let costs = costs.ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
         let entry = match way {
             Way::Chain(entry) => entry,
             Way::Bank(bank) => {
