@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 use q_core::Timestamp;
+use q_http::page::escape;
 use q_ops_api::status::{PublicIncident, PublicStatus, PublicWindow};
 
 use super::text::{
-    affected, between, escape, machine, mode_sentence, overall_sentence, severity_word, status_word, when,
+    affected, between, machine, mode_sentence, overall_sentence, severity_word, status_word, when,
     window_word,
 };
 

@@ -2,34 +2,28 @@
 
 use std::fmt::Write as _;
 
+use q_http::page::{Page, escape};
 use q_ops_api::status::{DayUptime, PublicIncident, PublicModule, PublicState, PublicStatus, PublicWindow};
 
 use super::{
     feed::host,
     text::{
-        affected, between, day, escape, machine, mode_sentence, overall_sentence, percent, severity_word,
-        state_word, status_word, when, window_word,
+        affected, between, day, machine, mode_sentence, overall_sentence, percent, severity_word, state_word,
+        status_word, when, window_word,
     },
 };
 
-/// Allows nothing but the style in the page itself.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
 const STYLE: &str = include_str!("page.css");
+
+/// Renewed every minute, and beside it what a reader of feeds looks for.
+const HEAD: &str = "<meta http-equiv=\"refresh\" content=\"60\">\n<link rel=\"alternate\" type=\"application/atom+xml\" \
+                    title=\"Incidents and maintenance\" href=\"/status.atom\">\n";
 
 /// The page of `status` for the instance whose front door is `origin`.
 pub fn page(status: &PublicStatus, origin: &str) -> String {
     let name = escape(host(origin));
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<meta http-equiv=\"refresh\" content=\"60\">\n\
-         <title>{} · {name}</title>\n\
-         <link rel=\"alternate\" type=\"application/atom+xml\" title=\"Incidents and maintenance\" href=\"/status.atom\">\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<p class=\"name\">{name}</p>\n",
-        overall_sentence(status.state),
-    );
+    let title = format!("{} · {}", overall_sentence(status.state), host(origin));
+    let mut page = format!("<header>\n<p class=\"name\">{name}</p>\n");
     let _ = write!(
         page,
         "<h1 class=\"overall {}\"><span class=\"sign\" aria-hidden=\"true\">{}</span> {}</h1>\n\
@@ -57,9 +51,9 @@ pub fn page(status: &PublicStatus, origin: &str) -> String {
          maintenance, add the <a href=\"/status.ics\">calendar</a> of maintenance windows, or read the state as \
          <a href=\"/status.json\">JSON</a>. Operators can have notices sent to a webhook or a mail address.</p>\n\
          <p class=\"quiet\">All times are UTC. This page renews itself every minute and needs no scripts.</p>\n\
-         </footer>\n</main>\n</body>\n</html>\n",
+         </footer>\n",
     );
-    page
+    Page { title: &title, head: HEAD, style: STYLE, main: &page }.html()
 }
 
 fn modules(page: &mut String, modules: &[PublicModule]) {

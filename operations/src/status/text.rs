@@ -1,4 +1,4 @@
-//! Words and escapes that the page, the feed and the calendar share.
+//! Words that the page, the feed and the calendar share.
 
 use q_core::Timestamp;
 use q_ops_api::{
@@ -6,24 +6,6 @@ use q_ops_api::{
     maintenance::{MaintenanceMode, WindowStatus},
     status::PublicState,
 };
-
-/// `text` as HTML or XML text or attribute value. Control characters, which XML 1.0 does not know, are left out.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            '\n' | '\t' => escaped.push(letter),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {}
-            letter => escaped.push(letter),
-        }
-    }
-    escaped
-}
 
 /// An instant for people, such as `21 Nov 2026, 09:00 UTC`.
 pub fn when(at: Timestamp) -> String {

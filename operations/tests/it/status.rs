@@ -1,6 +1,6 @@
 //! The status page, the feed and the calendar: understood by programs of others, safe to show, cheap to repeat.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use q_core::{Caller, Span};
 use q_ops_api::{
@@ -158,16 +158,6 @@ async fn feed_reader_and_calendar_program_understand_it() {
     hall.world.close().await;
 }
 
-/// Chromium without a display, a network or a memory.
-fn chromium(profile: &Path) -> Option<Command> {
-    let mut command = oracle::program("chromium")?;
-    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
-    command.arg("--hide-scrollbars");
-    command.arg(format!("--user-data-dir={}", profile.display()));
-    Some(command)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_without_scripts_shows_the_page() {
     let world = World::new(q_testkit::Engine::Sqlite, q_testkit::Way::InProcess).await.unwrap();
@@ -177,7 +167,9 @@ async fn a_browser_without_scripts_shows_the_page() {
     let file = folder.path().join("status.html");
     std::fs::write(&file, &page).unwrap();
     let url = format!("file://{}", file.display());
-    let Some(mut reading) = chromium(&folder.path().join("a")) else { return hall.world.close().await };
+    let Some(mut reading) = oracle::chromium(&folder.path().join("a")) else {
+        return hall.world.close().await;
+    };
     let shown = tokio::task::block_in_place(|| reading.args(["--dump-dom", &url]).output().unwrap());
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     for text in
@@ -188,7 +180,7 @@ async fn a_browser_without_scripts_shows_the_page() {
     assert_eq!(shown.matches("<i class=").count(), 3 * 90, "a bar for each day of each module");
     for scheme in ["light", "dark"] {
         let picture = folder.path().join(format!("{scheme}.png"));
-        let mut painting = chromium(&folder.path().join(scheme)).unwrap();
+        let mut painting = oracle::chromium(&folder.path().join(scheme)).unwrap();
         painting.args([&format!("--screenshot={}", picture.display()), "--window-size=900,1500"]);
         let preferred = i32::from(scheme == "light");
         painting.arg(format!("--blink-settings=preferredColorScheme={preferred}"));

@@ -29,6 +29,9 @@ pub trait Reply: Sized + Send + 'static {
 #[error("the response does not have the declared form: {0}")]
 pub struct NotReadable(pub String);
 
+/// The media type of a page for people.
+pub const PAGE: &str = "text/html; charset=utf-8";
+
 /// A response that is text of another format, such as JSON Lines or a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(pub String);
@@ -45,6 +48,35 @@ pub struct Document {
     pub media_type: &'static str,
     /// The document.
     pub bytes: Vec<u8>,
+}
+
+/// A JSON answer that a person may read as a page instead: the endpoint gives the page to whoever would rather have it.
+/// Whoever reads the answer back asked for JSON, and finds no page here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readable<T> {
+    /// The answer.
+    pub answer: T,
+    /// The page, HTML.
+    pub page: Option<String>,
+}
+
+impl<T: Reply> Reply for Readable<T> {
+    const CONTENT_TYPE: &'static str = T::CONTENT_TYPE;
+    fn encode(self) -> Vec<u8> {
+        match self.page {
+            Some(page) => page.into_bytes(),
+            None => self.answer.encode(),
+        }
+    }
+    fn decode(bytes: &[u8]) -> Result<Self, NotReadable> {
+        Ok(Self { answer: T::decode(bytes)?, page: None })
+    }
+    fn schema(generator: &mut SchemaGenerator) -> Option<Schema> {
+        T::schema(generator)
+    }
+    fn media_type(&self) -> Option<&'static str> {
+        self.page.as_ref().map(|_| PAGE)
+    }
 }
 
 impl Reply for Document {

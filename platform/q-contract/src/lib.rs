@@ -17,7 +17,7 @@ pub mod transport;
 pub mod wire;
 
 pub use authenticate::{Authenticate, Target, TrustedCaller};
-pub use body::{Blob, Document, Reply, Text};
+pub use body::{Blob, Document, PAGE, Readable, Reply, Text};
 pub use client::{CallError, Client, Credential};
 pub use endpoint::{Access, Declaration, Endpoint, Method};
 pub use problem::{ErrorCode, Problem, step_up_required};

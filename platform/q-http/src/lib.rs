@@ -19,6 +19,7 @@ mod mode;
 mod mounted;
 mod node;
 mod offers;
+pub mod page;
 mod pipeline;
 mod platform;
 mod rate_limit;

@@ -2,8 +2,10 @@
 
 use axum::body::Body;
 use http::{HeaderValue, Response, StatusCode, header};
-use q_contract::{Problem, codes, problem::INSUFFICIENT_USER_AUTHENTICATION};
+use q_contract::{PAGE, Problem, codes, problem::INSUFFICIENT_USER_AUTHENTICATION};
 use q_db::DbError;
+
+use crate::page;
 
 /// A successful answer, encoded.
 pub(crate) struct Encoded {
@@ -18,6 +20,12 @@ impl Encoded {
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK);
         if !self.content_type.is_empty() {
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        }
+        if self.content_type == PAGE {
+            let policy = HeaderValue::from_static(page::POLICY_HEADER);
+            response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+            // The address of a page may be what lets somebody read it.
+            response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         }
         response
     }

@@ -55,6 +55,17 @@ pub fn program(name: &str) -> Option<Command> {
     or_skip(name, on_path(name))
 }
 
+/// Chromium without a display, a network of its own or a memory, which is kept in `profile`; or `None` after saying that
+/// it is skipped.
+pub fn chromium(profile: &Path) -> Option<Command> {
+    let mut command = program("chromium")?;
+    command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
+    command.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+    command.arg("--hide-scrollbars");
+    command.arg(format!("--user-data-dir={}", profile.display()));
+    Some(command)
+}
+
 /// A script of ours in the `tests/oracles` of the crate at `crate_folder` (`env!("CARGO_MANIFEST_DIR")`), ready for its
 /// arguments; or `None` after saying that `what`, which it drives, is skipped. Its ending says who runs it: `.py`, `.mjs`.
 ///

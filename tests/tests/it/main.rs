@@ -27,6 +27,7 @@ mod postgres_dump;
 mod receipts;
 mod release;
 mod replicas;
+mod request_page;
 mod rolling;
 mod rolling_replicas;
 mod signed_backup;

@@ -1,6 +1,6 @@
 //! Requests for money: what a payee asks for, as a link, a payto URI (RFC 8905) and a code to scan.
 
-use q_contract::{Access, Text, codes, endpoint, json_types};
+use q_contract::{Access, Readable, Text, codes, endpoint, json_types};
 use q_core::{AmountText, PageLimit, Timestamp};
 
 use crate::{
@@ -97,6 +97,9 @@ wire! {
         pub memo: String,
         /// As a wallet program reads it.
         pub payto_uri: String,
+        /// Until when it may be paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub expires_at: Option<Timestamp>,
     }
 
     /// Some requests.
@@ -152,8 +155,9 @@ endpoint! {
     produces "image/svg+xml";
 }
 endpoint! {
-    /// Shows whoever has the link of a request what to pay to whom.
-    pub ReadRequest = GET "/r/{requestId}" (RequestPath) -> PublicRequest;
+    /// Shows whoever has the link of a request what to pay to whom: as JSON, or as a page (HTML without scripts) to a
+    /// browser, which names `text/html` in `Accept`.
+    pub ReadRequest = GET "/r/{requestId}" (RequestPath) -> Readable<PublicRequest>;
     access Access::Public("who is asked for money need not be known here");
     errors [REQUEST_NOT_FOUND];
 }

@@ -10,6 +10,7 @@ mod notes;
 mod rails;
 mod receipts;
 mod refunds;
+mod request_page;
 mod snapshots;
 mod statements;
 mod webhooks;

@@ -1,10 +1,11 @@
 //! Requests for money.
 
-use q_contract::Text;
-use q_http::ApiBuilder;
+use q_contract::{Readable, Text};
+use q_http::{ApiBuilder, page};
 use qwallet_api::{CancelRequest, CreateRequest, DrawRequest, GetRequest, ListRequests, ReadRequest};
 
-use crate::service::Service;
+use super::request_page;
+use crate::{error::Error, service::Service};
 
 /// Adds the endpoints of this room.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
@@ -23,7 +24,9 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     .on::<DrawRequest, _, _, _>(|service, _, request| async move {
         service.draw_request(request.request_id).await.map(Text)
     })
-    .on::<ReadRequest, _, _, _>(|service, _, request| async move {
-        service.public_request(request.request_id).await
+    .on::<ReadRequest, _, _, _>(|service, context, request| async move {
+        let answer = service.public_request(request.request_id).await?;
+        let page = page::is_wanted(&context.headers).then(|| request_page::page(&answer)).transpose()?;
+        Ok::<_, Error>(Readable { answer, page })
     })
 }

@@ -19,7 +19,7 @@ mod intents;
 mod issuance;
 pub mod limits;
 pub mod metrics;
-mod money_requests;
+pub(crate) mod money_requests;
 mod notes;
 mod payments;
 pub mod rails;

@@ -32,7 +32,7 @@ use crate::{
 const NOT_FOUND: Refusal =
     Refusal::Record { code: &errors::REQUEST_NOT_FOUND, detail: "the request for money does not exist" };
 
-/// How many dots a module of the code is wide at least, so that a telephone reads it from a screen.
+/// How many dots a module of the code is wide, so that a telephone reads it from a screen.
 const MODULE_DOTS: u32 = 8;
 
 impl Service {
@@ -146,17 +146,13 @@ impl Service {
             currency: request.currency,
             memo: request.memo,
             payto_uri: request.payto_uri,
+            expires_at: request.expires_at,
         })
     }
 
     /// The code of a request as a drawing.
     pub async fn draw_request(&self, id: RequestId) -> Result<String, Error> {
-        let (row, wallet) = self.request_row(id).await?;
-        let payto = self.request_answer(&row, &wallet)?.payto_uri;
-        let code = QrCode::with_error_correction_level(payto.as_bytes(), EcLevel::M)
-            .map_err(|_| Error::Inconsistent("a code for so long a text"))?;
-        let drawn = code.render::<svg::Color<'_>>().min_dimensions(MODULE_DOTS, MODULE_DOTS).build();
-        Ok(drawn)
+        draw(&self.public_request(id).await?.payto_uri)
     }
 
     /// What a payment that names a request has to be decided with; nothing where it names none of this payee.
@@ -262,4 +258,11 @@ impl Record for Fulfilment {
         let steps = vec![Step::Pay(self.item.clone())];
         Ok(Ok(Decision { steps, answer: transaction.bytes(), write: Box::new(write) }))
     }
+}
+
+/// The code of a payto URI (ISO/IEC 18004) as a drawing (SVG).
+pub fn draw(payto: &str) -> Result<String, Error> {
+    let code = QrCode::with_error_correction_level(payto.as_bytes(), EcLevel::M)
+        .map_err(|_| Error::Inconsistent("a code for so long a text"))?;
+    Ok(code.render::<svg::Color<'_>>().module_dimensions(MODULE_DOTS, MODULE_DOTS).build())
 }

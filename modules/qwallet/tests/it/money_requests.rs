@@ -44,7 +44,7 @@ on_each_world!(a_request_is_paid_once_and_tells_its_payee, async |world: World| 
     assert!(asked.payto_uri.ends_with(&query), "{}", asked.payto_uri);
     // Whoever has the link sees what to pay, and nobody else's requests.
     let stranger = bank.world.client_as("qwallet", Caller::Anonymous);
-    let public = stranger.call::<ReadRequest>(&path(&asked)).await.unwrap();
+    let public = stranger.call::<ReadRequest>(&path(&asked)).await.unwrap().answer;
     assert_eq!((public.status.as_str(), public.memo.as_str()), ("OPEN", "lunch & tea"));
     assert_eq!(code(ann.client.call::<GetRequest>(&path(&asked)).await), "REQUEST_NOT_FOUND");
     let drawing = stranger.call::<DrawRequest>(&path(&asked)).await.unwrap().0;

@@ -132,7 +132,7 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
                 Ok(request) => request,
                 // Somebody else's: what whoever has the link may see.
                 Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => {
-                    let request = client.call::<ReadRequest>(&path).await?;
+                    let request = client.call::<ReadRequest>(&path).await?.answer;
                     output::show(json, &request, show_public);
                     return Ok(());
                 }
@@ -152,7 +152,7 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
 
 async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::Result<Transaction> {
     let path = path(request)?;
-    let asked = session.client("qwallet")?.call::<ReadRequest>(&path).await?;
+    let asked = session.client("qwallet")?.call::<ReadRequest>(&path).await?.answer;
     check_text(request, &asked)?;
     let amount = match (&asked.amount, amount) {
         (Some(asked), None) => asked.as_str().to_owned(),
