@@ -1,6 +1,6 @@
 //! The status page, the feed and the calendar: understood by programs of others, safe to show, cheap to repeat.
 
-use std::path::Path;
+use std::{path::Path, process::Command};
 
 use q_core::{Caller, Span};
 use q_ops_api::{

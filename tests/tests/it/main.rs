@@ -34,6 +34,7 @@ mod signed_backup;
 mod start_and_stop;
 mod sub_identities;
 mod telemetry;
+mod tour;
 mod two_processes;
 mod unheard;
 mod webhooks;
