@@ -6,10 +6,12 @@ mod disk;
 mod drill;
 mod instance;
 mod payer;
+mod postgres;
 mod replicas;
 
 pub use disk::SmallDisk;
 pub use drill::{Reader, UNLIMITED, passed, sound, until};
 pub use instance::{Instance, Outcome, Process, children_of};
 pub use payer::Payer;
+pub use postgres::databases_of_its_own;
 pub use replicas::{Balancer, Replica, Replicas, Stopped};

@@ -66,12 +66,17 @@ impl Payer {
 
     /// A signed order; the same `nonce` is the same order.
     pub fn order(&self, recipient: &str, amount: &str, nonce: &str) -> PaymentRequest {
-        let expires_at = (self.env.now() + Span::seconds(3_600)).to_string();
+        self.order_for(recipient, amount, nonce, nonce)
+    }
+
+    /// The same with a reference of its own.
+    pub fn order_for(&self, recipient: &str, amount: &str, nonce: &str, client_ref: &str) -> PaymentRequest {
+        let expires_at = self.in_an_hour();
         let payer = self.did().to_string();
         let order = PaymentOrder {
             amount,
             aud: &self.instance_did,
-            client_ref: Some(nonce),
+            client_ref: Some(client_ref),
             currency: CURRENCY,
             expires_at: &expires_at,
             intent_id: None,
@@ -86,7 +91,7 @@ impl Payer {
         PaymentRequest {
             signature: self.sign(&signing_input(&order)),
             amount: amount.into(),
-            client_ref: nonce.to_owned(),
+            client_ref: client_ref.to_owned(),
             currency: CURRENCY.to_owned(),
             expires_at: expires_at.clone(),
             max_fees: FEES_MAX.into(),
@@ -107,15 +112,19 @@ impl Payer {
             purpose: None,
             recipient: recipient.to_owned(),
         };
-        let items = vec![item; count];
+        self.batch_of(vec![item; count], false, nonce)
+    }
+
+    /// A signed batch of these items.
+    pub fn batch_of(&self, items: Vec<BatchItem>, atomic: bool, nonce: &str) -> BatchRequest {
         let items_hash = q_core::hash::hex(&q_core::hash::sha256(&items_input(&items)));
-        let expires_at = (self.env.now() + Span::seconds(3_600)).to_string();
+        let expires_at = self.in_an_hour();
         let payer = self.did().to_string();
         let order = BatchOrder {
-            atomic: false,
+            atomic,
             aud: &self.instance_did,
             client_ref: nonce,
-            count,
+            count: items.len(),
             currency: CURRENCY,
             document_hash: None,
             expires_at: &expires_at,
@@ -128,7 +137,7 @@ impl Payer {
             wallet: &self.wallet,
         };
         BatchRequest {
-            atomic: false,
+            atomic,
             signature: self.sign(&signing_input(&order)),
             client_ref: nonce.to_owned(),
             currency: CURRENCY.to_owned(),
@@ -154,6 +163,21 @@ impl Payer {
 
     /// The payer's signature over `input`.
     pub fn sign(&self, input: &[u8]) -> String {
-        jws::sign(&jws::Header::typ(PAYMENT_TYP).kid(self.keyring.key_id()), input, &self.keyring.current)
+        self.sign_as(PAYMENT_TYP, input)
+    }
+
+    /// Its signature over an order of another kind.
+    pub fn sign_as(&self, typ: &str, input: &[u8]) -> String {
+        jws::sign(&jws::Header::typ(typ).kid(self.keyring.key_id()), input, &self.keyring.current)
+    }
+
+    /// For whom orders are signed.
+    pub fn instance_did(&self) -> &str {
+        &self.instance_did
+    }
+
+    /// Until when an order that is signed now may be executed.
+    pub fn in_an_hour(&self) -> String {
+        (self.env.now() + Span::seconds(3_600)).to_string()
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use q_contract::{Client, HttpTransport};
 use q_testkit::{Proxy, oracle, oracle::NatsServer};
 
-use crate::{Instance, Process};
+use crate::{Instance, Process, postgres::with_database};
 
 const GROUND: [&str; 5] = ["serve", "qlock", "squid", "qonsent", "qerberos"];
 /// How long the balancer may take to find a replica ready.
@@ -161,13 +161,6 @@ impl Replicas {
         self.replicas.into_iter().for_each(|replica| replica.process.ended());
         self.ground.ended();
     }
-}
-
-/// `server` with another database.
-fn with_database(server: &str, database: &str) -> String {
-    let (head, query) = server.split_once('?').map_or((server, None), |(head, rest)| (head, Some(rest)));
-    let head = head.rsplit_once('/').map_or(head, |(head, _)| head);
-    query.map_or_else(|| format!("{head}/{database}"), |query| format!("{head}/{database}?{query}"))
 }
 
 /// A running haproxy, with the configuration that is shipped.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bookkeeping;
+mod constant_sum;
 mod contracts;
 mod coverage;
 mod damage;

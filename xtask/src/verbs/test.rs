@@ -81,8 +81,20 @@ fn run_tests(steps: &mut Steps, args: &Args, surroundings: &Surroundings) -> Res
         machine::run(surroundings.tell(&mut command))?;
         Ok(String::new())
     })?;
-    steps.run("journeys", || surroundings.test(&["--package", "q-tests"], args))?;
-    steps.run("drill runbook", || drill_runbook::run().map(|()| String::new()))
+    steps.run("journeys", || surroundings.journeys(Journeys::AllBut, args))?;
+    steps.run("drill runbook", || drill_runbook::run().map(|()| String::new()))?;
+    steps.run("constant sum", || surroundings.journeys(Journeys::Only, args))
+}
+
+/// The journey that keeps the machine busy for minutes: on both engines side by side, and beside nothing else, because
+/// others measure time.
+const LONGEST: &str = "constant_sum::";
+
+/// Which journeys, by [`LONGEST`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Journeys {
+    AllBut,
+    Only,
 }
 
 impl Surroundings {
@@ -100,9 +112,22 @@ impl Surroundings {
         command.env("Q_BIN", &self.q).env("LC_ALL", "C.UTF-8")
     }
 
+    fn journeys(&self, which: Journeys, args: &Args) -> Result<String> {
+        let package = ["--package", "q-tests"];
+        if has_nextest(args)? {
+            let not = if which == Journeys::AllBut { "not " } else { "" };
+            let filter = format!("{not}test(/^{LONGEST}/)");
+            return self.test(&[package[0], package[1], "--filterset", &filter], args);
+        }
+        let mut command = machine::cargo(&["test", "--no-fail-fast", package[0], package[1], "--"])?;
+        let selected: &[&str] =
+            if which == Journeys::AllBut { &["--skip", LONGEST] } else { &[LONGEST, "--nocapture"] };
+        machine::run(self.tell(command.args(selected).args(&args.rest)))?;
+        Ok(WITHOUT_NEXTEST.to_owned())
+    }
+
     fn test(&self, selection: &[&str], args: &Args) -> Result<String> {
-        let has_nextest =
-            !args.no_nextest && machine::quietly(&mut machine::cargo(&["nextest", "--version"])?).is_ok();
+        let has_nextest = has_nextest(args)?;
         let mut command = if has_nextest {
             machine::cargo(&["nextest", "run", "--no-fail-fast", "--no-tests", "pass"])?
         } else {
@@ -115,12 +140,14 @@ impl Surroundings {
         }
         command.args(&args.rest);
         machine::run(self.tell(&mut command))?;
-        Ok(if has_nextest {
-            "cargo nextest".to_owned()
-        } else {
-            "cargo test (cargo nextest would be faster)".to_owned()
-        })
+        Ok(if has_nextest { "cargo nextest" } else { WITHOUT_NEXTEST }.to_owned())
     }
+}
+
+const WITHOUT_NEXTEST: &str = "cargo test (cargo nextest would be faster)";
+
+fn has_nextest(args: &Args) -> Result<bool> {
+    Ok(!args.no_nextest && machine::quietly(&mut machine::cargo(&["nextest", "--version"])?).is_ok())
 }
 
 fn note_of(oracles: &Oracles) -> String {

@@ -270,22 +270,28 @@ impl Past {
         let mut by_then = Vec::with_capacity(self.ranges.len());
         for (first, last) in &self.ranges {
             let at = values.len();
-            by_then.push(format!("(history.seq > ${} AND history.seq <= ${})", at + 1, at + 2));
+            by_then.push(format!("(probe.seq > ${} AND probe.seq <= ${})", at + 1, at + 2));
             values.extend([(*first).into(), (*last).into()]);
         }
         let by_then = by_then.join(" OR ");
-        // `low` was by then, `high` was not; each step asks for the one between them.
+        // Up to `low` everything is decided and `best` was by then, `high` was not; each step asks for the last one up to
+        // the middle. There may be none: while one writer's transfers are merged and another's between them are not, the
+        // history of an account has gaps.
         let sql = format!(
-            "WITH RECURSIVE search(low, high) AS ( \
-                 SELECT CAST(0 AS BIGINT), COALESCE((SELECT MAX(version) FROM history WHERE account = $1), 0) + 1 \
+            "WITH RECURSIVE search(best, low, high) AS ( \
+                 SELECT CAST(0 AS BIGINT), CAST(0 AS BIGINT), \
+                        COALESCE((SELECT MAX(version) FROM history WHERE account = $1), 0) + 1 \
                  UNION ALL \
-                 SELECT CASE WHEN {by_then} THEN history.version ELSE search.low END, \
-                        CASE WHEN {by_then} THEN search.high ELSE history.version END \
-                 FROM search JOIN history ON history.account = $1 \
-                     AND history.version = (search.low + search.high) / 2 \
+                 SELECT CASE WHEN {by_then} THEN probe.version ELSE search.best END, \
+                        CASE WHEN probe.seq IS NULL OR {by_then} THEN (search.low + search.high) / 2 \
+                             ELSE search.low END, \
+                        CASE WHEN probe.seq IS NULL OR {by_then} THEN search.high ELSE probe.version END \
+                 FROM search LEFT JOIN LATERAL ( \
+                     SELECT version, seq FROM history WHERE account = $1 AND version > search.low \
+                         AND version <= (search.low + search.high) / 2 ORDER BY version DESC LIMIT 1) AS probe ON TRUE \
                  WHERE search.high - search.low > 1) \
              SELECT history.version, {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
-             WHERE history.account = $1 AND history.version = (SELECT MAX(low) FROM search)"
+             WHERE history.account = $1 AND history.version = (SELECT MAX(best) FROM search)"
         );
         let row = reader.query_opt(&sql, &values)?;
         row.map(|row| Ok((row.try_get(0)?, balance(&row, 1)?))).transpose()
