@@ -141,11 +141,9 @@ impl Answers {
         }
         let (done, refused) = (self.done.load(Ordering::Relaxed), self.refused.lock());
         let repeated = self.repeated.load(Ordering::Relaxed);
-        println!("refused: {refused:?}");
         assert!(done >= DONE_MIN, "only {done} operations were carried out");
-        let refused: u64 = refused.values().sum();
         format!(
-            "{done} operations carried out, {refused} refused, {repeated} asked for again; {} transactions answered, each \
+            "{done} operations carried out, refused {refused:?}, {repeated} asked for again; {} transactions answered, each \
              there once",
             answered.len()
         )

@@ -60,6 +60,7 @@ fn number(name: &str) -> Option<u64> {
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
+#[expect(clippy::print_stdout, reason = "a run that fails must be told how to be repeated")]
 async fn run(engine: &str, databases: Vec<(String, String)>) {
     let seed = number("Q_SUM_SEED").unwrap_or_else(|| u64::from_be_bytes(Env::system().random()));
     let span = number("Q_SUM_SECONDS").map_or(SPAN, Duration::from_secs);
