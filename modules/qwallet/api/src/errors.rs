@@ -132,3 +132,13 @@ pub const SNAPSHOT_NOT_FOUND: ErrorCode =
 /// The books do not reach back as far.
 pub const SNAPSHOT_TOO_OLD: ErrorCode =
     ErrorCode::new("SNAPSHOT_TOO_OLD", 409, "the books do not reach back as far");
+/// A recurrence rule is wrong, never occurs or occurs too often.
+pub const RRULE_INVALID: ErrorCode = ErrorCode::new("RRULE_INVALID", 400, "the recurrence rule is refused");
+/// The schedule is not there, or not the caller's.
+pub const SCHEDULE_NOT_FOUND: ErrorCode =
+    ErrorCode::new("SCHEDULE_NOT_FOUND", 404, "the schedule does not exist");
+/// The schedule is not in a state that allows this.
+pub const SCHEDULE_STATE: ErrorCode =
+    ErrorCode::new("SCHEDULE_STATE", 409, "the schedule is not in a state that allows this");
+/// There is no such plan, or not in this version.
+pub const PLAN_UNKNOWN: ErrorCode = ErrorCode::new("PLAN_UNKNOWN", 404, "the plan does not exist");

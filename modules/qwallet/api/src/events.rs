@@ -1,9 +1,9 @@
 //! What qwallet tells other modules. Settled payments are derived from the ledger's own rows.
 
-use q_core::{AmountText, EventPayload, Timestamp};
+use q_core::{AmountText, Did, EventPayload, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{EscrowId, IntentId, TransactionId, WalletId};
+use crate::{EscrowId, IntentId, PlanId, ScheduleId, TransactionId, WalletId, plans::Entitlements};
 
 /// A wallet was opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -247,4 +247,104 @@ escrow_events! {
     EscrowRefunded = "q.qwallet.escrow.refunded.v1";
     /// A party objects; the arbiter decides.
     EscrowDisputed = "q.qwallet.escrow.disputed.v1";
+}
+
+/// A schedule paid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleRan {
+    /// The schedule.
+    pub schedule_id: ScheduleId,
+    /// The wallet that paid.
+    pub payer: WalletId,
+    /// The wallet that was paid.
+    pub payee: WalletId,
+    /// When it was due.
+    pub due_at: Timestamp,
+    /// How much.
+    pub amount: AmountText,
+    /// The currency's code.
+    pub currency: String,
+    /// The transaction.
+    pub transaction_id: TransactionId,
+}
+
+impl EventPayload for ScheduleRan {
+    const TOPIC: &'static str = "q.qwallet.schedule.ran.v1";
+    fn subject(&self) -> String {
+        self.payer.to_string()
+    }
+}
+
+/// A payment of a schedule was refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleFailed {
+    /// The schedule.
+    pub schedule_id: ScheduleId,
+    /// The wallet that was to pay.
+    pub payer: WalletId,
+    /// When it was due.
+    pub due_at: Timestamp,
+    /// The code with which it was refused.
+    pub code: String,
+    /// How many attempts failed one after the other.
+    pub attempts: i64,
+    /// When it is tried again; absent when the schedule gives up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<Timestamp>,
+}
+
+impl EventPayload for ScheduleFailed {
+    const TOPIC: &'static str = "q.qwallet.schedule.failed.v1";
+    fn subject(&self) -> String {
+        self.payer.to_string()
+    }
+}
+
+/// A schedule pays no more until its payer lets it go on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulePaused {
+    /// The schedule.
+    pub schedule_id: ScheduleId,
+    /// The wallet that pays.
+    pub payer: WalletId,
+    /// The code of the last refusal; absent when the payer paused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+impl EventPayload for SchedulePaused {
+    const TOPIC: &'static str = "q.qwallet.schedule.paused.v1";
+    fn subject(&self) -> String {
+        self.payer.to_string()
+    }
+}
+
+/// What somebody is entitled to by a plan: at its start, at each renewal, and at its end. For the modules that grant it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanChanged {
+    /// Who is entitled.
+    pub owner: Did,
+    /// The subscription: somebody may have several of one plan.
+    pub subscription_id: ScheduleId,
+    /// The plan.
+    pub plan: PlanId,
+    /// Its version.
+    pub version: i64,
+    /// The wallet that is paid for it.
+    pub payee: WalletId,
+    /// What it grants; nothing at its end.
+    pub entitlements: Entitlements,
+    /// Until when: the end of what is paid for, and two days in which a payment that was refused is tried again.
+    pub valid_until: Timestamp,
+}
+
+impl EventPayload for PlanChanged {
+    const TOPIC: &'static str = "q.qwallet.plan.changed.v1";
+    fn subject(&self) -> String {
+        self.owner.to_string()
+    }
 }

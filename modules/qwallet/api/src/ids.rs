@@ -41,3 +41,13 @@ q_core::typed_id!(
     ImportId,
     "import_"
 );
+q_core::typed_id!(
+    /// A payment that comes back.
+    ScheduleId,
+    "schedule_"
+);
+q_core::typed_id!(
+    /// What somebody offers for a price per period.
+    PlanId,
+    "plan_"
+);

@@ -18,6 +18,7 @@ pub mod payment;
 pub mod payouts;
 pub mod rails;
 pub mod receipt;
+pub mod recurrence;
 pub mod refunds;
 pub mod snapshot;
 pub mod statement;
