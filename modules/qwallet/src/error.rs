@@ -11,7 +11,7 @@ use crate::{
         formats::NotRepresentable,
         limits::LimitKind,
         payment::{LimitOf, Refusal},
-        payouts,
+        payouts, recurrence,
     },
     service::executor::Fault,
 };
@@ -58,6 +58,9 @@ pub enum Error {
     /// The format asked for cannot hold it.
     #[error(transparent)]
     NotRepresentable(#[from] NotRepresentable),
+    /// The recurrence rule of a schedule is refused.
+    #[error(transparent)]
+    Rule(#[from] recurrence::Fault),
     /// A webhook may not go there.
     #[error("{0}")]
     WebhookUrl(String),
@@ -104,6 +107,10 @@ impl From<Error> for Problem {
             Error::NotRepresentable(NotRepresentable { instead, .. }) => {
                 Self::new(&api::EXPORT_NOT_REPRESENTABLE).detail(detail).hint(instead)
             }
+            Error::Rule(fault) => Self::new(&api::RRULE_INVALID)
+                .detail(detail)
+                .hint("such as FREQ=MONTHLY;BYMONTHDAY=1 in Europe/Berlin; RFC 5545 section 3.3.10 has the parts")
+                .with("part", fault.part),
             Error::WebhookUrl(_) => Self::new(&api::WEBHOOK_URL_FORBIDDEN)
                 .detail(detail)
                 .hint("an operator allows other addresses with the setting webhook_allow"),

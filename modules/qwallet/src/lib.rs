@@ -305,6 +305,7 @@ impl Module for Wallets {
         let anchoring = self.service.clone();
         let (expiring, merging, sorting) = (self.service.clone(), self.service.clone(), self.service.clone());
         let tending_escrows = self.service.clone();
+        let tending_schedules = self.service.clone();
         let (keeping, sweeping, measuring) =
             (self.service.clone(), self.service.clone(), self.service.clone());
         let (delivering, forgetting) = (self.service.clone(), self.service.clone());
@@ -345,6 +346,10 @@ impl Module for Wallets {
             Job::every("tend-escrows", Span::seconds(5), move || {
                 let service = tending_escrows.clone();
                 async move { service.tend_escrows().await.map_err(|error| error.to_string()) }
+            }),
+            Job::every("tend-schedules", Span::seconds(5), move || {
+                let service = tending_schedules.clone();
+                async move { service.tend_schedules().await.map_err(|error| error.to_string()) }
             }),
             Job::every("sort-requests", Span::seconds(1), move || {
                 let service = sorting.clone();

@@ -18,6 +18,7 @@ mod holds;
 mod journal;
 mod notes;
 mod rails;
+mod schedules;
 mod webhooks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -55,6 +56,7 @@ fn rooms() -> Vec<Box<dyn Room>> {
         Box::<heads::Snapshots>::default(),
         Box::<notes::Notes>::default(),
         Box::<rails::Rails>::default(),
+        Box::<schedules::Schedules>::default(),
         Box::<webhooks::Webhooks>::default(),
     ]
 }

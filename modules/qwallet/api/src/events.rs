@@ -334,6 +334,8 @@ pub struct PlanChanged {
     pub plan: PlanId,
     /// Its version.
     pub version: i64,
+    /// The wallet that pays for it.
+    pub payer: WalletId,
     /// The wallet that is paid for it.
     pub payee: WalletId,
     /// What it grants; nothing at its end.

@@ -20,6 +20,7 @@ pub mod rails;
 pub mod receipt;
 pub mod recurrence;
 pub mod refunds;
+pub mod schedules;
 pub mod snapshot;
 pub mod statement;
 pub mod told;

@@ -11,6 +11,7 @@ mod rails;
 mod receipts;
 mod refunds;
 mod request_page;
+mod schedules;
 mod snapshots;
 mod statements;
 mod webhooks;
@@ -110,6 +111,7 @@ pub fn api(service: &Arc<Service>) -> Api {
     let api = refunds::mount(api);
     let api = escrows::mount(api);
     let api = money_requests::mount(api);
+    let api = schedules::mount(api);
     let api = statements::mount(api);
     let api = receipts::mount(api);
     let api = notes::mount(api);

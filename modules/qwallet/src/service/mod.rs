@@ -28,6 +28,7 @@ mod receipts;
 pub mod recent;
 pub mod record;
 mod refunds;
+pub(crate) mod schedules;
 mod signatures;
 mod snapshots;
 mod statements;

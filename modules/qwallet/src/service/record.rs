@@ -33,6 +33,8 @@ pub enum RecordTable {
     Withdrawals,
     /// Money that came over a rail.
     Deposits,
+    /// Payments that come back.
+    Schedules,
 }
 
 /// When and where something is carried out.

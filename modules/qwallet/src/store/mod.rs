@@ -13,10 +13,12 @@ pub mod merged;
 pub mod money_requests;
 pub mod movements;
 pub mod notes;
+pub mod plans;
 pub mod rails;
 pub mod recent;
 pub mod refunds;
 pub mod requests;
+pub mod schedules;
 pub mod snapshots;
 pub mod told;
 pub mod wallets;
@@ -40,6 +42,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (9, "recent", include_str!("../../migrations/sqlite/0009_recent.sql")),
         (10, "escrows", include_str!("../../migrations/sqlite/0010_escrows.sql")),
         (11, "money requests", include_str!("../../migrations/sqlite/0011_money_requests.sql")),
+        (12, "schedules", include_str!("../../migrations/sqlite/0012_schedules.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -53,6 +56,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (9, "recent", include_str!("../../migrations/postgres/0009_recent.sql")),
         (10, "escrows", include_str!("../../migrations/postgres/0010_escrows.sql")),
         (11, "money requests", include_str!("../../migrations/postgres/0011_money_requests.sql")),
+        (12, "schedules", include_str!("../../migrations/postgres/0012_schedules.sql")),
     ],
 );
 

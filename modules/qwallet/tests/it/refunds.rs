@@ -15,7 +15,7 @@ async fn paid(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> Tran
     payer.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap()
 }
 
-fn asked(bank: &Bank, payment: &Transaction, payee: &Person, amount: Option<&str>) -> RefundRequest {
+pub fn asked(bank: &Bank, payment: &Transaction, payee: &Person, amount: Option<&str>) -> RefundRequest {
     RefundRequest {
         transaction_id: payment.transaction_id,
         amount: amount.map(Into::into),
@@ -43,7 +43,7 @@ fn signed(bank: &Bank, request: RefundRequest, payee: &Person) -> RefundRequest 
     RefundRequest { signature: sign_as(REFUND_TYP, &input, &payee.did, &payee.key), ..request }
 }
 
-async fn refund(bank: &Bank, request: RefundRequest, payee: &Person) -> Result<Refund, String> {
+pub async fn refund(bank: &Bank, request: RefundRequest, payee: &Person) -> Result<Refund, String> {
     let request = signed(bank, request, payee);
     match payee.client.clone().with_key(fresh()).call::<CreateRefund>(&request).await {
         Ok(refund) => Ok(refund),

@@ -1,0 +1,47 @@
+//! Schedules, plans and subscriptions.
+
+use q_http::ApiBuilder;
+use qwallet_api::{
+    CreateSchedule, CreateSubscription, EndSchedule, EndSubscription, GetPlan, GetSchedule, GetSubscription,
+    ListPlans, ListSchedules, ListSubscriptions, PutPlan, UpdateSchedule,
+};
+
+use crate::service::Service;
+
+/// Adds the endpoints of these rooms.
+pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
+    api.on::<CreateSchedule, _, _, _>(|service, context, request| async move {
+        service.create_schedule(context.request_key.as_ref(), request).await
+    })
+    .on::<ListSchedules, _, _, _>(|service, context, request| async move {
+        service.schedules(&context.caller, request).await
+    })
+    .on::<GetSchedule, _, _, _>(|service, context, request| async move {
+        service.schedule(&context.caller, request.schedule_id).await
+    })
+    .on::<UpdateSchedule, _, _, _>(|service, context, request| async move {
+        service.update_schedule(&context.caller, context.request_key.as_ref(), request).await
+    })
+    .on::<EndSchedule, _, _, _>(|service, context, request| async move {
+        service.end_schedule(&context.caller, context.request_key.as_ref(), request.schedule_id).await
+    })
+    .on::<PutPlan, _, _, _>(|service, context, request| async move {
+        service.put_plan(&context.caller, context.request_key.as_ref(), request).await
+    })
+    .on::<ListPlans, _, _, _>(|service, _, request| async move { service.plans(request).await })
+    .on::<GetPlan, _, _, _>(|service, _, request| async move {
+        service.plan(request.plan_id, request.version).await
+    })
+    .on::<CreateSubscription, _, _, _>(|service, context, request| async move {
+        service.subscribe(context.request_key.as_ref(), request).await
+    })
+    .on::<ListSubscriptions, _, _, _>(|service, context, request| async move {
+        service.subscriptions(&context.caller, request).await
+    })
+    .on::<GetSubscription, _, _, _>(|service, context, request| async move {
+        service.subscription(&context.caller, request.subscription_id).await
+    })
+    .on::<EndSubscription, _, _, _>(|service, context, request| async move {
+        service.end_subscription(&context.caller, context.request_key.as_ref(), request.subscription_id).await
+    })
+}
