@@ -11,7 +11,7 @@ use crate::service::Service;
 /// Adds the endpoints of these rooms.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     api.on::<CreateSchedule, _, _, _>(|service, context, request| async move {
-        service.create_schedule(context.request_key.as_ref(), request).await
+        service.create_schedule(&context.caller, context.request_key.as_ref(), request).await
     })
     .on::<ListSchedules, _, _, _>(|service, context, request| async move {
         service.schedules(&context.caller, request).await
@@ -33,7 +33,7 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         service.plan(request.plan_id, request.version).await
     })
     .on::<CreateSubscription, _, _, _>(|service, context, request| async move {
-        service.subscribe(context.request_key.as_ref(), request).await
+        service.subscribe(&context.caller, context.request_key.as_ref(), request).await
     })
     .on::<ListSubscriptions, _, _, _>(|service, context, request| async move {
         service.subscriptions(&context.caller, request).await

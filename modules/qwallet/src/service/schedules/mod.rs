@@ -50,10 +50,11 @@ impl Service {
     /// Takes a mandate.
     pub async fn create_schedule(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         asked: CreateScheduleRequest,
     ) -> Result<Schedule, Error> {
-        let id = self.open_schedule(key, asked, None).await?;
+        let id = self.open_schedule(caller, key, asked, None).await?;
         let row = self.db.read(move |reader| store::schedules::find(reader, id)).await?;
         self.schedule_answer(row.ok_or_else(unexpected)?).await
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use q_core::{AuditEntry, RequestKey, Timestamp};
+use q_core::{AuditEntry, Caller, RequestKey, Timestamp};
 use q_db::{DbError, Tx};
 use qwallet_api::{CreateScheduleRequest, MANDATE_TYP, ScheduleId, TransactionId, plan_text, signing};
 
@@ -11,7 +11,7 @@ use crate::{
     domain::{
         account::AccountId,
         currency::Currency,
-        payment::{self, INTERNAL_RAIL, Plan, Refusal, Terms},
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp, Terms},
         recurrence::Rule,
         schedules::{self, CatchUp, Mandate, Progress, Turn},
     },
@@ -38,6 +38,7 @@ impl Service {
     /// Takes a mandate; of a subscription to a plan, and then the first period is paid in the same commit.
     pub(super) async fn open_schedule(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         asked: CreateScheduleRequest,
         plan: Option<PlanRow>,
@@ -62,9 +63,12 @@ impl Service {
             rail: INTERNAL_RAIL,
             expires_at,
         };
-        let decided = payment::decide(&terms, &self.facts(payer.as_deref(), payee.as_deref(), signature));
+        // A second key is proved once, for the most that the mandate allows: nobody is there when it is paid.
+        let step_up = self.step_up_of(caller, &asked.payer);
+        let facts = self.facts(payer.as_deref(), payee.as_deref(), signature);
+        let decided = payment::decide(&terms, &Facts { step_up, ..facts });
         let decided = decided.and_then(|decided| {
-            check_most(&asked, decided.currency, &decided)?;
+            check_most(&asked, &decided, step_up)?;
             Ok(decided)
         });
         let decided = match decided {
@@ -239,12 +243,10 @@ fn read(asked: &CreateScheduleRequest, input: &str, now: Timestamp) -> Result<Ma
 }
 
 /// The most is not less than what is paid at first.
-fn check_most(
-    asked: &CreateScheduleRequest,
-    currency: &'static Currency,
-    plan: &Plan,
-) -> Result<(), Refusal> {
+fn check_most(asked: &CreateScheduleRequest, plan: &Plan, step_up: StepUp<'_>) -> Result<(), Refusal> {
     let Some(most) = &asked.max_amount else { return Ok(()) };
+    let currency = plan.currency;
     let most = currency.read(most).map_err(|fault| Refusal::from(fault).of(currency))?;
+    step_up.check(currency, most)?;
     if most < plan.amount { Err(Refusal::Malformed("maxAmount")) } else { Ok(()) }
 }

@@ -17,7 +17,7 @@ use crate::{
         account::AccountId,
         currency::Currency,
         order::SignatureFault,
-        payment::{self, INTERNAL_RAIL, Plan, Refusal, Terms},
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp, Terms},
         recurrence::Occurrence,
         schedules::{self, CatchUp, Mandate, State, Turn},
     },
@@ -157,6 +157,8 @@ impl Service {
             expires_at: now + Span::seconds(60),
         };
         let facts = self.facts(payer.as_deref(), payee.as_deref(), Ok(()));
+        // A second key was proved for as much when the mandate was taken.
+        let facts = Facts { step_up: StepUp::Done, ..facts };
         let Plan { legs, .. } = payment::decide(&terms, &facts)?;
         let id = TransactionId::new(&self.env);
         let purpose = self.unseal("schedules", "purpose", &row.id.to_string(), row.purpose.as_deref())?;

@@ -118,12 +118,13 @@ impl Service {
     /// Subscribes to a plan and pays for the first period.
     pub async fn subscribe(
         &self,
+        caller: &Caller,
         key: Option<&RequestKey>,
         asked: CreateSubscriptionRequest,
     ) -> Result<Subscription, Error> {
         let plan = self.plan_row(asked.plan_id, Some(asked.plan_version)).await?;
         let id = match self.check_subscription(&asked, &plan).await {
-            Ok(()) => self.open_schedule(key, asked.mandate, Some(plan)).await?,
+            Ok(()) => self.open_schedule(caller, key, asked.mandate, Some(plan)).await?,
             Err(Error::Refused(refusal)) => {
                 let request = request_of(asked.mandate.payer.as_str(), key);
                 ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?)
