@@ -347,14 +347,8 @@ pub enum WalletVerb {
     Escrow(commands::wallet::escrow::EscrowArgs),
     /// Write a note beside a transaction, for both its parties to read.
     Note(commands::wallet::note::NoteArgs),
-    /// Show one transaction with its legs.
-    Show {
-        /// The transaction id.
-        transaction: String,
-        /// Who asks.
-        #[command(flatten)]
-        acting: AsArgs,
-    },
+    /// Show one transaction with its legs, what was given back of it, and the escrow it paid into.
+    Show(commands::wallet::show::ShowArgs),
     /// Take test money from the faucet of a demo instance.
     Faucet {
         /// The amount.

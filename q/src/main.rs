@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** only `compose/` names the modules that make an instance; only `output.rs` talks to the terminal.
 
+mod advice;
 mod backups;
 mod cli;
 mod commands;

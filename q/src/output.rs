@@ -9,6 +9,8 @@ use std::{
 use q_contract::CallError;
 use serde::Serialize;
 
+use crate::advice::in_verbs;
+
 /// Exit codes, as `q --help` documents them.
 pub mod exit {
     /// The command could not do what it was asked.
@@ -56,9 +58,9 @@ pub fn usage(message: impl Display) -> anyhow::Error {
 
 /// Prints the error and its causes, and picks the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    progress(format!("q: {error}"));
+    progress(format!("q: {}", in_verbs(&error.to_string())));
     for cause in error.chain().skip(1) {
-        progress(format!("   because {cause}"));
+        progress(format!("   because {}", in_verbs(&cause.to_string())));
     }
     let code = if let Some(WithCode { code, .. }) = error.downcast_ref() {
         *code

@@ -11,17 +11,20 @@ use q_contract::{CallError, Client, Credential, HttpTransport, Replicas};
 use q_core::{Did, Env, Span, caller::STEP_UP_FRESH};
 use q_did::Keyring;
 use q_jose::SecretKey;
+use qwallet_api::WalletId;
 use squid::remote::Login;
 use squid_api::{SwitchIdentity, SwitchRequest, TokenResponse};
 
 use crate::{
     layout::Layout,
-    output::{exit, with_code},
+    output::{exit, usage, with_code},
     running::{self, Running},
 };
 
 /// How long a command waits for an answer; verifying or exporting a large store takes a while.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// The characters of a wallet reference.
+const WALLET_REF_LENGTH: usize = 26;
 /// How long a command waits for a module that has just started and does not know yet whom to believe.
 const START: Duration = Duration::from_secs(15);
 
@@ -149,6 +152,20 @@ impl Session {
     /// Like [`Session::identity`], but leaves what is neither as it is: wallet ids and references.
     pub fn identity_or_text(&self, who: &str) -> String {
         self.identity(who).map_or_else(|_| who.to_owned(), |did| did.to_string())
+    }
+
+    /// How the instance names the wallet of `who`: the DID behind a keyring name, or a DID, wallet id or wallet reference
+    /// as it is. What can be none of these was mistyped.
+    pub fn wallet_of(&self, who: &str) -> anyhow::Result<String> {
+        let is_name = who.starts_with("did:")
+            || who.parse::<WalletId>().is_ok()
+            || who.len() == WALLET_REF_LENGTH && who.starts_with('Q');
+        if is_name {
+            return Ok(who.to_owned());
+        }
+        self.identity(who).map(|did| did.to_string()).map_err(|error| {
+            usage(format!("{error}; {who:?} is no DID, wallet id or wallet reference either"))
+        })
     }
 
     fn base(&self, module: &str) -> anyhow::Result<&str> {

@@ -8,11 +8,13 @@ use qwallet_api::errors as api;
 
 use crate::{
     domain::{
+        currency,
         formats::NotRepresentable,
         limits::LimitKind,
         payment::{LimitOf, Refusal},
         payouts, recurrence,
     },
+    forms::form_of,
     service::executor::Fault,
 };
 
@@ -152,8 +154,18 @@ impl From<Refusal> for Problem {
             Refusal::Signature(fault) => problem
                 .detail(fault.to_string())
                 .hint("sign the exact signing input of the request with a current key of the payer"),
-            Refusal::Malformed(_)
-            | Refusal::InvalidState(_)
+            Refusal::Malformed(field) => {
+                let problem = problem.detail(refusal.to_string()).with("field", field);
+                match form_of(field) {
+                    Some(form) => problem.hint(format!("{field} is {form}")),
+                    None => problem,
+                }
+            }
+            Refusal::CurrencyUnsupported => {
+                let known: Vec<_> = currency::ALL.iter().map(|currency| currency.code).collect();
+                problem.hint(format!("the currencies here are {}", known.join(" and ")))
+            }
+            Refusal::InvalidState(_)
             | Refusal::BatchSize
             | Refusal::Record { .. } => {
                 problem.detail(refusal.to_string())
@@ -197,7 +209,6 @@ impl From<Refusal> for Problem {
             | Refusal::IntentNotFound
             | Refusal::SelfPayment
             | Refusal::RailUnsupported
-            | Refusal::CurrencyUnsupported
             | Refusal::AmountPrecision
             | Refusal::WalletFrozen
             | Refusal::StepUpRequired { .. }

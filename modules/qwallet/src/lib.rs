@@ -9,6 +9,7 @@
 
 pub mod domain;
 pub mod error;
+mod forms;
 mod http;
 mod rails;
 pub mod service;

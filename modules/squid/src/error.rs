@@ -4,7 +4,7 @@ use q_contract::{Problem, codes};
 use q_core::Timestamp;
 use q_db::DbError;
 use q_did::Refused;
-use squid_api::errors as api;
+use squid_api::{Status, errors as api};
 
 use crate::domain::profile;
 
@@ -80,6 +80,9 @@ pub enum Error {
     /// The login does not hold. Why is not said: it would help to guess.
     #[error("the login does not hold")]
     Grant,
+    /// The login is that of an identity that may not log in. Said only to whoever has its keys.
+    #[error("the identity is {}", .0.as_str())]
+    Inactive(Status),
     /// The grant type is not offered.
     #[error("the grant type is not offered")]
     UnsupportedGrant,
@@ -159,6 +162,16 @@ impl From<Error> for Problem {
                 .hint("send second_assertion, signed by an enrolled second key: `q auth step-up`"),
             Error::SessionNotFound => Self::new(&api::SQUID_SESSION_NOT_FOUND),
             Error::Grant => oauth(&api::INVALID_GRANT).hint("make a fresh assertion with the current key"),
+            Error::Inactive(status) => {
+                let problem = oauth(&api::INVALID_GRANT)
+                    .detail(format!("the identity is {}", status.as_str()))
+                    .with("identityStatus", status.as_str());
+                if status == Status::Suspended {
+                    problem.hint("whoever suspended it lets it in again: its parent, or an operator of this instance")
+                } else {
+                    problem
+                }
+            }
             Error::UnsupportedGrant => oauth(&api::UNSUPPORTED_GRANT_TYPE)
                 .hint("offered: urn:ietf:params:oauth:grant-type:jwt-bearer"),
             Error::Scope => oauth(&api::INVALID_SCOPE),

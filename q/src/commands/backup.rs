@@ -90,11 +90,15 @@ pub struct ListArgs {
     pub from: FromArgs,
 }
 
+/// The newest backup, where one is named.
+const LATEST: &str = "latest";
+
 /// `q backup verify`.
 #[derive(Debug, Args)]
 pub struct BackupVerifyArgs {
-    /// The backup; the newest when not given.
-    pub id: Option<String>,
+    /// A backup as it was made, or `latest`.
+    #[arg(default_value = "latest")]
+    pub id: String,
     /// Also restore it into a scratch place and verify every store there.
     #[arg(long)]
     pub deep: bool,
@@ -335,10 +339,11 @@ async fn verify_one(layout: &Layout, arguments: &BackupVerifyArgs) -> anyhow::Re
     let archive = archive(layout, &arguments.from)?;
     let wanted = arguments.id.clone();
     let verified = blocking(move || {
-        let newest = || archive.ids().map(|ids| ids.last().cloned());
-        let id = match wanted {
-            Some(id) => id,
-            None => newest()?.ok_or_else(|| with_code(exit::FINDINGS, "there is no backup yet"))?,
+        let id = if wanted == LATEST {
+            let newest = archive.ids()?.pop();
+            newest.ok_or_else(|| with_code(exit::FINDINGS, "there is no backup yet"))?
+        } else {
+            wanted
         };
         archive.verify(&id).map_err(|error| with_code(exit::FINDINGS, error))
     })
@@ -407,8 +412,11 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
     }
     let archive = archive(layout, &arguments.from)?;
     let wanted = match (&arguments.to_time, arguments.id.as_str()) {
+        (Some(at), _) if *at > Env::system().now() => {
+            return Err(usage(format!("{at} is still to come; without --to-time the newest state is restored")));
+        }
         (Some(at), _) => Wanted::At(*at),
-        (None, "latest") => Wanted::Newest,
+        (None, LATEST) => Wanted::Newest,
         (None, id) => Wanted::Backup(id.to_owned()),
     };
     let (is_partial, is_newest) = (arguments.modules.is_some(), wanted == Wanted::Newest);

@@ -32,8 +32,8 @@ use crate::{
 const NAMES: [&str; 2] = ["smoke-one", "smoke-two"];
 /// What is paid: far below anything that matters, far above the smallest unit, of which the fees are a share.
 const AMOUNT: &str = "0.000001";
-/// What the faucet of a demonstration gives.
-const DEMO_MONEY: &str = "1";
+/// What the faucet of a demonstration gives: enough for hundreds of walks.
+const DEMO_MONEY: &str = "0.001";
 /// How long the audit log may take to cover a payment with a signed checkpoint.
 const AUDIT_MAX: std::time::Duration = std::time::Duration::from_secs(15);
 /// The pause before looking into the log again.
@@ -87,6 +87,8 @@ pub fn show(report: &Report) {
         output::line(format!("{word} {:<12} {:>8.1} ms   {}", step.name, step.ms, step.finding));
     }
     output::line(if report.passed { "the critical path works" } else { "the critical path is broken there" });
+    let [one, two] = NAMES;
+    output::line(format!("what stays: {one}, {two} and their test money, for the next walk"));
 }
 
 /// Walks the path as `operator` and the two identities of the test.

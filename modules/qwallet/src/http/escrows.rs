@@ -5,12 +5,15 @@ use qwallet_api::{
     CreateEscrow, DisputeEscrow, GetEscrow, ListEscrows, RefundEscrow, ReleaseEscrow, ResolveEscrow,
 };
 
-use crate::service::Service;
+use super::explained;
+use crate::service::{Service, explaining::Wanted};
 
 /// Adds the endpoints of this room.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     api.on::<CreateEscrow, _, _, _>(|service, context, request| async move {
-        service.create_escrow(&context.caller, context.request_key.as_ref(), request).await
+        let wanted = Wanted::of(&request.wallet, &request.currency, &request.amount);
+        let opened = service.create_escrow(&context.caller, context.request_key.as_ref(), request).await;
+        explained(&service, &context.caller, opened, &wanted).await
     })
     .on::<ListEscrows, _, _, _>(|service, context, request| async move {
         service.escrows(&context.caller, request).await

@@ -18,7 +18,8 @@ mod webhooks;
 
 use std::sync::Arc;
 
-use q_contract::Text;
+use q_contract::{Problem, Text};
+use q_core::Caller;
 use q_http::Api;
 use qwallet_api::{
     CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
@@ -27,7 +28,10 @@ use qwallet_api::{
     SetStripes, SignIntent, WalletList,
 };
 
-use crate::{error::Error, service::Service};
+use crate::{
+    error::Error,
+    service::{Service, explaining::Wanted},
+};
 
 /// What heads the OpenAPI document.
 const ABOUT: &str =
@@ -86,7 +90,9 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.pay(&context.caller, context.request_key.as_ref(), request.transaction_id).await
         })
         .on::<CreatePayment, _, _, _>(|service, context, request| async move {
-            service.pay_once(&context.caller, context.request_key.as_ref(), request).await
+            let wanted = Wanted::of(&request.wallet, &request.currency, &request.amount);
+            let paid = service.pay_once(&context.caller, context.request_key.as_ref(), request).await;
+            explained(&service, &context.caller, paid, &wanted).await
         })
         .on::<CreateBatch, _, _, _>(|service, context, request| async move {
             service.pay_batch(&context.caller, context.request_key.as_ref(), request).await
@@ -126,4 +132,17 @@ pub fn api(service: &Arc<Service>) -> Api {
             .done();
     }
     api.done()
+}
+
+/// What was done, or its refusal with figures for whoever may know them.
+async fn explained<T>(
+    service: &Service,
+    caller: &Caller,
+    done: Result<T, Error>,
+    wanted: &Wanted,
+) -> Result<T, Problem> {
+    match done {
+        Ok(done) => Ok(done),
+        Err(error) => Err(service.explained(caller, error, wanted).await),
+    }
 }

@@ -9,6 +9,7 @@ pub mod commit;
 pub mod deliveries;
 pub mod directory;
 mod escrows;
+pub mod explaining;
 pub mod executor;
 mod exports;
 pub mod fees;

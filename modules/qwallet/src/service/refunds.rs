@@ -38,6 +38,9 @@ use crate::{
 /// The number of a refund's order in the store.
 const REFUND_ORDER: i64 = 3;
 
+/// Whoever paid asks for the money back by a refund of their own.
+const OWN_PAYMENT: Refusal = Refusal::InvalidState("one that you made: whoever received it gives it back");
+
 /// A payment that may be refunded, as it was settled.
 struct Payment {
     id: TransactionId,
@@ -117,7 +120,14 @@ impl Service {
         if !payment::is_expiry(expires_at, now) {
             return Err(Refusal::Malformed("expiresAt").into());
         }
-        let payment = self.refundable(asked).await?;
+        let payment = match self.refundable(asked).await {
+            // Told to whom it concerns, who proves it first.
+            Err(Error::Refused(OWN_PAYMENT)) => {
+                let signature = self.check_signature(&asked.signature, REFUND_TYP, input, &asked.payee).await?;
+                return Err(signature.map_or(Error::TransactionNotFound, |()| OWN_PAYMENT.into()));
+            }
+            found => found?,
+        };
         if expires_at <= now {
             return Err(Refusal::Expired.into());
         }
@@ -164,6 +174,7 @@ impl Service {
         let (payee, payer) = match (payee, wallets.get(&first.leg.debit)) {
             (Some(payee), Some(payer)) => (payee.clone(), payer),
             (Some(_), None) => return Err(Refusal::InvalidState("not from a wallet").into()),
+            (None, Some(payer)) if payer.row.owner == asked.payee => return Err(OWN_PAYMENT.into()),
             (None, _) => return Err(Error::TransactionNotFound),
         };
         if !matches!(stored.row.kind, TransactionKind::Payment | TransactionKind::Charge) {

@@ -116,6 +116,7 @@ impl Squid {
                     return Ok(self.token(login, &admitted, request.scope, &Proof { acr, at }));
                 }
                 Kept::StaleKeys => self.directory.forget(&login.did),
+                Kept::Inactive(status) => return Err(Error::Inactive(status)),
                 Kept::Refused => return Err(Error::Grant),
             }
         }
@@ -274,17 +275,19 @@ fn made_at(now: Timestamp, not_before: Option<Timestamp>) -> i64 {
 enum Kept {
     As(Box<Admitted>),
     StaleKeys,
+    /// The keys are the identity's, which may not log in.
+    Inactive(Status),
     Refused,
 }
 
 fn keep(tx: &mut Tx<'_>, asserted: &Asserted) -> Result<Kept, Error> {
     let login = &asserted.login;
     let Some(identity) = store::identities::find(tx, &login.did)? else { return Ok(Kept::Refused) };
-    if identity.status != Status::Active {
-        return Ok(Kept::Refused);
-    }
     if identity.head.version_id != asserted.version_id {
         return Ok(Kept::StaleKeys);
+    }
+    if identity.status != Status::Active {
+        return Ok(Kept::Inactive(identity.status));
     }
     if let Some(second) = &asserted.second_key
         && !store::second_keys::list(tx, &login.did)?.iter().any(|(key, _)| key == second)

@@ -145,7 +145,12 @@ on_each_world!(a_program_is_made_stopped_and_let_act_again_by_its_parent, async 
     assert_eq!(house.stop(&parent, &did).await.unwrap().status, Status::Suspended, "stopped is stopped");
     house.tell(&module).await;
     assert!(module.check_token(&token).is_err(), "its tokens die");
-    assert_eq!(code(house.token(&agent.keyring).await), "invalid_grant");
+    let refused = problem(house.token(&agent.keyring).await);
+    assert_eq!(
+        (refused.code.as_str(), &refused.extra["identityStatus"]),
+        ("invalid_grant", &"SUSPENDED".into()),
+        "it has its keys, and is told what else is wrong"
+    );
     assert_eq!(code(house.switch(&parent, &did).await), "SQUID_STATUS_CONFLICT");
     assert_eq!(house.lift(&parent, &did).await.unwrap().status, Status::Active);
     house.world.clock.advance(Span::seconds(1));

@@ -30,8 +30,13 @@ pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyho
     let mut checked =
         if is_sealed { Checked { manifest: None, findings: Vec::new() } } else { check(file, env.now())? };
     let archive_sha256 = sha256_of(file)?;
-    let chain = custody::read(file, env.now());
+    // The archive says by itself what was collected, and the chain beside it who had it since. An encrypted one says
+    // nothing without the chain.
+    let chain_file = custody::path(file);
+    let has_chain = is_sealed || chain_file.exists();
+    let chain = if has_chain { custody::read(file, env.now()) } else { Ok(Vec::new()) };
     let entries = match chain {
+        Ok(entries) if !has_chain => entries,
         Ok(entries) => {
             // The collection says what the archive is, encrypted and decrypted; whoever had it later had the same.
             let first = entries.first();
@@ -60,7 +65,7 @@ pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyho
     }
     let report = json!({
         "file": file, "sha256": archive_sha256, "isSound": is_sound, "findings": checked.findings,
-        "manifest": checked.manifest, "custody": entries,
+        "manifest": checked.manifest, "custody": has_chain.then_some(&entries),
     });
     output::show(acting.json, &report, |_| {
         output::line(format!(
@@ -82,6 +87,9 @@ pub async fn run(cli: &Cli, file: &Path, record: bool, acting: &AsArgs) -> anyho
         }
         if is_sealed {
             output::line("encrypted: its content is checked after `age --decrypt`, with the same command");
+        }
+        if !has_chain {
+            output::line(format!("who had it since is not known: {} is not beside it", chain_file.display()));
         }
         for entry in &entries {
             let to = entry.to.as_deref().map(|to| format!(" to {to}")).unwrap_or_default();

@@ -10,7 +10,7 @@ use qwallet_api::{
     signing::signing_input,
 };
 
-use super::{ORDER_LIFETIME, hint_to_open, sign_as};
+use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, sign_as};
 use crate::{
     cli::AsArgs,
     output::{self, usage},
@@ -159,7 +159,7 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
         Some(name) => Some(session.identity_or_text(name).parse().context("--arbiter is no identity")?),
         None => None,
     };
-    let recipient = session.identity_or_text(&args.recipient);
+    let recipient = session.wallet_of(&args.recipient)?;
     let splits = splits(session, &args.to)?;
     let nonce = session.fresh_key();
     let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
@@ -194,7 +194,8 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
         splits,
         wallet: wallet.wallet_ref,
     };
-    Ok(client.with_key(nonce.as_str()).call::<CreateEscrow>(&request).await?)
+    let opened = client.with_key(nonce.as_str()).call::<CreateEscrow>(&request).await;
+    opened.map_err(|error| hint_to_payee(session, &args.recipient, error.into()))
 }
 
 fn splits(session: &Session, to: &[String]) -> anyhow::Result<Vec<Split>> {
@@ -202,7 +203,7 @@ fn splits(session: &Session, to: &[String]) -> anyhow::Result<Vec<Split>> {
         let (name, amount) = text
             .rsplit_once('=')
             .ok_or_else(|| usage(format!("{text:?} is not NAME=AMOUNT, such as --to bob=12.5")))?;
-        Ok(Split { amount: amount.into(), recipient: session.identity_or_text(name) })
+        Ok(Split { amount: amount.into(), recipient: session.wallet_of(name)? })
     };
     to.iter().map(split).collect()
 }
@@ -215,7 +216,8 @@ fn id(text: &str) -> anyhow::Result<EscrowId> {
     text.parse().map_err(|error| usage(format!("{text:?} is not the id of an escrow: {error}")))
 }
 
-fn show(escrow: &Escrow) {
+/// Prints one.
+pub fn show(escrow: &Escrow) {
     output::line(format!(
         "{} {}  {} {} from {} to {}  for {}",
         escrow.escrow_id,
@@ -226,10 +228,19 @@ fn show(escrow: &Escrow) {
         escrow.payee.wallet_ref,
         escrow.order_ref,
     ));
+    output::line(format!(
+        "  fees {} platform, {} network",
+        escrow.fees.platform.as_str(),
+        escrow.fees.network.as_str()
+    ));
+    match &escrow.arbiter {
+        Some(arbiter) => output::line(format!("  {arbiter} decides if the parties do not agree")),
+        None => output::line("  nobody decides if the parties do not agree: it cannot be disputed"),
+    }
     match (&escrow.dispute, escrow.ended_at) {
         (_, Some(at)) => output::line(format!("  ended {at}")),
         (Some(reason), None) => output::line(format!("  disputed: {reason}")),
-        (None, None) => output::line(format!("  released by itself {}", escrow.auto_release_at)),
+        (None, None) => output::line(format!("  goes to the payee by itself on {}", escrow.auto_release_at)),
     }
     for part in &escrow.parts {
         let what = part.transaction_id.map_or_else(|| "waits for a wallet".to_owned(), |id| id.to_string());

@@ -50,7 +50,7 @@ pub struct HistoryArgs {
 pub async fn run(session: &Session, args: &HistoryArgs) -> anyhow::Result<()> {
     let who = args.who.as_deref();
     let request = ListTransactionsRequest {
-        squid_id: who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who)),
+        squid_id: who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?,
         currency: args.currency.clone(),
         from: args.from,
         to: args.to,

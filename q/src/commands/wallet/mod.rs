@@ -10,6 +10,7 @@ pub mod note;
 pub mod rail;
 pub mod refund;
 pub mod request;
+pub mod show;
 pub mod statement;
 pub mod stats;
 pub mod webhook;
@@ -22,9 +23,9 @@ use q_core::Span;
 use q_jose::jws;
 use qwallet_api::{
     BalanceReport, CreatePayment, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, GetLimits, GetQuote, GetTransaction, GetTrialBalance, GetWallet, LimitList, ListHeads,
+    GetBalanceRequest, GetLimits, GetQuote, GetTrialBalance, GetWallet, LimitList, ListHeads,
     ListHeadsRequest, NewLimit, PaymentRequest, QuoteRequest, SetLimits, SetLimitsRequest, SetStripes,
-    SetStripesRequest, Transaction, TransactionPath, TrialBalanceRequest, Wallet, WalletPath,
+    SetStripesRequest, Transaction, TrialBalanceRequest, Wallet, WalletPath,
     signing::{PAYMENT_TYP, PaymentOrder, signing_input},
 };
 
@@ -53,14 +54,15 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Pay { recipient, amount, currency, purpose, idempotency_key, acting } => {
             let session = open(acting)?;
             let payment = Payment {
-                recipient: session.identity_or_text(recipient),
+                recipient: session.wallet_of(recipient)?,
                 amount: amount.clone(),
                 currency: currency.clone(),
                 purpose: purpose.clone(),
                 client_ref: None,
             };
             let key = idempotency_key.clone().unwrap_or_else(|| session.fresh_key());
-            let transaction = pay(&session, &payment, &key).await?;
+            let paid = pay(&session, &payment, &key).await;
+            let transaction = paid.map_err(|error| hint_to_payee(&session, recipient, error))?;
             output::show(acting.json, &transaction, show_transaction);
         }
         WalletVerb::History(args) => history::run(&open(&args.acting)?, args).await?,
@@ -100,14 +102,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Refund(args) => refund::run(&open(&args.acting)?, args).await?,
         WalletVerb::Escrow(args) => escrow::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Note(args) => note::run(&open(&args.acting)?, args).await?,
-        WalletVerb::Show { transaction, acting } => {
-            let transaction_id = transaction
-                .parse()
-                .map_err(|error| usage(format!("{transaction:?} is not a transaction id: {error}")))?;
-            let path = TransactionPath { transaction_id };
-            let transaction = open(acting)?.client("qwallet")?.call::<GetTransaction>(&path).await?;
-            output::show(acting.json, &transaction, show_transaction);
-        }
+        WalletVerb::Show(args) => show::run(&open(&args.acting)?, args).await?,
         WalletVerb::Faucet { amount, currency, acting } => {
             let transaction = faucet(&open(acting)?, amount, currency).await?;
             output::show(acting.json, &transaction, show_transaction);
@@ -179,7 +174,7 @@ pub async fn faucet(session: &Session, amount: &str, currency: &str) -> anyhow::
 
 /// What a wallet holds; the session's own when nobody is named.
 pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<BalanceReport> {
-    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
     let request = GetBalanceRequest { squid_id, currency: None, at: None };
     let report = session.client("qwallet")?.call::<GetBalance>(&request).await;
     report.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })
@@ -266,6 +261,16 @@ fn hint_to_open(error: CallError) -> anyhow::Error {
     if has_none { error.context("this identity has no wallet yet; `q wallet open` makes one") } else { error }
 }
 
+/// What a payer can do whose payee is known here and has no wallet.
+fn hint_to_payee(session: &Session, payee: &str, error: anyhow::Error) -> anyhow::Error {
+    let call = error.downcast_ref::<CallError>().and_then(CallError::problem);
+    let is_unknown = call.is_some_and(|problem| problem.is(&qwallet_api::errors::RECIPIENT_UNKNOWN));
+    if is_unknown && session.layout.keyring(payee).exists() {
+        return error.context(format!("{payee} has no wallet yet; `q wallet open --as {payee}` makes one"));
+    }
+    error
+}
+
 /// The limits of a wallet, after the changes that are asked for.
 async fn limits(
     session: &Session,
@@ -273,7 +278,7 @@ async fn limits(
     set: &[String],
     currency: &str,
 ) -> anyhow::Result<LimitList> {
-    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
     let client = session.client("qwallet")?;
     if set.is_empty() {
         let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;

@@ -1,10 +1,14 @@
 //! `q wallet request`: asks for money, with a link and a code to scan.
 
-use std::fs;
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use q_core::PageLimit;
+use q_core::{PageLimit, Timestamp};
 use qwallet_api::{
     CancelRequest, CreateRequest, CreateRequestRequest, DrawRequest, GetRequest, ListRequests,
     ListRequestsRequest, MoneyRequest, PublicRequest, ReadRequest, RequestId, RequestPath, Transaction,
@@ -111,11 +115,14 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
                 expires_at: expires_at.map_err(|error| usage(format!("--until: {error}")))?,
                 single_use: !reusable,
             };
+            // A file that cannot be written is no reason to find out after the request is made.
+            let drawing = qr.as_deref().map(open_to_write).transpose()?;
             let request = client.call::<CreateRequest>(&asked).await?;
-            if let Some(file) = qr {
+            if let Some((file, mut open)) = drawing {
                 let path = RequestPath { request_id: request.request_id };
                 let drawing = client.call::<DrawRequest>(&path).await?;
-                fs::write(file, drawing.0)
+                open.set_len(0)
+                    .and_then(|()| open.write_all(drawing.0.as_bytes()))
                     .with_context(|| format!("{} cannot be written", file.display()))?;
             }
             request
@@ -148,6 +155,12 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
     };
     output::show(json, &request, show);
     Ok(())
+}
+
+/// The file, open; what is in it stays until something is written.
+fn open_to_write(file: &Path) -> anyhow::Result<(&Path, File)> {
+    let open = OpenOptions::new().create(true).append(true).open(file);
+    Ok((file, open.with_context(|| format!("{} cannot be written; nothing was asked for", file.display()))?))
 }
 
 async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::Result<Transaction> {
@@ -209,6 +222,13 @@ fn show_public(request: &PublicRequest) {
         request.memo,
         request.payto_uri,
     ));
+    show_end(request.expires_at);
+}
+
+fn show_end(expires_at: Option<Timestamp>) {
+    if let Some(at) = expires_at {
+        output::line(format!("  may be paid until {at}"));
+    }
 }
 
 fn show(request: &MoneyRequest) {
@@ -217,6 +237,7 @@ fn show(request: &MoneyRequest) {
         "{} {}  {amount} {}  {}\n  {}\n  {}",
         request.request_id, request.status, request.currency, request.memo, request.url, request.payto_uri,
     ));
+    show_end(request.expires_at);
     if let Some(transaction) = request.transaction_id {
         output::line(format!("  paid {} times, last by {transaction}", request.payments));
     }

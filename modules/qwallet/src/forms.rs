@@ -1,0 +1,37 @@
+//! What each field of a request has to be, said to whoever wrote another.
+
+/// The declared form of a field; nothing where its name says it all.
+pub fn form_of(field: &str) -> Option<&'static str> {
+    let form = match field {
+        "action" => "MINT or BURN",
+        "approvals" => "at most eight signatures, each of another approver",
+        "arbiter" => "an identity that is neither the payer nor the payee",
+        "autoReleaseAt" => "an instant still to come, at most a year ahead, such as 2027-01-31T12:00:00Z (RFC 3339)",
+        "clientRef" | "items[].clientRef" | "orderRef" => "1 to 35 characters, none of them a control character",
+        "count" => "from the number of stripes there are to 8: there are never fewer than before",
+        "cursor" => "the nextCursor of the page before, as it was given",
+        "eventTypes" => "names of events or patterns that end with *, such as q.qwallet.tx.*",
+        "expiresAt" => {
+            "an instant still to come, such as 2027-01-31T12:00:00Z (RFC 3339); that of a signed order at most a day ahead"
+        }
+        "expiresIn" => "seconds, from 60 to 86400",
+        "format" => "json, csv, camt053, ofx, hledger, ledger or beancount",
+        "from" => "an instant before `to` (RFC 3339)",
+        "holders" => "1 to 10000 identities, none of them twice",
+        "label" => "at most 100 characters",
+        "limits" => "1 to 3 limits of one currency",
+        "limits[].kind" => "perTransaction, daily or monthly",
+        "memo" => "at most 140 characters, none of them a control character",
+        "nonce" => "8 to 64 printable ASCII characters without blanks, fresh for each order",
+        "period" => "7d, 30d or 90d",
+        "purpose" | "reason" | "items[].purpose" => "at most 500 characters",
+        "q" => "at most 100 characters",
+        "refundFees" => "none or proportional",
+        "scheme" => "v1 (a shared secret) or v1a (a key pair)",
+        "splits" => "at most 32 parts",
+        "status" => "one of the states that the answers of this list show, in capitals",
+        "url" => "an http or https address of at most 2000 characters",
+        _ => return None,
+    };
+    Some(form)
+}

@@ -1,0 +1,55 @@
+//! What the instance advises, in the words of the command line: where a refusal names an HTTP call, whoever sits here
+//! needs the verb.
+
+/// Calls, as the modules' hints name them, and the verbs that make them. The longer of two that begin alike stands first.
+const VERBS: &[(&str, &str)] = &[
+    ("GET /currencies", "`q call qwallet GET /currencies`"),
+    ("GET /escrows/{escrowId}", "`q wallet escrow show`"),
+    ("GET /escrows", "`q wallet escrow list`"),
+    ("GET /imports/{importId}", "`q wallet import`"),
+    ("GET /quote", "`q call qwallet GET '/quote?amount=1&currency=QToken'`"),
+    ("GET /r/{requestId}", "`q wallet request show`"),
+    ("GET /rails", "`q wallet rail list`"),
+    ("PUT /rails/{rail}/key", "`q wallet rail key`"),
+    ("GET /tx/{transactionId}/refunds", "`q wallet show`"),
+    ("GET /wallets/{squidId}/limits", "`q wallet limits`"),
+    ("GET /wallets", "`q wallet balance`"),
+    ("GET /webhooks/{webhookId}/deliveries", "`q wallet webhook deliveries`"),
+    ("GET /webhooks", "`q wallet webhook list`"),
+    ("GET /keys", "`q call qlock GET /keys`"),
+    ("GET /algorithms", "`q call qlock GET /algorithms`"),
+    ("POST /payments", "`q wallet pay`"),
+    ("POST /refunds", "`q wallet refund`"),
+    ("POST /wallets", "`q wallet open`"),
+];
+
+/// `text` with verbs in the places of calls. A call of which no verb is known stays: `q call` makes it.
+pub fn in_verbs(text: &str) -> String {
+    let mut told = text.to_owned();
+    for (call, verb) in VERBS {
+        if let Some(at) = told.find(call) {
+            // A longer path than the one meant is another call.
+            let ends = told[at + call.len()..].chars().next().is_none_or(|next| !"/{".contains(next));
+            if ends {
+                told.replace_range(at..at + call.len(), verb);
+            }
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_as_the_verb_that_makes_it() {
+        assert_eq!(in_verbs("see GET /wallets"), "see `q wallet balance`");
+        assert_eq!(
+            in_verbs("GET /wallets/{squidId}/limits tells what is left"),
+            "`q wallet limits` tells what is left"
+        );
+        assert_eq!(in_verbs("GET /wallets/{squidId} is another"), "GET /wallets/{squidId} is another");
+        assert_eq!(in_verbs("nothing to do"), "nothing to do");
+    }
+}
