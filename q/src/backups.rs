@@ -134,15 +134,23 @@ fn trust(layout: &Layout, from: &FromArgs) -> anyhow::Result<Trust> {
     Ok(Trust { signer, log, accepts_unsigned: from.accept_unsigned })
 }
 
-/// What is backed up: the stores of `modules`, or of all that are not elsewhere by their settings.
+/// What is backed up: the stores of `modules`, or of all that are not elsewhere by their settings. The store of a module
+/// that runs elsewhere, such as replicas behind a balancer, is backed up here where the settings say which it is.
 pub fn source(layout: &Layout, config: &Config, modules: Option<&[String]>) -> anyhow::Result<Source> {
     let elsewhere = compose::remote_urls(config);
     let known = crate::stores::Known::read(layout, false)?;
+    let has_store = |module: &str| -> anyhow::Result<bool> {
+        let named =
+            compose::database(config, module).map_err(|error| with_code(exit::CANNOT_START, error))?;
+        Ok(named.is_some())
+    };
     let mut stores = Vec::new();
     for entry in &compose::MODULES {
         let is_wanted = match modules {
             Some(names) => names.iter().any(|name| name == entry.name),
-            None => !elsewhere.contains_key(entry.name) && known.is_listed(entry.name),
+            None => {
+                known.is_listed(entry.name) && (!elsewhere.contains_key(entry.name) || has_store(entry.name)?)
+            }
         };
         if is_wanted {
             stores.push((entry.name.to_owned(), store_of(layout, config, entry.name)?));

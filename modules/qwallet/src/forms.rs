@@ -6,8 +6,12 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "action" => "MINT or BURN",
         "approvals" => "at most eight signatures, each of another approver",
         "arbiter" => "an identity that is neither the payer nor the payee",
-        "autoReleaseAt" => "an instant still to come, at most a year ahead, such as 2027-01-31T12:00:00Z (RFC 3339)",
-        "clientRef" | "items[].clientRef" | "orderRef" => "1 to 35 characters, none of them a control character",
+        "autoReleaseAt" => {
+            "an instant still to come, at most a year ahead, such as 2027-01-31T12:00:00Z (RFC 3339)"
+        }
+        "clientRef" | "items[].clientRef" | "orderRef" => {
+            "1 to 35 characters, none of them a control character"
+        }
         "count" => "from the number of stripes there are to 8: there are never fewer than before",
         "cursor" => "the nextCursor of the page before, as it was given",
         "eventTypes" => "names of events or patterns that end with *, such as q.qwallet.tx.*",

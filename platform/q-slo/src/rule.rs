@@ -318,7 +318,7 @@ pub const RULES: [Rule; 14] = [
         severity: Severity::Ticket,
         unit: Unit::Seconds,
         recovery: &[],
-        runbook: "data-corruption",
+        runbook: "backup",
         ..BASE
     },
     Rule {

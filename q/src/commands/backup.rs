@@ -413,7 +413,9 @@ async fn restore(layout: &Layout, arguments: &RestoreArgs) -> anyhow::Result<Exi
     let archive = archive(layout, &arguments.from)?;
     let wanted = match (&arguments.to_time, arguments.id.as_str()) {
         (Some(at), _) if *at > Env::system().now() => {
-            return Err(usage(format!("{at} is still to come; without --to-time the newest state is restored")));
+            return Err(usage(format!(
+                "{at} is still to come; without --to-time the newest state is restored"
+            )));
         }
         (Some(at), _) => Wanted::At(*at),
         (None, LATEST) => Wanted::Newest,

@@ -21,6 +21,7 @@ mod incident;
 mod keys;
 mod kill;
 mod lost_and_old_stores;
+mod new_user;
 mod on_postgres;
 mod operators_view;
 mod payout;

@@ -123,7 +123,8 @@ impl Service {
         let payment = match self.refundable(asked).await {
             // Told to whom it concerns, who proves it first.
             Err(Error::Refused(OWN_PAYMENT)) => {
-                let signature = self.check_signature(&asked.signature, REFUND_TYP, input, &asked.payee).await?;
+                let signature =
+                    self.check_signature(&asked.signature, REFUND_TYP, input, &asked.payee).await?;
                 return Err(signature.map_or(Error::TransactionNotFound, |()| OWN_PAYMENT.into()));
             }
             found => found?,

@@ -4,6 +4,7 @@ use q_core::{Timestamp, hash::hex};
 use q_db::{DbError, Reader};
 use q_runtime::Finding;
 use qwallet_api::{HEAD_TYP, HeadStatement, SnapshotStatement, snapshots::SNAPSHOT_TYP};
+use serde::de::DeserializeOwned;
 
 use super::{KeyAsked, Room, Scope};
 use crate::{
@@ -68,18 +69,11 @@ impl Heads {
         row: &HeadRow,
         place: &str,
     ) -> Result<Result<(), String>, DbError> {
-        let told = receipt::open::<HeadStatement>(
-            "the signed head",
-            HEAD_TYP,
-            &row.jws,
-            |head| head.signed_at,
-            |kid, _| receipt::key_named(kid),
-        );
-        let (told, kid) = match told {
+        let signed = Signed { what: "the signed head", typ: HEAD_TYP, jws: &row.jws, place };
+        let told = match signed.open::<HeadStatement>(&mut self.asked, |head| head.signed_at) {
             Ok(told) => told,
-            Err(fault) => return Ok(Err(fault.to_string())),
+            Err(detail) => return Ok(Err(detail)),
         };
-        ask(&mut self.asked, kid, told.signed_at, place);
         let heads = store::heads::heads_between(reader, row.writer, row.after, row.number)?;
         let leaves: Vec<_> = heads.iter().map(|head| q_tlog::leaf_hash(head)).collect();
         let root = chain::root(&leaves);
@@ -139,18 +133,11 @@ impl Snapshots {
         row: &SnapshotRow,
         place: &str,
     ) -> Result<Result<(), String>, DbError> {
-        let told = receipt::open::<SnapshotStatement>(
-            "the snapshot",
-            SNAPSHOT_TYP,
-            &row.jws,
-            |told| told.created_at,
-            |kid, _| receipt::key_named(kid),
-        );
-        let (told, kid) = match told {
+        let signed = Signed { what: "the snapshot", typ: SNAPSHOT_TYP, jws: &row.jws, place };
+        let told = match signed.open::<SnapshotStatement>(&mut self.asked, |told| told.created_at) {
             Ok(told) => told,
-            Err(fault) => return Ok(Err(fault.to_string())),
+            Err(detail) => return Ok(Err(detail)),
         };
-        ask(&mut self.asked, kid, told.created_at, place);
         let entries = store::snapshots::entries(reader, row.id)?;
         let leaves: Option<Vec<_>> = entries
             .iter()
@@ -172,6 +159,28 @@ impl Snapshots {
             return Ok(Err("the entries are not those under the root".to_owned()));
         }
         Ok(Ok(()))
+    }
+}
+
+/// A statement that the instance put its name to.
+struct Signed<'a> {
+    what: &'static str,
+    typ: &'static str,
+    jws: &'a str,
+    place: &'a str,
+}
+
+impl Signed<'_> {
+    /// What was said, under the key that it names; somebody has to be asked about that key.
+    fn open<T: DeserializeOwned>(
+        &self,
+        asked: &mut Vec<KeyAsked>,
+        at: impl Fn(&T) -> Timestamp,
+    ) -> Result<T, String> {
+        let told = receipt::open::<T>(self.what, self.typ, self.jws, &at, |kid, _| receipt::key_named(kid));
+        let (told, kid) = told.map_err(|fault| fault.to_string())?;
+        ask(asked, kid, at(&told), self.place);
+        Ok(told)
     }
 }
 

@@ -355,7 +355,7 @@ fn end_of(commit: &Commit) -> i64 {
     commit.first_seq.saturating_add(commit.transfer_count.clamp(0, COMMIT_TRANSFERS_MAX))
 }
 
-pub(super) fn add(total: &mut Total, amount: Amount) -> bool {
+fn add(total: &mut Total, amount: Amount) -> bool {
     total.checked_add(amount).map(|sum| *total = sum).is_some()
 }
 

@@ -39,5 +39,6 @@ mod subscriptions;
 mod support;
 mod tamper;
 mod told;
+mod told_why;
 mod walk;
 mod webhooks;

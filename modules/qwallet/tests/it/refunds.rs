@@ -8,7 +8,7 @@ use qwallet_api::{
     Transaction, TransactionPath, signing,
 };
 
-use crate::support::{Bank, Person, code, fresh, sign_as};
+use crate::support::{Bank, Person, code, fresh, problem, sign_as};
 
 async fn paid(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> Transaction {
     let order = bank.signed(bank.order(payer, payee.did.as_str(), amount), payer);
@@ -130,5 +130,20 @@ on_each_world!(only_who_was_paid_gives_back_and_only_once, async |world: World| 
     bank.world.clock.advance(Span::seconds(181 * 86_400));
     let late = refund(&bank, asked(&bank, &payment, &bob, None), &bob).await;
     assert_eq!(late.unwrap_err(), "REFUND_WINDOW_CLOSED");
+    bank.close().await;
+});
+
+on_each_world!(who_paid_is_told_that_the_payee_gives_it_back, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let payment = paid(&bank, &ann, &bob, "50").await;
+    let own = signed(&bank, asked(&bank, &payment, &ann, None), &ann);
+    let told = problem(ann.client.clone().with_key(fresh()).call::<CreateRefund>(&own).await);
+    assert_eq!(told.code, "INVALID_STATE");
+    assert!(told.detail.unwrap().contains("whoever received it"), "it says who can");
+    // Whoever only claims to be a party learns not even that there is such a payment.
+    let claimed = signed(&bank, asked(&bank, &payment, &ann, None), &bob);
+    let hidden = bob.client.clone().with_key(fresh()).call::<CreateRefund>(&claimed).await;
+    assert_eq!(code(hidden), "TRANSACTION_NOT_FOUND");
     bank.close().await;
 });

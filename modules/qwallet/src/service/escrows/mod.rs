@@ -12,7 +12,7 @@ use qwallet_api::{
     ListEscrowsRequest, ResolveEscrowRequest, SPLITS_MAX, Split, TransactionId, errors, signing,
 };
 
-use self::records::{Asked, Claim, Funding, Share, boxed};
+use self::records::{Asked, Claim, Funding, Share};
 use super::{
     Service,
     commit::{Action, Item, Outcome, Work},
@@ -118,7 +118,7 @@ impl Service {
                 input: text(input),
                 signatures: asked.signature.clone(),
             }),
-            action: Action::Record(boxed(funding)),
+            action: Action::Record(Arc::new(funding)),
         };
         match self.executor.submit(work).await? {
             Outcome::Done(_) => {
@@ -226,14 +226,14 @@ impl Service {
         for row in due {
             let tended = async {
                 let asked = self.asked(&row, Actor::Day, Wish::Release, None).await?;
-                self.tend_escrow(boxed(asked)).await
+                self.tend_escrow(Arc::new(asked)).await
             };
             failed = tended.await.err().or(failed);
         }
         for part in parts {
             let tended = async {
                 match self.claim(part).await? {
-                    Some(claim) => self.tend_escrow(boxed(claim)).await,
+                    Some(claim) => self.tend_escrow(Arc::new(claim)).await,
                     None => Ok(()),
                 }
             };
@@ -369,7 +369,7 @@ impl Service {
 
     async fn submit_escrow(&self, request: Option<Request>, asked: Asked) -> Result<Escrow, Error> {
         let id = asked.id;
-        let action = Action::Record(boxed(asked));
+        let action = Action::Record(Arc::new(asked));
         let work = Work { request, nonce: None, expires_at: None, order: None, action };
         match self.executor.submit(work).await? {
             Outcome::Done(_) | Outcome::Replayed(_) => self.replayed_escrow(id.bytes()).await,

@@ -1,7 +1,5 @@
 //! What the executor does with escrows: money and state in one commit.
 
-use std::sync::Arc;
-
 use q_core::{Amount, AuditEntry, Did};
 use q_db::{DbError, Tx};
 use qwallet_api::{EscrowId, TransactionId, errors, events};
@@ -247,9 +245,4 @@ fn audit(tx: &mut Tx<'_>, row: &EscrowRow, what: &'static str, by: Option<&Did>)
     });
     tx.audit(AuditEntry::change(what, by, row.id).details(facts))?;
     Ok(())
-}
-
-/// The record as the executor takes it.
-pub(super) fn boxed(record: impl Record + 'static) -> Arc<dyn Record> {
-    Arc::new(record)
 }
