@@ -12,6 +12,7 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "clientRef" | "items[].clientRef" | "orderRef" => {
             "1 to 35 characters, none of them a control character"
         }
+        "cid" => "the CID of a delegation, as its grant lists it",
         "count" => "from the number of stripes there are to 8: there are never fewer than before",
         "cursor" => "the nextCursor of the page before, as it was given",
         "eventTypes" => "names of events or patterns that end with *, such as q.qwallet.tx.*",

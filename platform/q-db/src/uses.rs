@@ -5,7 +5,7 @@
 
 use q_core::hash::Sha256;
 
-use crate::{DbError, Tx, params};
+use crate::{DbError, Reader, Tx, params};
 
 /// Something that may be done a number of times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,4 +40,10 @@ pub fn take(tx: &mut Tx<'_>, allotments: &[Allotment]) -> Result<bool, DbError> 
         tx.execute("UPDATE q_uses SET used = used + 1 WHERE name = $1", params![allotment.name])?;
     }
     Ok(true)
+}
+
+/// How often what `name` names was done.
+pub fn used(reader: &mut Reader<'_>, name: &Sha256) -> Result<i64, DbError> {
+    let row = reader.query_opt("SELECT used FROM q_uses WHERE name = $1", params![*name])?;
+    row.map_or(Ok(0), |row| row.try_get(0))
 }

@@ -1,16 +1,17 @@
 //! `q grant`: let somebody read a wallet, and take it back.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context as _;
-use q_core::{PageLimit, Span, Timestamp};
+use q_core::{Page, PageLimit, Span, Timestamp};
 use q_pdp::{Conditions, Resource, conditions::WindowText};
 use q_ucan::Issuer;
 use qonsent_api::{
     Grant, GrantConditions, GrantRequest, IssueGrant, ListPermissions, ListPermissionsRequest, NewDelegation,
     RevokeGrant, RevokeRequest,
 };
-use qwallet_api::{GetWallet, WalletPath};
+use qwallet_api::{GetUses, GetWallet, UsesPath, WalletPath};
+use serde::Serialize;
 
 use crate::{
     cli::{Cli, GrantVerb},
@@ -26,7 +27,7 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
         GrantVerb::Wallet { identity, terms, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
             let grant = wallet(&session, identity, terms).await?;
-            output::show(acting.json, &grant, show);
+            output::show(acting.json, &grant, |grant| show(grant, &BTreeMap::new()));
         }
         GrantVerb::Revoke { identity, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
@@ -57,8 +58,17 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
                 limit: PageLimit::default(),
             };
             let page = session.client("qonsent")?.call::<ListPermissions>(&request).await?;
-            output::show(acting.json, &page, |page| {
-                page.items.iter().for_each(show);
+            let qwallet = session.client("qwallet")?;
+            let mut used = BTreeMap::new();
+            for grant in page.items.iter().filter(|grant| grant.resource.starts_with("qwallet:")) {
+                for counted in grant.conditions.iter().filter(|of| of.conditions.max_uses.is_some()) {
+                    let path = UsesPath { cid: counted.cid.to_string() };
+                    used.insert(path.cid.clone(), qwallet.call::<GetUses>(&path).await?.used);
+                }
+            }
+            let shown = Shown { page: &page, used: &used };
+            output::show(acting.json, &shown, |shown| {
+                shown.page.items.iter().for_each(|grant| show(grant, shown.used));
                 if let Some(cursor) = &page.next_cursor {
                     let path = format!("/permissions?limit=200&cursor={cursor}");
                     output::progress(format!("more grants: q call qonsent GET '{path}' --as NAME"));
@@ -140,18 +150,29 @@ async fn own_wallet(session: &Session) -> anyhow::Result<Resource> {
     Ok(format!("qwallet:wallet:{}", wallet.wallet_id).parse()?)
 }
 
-fn show(grant: &Grant) {
+/// Grants, and how often those that count were used.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    page: &'a Page<Grant>,
+    /// By the CID of the delegation.
+    used: &'a BTreeMap<String, i64>,
+}
+
+fn show(grant: &Grant, used: &BTreeMap<String, i64>) {
     let may = match grant.permissions.as_slice() {
         [] => "may nothing any more".to_owned(),
         permissions => format!("may {}  until {}", permissions.join(", "), grant.expires_at),
     };
     output::line(format!("{}  {}  {} {may}", grant.grant_id, grant.resource, grant.identity));
-    for GrantConditions { conditions, .. } in &grant.conditions {
+    for GrantConditions { cid, conditions } in &grant.conditions {
         if let Some(WindowText { start, end, tz, days }) = &conditions.time_window {
             output::line(format!("  only from {start} to {end} ({tz}) {}", days.join(", ")));
         }
         if let Some(max) = conditions.max_uses {
-            output::line(format!("  only {max} times"));
+            let left = used.get(&cid.to_string()).map(|used| max.saturating_sub(used.unsigned_abs()));
+            let left = left.map_or_else(String::new, |left| format!(", {left} left"));
+            output::line(format!("  only {max} times{left}"));
         }
     }
 }

@@ -83,7 +83,10 @@ pub async fn run(cli: &Cli, arguments: &IsolateArgs) -> anyhow::Result<ExitCode>
             let told = if is_lifted {
                 format!("{did} may log in again; what was revoked stays revoked")
             } else {
-                format!("{did} is suspended: its tokens are dead, its signatures and grants do not count")
+                format!(
+                    "{did} is suspended: its tokens are dead, its signatures and grants do not count; others can still \
+                     pay it, and what it holds stays"
+                )
             };
             (told, json!({"identity": did, "status": identity.status}))
         }

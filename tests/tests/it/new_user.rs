@@ -1,6 +1,6 @@
 //! What somebody new stumbles over, and what is said then.
 
-use q_tests::Instance;
+use q_tests::{Instance, until};
 
 /// What a command complains about that is refused with this exit code.
 fn refused(house: &Instance, code: i32, arguments: &[&str]) -> String {
@@ -26,7 +26,8 @@ fn refusals_name_verbs_figures_and_whoever_can_help() {
     assert!(walletless.contains("`q wallet open --as carol`"), "{walletless}");
     let poor = refused(&house, 5, &["wallet", "pay", "alice", "100", "--as", "bob"]);
     assert!(poor.contains("12.5 QToken are available, and 100.6 are needed"), "{poor}");
-    let large = refused(&house, 5, &["wallet", "pay", "bob", "2000", "--as", "alice"]);
+    said(&house, &["wallet", "limits", "--set", "daily=2", "--as", "bob"]);
+    let large = refused(&house, 5, &["wallet", "pay", "alice", "3", "--as", "bob"]);
     assert!(large.contains("`q wallet limits`") && !large.contains("GET /"), "{large}");
     let foreign = refused(&house, 5, &["wallet", "pay", "alice", "1", "EUR", "--as", "bob"]);
     assert!(foreign.contains("QToken and PI"), "{foreign}");
@@ -42,8 +43,8 @@ fn refusals_name_verbs_figures_and_whoever_can_help() {
     assert!(shown.contains("still to give back 11"), "{shown}");
 }
 
-#[test]
-fn what_cannot_be_finished_is_not_begun() {
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_finished_is_not_begun() {
     let Some(house) = Instance::demo(&[]) else { return };
     let nowhere = house.scratch().join("no/such/place.svg");
     let asking = ["wallet", "request", "new", "1", "--qr", nowhere.to_str().unwrap(), "--as", "alice"];
@@ -51,7 +52,8 @@ fn what_cannot_be_finished_is_not_begun() {
     assert!(unwritten.contains("nothing was asked for"), "{unwritten}");
     let list = house.q(&["wallet", "request", "list", "--as", "alice", "--json"]).json();
     assert_eq!(list["items"], serde_json::json!([]));
-    said(&house, &["backup", "verify", "latest"]);
+    // One is made at each start.
+    until("a first backup", async || house.q(&["backup", "verify", "latest"]).code == Some(0)).await;
     let into = house.scratch().join("restored");
     let ahead = ["backup", "restore", "--to-time", "2999-01-01T00:00:00Z", "--into", into.to_str().unwrap()];
     let ahead = refused(&house, 2, &ahead);
@@ -86,4 +88,15 @@ fn an_escrow_shows_its_fees_its_arbiter_and_its_day() {
     let paid = escrow["transactionId"].as_str().unwrap();
     let transaction = said(&house, &["wallet", "show", paid, "--as", "alice"]);
     assert!(transaction.contains(escrow["escrowId"].as_str().unwrap()), "{transaction}");
+}
+
+#[test]
+fn a_grant_that_counts_tells_how_often_it_still_counts() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    said(&house, &["grant", "wallet", "bob", "--max-uses", "2", "--as", "alice"]);
+    said(&house, &["wallet", "balance", "alice", "--as", "bob"]);
+    for name in ["alice", "bob"] {
+        let list = said(&house, &["grant", "list", "--as", name]);
+        assert!(list.contains("only 2 times, 1 left"), "{name}: {list}");
+    }
 }

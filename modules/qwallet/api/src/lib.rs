@@ -20,6 +20,7 @@ pub mod signing;
 pub mod snapshots;
 pub mod statements;
 pub mod types;
+pub mod uses;
 pub mod webhooks;
 mod wire;
 
@@ -39,4 +40,5 @@ pub use schedules::*;
 pub use snapshots::*;
 pub use statements::*;
 pub use types::*;
+pub use uses::*;
 pub use webhooks::*;

@@ -14,6 +14,7 @@ mod request_page;
 mod schedules;
 mod snapshots;
 mod statements;
+mod uses;
 mod webhooks;
 
 use std::sync::Arc;
@@ -122,6 +123,7 @@ pub fn api(service: &Arc<Service>) -> Api {
     let api = receipts::mount(api);
     let api = notes::mount(api);
     let api = snapshots::mount(api);
+    let api = uses::mount(api);
     let api = webhooks::mount(api);
     let api = mcp::mount(api);
     if service.instance.is_demo {

@@ -6,8 +6,11 @@ use q_db::{
     uses::{self, Allotment},
 };
 use q_pdp::{Reason, Request};
+use q_ucan::TokenCid;
+use qwallet_api::Uses;
 
 use super::{Service, directory::WalletEntry};
+use crate::{domain::payment::Refusal, error::Error};
 
 impl Service {
     /// Whether `caller` may read the wallet. The answer to no is 404: that a wallet exists is private too.
@@ -51,6 +54,15 @@ impl Service {
         let allotments: Vec<Allotment> =
             counted.uses.iter().map(|one| Allotment { name: one.name(), most: one.max }).collect();
         self.db.write(move |tx| uses::take(tx, &allotments)).await
+    }
+}
+
+impl Service {
+    /// How often a permission was used here.
+    pub async fn uses(&self, cid: String) -> Result<Uses, Error> {
+        let name = *cid.parse::<TokenCid>().map_err(|_| Refusal::Malformed("cid"))?.digest();
+        let used = self.db.read(move |reader| uses::used(reader, &name)).await?;
+        Ok(Uses { cid, used })
     }
 }
 
