@@ -323,3 +323,24 @@ async fn a_wallet_of_a_million_transfers_is_back_in_minutes() {
     house.start(&["up"]);
     house.stop();
 }
+
+#[test]
+fn the_store_of_replicas_is_backed_up_where_the_settings_name_it() {
+    let Some(house) = Instance::demo(&[("Q_BACKUP_EVERY_MINUTES", "0")]) else { return };
+    let target = house.scratch().join("target");
+    let modules = |database: Option<&Path>| {
+        // Callers of qwallet go another way, as with replicas behind a balancer.
+        let mut command = house.command(&["backup", "create", "--json", "--to", target.to_str().expect("text")]);
+        command.env("QWALLET_URL", "http://127.0.0.1:9");
+        if let Some(database) = database {
+            command.env("QWALLET_DATABASE_URL", database);
+        }
+        let made = command.output().expect("the program starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
+        made["modules"].as_object().expect("modules").keys().cloned().collect::<Vec<_>>()
+    };
+    assert!(!modules(None).contains(&"qwallet".to_owned()), "nobody here knows where it lies");
+    let store = house.data().join("qwallet.sqlite");
+    assert!(modules(Some(&store)).contains(&"qwallet".to_owned()));
+}

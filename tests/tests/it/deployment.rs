@@ -35,8 +35,14 @@ fn the_compose_file_scales_qwallet_within_its_limits() {
     assert!(qwallet.contains(&format!("Q_LIMITS_TRUSTED_PROXIES: {network}")), "{qwallet}");
     assert!(whole.contains(&format!("subnet: {network}")), "{whole}");
     let balancer = fs::read_to_string(deploy().join("haproxy.cfg")).unwrap();
-    let overwrites = format!("set-header Forwarded for=%[src] unless {{ src 127.0.0.0/8 {network} }}");
-    assert!(balancer.contains(&overwrites), "{balancer}");
+    assert!(balancer.contains(&format!("acl is_inside src 127.0.0.0/8 ::1 {network}")), "{balancer}");
+    for overwrites in [
+        "set-header Forwarded for=%[src] unless is_inside",
+        // RFC 7239 section 6: an IPv6 address in brackets and quotes.
+        "set-header Forwarded 'for=\"[%[src]]\"' if !is_inside { src -m sub : }",
+    ] {
+        assert!(balancer.contains(overwrites), "{balancer}");
+    }
     // A published port belongs to one container: with it `--scale qwallet=3` could not start the second.
     assert!(!qwallet.contains("ports:") && !qwallet.contains("container_name"), "{qwallet}");
     let services = whole.split("\nvolumes:").next().unwrap().split("\nservices:").nth(1).unwrap();

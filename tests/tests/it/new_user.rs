@@ -24,6 +24,8 @@ fn refusals_name_verbs_figures_and_whoever_can_help() {
     assert!(mistyped.contains("no identity called caroline"), "{mistyped}");
     let walletless = refused(&house, 5, &["wallet", "pay", "carol", "1", "--as", "bob"]);
     assert!(walletless.contains("`q wallet open --as carol`"), "{walletless}");
+    let hidden = refused(&house, 5, &["wallet", "balance", "alice", "--as", "bob"]);
+    assert!(hidden.contains("WALLET_NOT_FOUND") && hidden.contains("`q grant wallet`"), "{hidden}");
     let poor = refused(&house, 5, &["wallet", "pay", "alice", "100", "--as", "bob"]);
     assert!(poor.contains("12.5 QToken are available, and 100.6 are needed"), "{poor}");
     said(&house, &["wallet", "limits", "--set", "daily=2", "--as", "bob"]);

@@ -177,7 +177,7 @@ pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<Bal
     let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
     let request = GetBalanceRequest { squid_id, currency: None, at: None };
     let report = session.client("qwallet")?.call::<GetBalance>(&request).await;
-    report.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })
+    report.map_err(|error| hint_to_ask(who, error))
 }
 
 /// Signs the order and has it executed; under the same `key` it happens once.
@@ -261,6 +261,18 @@ fn hint_to_open(error: CallError) -> anyhow::Error {
     if has_none { error.context("this identity has no wallet yet; `q wallet open` makes one") } else { error }
 }
 
+/// What can be done about a wallet that is not there, or that its owner does not show: nobody is told which.
+fn hint_to_ask(who: Option<&str>, error: CallError) -> anyhow::Error {
+    let Some(who) = who else { return hint_to_open(error) };
+    let is_hidden = error.problem().is_some_and(|problem| problem.status == 404);
+    let error = anyhow::Error::from(error);
+    if is_hidden {
+        error.context(format!("{who} has no wallet, or does not show it here; its owner shows it with `q grant wallet`"))
+    } else {
+        error
+    }
+}
+
 /// What a payer can do whose payee is known here and has no wallet.
 fn hint_to_payee(session: &Session, payee: &str, error: anyhow::Error) -> anyhow::Error {
     let call = error.downcast_ref::<CallError>().and_then(CallError::problem);
@@ -282,7 +294,7 @@ async fn limits(
     let client = session.client("qwallet")?;
     if set.is_empty() {
         let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;
-        return limits.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() });
+        return limits.map_err(|error| hint_to_ask(who, error));
     }
     let mut limits = Vec::with_capacity(set.len());
     for change in set {
