@@ -345,6 +345,14 @@ pub enum WalletVerb {
     Refund(commands::wallet::refund::RefundArgs),
     /// Pay into escrow, release, give back, dispute, decide.
     Escrow(commands::wallet::escrow::EscrowArgs),
+    /// Pay in steps: decide, have it approved, sign, settle.
+    Intents(commands::wallet::intents::IntentsArgs),
+    /// Which payments others have to approve, and what waits for the identity.
+    Approvals(commands::wallet::approvals::ApprovalsArgs),
+    /// Approve a payment of somebody else.
+    Approve(commands::wallet::intents::OneArgs),
+    /// Reject a payment of somebody else.
+    Reject(commands::wallet::intents::OneArgs),
     /// Write a note beside a transaction, for both its parties to read.
     Note(commands::wallet::note::NoteArgs),
     /// Show one transaction with its legs, what was given back of it, and the escrow it paid into.

@@ -51,6 +51,19 @@ pub enum Error {
     /// Fewer than two different approvers.
     #[error("two different approvers must sign the same order")]
     ApprovalRequired,
+    /// Somebody would approve a payment of their own.
+    #[error("{0} pays, or belongs to whoever pays, and approves nothing of it")]
+    SelfApproval(String),
+    /// An intent that is to be signed is not approved yet.
+    #[error("{given} of the {required} approvals that this payment needs are given")]
+    Unapproved {
+        /// How many did.
+        given: u8,
+        /// How many have to.
+        required: u8,
+        /// Where a person reads what is to be approved.
+        link: String,
+    },
     /// More test money at once than the faucet gives.
     #[error("the faucet gives at most {0} {1} at once")]
     FaucetMaximum(u128, &'static str),
@@ -102,6 +115,10 @@ impl From<Error> for Problem {
                 .detail(detail)
                 .hint("an approver is allowed `admin` on the instance"),
             Error::ApprovalRequired => Self::new(&api::APPROVAL_REQUIRED).detail(detail),
+            Error::SelfApproval(_) => Self::new(&api::SELF_APPROVAL).detail(detail),
+            Error::Unapproved { given, required, link } => unapproved(given, required)
+                .hint("approvers run `q wallet approve INTENT`; then sign it again")
+                .with("link", link),
             Error::FaucetMaximum(..) => {
                 Self::new(&api::AMOUNT_OUT_OF_RANGE).detail(detail).hint("ask again for more")
             }
@@ -140,6 +157,13 @@ fn internal(error: &(dyn std::error::Error + 'static)) -> Problem {
     Problem::new(&codes::INTERNAL)
 }
 
+/// What says that others have to approve first.
+fn unapproved(given: u8, required: u8) -> Problem {
+    Problem::new(&api::APPROVAL_REQUIRED)
+        .detail(format!("{given} of the {required} approvals that this payment needs are given"))
+        .with("approvals", serde_json::json!({ "given": given, "required": required }))
+}
+
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         if let Refusal::StepUpRequired { above, currency } = refusal {
@@ -148,6 +172,11 @@ impl From<Refusal> for Problem {
                 currency.text(above).as_str(),
                 currency.code
             ));
+        }
+        if let Refusal::ApprovalRequired { given, required } = refusal {
+            return unapproved(given, required).hint(
+                "make an intent of it (POST /intents, `q wallet intents new`), have it approved, and sign it then",
+            );
         }
         let problem = Self::new(code_of(&refusal));
         match refusal {
@@ -211,6 +240,7 @@ impl From<Refusal> for Problem {
             | Refusal::RailUnsupported
             | Refusal::AmountPrecision
             | Refusal::WalletFrozen
+            | Refusal::ApprovalRequired { .. }
             | Refusal::StepUpRequired { .. }
             | Refusal::InsufficientFunds
             | Refusal::RolledBack => problem,
@@ -239,6 +269,7 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::AmountPrecision => &api::AMOUNT_PRECISION,
         Refusal::AmountOutOfRange(_) => &api::AMOUNT_OUT_OF_RANGE,
         Refusal::WalletFrozen => &api::WALLET_FROZEN,
+        Refusal::ApprovalRequired { .. } => &api::APPROVAL_REQUIRED,
         Refusal::StepUpRequired { .. } => &codes::MFA_REQUIRED,
         Refusal::LimitExceeded { limit } => match limit.exceeded.kind {
             LimitKind::Transaction => &api::TX_LIMIT_EXCEEDED,

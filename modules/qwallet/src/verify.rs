@@ -11,6 +11,7 @@
 //! **Invariant:** reads only, and from one snapshot.
 
 mod accounts;
+mod approvals;
 mod asked;
 mod escrows;
 mod heads;
@@ -50,6 +51,7 @@ use crate::{
 /// What rooms check besides the books.
 fn rooms() -> Vec<Box<dyn Room>> {
     vec![
+        Box::<approvals::Approvals>::default(),
         Box::<escrows::Escrows>::default(),
         Box::<escrows::Refunds>::default(),
         Box::<heads::Heads>::default(),

@@ -142,7 +142,7 @@ endpoint! {
     pub SignIntent = POST "/sign" (SignRequest) -> SignedIntent;
     access Access::Signed;
     errors [
-        codes::MFA_REQUIRED,
+        APPROVAL_REQUIRED, codes::MFA_REQUIRED,
         codes::IDEMPOTENCY_KEY_REUSED, INTENT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
         WALLET_FROZEN, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS,
         QUEUE_FULL,
@@ -162,7 +162,7 @@ endpoint! {
     status 201;
     access Access::Signed;
     errors [
-        codes::MFA_REQUIRED,
+        APPROVAL_REQUIRED, codes::MFA_REQUIRED,
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT, RAIL_UNSUPPORTED,
         CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, TX_LIMIT_EXCEEDED,
@@ -177,7 +177,7 @@ endpoint! {
     pub CreateBatch = POST "/payments/batch" (BatchRequest) -> BatchResult;
     access Access::Signed;
     errors [
-        codes::MFA_REQUIRED,
+        APPROVAL_REQUIRED, codes::MFA_REQUIRED,
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, BATCH_TOO_LARGE,
         codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RAIL_UNSUPPORTED, CURRENCY_UNSUPPORTED,
         FEES_EXCEED_MAXIMUM, QUEUE_FULL,
@@ -235,7 +235,7 @@ endpoint! {
     pub ExecuteImport = POST "/imports/{importId}/execute" (ExecuteImportRequest) -> BatchResult;
     access Access::Signed;
     errors [
-        codes::MFA_REQUIRED,
+        APPROVAL_REQUIRED, codes::MFA_REQUIRED,
         codes::IDEMPOTENCY_KEY_REUSED, IMPORT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
         FEES_EXCEED_MAXIMUM, QUEUE_FULL,
     ];

@@ -55,9 +55,15 @@ pub const AMOUNT_OUT_OF_RANGE: ErrorCode =
     ErrorCode::new("AMOUNT_OUT_OF_RANGE", 422, "the amount is out of range");
 /// The wallet may not pay or be paid now.
 pub const WALLET_FROZEN: ErrorCode = ErrorCode::new("WALLET_FROZEN", 409, "the wallet is frozen");
-/// Fewer than two distinct approvers allowed it.
+/// Too few approvers allowed it.
 pub const APPROVAL_REQUIRED: ErrorCode =
-    ErrorCode::new("APPROVAL_REQUIRED", 409, "two different approvers must sign this");
+    ErrorCode::new("APPROVAL_REQUIRED", 409, "approvers must sign this first");
+/// Who pays, or is of the payer's family, cannot approve it.
+pub const SELF_APPROVAL: ErrorCode =
+    ErrorCode::new("SELF_APPROVAL", 403, "nobody approves a payment of their own");
+/// The rule of a wallet's approvals was changed meanwhile.
+pub const APPROVALS_CHANGED: ErrorCode =
+    ErrorCode::new("APPROVALS_CHANGED", 409, "the rule was changed since it was read");
 /// A signer may not approve this.
 pub const NOT_AN_APPROVER: ErrorCode =
     ErrorCode::new("NOT_AN_APPROVER", 403, "a signer may not approve this");

@@ -41,6 +41,48 @@ impl EventPayload for IntentCreated {
     }
 }
 
+/// Somebody approved a payment of somebody else.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntentApproved {
+    /// The intent.
+    pub intent_id: IntentId,
+    /// The paying wallet.
+    pub wallet_id: WalletId,
+    /// Who approved.
+    pub approver: Did,
+    /// How many did by now.
+    pub given: u8,
+    /// How many have to.
+    pub required: u8,
+}
+
+impl EventPayload for IntentApproved {
+    const TOPIC: &'static str = "q.qwallet.intent.approved.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}
+
+/// A payment that was not yet signed will not be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntentCancelled {
+    /// The intent.
+    pub intent_id: IntentId,
+    /// The paying wallet.
+    pub wallet_id: WalletId,
+    /// `PAYER` where the payer took it back, `REJECTED` where approvers refused it.
+    pub reason: String,
+}
+
+impl EventPayload for IntentCancelled {
+    const TOPIC: &'static str = "q.qwallet.intent.cancelled.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}
+
 /// A payment was signed and its amount held.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

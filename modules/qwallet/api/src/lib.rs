@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** promises only. No rule of the ledger is decided here.
 
+pub mod approvals;
 pub mod books;
 pub mod endpoints;
 pub mod errors;
@@ -24,6 +25,7 @@ pub mod uses;
 pub mod webhooks;
 mod wire;
 
+pub use approvals::*;
 pub use books::*;
 pub use endpoints::*;
 pub use escrows::*;

@@ -10,13 +10,24 @@
 
 use serde::Serialize;
 
-use crate::types::BatchItem;
+use q_core::Did;
+
+use crate::{approvals::Threshold, types::BatchItem};
 
 /// The JOSE type of a payment's, batch's or payout file's signature.
 pub const PAYMENT_TYP: &str = "q-payment+jws";
 
 /// The JOSE type of an approver's signature under an issuance.
 pub const ISSUANCE_TYP: &str = "q-issuance+jws";
+
+/// The JOSE type of an approver's signature under a payment of somebody else, over the payment's own signing input.
+pub const APPROVAL_TYP: &str = "q-approval+jws";
+
+/// The JOSE type of an approver's signature against it.
+pub const REJECTION_TYP: &str = "q-rejection+jws";
+
+/// The JOSE type of an approver's signature under a change of the rule of approvals.
+pub const APPROVALS_TYP: &str = "q-approvals+jws";
 
 /// What the payer signs for one payment.
 #[derive(Debug, Clone, Serialize)]
@@ -112,6 +123,26 @@ pub struct IssuanceOrder<'a> {
     pub wallet: &'a str,
 }
 
+/// What approvers sign to weaken at once what they have to approve.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalsOrder<'a> {
+    /// Above which amounts.
+    pub above: &'a [Threshold],
+    /// Who is to approve.
+    pub approvers: &'a [Did],
+    /// The DID of the instance.
+    pub aud: &'a str,
+    /// The version it replaces: a signature is good once.
+    pub replaces: u32,
+    /// How many have to.
+    pub required: u8,
+    /// The version of this form, 1.
+    pub v: u8,
+    /// The wallet's reference.
+    pub wallet: &'a str,
+}
+
 /// The signing input of an order: its canonical JSON.
 pub fn signing_input<T: Serialize>(order: &T) -> Vec<u8> {
     serde_json::to_vec(order).expect("an order holds strings and small numbers only")
@@ -174,6 +205,15 @@ mod tests {
             currency: "QToken",
             expires_at: "x",
             nonce: "n",
+            v: 1,
+            wallet: "w",
+        });
+        is_canonical(&ApprovalsOrder {
+            above: &[Threshold { amount: "1".into(), currency: "QToken".into() }],
+            approvers: &["did:key:zA".parse().unwrap()],
+            aud: "a",
+            replaces: 3,
+            required: 1,
             v: 1,
             wallet: "w",
         });

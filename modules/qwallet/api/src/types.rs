@@ -463,8 +463,12 @@ wire! {
         pub fees: Fees,
         /// The exact text to sign (canonical JSON, to be the payload of a compact JWS).
         pub signing_input: String,
-        /// `sign`, `pay` or `none`.
+        /// `approve(m of n)` where m of n approvers have to agree first, `stepUp` where its payer has to prove a second
+        /// key, `sign`, `pay` or `none`.
         pub next_action: String,
+        /// How far it is approved, where it has to be.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub approvals: Option<crate::approvals::IntentApprovals>,
         /// The transaction, once signed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub transaction_id: Option<TransactionId>,

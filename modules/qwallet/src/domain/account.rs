@@ -109,6 +109,8 @@ pub struct Account {
     pub stripe: i64,
     /// The instant of the commit that changed it last, and whose commit that was.
     pub changed: Changed,
+    /// Whether others have to approve what is paid from it above an amount.
+    pub is_guarded: bool,
     /// The owner's own limits on spending.
     pub limits: Option<Box<OwnLimits>>,
     /// What was spent in the present windows.
@@ -140,6 +142,7 @@ impl Account {
             version: 0,
             stripe: 0,
             changed: Changed::default(),
+            is_guarded: false,
             limits: None,
             spent: Spent::default(),
         }

@@ -209,6 +209,14 @@ impl Books {
         Ok(())
     }
 
+    /// Marks an account as one from which others have to approve payments.
+    pub fn guard(&mut self, id: AccountId) -> Result<(), Refusal> {
+        let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
+        self.undo.push(Undo::Account(account.clone()));
+        account.is_guarded = true;
+        Ok(())
+    }
+
     /// The place of the next transfer.
     pub const fn next_seq(&self) -> i64 {
         self.next_seq

@@ -4,6 +4,7 @@
 //! **Invariant:** pure. No store, no runtime, no clock, no randomness: time and ids are arguments.
 
 pub mod account;
+pub mod approvals;
 pub mod books;
 pub mod chain;
 pub mod clock;

@@ -80,6 +80,14 @@ pub enum Refusal {
     /// A wallet is frozen.
     #[error("the wallet is frozen")]
     WalletFrozen,
+    /// Others have to approve it first.
+    #[error("{given} of the {required} approvals that this payment needs are given")]
+    ApprovalRequired {
+        /// How many did.
+        given: u8,
+        /// How many have to.
+        required: u8,
+    },
     /// So much is paid only by a payer who proved a second key just now.
     #[error("payments above {} {} need a second key", currency.text(*above).as_str(), currency.code)]
     StepUpRequired {

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no SQL and no rule.
 
+mod approvals;
 mod books;
 mod escrows;
 mod mcp;
@@ -113,6 +114,7 @@ pub fn api(service: &Arc<Service>) -> Api {
         .on::<ExecuteImport, _, _, _>(|service, context, request| async move {
             service.execute_import(&context.caller, context.request_key.as_ref(), request).await
         });
+    let api = approvals::mount(api);
     let api = books::mount(api);
     let api = rails::mount(api);
     let api = refunds::mount(api);

@@ -169,8 +169,10 @@ impl Service {
         let mut plans = plan_by(&facts.schedules.now);
         // All items together: who may not pay much at once may not do so in pieces.
         let total = plans.iter().flatten().try_fold(Amount::ZERO, |sum, plan| sum.checked_add(plan.amount));
-        if let Err(refusal) = facts.step_up.check(currency, total.unwrap_or(Amount::MAX)) {
-            return refused(refusal);
+        let total = total.unwrap_or(Amount::MAX);
+        if let Err(refusal) = facts.step_up.check(currency, total) {
+            let total = currency.text(total);
+            return refused(self.approvals_first(refusal, payer.as_deref(), currency.code, &total).await?);
         }
         if let Err(refusal) = payment::check_fees(total_fees(plans.iter().flatten()), max_fees) {
             let Some(before) = &facts.schedules.before else { return refused(refusal) };

@@ -3,18 +3,22 @@
 use q_core::{Caller, Page, PageLimit, RequestKey, Span, Timestamp, hash};
 use q_db::DbError;
 use qwallet_api::{
-    CreateIntentRequest, Intent, IntentId, SignRequest, SignedIntent, Transaction, TransactionId, events,
+    CreateIntentRequest, Intent, IntentApprovals, IntentId, SignRequest, SignedIntent, Transaction,
+    TransactionId, events,
     signing::{self, PAYMENT_TYP, PaymentOrder},
 };
 
 use super::{
     Service,
+    approvals::in_favour,
     commit::{Action, Item, Outcome, Work},
+    directory::WalletEntry,
     payments::{PAYMENT_ORDER, fees, text},
     request_of, unexpected,
 };
 use crate::{
     domain::{
+        approvals::Rule,
         books::HoldEnd,
         currency::Currency,
         payment::{self, Facts, INTERNAL_RAIL, Refusal, StepUp, Terms},
@@ -98,10 +102,24 @@ impl Service {
         let row = row.ok_or(Refusal::IntentNotFound)?;
         let wallet = self.directory.find(&row.wallet.to_string()).await?;
         let wallet = wallet.ok_or(Error::Inconsistent("a wallet"))?;
-        if !self.may_read(caller, &wallet) {
+        let intent = self.intent_answer(caller, &row, &wallet).await?;
+        let is_approver =
+            |approvals: &IntentApprovals| caller.did().is_some_and(|did| approvals.approvers.contains(did));
+        if !self.may_read(caller, &wallet) && !intent.approvals.as_ref().is_some_and(is_approver) {
             return Err(Refusal::IntentNotFound.into());
         }
-        self.intent_of(caller, &row, &wallet.row.reference)
+        Ok(intent)
+    }
+
+    /// An intent as it is shown, with how far it is approved.
+    pub(super) async fn intent_answer(
+        &self,
+        caller: &Caller,
+        row: &IntentRow,
+        wallet: &WalletEntry,
+    ) -> Result<Intent, Error> {
+        let approvals = self.approvals_of(std::slice::from_ref(row), wallet).await?.remove(&row.id);
+        self.intent_of(caller, row, &wallet.row.reference, approvals)
     }
 
     /// The caller's intents, newest first.
@@ -127,7 +145,10 @@ impl Service {
         let list = self.db.read(move |reader| store::intents::list(reader, id, status, before, rows)).await?;
         let is_full = list.len() == usize::try_from(rows).unwrap_or(usize::MAX);
         let next_cursor = list.last().filter(|_| is_full).map(|row| row.id.to_string());
-        let items = list.iter().map(|row| self.intent_of(caller, row, &wallet.row.reference));
+        let mut approvals = self.approvals_of(&list, &wallet).await?;
+        let items = list
+            .iter()
+            .map(|row| self.intent_of(caller, row, &wallet.row.reference, approvals.remove(&row.id)));
         Ok(Page { items: items.collect::<Result<_, _>>()?, next_cursor })
     }
 
@@ -142,11 +163,13 @@ impl Service {
         let now = self.env.now();
         let found = self.db.read(move |reader| {
             let Some(row) = store::intents::find(reader, id)? else { return Ok(None) };
+            let rules = store::approvals::rules(reader, row.wallet, &row.payer)?;
+            let decisions = store::approvals::decisions(reader, id)?;
             // Nobody could sign while the module was paused, so that time is not counted.
             let deadline = row.expires_at + reader.paused_between(row.created_at, now)?;
-            Ok::<_, DbError>(Some((row, deadline)))
+            Ok::<_, DbError>(Some((row, deadline, rules, decisions)))
         });
-        let (row, deadline) = found.await?.ok_or(Refusal::IntentNotFound)?;
+        let (row, deadline, rules, decisions) = found.await?.ok_or(Refusal::IntentNotFound)?;
         let stored = request_of(row.payer.as_str(), key);
         let wallets = [row.wallet.to_string(), row.recipient_wallet.to_string()];
         let mut found = self.directory.find_all(wallets.iter().map(String::as_str)).await?;
@@ -157,10 +180,12 @@ impl Service {
         let signature = self.check_signature(&request.signature, PAYMENT_TYP, &input, &row.payer).await?;
         let facts = self.facts(Some(&payer), recipient.as_deref(), signature);
         let facts = Facts { step_up: self.step_up_of(caller, &row.payer), ..facts };
-        let plan = match decide_signing(&row, deadline, &facts, currency) {
+        let approved = (rules.at(now), rules.at(now).count(in_favour(&decisions)));
+        let plan = match decide_signing(&row, deadline, &facts, currency, approved) {
             Ok(plan) => plan,
             Err(refusal) => {
-                let answer = self.refusal_or_replay(stored, refusal).await?;
+                let answer = self.refusal_or_replay(stored, refusal).await;
+                let answer = answer.map_err(|error| self.unapproved(id, error))?;
                 return Ok(signed(&row, deadline, TransactionId::from_bytes(answer), request.signature));
             }
         };
@@ -198,7 +223,17 @@ impl Service {
             Outcome::Replayed(answer) => {
                 Ok(signed(&row, deadline, TransactionId::from_bytes(answer), request.signature))
             }
-            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
+            Outcome::Refused(refusal) => Err(self.unapproved(id, self.refused(refusal, &payer).await)),
+        }
+    }
+
+    /// The error, with the place where a person reads what is to be approved.
+    fn unapproved(&self, id: IntentId, error: Error) -> Error {
+        match error {
+            Error::Refused(Refusal::ApprovalRequired { given, required }) => {
+                Error::Unapproved { given, required, link: self.intent_link(id) }
+            }
+            error => error,
         }
     }
 
@@ -247,6 +282,8 @@ impl Service {
                 let cancelled = self.db.write_once(key, move |tx| {
                     let (from, to) = (IntentStatus::Pending, IntentStatus::Cancelled);
                     if store::intents::advance(tx, id, from, to, None)? {
+                        let reason = "PAYER".to_owned();
+                        tx.emit(&events::IntentCancelled { intent_id: id, wallet_id: row.wallet, reason })?;
                         Ok(())
                     } else {
                         Err(Error::NotCancellable("no longer pending"))
@@ -276,16 +313,26 @@ impl Service {
         self.intent(caller, id).await
     }
 
-    fn intent_of(&self, caller: &Caller, row: &IntentRow, wallet_ref: &str) -> Result<Intent, Error> {
+    fn intent_of(
+        &self,
+        caller: &Caller,
+        row: &IntentRow,
+        wallet_ref: &str,
+        approvals: Option<IntentApprovals>,
+    ) -> Result<Intent, Error> {
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
         let amount = currency.read(&row.amount).map_err(|_| Error::Inconsistent("an amount"))?;
+        let waiting = approvals.as_ref().filter(|approvals| approvals.given < approvals.required);
+        let waiting =
+            waiting.map(|waits| format!("approve({} of {})", waits.required, waits.approvers.len()));
         let next_action = match row.status {
+            IntentStatus::Pending if waiting.is_some() => waiting.unwrap_or_default(),
             IntentStatus::Pending => match self.step_up_of(caller, &row.payer).check(currency, amount) {
-                Ok(()) => "sign",
-                Err(_) => "stepUp",
+                Ok(()) => "sign".to_owned(),
+                Err(_) => "stepUp".to_owned(),
             },
-            IntentStatus::Signed => "pay",
-            IntentStatus::Settled | IntentStatus::Cancelled | IntentStatus::Expired => "none",
+            IntentStatus::Signed => "pay".to_owned(),
+            IntentStatus::Settled | IntentStatus::Cancelled | IntentStatus::Expired => "none".to_owned(),
         };
         Ok(Intent {
             intent_id: row.id,
@@ -297,7 +344,8 @@ impl Service {
             purpose: self.unseal("intents", "purpose", &row.id.to_string(), row.purpose.as_deref())?,
             fees: fees(currency, row.fees),
             signing_input: text(self.intent_input(row, wallet_ref, currency)),
-            next_action: next_action.to_owned(),
+            next_action,
+            approvals,
             transaction_id: row.transaction,
             created_at: row.created_at,
             expires_at: row.expires_at,
@@ -305,7 +353,7 @@ impl Service {
     }
 
     /// What the payer signs: rebuilt from the row, so that nothing else can be signed.
-    fn intent_input(&self, row: &IntentRow, wallet_ref: &str, currency: &Currency) -> Vec<u8> {
+    pub(super) fn intent_input(&self, row: &IntentRow, wallet_ref: &str, currency: &Currency) -> Vec<u8> {
         let max_fees = currency.text(row.fees.total().unwrap_or(q_core::Amount::MAX));
         signing::signing_input(&PaymentOrder {
             amount: row.amount.as_str(),
@@ -331,6 +379,7 @@ fn decide_signing(
     deadline: Timestamp,
     facts: &Facts<'_>,
     currency: &'static Currency,
+    (rule, given): (&Rule, u8),
 ) -> Result<Vec<crate::domain::transfer::Leg>, Refusal> {
     match row.status {
         IntentStatus::Pending => {}
@@ -344,6 +393,9 @@ fn decide_signing(
     let amount = currency.read(&row.amount)?;
     if payer.is_frozen || recipient.is_frozen {
         return Err(Refusal::WalletFrozen);
+    }
+    if rule.concerns(currency.id, amount) && given < rule.required() {
+        return Err(Refusal::ApprovalRequired { given, required: rule.required() });
     }
     facts.step_up.check(currency, amount)?;
     let house = facts.house.iter().find(|house| house.currency == currency.id);

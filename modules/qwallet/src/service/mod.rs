@@ -4,6 +4,7 @@
 
 mod access;
 mod answers;
+mod approvals;
 mod batch;
 pub mod commit;
 pub mod deliveries;

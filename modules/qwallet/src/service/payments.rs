@@ -71,6 +71,9 @@ impl Service {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
             Err(refusal) => {
+                let refusal = self
+                    .approvals_first(refusal, payer.as_deref(), &payment.currency, &payment.amount)
+                    .await?;
                 let limited =
                     self.limits_first(refusal, payer.as_deref(), &payment.currency, &payment.amount).await?;
                 return self.replayed_payment(self.refusal_or_replay(request, limited).await?).await;

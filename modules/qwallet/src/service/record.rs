@@ -35,6 +35,8 @@ pub enum RecordTable {
     Deposits,
     /// Payments that come back.
     Schedules,
+    /// Which payments of a wallet others have to approve.
+    Approvals,
 }
 
 /// When and where something is carried out.
@@ -89,4 +91,6 @@ pub enum Step {
     Hold(Item, Option<Timestamp>),
     /// Ends a hold that a record took.
     End(TransactionId, HoldEnd),
+    /// Marks an account as one from which others have to approve payments.
+    Guard(AccountId),
 }

@@ -149,6 +149,16 @@ pub fn find(reader: &mut Reader<'_>, id: IntentId) -> Result<Option<IntentRow>, 
     reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(intent).transpose()
 }
 
+/// The intents of which a condition holds.
+pub(super) fn select(
+    reader: &mut Reader<'_>,
+    condition: &str,
+    values: &[Value],
+) -> Result<Vec<IntentRow>, DbError> {
+    let rows = reader.query(&format!("SELECT {COLUMNS} FROM intents WHERE {condition}"), values)?;
+    rows.iter().map(intent).collect()
+}
+
 /// Where an intent is, locked against other writers until the commit.
 pub fn lock_status(tx: &mut Tx<'_>, id: IntentId) -> Result<Option<IntentStatus>, DbError> {
     let rows = tx.query_for_update("SELECT status FROM intents WHERE id = $1", params![id.bytes()])?;

@@ -215,7 +215,7 @@ impl ChainEnd {
 }
 
 const ACCOUNT_COLUMNS: &str = "id, currency, kind, is_frozen, credits_posted, debits_posted, credits_pending, \
-     debits_pending, credit_limit, version, stripe, changed_at, changed_by, limits, spent";
+     debits_pending, credit_limit, version, stripe, changed_at, changed_by, limits, spent, is_guarded";
 
 const TRANSFER_COLUMNS: &str = "seq, transaction_id, debit, credit, amount, purpose, phase, pending_of, \
      debit_version, debit_balance, credit_version, credit_balance";
@@ -253,6 +253,7 @@ fn account(row: &Row) -> Result<Account, DbError> {
             Some(bytes) => Spent::from_bytes(&bytes).ok_or(bad(14, "what was spent"))?,
             None => Spent::default(),
         },
+        is_guarded: row.try_get(15)?,
     })
 }
 
@@ -346,11 +347,12 @@ pub fn insert_account(tx: &mut Tx<'_>, account: &Account, wallet: Option<WalletI
         account.changed.by,
         account.limits.as_ref().map(|limits| limits.to_bytes()),
         account.spent.to_bytes(),
+        account.is_guarded,
         wallet.map(WalletId::bytes),
     ];
     let sql = format!(
         "INSERT INTO accounts ({ACCOUNT_COLUMNS}, wallet) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -406,7 +408,7 @@ pub fn for_each_account(
 ) -> Result<(), DbError> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts ORDER BY id");
     reader.for_each(&sql, params![], |row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(15);
+        let wallet = row.try_get::<Option<[u8; 16]>>(16);
         each(account(&row).and_then(|account| Ok((account, wallet?.map(WalletId::from_bytes)))))
     })
 }
@@ -420,7 +422,7 @@ pub fn accounts_after(
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
     let rows = reader.query(&sql, params![after, count])?;
     let whole = |row: &Row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(15)?;
+        let wallet = row.try_get::<Option<[u8; 16]>>(16)?;
         Ok((account(row)?, wallet.map(WalletId::from_bytes)))
     };
     rows.iter().map(whole).collect()
@@ -462,6 +464,12 @@ pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account], changed: Changed)
 /// Replaces the limits of an account.
 pub fn set_limits(tx: &mut Tx<'_>, id: AccountId, limits: &OwnLimits) -> Result<(), DbError> {
     tx.execute("UPDATE accounts SET limits = $1 WHERE id = $2", params![limits.to_bytes(), id.0])?;
+    Ok(())
+}
+
+/// Marks an account as one from which others have to approve payments.
+pub fn guard(tx: &mut Tx<'_>, id: AccountId) -> Result<(), DbError> {
+    tx.execute("UPDATE accounts SET is_guarded = 1 WHERE id = $1", params![id.0])?;
     Ok(())
 }
 

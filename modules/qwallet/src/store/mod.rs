@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no decisions. What is right was decided before a row gets here.
 
+pub mod approvals;
 pub mod books;
 pub mod escrows;
 pub mod heads;
@@ -43,6 +44,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (10, "escrows", include_str!("../../migrations/sqlite/0010_escrows.sql")),
         (11, "money requests", include_str!("../../migrations/sqlite/0011_money_requests.sql")),
         (12, "schedules", include_str!("../../migrations/sqlite/0012_schedules.sql")),
+        (13, "approvals", include_str!("../../migrations/sqlite/0013_approvals.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -57,6 +59,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (10, "escrows", include_str!("../../migrations/postgres/0010_escrows.sql")),
         (11, "money requests", include_str!("../../migrations/postgres/0011_money_requests.sql")),
         (12, "schedules", include_str!("../../migrations/postgres/0012_schedules.sql")),
+        (13, "approvals", include_str!("../../migrations/postgres/0013_approvals.sql")),
     ],
 );
 

@@ -2,10 +2,12 @@
 //!
 //! **Invariant:** a verb asks the instance and shows what it answers; no rule of money is here.
 
+pub mod approvals;
 pub mod escrow;
 pub mod export;
 pub mod history;
 pub mod import;
+pub mod intents;
 pub mod note;
 pub mod rail;
 pub mod refund;
@@ -101,6 +103,10 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Request(args) => request::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Refund(args) => refund::run(&open(&args.acting)?, args).await?,
         WalletVerb::Escrow(args) => escrow::run(&open(args.verb.acting())?, args).await?,
+        WalletVerb::Intents(args) => intents::run(&open(args.verb.acting())?, args).await?,
+        WalletVerb::Approvals(args) => approvals::run(&cli.data, args).await?,
+        WalletVerb::Approve(args) => approvals::decide(&open(&args.acting)?, args, true).await?,
+        WalletVerb::Reject(args) => approvals::decide(&open(&args.acting)?, args, false).await?,
         WalletVerb::Note(args) => note::run(&open(&args.acting)?, args).await?,
         WalletVerb::Show(args) => show::run(&open(&args.acting)?, args).await?,
         WalletVerb::Faucet { amount, currency, acting } => {

@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** a refused command leaves no trace; the others stand.
 
+mod guards;
 mod rows;
 mod run;
 
@@ -297,6 +298,7 @@ impl Ledger {
         let outcomes = works.iter().map(|work| run.decide(tx, work)).collect::<Result<_, _>>()?;
         let mut rows = run.rows;
         rows.write_limits(tx)?;
+        rows.write_guards(tx)?;
         let (requests, nonces) = rows.take_requests();
         if self.is_shared {
             store::requests::insert(tx, &requests)?;

@@ -57,6 +57,7 @@ pub(super) struct Rows {
     pub(super) ends: Vec<(TransactionId, Option<IntentId>, HoldEnd, i64)>,
     pub(super) batches: Vec<BatchRow>,
     pub(super) limits: Vec<LimitsRow>,
+    pub(super) guards: Vec<AccountId>,
     pub(super) payment_count: usize,
     pub(super) refusal_count: usize,
 }
@@ -137,6 +138,10 @@ impl Rows {
             tx.audit(AuditEntry::change("wallet.limits", Some(&row.by), row.wallet).details(facts))?;
         }
         Ok(())
+    }
+
+    pub(super) fn write_guards(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        self.guards.iter().try_for_each(|account| store::ledger::guard(tx, *account))
     }
 
     /// Money that comes or goes has an audit row of its own, with whoever approved it.

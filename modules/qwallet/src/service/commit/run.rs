@@ -14,6 +14,7 @@ use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use super::{
     Action, Batch, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
+    guards::Guards,
     rows::{BatchRow, LimitsRow, Rows, count, placeholder},
 };
 use crate::{
@@ -44,6 +45,7 @@ pub(super) struct Run<'a> {
     requests: HashMap<[u8; 16], ([u8; 32], [u8; 16])>,
     nonces: HashSet<[u8; 16]>,
     intents: HashMap<IntentId, IntentStatus>,
+    guards: Guards,
     last_order: i64,
     pub(super) rows: Rows,
 }
@@ -93,6 +95,7 @@ impl<'a> Run<'a> {
             now = later.max().map_or(now, |later| later.max(now));
         }
         books.set_now(now);
+        let guards = Guards::load(tx, books, works, now)?;
         let keys: Vec<[u8; 16]> = works.iter().filter_map(|work| Some(work.request?.key)).collect();
         let mut known = ledger.recents.find(&keys);
         known.extend(store::requests::find(tx, &keys)?);
@@ -108,6 +111,7 @@ impl<'a> Run<'a> {
                 .collect(),
             nonces: spent,
             intents,
+            guards,
             last_order: chain.last_order,
             rows: Rows {
                 at: now,
@@ -120,6 +124,7 @@ impl<'a> Run<'a> {
                 ends: Vec::new(),
                 batches: Vec::new(),
                 limits: Vec::new(),
+                guards: Vec::new(),
                 payment_count: 0,
                 refusal_count: 0,
             },
@@ -194,6 +199,11 @@ impl<'a> Run<'a> {
 
     /// Takes every step of a record, or none.
     fn take_steps(&mut self, steps: &[Step], work: &Work) -> Result<(), Refusal> {
+        let items = steps.iter().filter_map(|step| match step {
+            Step::Pay(item) | Step::Hold(item, _) => Some(item),
+            Step::End(..) | Step::Guard(_) => None,
+        });
+        self.guards.check(self.books, items.flat_map(|item| &item.legs), None)?;
         let mark = self.books.mark();
         let mut taken = Vec::with_capacity(steps.len());
         for step in steps {
@@ -206,6 +216,10 @@ impl<'a> Run<'a> {
                     let applied = self.books.apply(&end_of(*transaction, *end), self.now);
                     applied.map(|applied| (Vec::new(), applied)).map_err(Refusal::from)
                 }
+                Step::Guard(account) => {
+                    self.books.guard(*account)?;
+                    continue;
+                }
             };
             match applied {
                 Ok(applied) => taken.push((step, applied)),
@@ -215,6 +229,10 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        self.rows.guards.extend(steps.iter().filter_map(|step| match step {
+            Step::Guard(account) => Some(*account),
+            _ => None,
+        }));
         if taken.is_empty() {
             return Ok(());
         }
@@ -227,6 +245,7 @@ impl<'a> Run<'a> {
                     self.note(item, applied, &order);
                     self.note_hold(item.id, None, None, until.unwrap_or(Timestamp::MAX));
                 }
+                Step::Guard(_) => {}
                 Step::End(transaction, end) => {
                     self.rows.ends.push((*transaction, None, *end, applied.first_seq));
                 }
@@ -266,6 +285,7 @@ impl<'a> Run<'a> {
         let mut refusals = Vec::new();
         let answer = match &work.action {
             Action::Pay(item) => {
+                self.guards.check(self.books, item.legs.iter(), None)?;
                 let (swept, applied) =
                     self.apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))?;
                 let order = self.order(work);
@@ -274,6 +294,9 @@ impl<'a> Run<'a> {
                 item.id.bytes()
             }
             Action::Batch(batch) => {
+                // All items together: what others have to approve is not paid in pieces.
+                let legs = batch.items.iter().flatten().flat_map(|item| &item.legs);
+                self.guards.check(self.books, legs, None)?;
                 refusals = self.pay_all(batch, work);
                 batch.id.bytes()
             }
@@ -283,6 +306,7 @@ impl<'a> Run<'a> {
                     Some(status) => return Err(Refusal::InvalidState(status.name())),
                     None => return Err(Refusal::IntentNotFound),
                 }
+                self.guards.check(self.books, item.legs.iter(), Some(*intent))?;
                 let (swept, applied) = self.hold(item, *hold_until)?;
                 self.intents.insert(*intent, IntentStatus::Signed);
                 let order = self.order(work);

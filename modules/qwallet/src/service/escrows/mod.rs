@@ -94,6 +94,8 @@ impl Service {
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal) => {
+                let refusal =
+                    self.approvals_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?;
                 let limited =
                     self.limits_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?;
                 return self.replayed_escrow(self.refusal_or_replay(request, limited).await?).await;

@@ -241,7 +241,10 @@ impl Service {
         if wallet.accounts.is_frozen {
             return Err(Refusal::WalletFrozen.into());
         }
-        step_up.check(currency, amount)?;
+        if let Err(refusal) = step_up.check(currency, amount) {
+            let asked = self.approvals_first(refusal, Some(&wallet), &asked.currency, &asked.amount);
+            return Err(asked.await?.into());
+        }
         let max_fees = asked.max_fees.parse(currency.scale);
         let max_fees = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
         let source = self.source_of(way).await?;

@@ -1,0 +1,394 @@
+//! Payments that others have to approve: the rules of a wallet, and what approvers decide about its intents.
+//!
+//! **Invariant:** whether enough approved is decided where the money is held, in the executor's commit; what is said
+//! here before is for people.
+
+use std::{collections::HashMap, sync::Arc};
+
+use q_auth::directory::DirectoryError;
+use q_core::{AmountText, AuditEntry, Caller, Did, Page, RequestKey, Timestamp};
+use q_db::{DbError, Tx};
+use qwallet_api::{
+    ApprovalRule, ApproverDecision, DecideIntentRequest, Intent, IntentApprovals, IntentId,
+    ListApprovalsRequest, PendingRule, SetApprovalsRequest, WalletApprovals, WalletId, events,
+    signing::{self, APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP},
+};
+
+use super::{
+    Service,
+    commit::{Action, Outcome, Work},
+    directory::WalletEntry,
+    record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
+    request_of,
+};
+use crate::{
+    domain::{
+        account::AccountId,
+        approvals::{Rule, RuleFault, Rules},
+        currency::Currency,
+        payment::{self, Refusal},
+    },
+    error::Error,
+    store::{
+        self,
+        approvals::DecisionRow,
+        intents::{IntentRow, IntentStatus},
+    },
+};
+
+/// The most signatures looked at under one change.
+const SIGNATURES_MAX: usize = qwallet_api::APPROVERS_MAX;
+
+impl Service {
+    /// The rules of a wallet, for its owner, those who may read it, and its approvers.
+    pub async fn approvals(&self, caller: &Caller, name: &str) -> Result<WalletApprovals, Error> {
+        let wallet = self.directory.find(name).await?.ok_or(Refusal::WalletNotFound)?;
+        let rules = self.rules_of(&wallet).await?;
+        let is_approver = caller.did().is_some_and(|did| rules.everybody().contains(did));
+        if !is_approver && !self.may_read_once(caller, &wallet).await? {
+            return Err(Refusal::WalletNotFound.into());
+        }
+        Ok(self.rules_answer(&wallet, &rules))
+    }
+
+    /// Changes the rules of the caller's wallet.
+    pub async fn set_approvals(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        asked: SetApprovalsRequest,
+    ) -> Result<WalletApprovals, Error> {
+        let did = caller.did().ok_or(Refusal::WalletNotFound)?;
+        let wallet = self.directory.find(&asked.squid_id).await?;
+        let wallet = wallet.filter(|wallet| wallet.row.owner == *did).ok_or(Refusal::WalletNotFound)?;
+        let wanted = Rule::read(&asked.rule, did).map_err(|fault| match fault {
+            RuleFault::Refused(refusal) => refusal.into(),
+            RuleFault::Oneself => Error::SelfApproval(did.to_string()),
+        })?;
+        if asked.signatures.len() > SIGNATURES_MAX {
+            return Err(Refusal::Malformed("signatures").into());
+        }
+        for approver in wanted.approvers() {
+            self.check_approver(approver, did).await?;
+        }
+        let input = self.rule_input(&wallet, &asked.rule, asked.replaces);
+        let mut signers: Vec<Did> = Vec::new();
+        for signature in &asked.signatures {
+            let signer =
+                self.signer_of(signature, APPROVALS_TYP, &input).await?.map_err(Refusal::Signature)?;
+            if !signers.contains(&signer) {
+                signers.push(signer);
+            }
+        }
+        let accounts = wallet.accounts.accounts.iter().map(|(_, account)| *account).collect();
+        let change = RuleChange {
+            wallet: wallet.row.id,
+            owner: did.clone(),
+            accounts,
+            replaces: asked.replaces,
+            wanted,
+            signers,
+            signatures: asked.signatures,
+        };
+        let work = Work {
+            request: request_of(did.as_str(), key),
+            nonce: None,
+            expires_at: None,
+            order: None,
+            action: Action::Record(Arc::new(change)),
+        };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) | Outcome::Replayed(_) => {
+                let rules = self.rules_of(&wallet).await?;
+                Ok(self.rules_answer(&wallet, &rules))
+            }
+            Outcome::Refused(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Takes what an approver decided about an intent.
+    pub async fn decide_intent(
+        &self,
+        key: Option<&RequestKey>,
+        asked: DecideIntentRequest,
+    ) -> Result<Intent, Error> {
+        let (is_approved, typ) = match asked.decision.as_str() {
+            "APPROVE" => (true, APPROVAL_TYP),
+            "REJECT" => (false, REJECTION_TYP),
+            _ => return Err(Refusal::Malformed("decision").into()),
+        };
+        let id = asked.intent_id;
+        let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
+        let row = row.ok_or(Refusal::IntentNotFound)?;
+        let wallet = self.directory.find(&row.wallet.to_string()).await?;
+        let wallet = wallet.ok_or(Error::Inconsistent("a wallet"))?;
+        let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let amount = currency.read(&row.amount).map_err(|_| Error::Inconsistent("an amount"))?;
+        let input = self.intent_input(&row, &wallet.row.reference, currency);
+        let approver = self.signer_of(&asked.signature, typ, &input).await?;
+        let approver = approver.map_err(Refusal::Signature)?;
+        if approver == row.payer {
+            return Err(Error::SelfApproval(approver.to_string()));
+        }
+        // Kept with its payload, so that it can be checked by itself.
+        let signature = match asked.signature.split_once("..") {
+            Some((header, rest)) => format!("{header}.{}.{rest}", q_jose::base64url::encode(&input)),
+            None => asked.signature,
+        };
+        let by = approver.clone();
+        let decided = self.db.write_once(key, move |tx| {
+            match store::intents::lock_status(tx, id)? {
+                Some(IntentStatus::Pending) => {}
+                Some(IntentStatus::Expired) => return Err(Refusal::Expired.into()),
+                Some(status) => return Err(Refusal::InvalidState(status.name()).into()),
+                None => return Err(Refusal::IntentNotFound.into()),
+            }
+            let now = tx.now();
+            if row.expires_at + tx.paused_between(row.created_at, now)? <= now {
+                return Err(Refusal::Expired.into());
+            }
+            let rules = store::approvals::rules(tx, row.wallet, &row.payer)?;
+            let rule = rules.at(now);
+            if !rule.approvers().contains(&by) {
+                return Err(Error::NotAnApprover(by.to_string()));
+            }
+            if !rule.concerns(currency.id, amount) {
+                return Err(Refusal::InvalidState("free to be signed without approval").into());
+            }
+            let decision =
+                DecisionRow { approver: by.clone(), is_approved, signature: signature.clone(), at: now };
+            store::approvals::decide(tx, id, &decision)?;
+            let decisions = store::approvals::decisions(tx, id)?;
+            let given = rule.count(in_favour(&decisions));
+            let rejected = decisions.iter().filter(|decision| !decision.is_approved);
+            if is_approved {
+                let (wallet_id, required) = (row.wallet, rule.required());
+                let approver = by.clone();
+                tx.emit(&events::IntentApproved { intent_id: id, wallet_id, approver, given, required })?;
+            } else if rule.is_out_of_reach(rule.count(rejected.map(|decision| &decision.approver))) {
+                store::intents::advance(tx, id, IntentStatus::Pending, IntentStatus::Cancelled, None)?;
+                let reason = "REJECTED".to_owned();
+                tx.emit(&events::IntentCancelled { intent_id: id, wallet_id: row.wallet, reason })?;
+            }
+            let action = if is_approved { "intent.approve" } else { "intent.reject" };
+            let facts = serde_json::json!({ "given": given, "required": rule.required() });
+            tx.audit(AuditEntry::change(action, Some(&by), id).details(facts))?;
+            Ok(())
+        });
+        decided.await?;
+        let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
+        let row = row.ok_or(Refusal::IntentNotFound)?;
+        self.intent_answer(&Caller::Anonymous, &row, &wallet).await
+    }
+
+    /// The pending intents that wait for the caller's approval.
+    pub async fn waiting_for(
+        &self,
+        caller: &Caller,
+        asked: ListApprovalsRequest,
+    ) -> Result<Page<Intent>, Error> {
+        let did = caller.did().ok_or(Refusal::WalletNotFound)?.clone();
+        let before = match asked.cursor {
+            Some(cursor) => cursor.parse().map_err(|_| Refusal::Malformed("cursor"))?,
+            None => IntentId::from_bytes([0xff; 16]),
+        };
+        let count = asked.limit.rows();
+        let of = did.clone();
+        let rows = self.db.read(move |reader| store::approvals::waiting(reader, &of, before, count)).await?;
+        let is_full = rows.len() == usize::try_from(count).unwrap_or(usize::MAX);
+        let next_cursor = rows.last().filter(|_| is_full).map(|row| row.id.to_string());
+        let mut items = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let wallet = self.directory.find(&row.wallet.to_string()).await?;
+            let wallet = wallet.ok_or(Error::Inconsistent("a wallet"))?;
+            let intent = self.intent_answer(caller, row, &wallet).await?;
+            let waits = intent.approvals.as_ref().is_some_and(|approvals| {
+                approvals.given < approvals.required
+                    && approvals.approvers.contains(&did)
+                    && approvals.decisions.iter().all(|decision| decision.approver != did)
+            });
+            if waits && row.expires_at > self.env.now() {
+                items.push(intent);
+            }
+        }
+        Ok(Page { items, next_cursor })
+    }
+
+    /// How far intents of one wallet are approved, for those that have to be.
+    pub(super) async fn approvals_of(
+        &self,
+        rows: &[IntentRow],
+        wallet: &WalletEntry,
+    ) -> Result<HashMap<IntentId, IntentApprovals>, Error> {
+        let (id, owner) = (wallet.row.id, wallet.row.owner.clone());
+        let ids: Vec<IntentId> = rows.iter().map(|row| row.id).collect();
+        let found = self.db.read(move |reader| {
+            let rules = store::approvals::rules(reader, id, &owner)?;
+            if rules.version == 0 {
+                return Ok::<_, DbError>(None);
+            }
+            let decided = ids.into_iter().map(|id| Ok((id, store::approvals::decisions(reader, id)?)));
+            Ok(Some((rules, decided.collect::<Result<HashMap<_, _>, DbError>>()?)))
+        });
+        let Some((rules, mut decided)) = found.await? else { return Ok(HashMap::new()) };
+        let rule = rules.at(self.env.now());
+        let mut answers = HashMap::new();
+        for row in rows {
+            let decisions = decided.remove(&row.id).unwrap_or_default();
+            let is_concerned = Currency::by_id(row.currency)
+                .and_then(|currency| currency.read(&row.amount).ok())
+                .is_some_and(|amount| rule.concerns(row.currency, amount));
+            if is_concerned || !decisions.is_empty() {
+                answers.insert(row.id, self.approvals_answer(row.id, rule, decisions));
+            }
+        }
+        Ok(answers)
+    }
+
+    fn approvals_answer(&self, id: IntentId, rule: &Rule, decisions: Vec<DecisionRow>) -> IntentApprovals {
+        let given = rule.count(in_favour(&decisions));
+        let decisions = decisions.into_iter().map(|row| ApproverDecision {
+            approver: row.approver,
+            decision: if row.is_approved { "APPROVE" } else { "REJECT" }.to_owned(),
+            at: row.at,
+        });
+        IntentApprovals {
+            given,
+            required: rule.required(),
+            approvers: rule.approvers().iter().cloned().collect(),
+            decisions: decisions.collect(),
+            link: self.intent_link(id),
+        }
+    }
+
+    /// Where a person reads what is to be approved.
+    pub(super) fn intent_link(&self, id: IntentId) -> String {
+        format!("{}/qwallet/intents/{id}", self.instance.origin)
+    }
+
+    /// The refusal of a payment without an intent, unless it has to be approved: that is said before.
+    pub(super) async fn approvals_first(
+        &self,
+        refusal: Refusal,
+        payer: Option<&WalletEntry>,
+        currency: &str,
+        amount: &AmountText,
+    ) -> Result<Refusal, Error> {
+        let (Refusal::StepUpRequired { .. } | Refusal::FeesExceedMaximum, Some(payer)) = (refusal, payer)
+        else {
+            return Ok(refusal);
+        };
+        let (currency, amount) = payment::read_amount(currency, amount)?;
+        let rules = self.rules_of(payer).await?;
+        let rule = rules.at(self.env.now());
+        if rule.concerns(currency.id, amount) {
+            return Ok(Refusal::ApprovalRequired { given: 0, required: rule.required() });
+        }
+        Ok(refusal)
+    }
+
+    async fn rules_of(&self, wallet: &WalletEntry) -> Result<Rules, DbError> {
+        let (id, owner) = (wallet.row.id, wallet.row.owner.clone());
+        self.db.read(move |reader| store::approvals::rules(reader, id, &owner)).await
+    }
+
+    /// Whether an identity may be named as an approver of `owner`: it exists and is not of the owner's making.
+    async fn check_approver(&self, approver: &Did, owner: &Did) -> Result<(), Error> {
+        match self.keys.standing(approver).await {
+            Ok(standing) if [&standing.parent, &standing.root].contains(&&Some(owner.clone())) => {
+                Err(Error::SelfApproval(approver.to_string()))
+            }
+            Ok(_) => Ok(()),
+            Err(error @ DirectoryError::Unavailable(_)) => Err(error.into()),
+            Err(_) => Err(Error::NotAnApprover(approver.to_string())),
+        }
+    }
+
+    fn rules_answer(&self, wallet: &WalletEntry, rules: &Rules) -> WalletApprovals {
+        let now = self.env.now();
+        let pending = rules.pending.as_ref().filter(|(_, from)| *from > now);
+        WalletApprovals {
+            wallet_ref: wallet.row.reference.clone(),
+            version: rules.version,
+            rule: rules.at(now).to_wire(),
+            pending: pending.map(|(rule, from)| PendingRule { rule: rule.to_wire(), effective_at: *from }),
+        }
+    }
+
+    fn rule_input(&self, wallet: &WalletEntry, rule: &ApprovalRule, replaces: u32) -> Vec<u8> {
+        signing::signing_input(&ApprovalsOrder {
+            above: &rule.above,
+            approvers: &rule.approvers,
+            aud: self.instance.did.as_str(),
+            replaces,
+            required: rule.required,
+            v: 1,
+            wallet: &wallet.row.reference,
+        })
+    }
+}
+
+/// Who approved.
+pub(super) fn in_favour(decisions: &[DecisionRow]) -> impl Iterator<Item = &Did> {
+    decisions.iter().filter(|decision| decision.is_approved).map(|decision| &decision.approver)
+}
+
+/// A change of the rules of a wallet. It goes through the executor, which remembers accounts on a file.
+#[derive(Debug)]
+struct RuleChange {
+    wallet: WalletId,
+    owner: Did,
+    accounts: Vec<AccountId>,
+    replaces: u32,
+    wanted: Rule,
+    signers: Vec<Did>,
+    signatures: Vec<String>,
+}
+
+impl Record for RuleChange {
+    fn key(&self) -> RecordKey {
+        RecordKey(RecordTable::Approvals, self.wallet.bytes())
+    }
+
+    fn lock(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        store::approvals::lock(tx, self.wallet)
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        self.accounts.clone()
+    }
+
+    fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+        let rules = store::approvals::rules(tx, self.wallet, &self.owner)?;
+        if rules.version != self.replaces {
+            return Ok(Err(Refusal::Record {
+                code: &qwallet_api::errors::APPROVALS_CHANGED,
+                detail: "another version holds now: read it, and ask again for a change of it",
+            }));
+        }
+        let present = rules.at(moment.at);
+        if self.signers.iter().any(|signer| !present.approvers().contains(signer)) {
+            return Ok(Err(Refusal::Record {
+                code: &qwallet_api::errors::NOT_AN_APPROVER,
+                detail: "a signer is none of the present approvers",
+            }));
+        }
+        let changed = rules.changed(self.wanted.clone(), present.count(&self.signers), moment.at);
+        let write = move |tx: &mut Tx<'_>, moment: Moment| write_rules(tx, self, &changed, moment.at);
+        let steps = self.accounts.iter().map(|account| Step::Guard(*account)).collect();
+        Ok(Ok(Decision { steps, answer: self.wallet.bytes(), write: Box::new(write) }))
+    }
+}
+
+fn write_rules(tx: &mut Tx<'_>, change: &RuleChange, rules: &Rules, at: Timestamp) -> Result<(), DbError> {
+    store::approvals::set(tx, change.wallet, rules, at)?;
+    let facts = serde_json::json!({
+        "version": rules.version,
+        "rule": change.wanted.to_wire(),
+        "effectiveAt": rules.pending.as_ref().map(|(_, from)| from.to_string()),
+        "signers": change.signers,
+        "signatures": change.signatures,
+    });
+    tx.audit(AuditEntry::change("wallet.approvals", Some(&change.owner), change.wallet).details(facts))?;
+    Ok(())
+}

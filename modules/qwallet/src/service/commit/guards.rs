@@ -1,0 +1,99 @@
+//! Whether payments that others have to approve are approved.
+//!
+//! The rules of a wallet change only while its accounts are locked, and what approvers decide about an intent only while
+//! the intent is: both are locked by the commit that pays, so what is read here is what holds.
+
+use std::collections::HashMap;
+
+use q_core::{Amount, Did, Timestamp};
+use q_db::{DbError, Tx};
+use qwallet_api::IntentId;
+
+use super::{Action, Work};
+use crate::{
+    domain::{account::AccountId, approvals::Rule, books::Books, payment::Refusal, transfer::Leg},
+    store,
+};
+
+/// The rules of the accounts that pay, and who approved the intents that are signed.
+#[derive(Debug, Default)]
+pub(super) struct Guards {
+    rules: HashMap<AccountId, Rule>,
+    approved: HashMap<IntentId, Vec<Did>>,
+}
+
+impl Guards {
+    /// Reads what the commands need, once their accounts and intents are locked.
+    pub(super) fn load(
+        tx: &mut Tx<'_>,
+        books: &Books,
+        works: &[Work],
+        now: Timestamp,
+    ) -> Result<Self, DbError> {
+        let mut guards = Self::default();
+        let is_guarded = |id: &AccountId| books.account(*id).is_some_and(|account| account.is_guarded);
+        for work in works {
+            let givers: Vec<AccountId> = match &work.action {
+                Action::Pay(item) | Action::Sign { item, .. } => {
+                    debits(&item.legs).filter(is_guarded).collect()
+                }
+                Action::Batch(batch) => {
+                    let legs = batch.items.iter().flatten().flat_map(|item| &item.legs);
+                    legs.map(|leg| leg.debit).filter(is_guarded).collect()
+                }
+                Action::Record(record) => record.accounts().into_iter().filter(is_guarded).collect(),
+                _ => continue,
+            };
+            if givers.is_empty() {
+                continue;
+            }
+            for giver in givers {
+                if !guards.rules.contains_key(&giver) {
+                    let rules = store::approvals::of_account(tx, giver)?;
+                    guards.rules.insert(giver, rules.at(now).clone());
+                }
+            }
+            if let Action::Sign { intent, .. } = &work.action {
+                let decisions = store::approvals::decisions(tx, *intent)?;
+                let approved = decisions.into_iter().filter(|decision| decision.is_approved);
+                guards.approved.insert(*intent, approved.map(|decision| decision.approver).collect());
+            }
+        }
+        Ok(guards)
+    }
+
+    /// Whether what `legs` spend together is approved, where it has to be.
+    pub(super) fn check<'a>(
+        &self,
+        books: &Books,
+        legs: impl Iterator<Item = &'a Leg>,
+        intent: Option<IntentId>,
+    ) -> Result<(), Refusal> {
+        if self.rules.is_empty() {
+            return Ok(());
+        }
+        let mut spent: HashMap<AccountId, Amount> = HashMap::new();
+        for leg in legs.filter(|leg| leg.purpose.is_spending() && self.rules.contains_key(&leg.debit)) {
+            let sum = spent.entry(leg.debit).or_default();
+            *sum = Amount::from_units(sum.units().saturating_add(leg.amount.units()));
+        }
+        for (account, amount) in spent {
+            let (Some(rule), Some(account)) = (self.rules.get(&account), books.account(account)) else {
+                continue;
+            };
+            if !rule.concerns(account.currency, amount) {
+                continue;
+            }
+            let by = intent.and_then(|intent| self.approved.get(&intent));
+            let given = rule.count(by.into_iter().flatten());
+            if given < rule.required() {
+                return Err(Refusal::ApprovalRequired { given, required: rule.required() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn debits(legs: &[Leg]) -> impl Iterator<Item = AccountId> {
+    legs.iter().map(|leg| leg.debit)
+}

@@ -1,0 +1,87 @@
+//! What others have to approve: each wallet with a rule is marked in the books, and each decision was made by somebody
+//! else than the payer, under a signature over the intent.
+
+use q_core::Did;
+use q_db::{DbError, Reader};
+use q_jose::jws;
+use q_runtime::Finding;
+use qwallet_api::{
+    IntentId,
+    signing::{APPROVAL_TYP, REJECTION_TYP},
+};
+use serde::Deserialize;
+
+use super::{Room, Scope};
+use crate::store::{self, approvals::DecisionRow, intents::IntentRow};
+
+/// The rules and the decisions under them.
+#[derive(Default)]
+pub(super) struct Approvals;
+
+impl Room for Approvals {
+    fn finish(
+        &mut self,
+        reader: &mut Reader<'_>,
+        _: &Scope<'_>,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), DbError> {
+        store::approvals::for_each_rule(reader, |wallet, rules, is_marked| {
+            let place = format!("approval_rules {wallet}");
+            if let Err(error) = rules {
+                found.push(Finding::new("approvals_unreadable", place, error.to_string()));
+            } else if !is_marked {
+                let detail = "an account of the wallet is not marked, so its payments would need no approval";
+                found.push(Finding::new("approvals_unmarked", place, detail));
+            }
+            Ok(())
+        })?;
+        let mut decisions = Vec::new();
+        store::approvals::for_each_decision(reader, |intent, decision| {
+            match decision {
+                Ok(decision) => decisions.push((intent, decision)),
+                Err(error) => {
+                    let place = format!("intent_approvals {intent}");
+                    found.push(Finding::new("approval_unreadable", place, error.to_string()));
+                }
+            }
+            Ok(())
+        })?;
+        for (id, decision) in decisions {
+            let intent = store::intents::find(reader, id)?;
+            if let Some(fault) = fault_of(&decision, intent.as_ref()) {
+                let place = format!("intent_approvals {id} {}", decision.approver);
+                found.push(Finding::new("approval_mismatch", place, fault));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a signed intent says of itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    intent_id: IntentId,
+    nonce: String,
+    payer: Did,
+}
+
+/// What is wrong with a decision about an intent. Whether the key was the approver's was checked when it came.
+fn fault_of(decision: &DecisionRow, intent: Option<&IntentRow>) -> Option<&'static str> {
+    let Some(intent) = intent else { return Some("its intent does not exist") };
+    if decision.approver == intent.payer {
+        return Some("the payer decided");
+    }
+    let Ok(signature) = jws::Parsed::parse(&decision.signature, jws::JWS_BYTES_MAX) else {
+        return Some("its signature cannot be read");
+    };
+    let typ = if decision.is_approved { APPROVAL_TYP } else { REJECTION_TYP };
+    let kid = signature.header.kid.as_deref().and_then(|kid| kid.split_once('#'));
+    let is_theirs = kid.is_some_and(|(did, _)| did == decision.approver.as_str());
+    let said: Option<Said> = serde_json::from_slice(signature.unverified_payload()).ok();
+    let is_about_it = said.is_some_and(|said| {
+        said.intent_id == intent.id && said.nonce == intent.nonce && said.payer == intent.payer
+    });
+    let is_right = signature.header.typ.as_deref() == Some(typ) && is_theirs && is_about_it;
+    (!is_right).then_some("its signature is for something else, or somebody else's")
+}

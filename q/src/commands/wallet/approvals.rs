@@ -1,0 +1,199 @@
+//! `q wallet approvals`, `approve`, `reject`: payments that others have to agree to.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use q_core::{Did, PageLimit};
+use qwallet_api::{
+    ApprovalRule, DecideIntent, DecideIntentRequest, GetApprovals, GetIntent, ListApprovals,
+    ListApprovalsRequest, SetApprovals, SetApprovalsRequest, Threshold, WalletApprovals, WalletPath,
+    signing::{APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP, signing_input},
+};
+
+use super::{
+    hint_to_open,
+    intents::{self, OneArgs},
+    sign_as,
+};
+use crate::{
+    cli::AsArgs,
+    output::{self, usage},
+    session::Session,
+};
+
+/// `q wallet approvals`.
+#[derive(Debug, Args)]
+pub struct ApprovalsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: ApprovalsVerb,
+}
+
+/// What to do about approvals.
+#[derive(Debug, Subcommand)]
+pub enum ApprovalsVerb {
+    /// Show which payments of a wallet others have to approve.
+    Show {
+        /// A keyring name, DID, wallet id or wallet reference; the identity's own wallet when absent.
+        who: Option<String>,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// List the payments of others that wait for the identity's approval.
+    Waiting {
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Have payments of the identity's wallet approved: more at once, less a day later or with --signed-by.
+    Set(SetArgs),
+    /// Have nothing approved any more: a day later, or at once with --signed-by.
+    Off {
+        /// Present approvers of this keyring who agree, so that it holds at once.
+        #[arg(long, value_name = "NAME")]
+        signed_by: Vec<String>,
+        /// Whose wallet.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+}
+
+/// `q wallet approvals set`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Above which amount, such as 500; of another currency than QToken, such as 500=PI.
+    #[arg(long, value_name = "AMOUNT[=CURRENCY]", required = true)]
+    pub above: Vec<String>,
+    /// Who may approve: a keyring name or DID.
+    #[arg(long = "approver", value_name = "WHO", required = true)]
+    pub approvers: Vec<String>,
+    /// How many of them have to.
+    #[arg(long, default_value_t = 1)]
+    pub required: u8,
+    /// Present approvers of this keyring who agree, so that a weaker rule holds at once.
+    #[arg(long, value_name = "NAME")]
+    pub signed_by: Vec<String>,
+    /// Whose wallet.
+    #[command(flatten)]
+    pub acting: AsArgs,
+}
+
+pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
+    let (acting, signed_by) = match &args.verb {
+        ApprovalsVerb::Show { acting, .. } | ApprovalsVerb::Waiting { acting } => (acting, &[][..]),
+        ApprovalsVerb::Set(args) => (&args.acting, &args.signed_by[..]),
+        ApprovalsVerb::Off { signed_by, acting } => (acting, &signed_by[..]),
+    };
+    let session = Session::open(data, &acting.name)?;
+    let client = session.client("qwallet")?;
+    let rule = match &args.verb {
+        ApprovalsVerb::Show { who, .. } => {
+            let squid_id =
+                who.as_ref().map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+            let approvals = client.call::<GetApprovals>(&WalletPath { squid_id }).await;
+            let approvals =
+                approvals.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })?;
+            output::show(acting.json, &approvals, show);
+            return Ok(());
+        }
+        ApprovalsVerb::Waiting { .. } => {
+            let request = ListApprovalsRequest { cursor: None, limit: PageLimit::default() };
+            let page = client.call::<ListApprovals>(&request).await?;
+            output::show(acting.json, &page, |page| {
+                page.items.iter().for_each(intents::show);
+                if page.items.is_empty() {
+                    output::line("nothing waits");
+                }
+            });
+            return Ok(());
+        }
+        ApprovalsVerb::Set(args) => rule(&session, args)?,
+        ApprovalsVerb::Off { .. } => ApprovalRule { above: Vec::new(), approvers: Vec::new(), required: 0 },
+    };
+    let path = WalletPath { squid_id: session.did().to_string() };
+    let present = client.call::<GetApprovals>(&path).await.map_err(hint_to_open)?;
+    let aud = session.layout.read_instance()?.did.to_string();
+    let input = signing_input(&ApprovalsOrder {
+        above: &rule.above,
+        approvers: &rule.approvers,
+        aud: &aud,
+        replaces: present.version,
+        required: rule.required,
+        v: 1,
+        wallet: &present.wallet_ref,
+    });
+    let signatures = signed_by.iter().map(|name| {
+        let signer = Session::open(data, name)?;
+        Ok(sign_as(&signer, APPROVALS_TYP, &input))
+    });
+    let request = SetApprovalsRequest {
+        squid_id: present.wallet_ref.clone(),
+        replaces: present.version,
+        rule,
+        signatures: signatures.collect::<anyhow::Result<_>>()?,
+    };
+    let approvals = client.with_key(session.fresh_key()).call::<SetApprovals>(&request).await?;
+    output::show(acting.json, &approvals, show);
+    Ok(())
+}
+
+/// `q wallet approve` and `q wallet reject`.
+pub async fn decide(session: &Session, args: &OneArgs, is_approved: bool) -> anyhow::Result<()> {
+    let client = session.client("qwallet")?;
+    // What is signed is what the instance says it is: it is shown, and it names payee and amount.
+    let intent = client.call::<GetIntent>(&intents::path(&args.intent)?).await?;
+    let (decision, typ) = if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) };
+    let request = DecideIntentRequest {
+        intent_id: intent.intent_id,
+        decision: decision.to_owned(),
+        signature: sign_as(session, typ, intent.signing_input.as_bytes()),
+    };
+    let intent = client.with_key(session.fresh_key()).call::<DecideIntent>(&request).await?;
+    output::show(args.acting.json, &intent, intents::show);
+    Ok(())
+}
+
+fn rule(session: &Session, args: &SetArgs) -> anyhow::Result<ApprovalRule> {
+    let above = args.above.iter().map(|text| {
+        let (amount, currency) = text.split_once('=').unwrap_or((text, "QToken"));
+        Threshold { amount: amount.into(), currency: currency.to_owned() }
+    });
+    let approver = |who: &String| -> anyhow::Result<Did> {
+        let name = session.identity_or_text(who);
+        name.parse().map_err(|error| usage(format!("{who:?} is nobody of the keyring and no DID: {error}")))
+    };
+    Ok(ApprovalRule {
+        above: above.collect(),
+        approvers: args.approvers.iter().map(approver).collect::<anyhow::Result<_>>()?,
+        required: args.required,
+    })
+}
+
+fn show(approvals: &WalletApprovals) {
+    output::line(format!("wallet {}", approvals.wallet_ref));
+    show_rule("", &approvals.rule);
+    if let Some(pending) = &approvals.pending {
+        output::line(format!("  from {}, unless approvers sign the change before:", pending.effective_at));
+        show_rule("  ", &pending.rule);
+    }
+}
+
+fn show_rule(indent: &str, rule: &ApprovalRule) {
+    if rule.above.is_empty() {
+        output::line(format!("{indent}  nothing has to be approved"));
+        return;
+    }
+    for threshold in &rule.above {
+        output::line(format!(
+            "{indent}  above {} {}: {} of {} approvers",
+            threshold.amount.as_str(),
+            threshold.currency,
+            rule.required,
+            rule.approvers.len()
+        ));
+    }
+    for approver in &rule.approvers {
+        output::line(format!("{indent}    {approver}"));
+    }
+}

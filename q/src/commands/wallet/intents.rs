@@ -1,0 +1,160 @@
+//! `q wallet intents`: payments in steps, for those that others have to approve first.
+
+use clap::{Args, Subcommand};
+use q_core::PageLimit;
+use qwallet_api::{
+    CancelIntent, CreateIntent, CreateIntentRequest, GetIntent, Intent, IntentId, IntentPath, ListIntents,
+    ListIntentsRequest, Pay, PayRequest, SignIntent, SignRequest, signing::PAYMENT_TYP,
+};
+
+use super::{hint_to_open, show_transaction, sign_as};
+use crate::{
+    cli::AsArgs,
+    output::{self, usage},
+    session::Session,
+};
+
+/// `q wallet intents`.
+#[derive(Debug, Args)]
+pub struct IntentsArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: IntentsVerb,
+}
+
+/// What to do with payments in steps.
+#[derive(Debug, Subcommand)]
+pub enum IntentsVerb {
+    /// Decide a payment, to be approved where it has to be, then signed.
+    New {
+        /// A keyring name, DID, wallet id or wallet reference.
+        recipient: String,
+        /// The amount, such as 12.50.
+        amount: String,
+        /// The currency.
+        #[arg(default_value = "QToken")]
+        currency: String,
+        /// What it is for.
+        #[arg(long)]
+        purpose: Option<String>,
+        /// Seconds until it lapses, 60 to 86400.
+        #[arg(long, default_value_t = 86_400)]
+        expires_in: u32,
+        /// Who pays.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// List the identity's own.
+    List {
+        /// Only these: PENDING, SIGNED, SETTLED, CANCELLED or EXPIRED.
+        #[arg(long)]
+        status: Option<String>,
+        /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Show one.
+    Show(OneArgs),
+    /// Sign it, which holds the money, and settle it.
+    Pay(OneArgs),
+    /// Take it back.
+    Cancel(OneArgs),
+}
+
+/// One intent.
+#[derive(Debug, Args)]
+pub struct OneArgs {
+    /// The intent.
+    pub intent: String,
+    /// Who acts.
+    #[command(flatten)]
+    pub acting: AsArgs,
+}
+
+impl IntentsVerb {
+    /// Who acts.
+    pub const fn acting(&self) -> &AsArgs {
+        match self {
+            Self::New { acting, .. } | Self::List { acting, .. } => acting,
+            Self::Show(args) | Self::Pay(args) | Self::Cancel(args) => &args.acting,
+        }
+    }
+}
+
+pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
+    let json = args.verb.acting().json;
+    let client = session.client("qwallet")?;
+    let keyed = || client.clone().with_key(session.fresh_key());
+    let intent = match &args.verb {
+        IntentsVerb::New { recipient, amount, currency, purpose, expires_in, .. } => {
+            let request = CreateIntentRequest {
+                amount: amount.as_str().into(),
+                currency: currency.clone(),
+                recipient: session.identity_or_text(recipient),
+                purpose: purpose.clone(),
+                expires_in: Some(*expires_in),
+                wallet: None,
+            };
+            keyed().call::<CreateIntent>(&request).await.map_err(hint_to_open)?
+        }
+        IntentsVerb::List { status, .. } => {
+            let request =
+                ListIntentsRequest { status: status.clone(), cursor: None, limit: PageLimit::default() };
+            let page = client.call::<ListIntents>(&request).await?;
+            output::show(json, &page, |page| page.items.iter().for_each(show));
+            return Ok(());
+        }
+        IntentsVerb::Show(args) => client.call::<GetIntent>(&path(&args.intent)?).await?,
+        IntentsVerb::Cancel(args) => keyed().call::<CancelIntent>(&path(&args.intent)?).await?,
+        IntentsVerb::Pay(args) => {
+            let intent = client.call::<GetIntent>(&path(&args.intent)?).await?;
+            let transaction_id = match intent.transaction_id {
+                Some(signed) => signed,
+                None => {
+                    let signature = sign_as(session, PAYMENT_TYP, intent.signing_input.as_bytes());
+                    let request = SignRequest { intent_id: intent.intent_id, signature };
+                    keyed().call::<SignIntent>(&request).await?.transaction_id
+                }
+            };
+            let paid = keyed().call::<Pay>(&PayRequest { transaction_id }).await?;
+            output::show(json, &paid, show_transaction);
+            return Ok(());
+        }
+    };
+    output::show(json, &intent, show);
+    Ok(())
+}
+
+/// Names an intent.
+pub(super) fn path(text: &str) -> anyhow::Result<IntentPath> {
+    let intent_id: IntentId =
+        text.parse().map_err(|error| usage(format!("{text:?} is not the id of an intent: {error}")))?;
+    Ok(IntentPath { intent_id })
+}
+
+/// Shows an intent, and what is to be done with it.
+pub(super) fn show(intent: &Intent) {
+    output::line(format!(
+        "{}  {}  {} {} to {}, fees {}, until {}",
+        intent.intent_id,
+        intent.status,
+        intent.amount.as_str(),
+        intent.currency,
+        intent.recipient,
+        intent.fees.total.as_str(),
+        intent.expires_at
+    ));
+    if let Some(approvals) = &intent.approvals {
+        output::line(format!("  {} of {} approvals", approvals.given, approvals.required));
+        for decision in &approvals.decisions {
+            output::line(format!("  {}  {}  {}", decision.decision, decision.approver, decision.at));
+        }
+    }
+    let id = intent.intent_id;
+    match intent.next_action.split('(').next() {
+        Some("approve") => output::line(format!("  next: q wallet approve {id} --as APPROVER")),
+        Some("stepUp") => output::line(format!("  next: q auth step-up, then q wallet intents pay {id}")),
+        Some("sign" | "pay") => output::line(format!("  next: q wallet intents pay {id}")),
+        _ => {}
+    }
+}
