@@ -152,7 +152,10 @@ async fn open_wallets(db: &Db, env: &Env) -> Result<Vec<AccountId>> {
                 reference,
                 owner: owner(number),
                 label: None,
-                is_frozen: false,
+                status: Status::Active,
+                profile: Profile::Root,
+                parent: None,
+                allowed: None,
                 created_at: env.now(),
             }
         })

@@ -229,7 +229,10 @@ async fn open_wallets(
         reference: format!("merchant-{}", q_core::hash::hex(&env.random::<8>())),
         owner: format!("did:key:z{}", q_core::hash::hex(&env.random::<16>())).parse().expect("a DID"),
         label: None,
-        is_frozen: false,
+        status: Status::Active,
+        profile: Profile::Root,
+        parent: None,
+        allowed: None,
         created_at: Timestamp::default(),
     };
     let currency = currency::ALL[0].id;

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         currency,
         formats::NotRepresentable,
-        limits::LimitKind,
+        limits::{self, LimitKind},
         payment::{LimitOf, Refusal},
         payouts, recurrence,
     },
@@ -33,6 +33,15 @@ pub enum Error {
     /// The identity has a wallet already.
     #[error("the identity has a wallet already")]
     WalletExists,
+    /// A wallet that is to end is not empty: what is left.
+    #[error("the wallet is not empty")]
+    WalletNotEmpty(serde_json::Value),
+    /// The parent's wallet, on whose limits a new one would draw, is not there.
+    #[error("the parent of this identity has no wallet yet, on whose limits this one would draw")]
+    ParentWithoutWallet,
+    /// Who asks may not change this of a wallet.
+    #[error("{0}")]
+    NotTheirs(&'static str),
     /// Only operators open wallets for others.
     #[error("only an operator opens a wallet for somebody else")]
     NotForOthers,
@@ -107,6 +116,13 @@ impl From<Error> for Problem {
                 .with("xpath", refused.place.xpath),
             Error::ImportFacts(_) => Self::new(&api::IMPORT_INVALID).detail(detail),
             Error::WalletExists => Self::new(&api::WALLET_EXISTS).hint("see GET /wallets"),
+            Error::WalletNotEmpty(left) => Self::new(&api::WALLET_NOT_EMPTY)
+                .hint("pay out what is left, and wait for what is held; then close it")
+                .with("left", left),
+            Error::ParentWithoutWallet => Self::new(&api::WALLET_NOT_FOUND)
+                .detail(detail)
+                .hint("the parent opens one first: POST /wallets"),
+            Error::NotTheirs(_) => Self::new(&codes::FORBIDDEN).detail(detail),
             Error::NotForOthers => Self::new(&codes::FORBIDDEN).detail(detail).hint("leave `owner` out"),
             Error::TransactionNotFound => Self::new(&api::TRANSACTION_NOT_FOUND),
             Error::ImportNotFound => Self::new(&api::IMPORT_NOT_FOUND),
@@ -194,7 +210,10 @@ impl From<Refusal> for Problem {
                 let known: Vec<_> = currency::ALL.iter().map(|currency| currency.code).collect();
                 problem.hint(format!("the currencies here are {}", known.join(" and ")))
             }
-            Refusal::InvalidState(_)
+            Refusal::Profile(_)
+            | Refusal::WalletFrozen
+            | Refusal::RecipientSuspended
+            | Refusal::InvalidState(_)
             | Refusal::BatchSize
             | Refusal::Record { .. } => {
                 problem.detail(refusal.to_string())
@@ -211,14 +230,14 @@ impl From<Refusal> for Problem {
             }
             Refusal::Expired => problem.hint("make and sign a new order"),
             Refusal::LimitExceeded { limit: LimitOf { currency, exceeded } } => {
-                let text = |amount: Amount| {
-                    currency.map_or_else(|| amount.units().to_string(), |currency| {
-                        currency.text(amount).as_str().to_owned()
-                    })
+                let text = |amount: Amount| match currency {
+                    Some(currency) => limits::text(exceeded.kind, amount, currency).as_str().to_owned(),
+                    None => amount.units().to_string(),
                 };
                 let problem = problem
                     .detail(refusal.to_string())
-                    .hint("GET /wallets/{squidId}/limits tells what is left; a raise takes a day or an operator")
+                    .hint("GET /wallets/{squidId}/limits tells what is left, and PUT asks for more")
+                    .with("inherited", exceeded.is_inherited)
                     .with("kind", exceeded.kind.name())
                     .with("limit", text(exceeded.limit))
                     .with("used", text(exceeded.used))
@@ -239,10 +258,10 @@ impl From<Refusal> for Problem {
             | Refusal::SelfPayment
             | Refusal::RailUnsupported
             | Refusal::AmountPrecision
-            | Refusal::WalletFrozen
             | Refusal::ApprovalRequired { .. }
             | Refusal::StepUpRequired { .. }
             | Refusal::InsufficientFunds
+            | Refusal::NotEmpty
             | Refusal::RolledBack => problem,
         }
     }
@@ -268,13 +287,17 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::CurrencyUnsupported => &api::CURRENCY_UNSUPPORTED,
         Refusal::AmountPrecision => &api::AMOUNT_PRECISION,
         Refusal::AmountOutOfRange(_) => &api::AMOUNT_OUT_OF_RANGE,
-        Refusal::WalletFrozen => &api::WALLET_FROZEN,
+        Refusal::Profile(_) => &codes::FORBIDDEN,
+        Refusal::WalletFrozen | Refusal::RecipientSuspended => &api::WALLET_FROZEN,
+        Refusal::NotEmpty => &api::WALLET_NOT_EMPTY,
         Refusal::ApprovalRequired { .. } => &api::APPROVAL_REQUIRED,
         Refusal::StepUpRequired { .. } => &codes::MFA_REQUIRED,
         Refusal::LimitExceeded { limit } => match limit.exceeded.kind {
             LimitKind::Transaction => &api::TX_LIMIT_EXCEEDED,
             LimitKind::Daily => &api::DAILY_LIMIT_EXCEEDED,
             LimitKind::Monthly => &api::MONTHLY_LIMIT_EXCEEDED,
+            LimitKind::CountPerHour => &api::COUNT_LIMIT_EXCEEDED,
+            LimitKind::Dao => &api::DAO_LIMIT_EXCEEDED,
         },
         Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,

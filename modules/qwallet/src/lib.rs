@@ -93,6 +93,11 @@ pub const SETTINGS: &[Setting] = &[
         about: "above which amounts a payer must have proved a second key within five minutes, divided by commas; none for never",
     },
     Setting {
+        key: "limit_dao",
+        default: "50000",
+        about: "the most QToken a DAO's wallet pays in a month until two operators delegate another amount to it, in place of the two above; none for no limit",
+    },
+    Setting {
         key: "webhook_allow",
         default: "",
         about: "names and networks that webhooks may reach although they are not public, divided by commas; none when empty",
@@ -236,6 +241,7 @@ fn limits(settings: &Settings) -> Result<Defaults, ConfigError> {
         transaction: limit("limit_transaction")?,
         daily: limit("limit_daily")?,
         monthly: limit("limit_monthly")?,
+        dao: limit("limit_dao")?,
     })
 }
 

@@ -34,7 +34,7 @@ use qwallet_api::{TransactionId, WalletId};
 use self::holds::{HeldGroup, OpenHold};
 use crate::{
     domain::{
-        account::{Account, AccountId, AccountKind},
+        account::{Account, AccountId, AccountKind, Side},
         chain::Commit,
         currency::CurrencyId,
         limits::Spent,
@@ -202,11 +202,15 @@ impl Replayed {
 }
 
 /// What the rows of accounts say of limits, which the replay is compared with.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Counted {
-    /// From when on payments were counted.
+    /// From when on payments were counted, and from when on they were numbered.
     since: Timestamp,
-    is_wallet: bool,
+    numbered_since: Timestamp,
+    /// What decides against whose limits a movement counts.
+    side: Side,
+    /// Whether what it spent cannot be known, because a row is damaged.
+    is_lost: bool,
 }
 
 #[derive(Default)]
@@ -218,6 +222,8 @@ struct Check {
     accounts: HashMap<AccountId, Replayed>,
     counted: HashMap<AccountId, Counted>,
     terms: HashMap<WalletId, Vec<u8>>,
+    /// Whether the accounts of a wallet may neither give nor receive.
+    stopped: HashMap<WalletId, bool>,
     house: HashSet<(CurrencyId, AccountKind, i64)>,
     /// What is held and not ended yet, by place.
     open: HashMap<i64, OpenHold>,
@@ -284,7 +290,7 @@ impl Check {
 
     /// Wallets are as they were stored, and have the reference of their id.
     fn wallets(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
-        let (findings, terms) = (&mut self.findings, &mut self.terms);
+        let (findings, terms, stopped) = (&mut self.findings, &mut self.terms, &mut self.stopped);
         store::wallets::for_each(reader, |id, row| {
             let terms = terms.remove(&id).unwrap_or_default();
             let place = format!("wallets {id}");
@@ -294,6 +300,10 @@ impl Check {
                     if row.checksum(&terms) != checksum {
                         let detail = "the wallet or the terms of its accounts are not what was stored";
                         findings.push(Finding::new("wallet_changed", place.clone(), detail));
+                    }
+                    if stopped.remove(&id).is_some_and(|is_stopped| is_stopped != row.status.is_stopped()) {
+                        let detail = format!("is {}, its accounts say otherwise", row.status.name());
+                        findings.push(Finding::new("status_mismatch", place.clone(), detail));
                     }
                     if row.reference != WalletRef::of(id).as_str() {
                         findings.push(Finding::new("reference_mismatch", place, row.reference));

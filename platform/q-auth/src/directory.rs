@@ -198,6 +198,11 @@ impl KeyDirectory {
         standings.remove(did);
     }
 
+    /// Whether it is known that the identity may not act: suspended, ended, or not yet agreed to. Never waits.
+    pub fn is_blocked(&self, did: &Did) -> bool {
+        self.revocations.is_blocked(did)
+    }
+
     /// What kind of identity it is, whose, and whether it may act; as fresh as its keys are. Accepts what
     /// [`Self::resolve`] accepts; a `did:key` squid does not know is its own root.
     pub async fn standing(&self, did: &Did) -> Result<Arc<Standing>, DirectoryError> {

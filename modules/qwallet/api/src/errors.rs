@@ -53,8 +53,11 @@ pub const AMOUNT_PRECISION: ErrorCode =
 /// The amount is zero or too large.
 pub const AMOUNT_OUT_OF_RANGE: ErrorCode =
     ErrorCode::new("AMOUNT_OUT_OF_RANGE", 422, "the amount is out of range");
-/// The wallet may not pay or be paid now.
-pub const WALLET_FROZEN: ErrorCode = ErrorCode::new("WALLET_FROZEN", 409, "the wallet is frozen");
+/// A wallet may not pay or be paid now.
+pub const WALLET_FROZEN: ErrorCode =
+    ErrorCode::new("WALLET_FROZEN", 409, "a wallet of this payment neither pays nor is paid now");
+/// A wallet that is to be closed holds something, or something is held for it.
+pub const WALLET_NOT_EMPTY: ErrorCode = ErrorCode::new("WALLET_NOT_EMPTY", 409, "the wallet is not empty");
 /// Too few approvers allowed it.
 pub const APPROVAL_REQUIRED: ErrorCode =
     ErrorCode::new("APPROVAL_REQUIRED", 409, "approvers must sign this first");
@@ -76,6 +79,15 @@ pub const DAILY_LIMIT_EXCEEDED: ErrorCode =
 /// More in a month than the payer's limit.
 pub const MONTHLY_LIMIT_EXCEEDED: ErrorCode =
     ErrorCode::new("MONTHLY_LIMIT_EXCEEDED", 403, "the wallet's limit of this month would be exceeded");
+/// More in a month than was delegated to the DAO.
+pub const DAO_LIMIT_EXCEEDED: ErrorCode =
+    ErrorCode::new("DAO_LIMIT_EXCEEDED", 403, "the limit delegated to the DAO would be exceeded");
+/// More payments in an hour than the payer's limit.
+pub const COUNT_LIMIT_EXCEEDED: ErrorCode = ErrorCode::new(
+    "COUNT_LIMIT_EXCEEDED",
+    403,
+    "the wallet's number of payments in an hour would be exceeded",
+);
 /// The fees are above what the payer signed.
 pub const FEES_EXCEED_MAXIMUM: ErrorCode =
     ErrorCode::new("FEES_EXCEED_MAXIMUM", 422, "the fees are above the signed maximum");

@@ -22,6 +22,54 @@ impl EventPayload for WalletCreated {
     }
 }
 
+/// Whether a wallet may pay and be paid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WalletStatus {
+    /// The wallet.
+    pub wallet_id: WalletId,
+    /// Its reference.
+    pub wallet_ref: String,
+    /// `ACTIVE`, `SUSPENDED`, `FROZEN` or `CLOSED`.
+    pub status: String,
+}
+
+/// A wallet was stopped: frozen or suspended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WalletFrozen(pub WalletStatus);
+
+impl EventPayload for WalletFrozen {
+    const TOPIC: &'static str = "q.qwallet.wallet.frozen.v1";
+    fn subject(&self) -> String {
+        self.0.wallet_id.to_string()
+    }
+}
+
+/// A wallet may pay and be paid again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WalletUnfrozen(pub WalletStatus);
+
+impl EventPayload for WalletUnfrozen {
+    const TOPIC: &'static str = "q.qwallet.wallet.unfrozen.v1";
+    fn subject(&self) -> String {
+        self.0.wallet_id.to_string()
+    }
+}
+
+/// A wallet ended, empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct WalletClosed(pub WalletStatus);
+
+impl EventPayload for WalletClosed {
+    const TOPIC: &'static str = "q.qwallet.wallet.closed.v1";
+    fn subject(&self) -> String {
+        self.0.wallet_id.to_string()
+    }
+}
+
 /// A payment was decided.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

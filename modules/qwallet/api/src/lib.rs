@@ -22,6 +22,7 @@ pub mod snapshots;
 pub mod statements;
 pub mod types;
 pub mod uses;
+pub mod wallets;
 pub mod webhooks;
 mod wire;
 
@@ -43,4 +44,5 @@ pub use snapshots::*;
 pub use statements::*;
 pub use types::*;
 pub use uses::*;
+pub use wallets::*;
 pub use webhooks::*;

@@ -12,6 +12,7 @@ pub const BATCH_ITEMS_MAX: usize = 8_190;
 
 wire! {
     /// Opens a wallet.
+    #[derive(Default)]
     pub struct CreateWalletRequest {
         /// Whose wallet; the caller when absent, and nobody else but for operators.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,6 +20,9 @@ wire! {
         /// A name for people, at most 100 characters.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub label: Option<String>,
+        /// The only currency of an AID's wallet; the instance's first when absent. Other wallets hold all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub currency: Option<String>,
     }
 
     /// Names a wallet: owner's DID, wallet id or wallet reference.
@@ -55,8 +59,16 @@ wire! {
         /// A name for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub label: Option<String>,
-        /// `ACTIVE` or `FROZEN`.
+        /// What its owner is, which decides what it may do: `ROOT`, `DAO`, `ENTERPRISE`, `CONSENTIDA` or `AID`.
+        pub profile: String,
+        /// The wallet on whose limits it draws besides its own.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub parent: Option<WalletId>,
+        /// `ACTIVE`, `SUSPENDED`, `FROZEN` or `CLOSED`; all but the first neither pay nor are paid.
         pub status: String,
+        /// The only wallets it may pay, where it keeps a list.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub allowed_recipients: Option<Vec<WalletId>>,
         /// By currency code.
         pub balances: BTreeMap<String, Balance>,
         /// The rails it can use.
@@ -271,7 +283,8 @@ wire! {
 
     /// How much may be spent.
     pub struct SpendingLimit {
-        /// `perTransaction`, `daily` or `monthly`.
+        /// `perTransaction`, `daily`, `monthly`, `dao` (in a month), or `countPerHour`, whose amounts are numbers of
+        /// payments.
         pub kind: String,
         /// The currency.
         pub currency: String,
@@ -282,8 +295,11 @@ wire! {
         /// When the count begins anew; absent for a single transaction.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub resets_at: Option<Timestamp>,
-        /// Whose choice it is: `owner` or `instance`.
+        /// Whose choice it is: `owner` (or a parent or guardian for one) or `instance`.
         pub set_by: String,
+        /// Whether it is the parent's, on which this wallet draws besides its own.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub inherited: bool,
         /// What will hold, where a raise waits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub pending: Option<PendingLimit>,
@@ -305,7 +321,7 @@ wire! {
 
     /// A new limit.
     pub struct NewLimit {
-        /// `perTransaction`, `daily` or `monthly`.
+        /// `perTransaction`, `countPerHour`, `daily`, `monthly` or `dao`.
         pub kind: String,
         /// The currency.
         pub currency: String,

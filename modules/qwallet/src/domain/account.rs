@@ -107,6 +107,8 @@ pub struct Account {
     pub version: i64,
     /// 0 for the account itself; others only receive, so that writers do not wait for one another, and are swept into it.
     pub stripe: i64,
+    /// The account whose limits on spending count besides its own. Never changes.
+    pub parent: Option<AccountId>,
     /// The instant of the commit that changed it last, and whose commit that was.
     pub changed: Changed,
     /// Whether others have to approve what is paid from it above an amount.
@@ -115,6 +117,24 @@ pub struct Account {
     pub limits: Option<Box<OwnLimits>>,
     /// What was spent in the present windows.
     pub spent: Spent,
+}
+
+/// One end of a movement, as far as limits look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Side {
+    /// The account.
+    pub id: AccountId,
+    /// Whose money it counts.
+    pub kind: AccountKind,
+    /// The account whose limits count besides its own.
+    pub parent: Option<AccountId>,
+}
+
+impl Side {
+    /// The account whose limits are common to it and to what moves within one family: the parent's, or its own.
+    pub fn family(self) -> AccountId {
+        self.parent.unwrap_or(self.id)
+    }
 }
 
 /// Who changed an account last, and when: two writers' commits that touch one account have different instants.
@@ -141,6 +161,7 @@ impl Account {
             credit_limit: Amount::ZERO,
             version: 0,
             stripe: 0,
+            parent: None,
             changed: Changed::default(),
             is_guarded: false,
             limits: None,
@@ -154,14 +175,26 @@ impl Account {
         Self { stripe, ..self }
     }
 
+    /// An account that draws on the limits of `parent` besides its own.
+    #[must_use]
+    pub fn below(self, parent: Option<AccountId>) -> Self {
+        Self { parent, ..self }
+    }
+
+    /// What decides against whose limits a movement counts.
+    pub const fn side(&self) -> Side {
+        Side { id: self.id, kind: self.kind, parent: self.parent }
+    }
+
     /// What no transfer tells of it: whose wallet's checksum covers this cannot be given to another wallet, another
     /// currency or another limit unnoticed.
-    pub fn terms(&self) -> [u8; 33] {
-        let mut bytes = [0; 33];
+    pub fn terms(&self) -> Vec<u8> {
+        let mut bytes = vec![0; 33];
         bytes[..8].copy_from_slice(&self.id.0.to_be_bytes());
         bytes[8..16].copy_from_slice(&(self.kind.code() | self.stripe << 8).to_be_bytes());
         bytes[16..32].copy_from_slice(&self.credit_limit.to_bytes());
         bytes[32] = self.currency.0 << 1 | u8::from(self.is_frozen);
+        bytes.extend(self.parent.map(|parent| parent.0.to_be_bytes()).into_iter().flatten());
         bytes
     }
 

@@ -14,9 +14,9 @@ use q_core::{Amount, SignedAmount, Timestamp, Total};
 use qwallet_api::TransactionId;
 
 use super::{
-    account::{Account, AccountId, AccountKind},
+    account::{Account, AccountId, AccountKind, Side},
     currency::CurrencyId,
-    limits::{self, Defaults, Exceeded, OwnLimits, Window},
+    limits::{self, Defaults, Exceeded, OwnLimits, Spent, Window},
     transfer::{Leg, Phase, Purpose, Transfer},
 };
 
@@ -89,6 +89,23 @@ pub enum Refusal {
     /// The giver does not have enough.
     #[error("the account does not hold enough")]
     InsufficientFunds,
+    /// An account that is to end holds something, or something is held for it.
+    #[error("the account is not empty")]
+    NotEmpty,
+    /// An account owes more than the new credit limit.
+    #[error("the account uses more credit")]
+    CreditInUse,
+}
+
+/// What no transfer changes of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NewTerms {
+    /// Whether it may neither give nor receive from here on.
+    pub is_frozen: Option<bool>,
+    /// How far below zero it may go from here on.
+    pub credit_limit: Option<Amount>,
+    /// Whether nothing may be left in it, nor on the way.
+    pub must_be_empty: bool,
 }
 
 /// How a hold ended.
@@ -215,6 +232,34 @@ impl Books {
         self.undo.push(Undo::Account(account.clone()));
         account.is_guarded = true;
         Ok(())
+    }
+
+    /// Changes what no transfer changes of an account.
+    pub fn set_terms(&mut self, id: AccountId, terms: &NewTerms) -> Result<(), Refusal> {
+        let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
+        let is_empty = account.posted() == SignedAmount::default()
+            && account.credits_pending == Total::ZERO
+            && account.debits_pending == Total::ZERO;
+        if terms.must_be_empty && !is_empty {
+            return Err(Refusal::NotEmpty);
+        }
+        let changed = Account {
+            is_frozen: terms.is_frozen.unwrap_or(account.is_frozen),
+            credit_limit: terms.credit_limit.unwrap_or(account.credit_limit),
+            ..account.clone()
+        };
+        if changed.credit_limit < account.credit_limit && changed.available().is_negative() {
+            return Err(Refusal::CreditInUse);
+        }
+        self.undo.push(Undo::Account(std::mem::replace(account, changed)));
+        Ok(())
+    }
+
+    /// Whether a hold waits between accounts of which one may neither give nor receive now.
+    pub fn is_hold_frozen(&self, id: TransactionId) -> bool {
+        let legs = self.holds.get(&id).into_iter().flat_map(|hold| &hold.legs);
+        let accounts = legs.flat_map(|(_, leg)| [leg.debit, leg.credit]);
+        accounts.filter_map(|id| self.accounts.get(&id)).any(|account| account.is_frozen)
     }
 
     /// The place of the next transfer.
@@ -420,20 +465,25 @@ impl Books {
         if !debits_fit || !credits_fit {
             return Err(Refusal::Overflow);
         }
-        let is_spending = is_spending(debit, leg);
-        if is_spending {
-            let defaults = self.defaults_of(debit.currency);
-            let own = debit.limits.as_deref();
-            limits::check(&defaults, own, &debit.spent, leg.amount, self.window, self.now)
-                .map_err(Refusal::LimitExceeded)?;
+        let counted = counted(debit.side(), credit.side(), leg.purpose);
+        if counted.own {
+            self.check_limits(debit, leg.amount).map_err(Refusal::LimitExceeded)?;
+        }
+        if let Some(parent) = counted.parent {
+            let parent = self.accounts.get(&parent).ok_or(Refusal::AccountUnknown)?;
+            self.check_limits(parent, leg.amount)
+                .map_err(|exceeded| Refusal::LimitExceeded(Exceeded { is_inherited: true, ..exceeded }))?;
         }
         if !debit.can_give(leg.amount) {
             return Err(Refusal::InsufficientFunds);
         }
         let is_held = phase == Phase::Held;
         let (window, now) = (self.window, self.now);
+        if let Some(parent) = counted.parent {
+            self.count(parent, |spent| spent.consume(leg.amount, window, now))?;
+        }
         let debited = self.change(leg.debit, |account| {
-            if is_spending {
+            if counted.own {
                 account.spent.consume(leg.amount, window, now);
             }
             let sum = if is_held { &mut account.debits_pending } else { &mut account.debits_posted };
@@ -457,11 +507,18 @@ impl Books {
         phase: Phase,
     ) -> Result<(), Refusal> {
         let is_settled = phase == Phase::Settled;
+        let debit = self.accounts.get(&leg.debit).ok_or(Refusal::AccountUnknown)?;
+        let credit = self.accounts.get(&leg.credit).ok_or(Refusal::AccountUnknown)?;
+        let counted =
+            if is_settled { Counted::default() } else { counted(debit.side(), credit.side(), leg.purpose) };
+        if let Some(parent) = counted.parent {
+            self.count(parent, |spent| spent.give_back(leg.amount, held_at))?;
+        }
         let debited = self.change(leg.debit, |account| {
             account.debits_pending = account.debits_pending.checked_sub(leg.amount)?;
             if is_settled {
                 account.debits_posted = account.debits_posted.checked_add(leg.amount)?;
-            } else if is_spending(account, leg) {
+            } else if counted.own {
                 account.spent.give_back(leg.amount, held_at);
             }
             Some(())
@@ -474,6 +531,19 @@ impl Books {
             Some(())
         })?;
         self.write(id, leg, phase, Some(held), debited, credited);
+        Ok(())
+    }
+
+    fn check_limits(&self, account: &Account, amount: Amount) -> Result<(), Exceeded> {
+        let defaults = self.defaults_of(account.currency);
+        limits::check(&defaults, account.limits.as_deref(), &account.spent, amount, self.window, self.now)
+    }
+
+    /// Changes what counts against the limits of an account, after noting how it was.
+    fn count(&mut self, id: AccountId, change: impl FnOnce(&mut Spent)) -> Result<(), Refusal> {
+        let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
+        self.undo.push(Undo::Account(account.clone()));
+        change(&mut account.spent);
         Ok(())
     }
 
@@ -521,9 +591,28 @@ struct Change {
     balance: SignedAmount,
 }
 
-/// Whether a leg counts against the limits of the account it takes from: what a recipient gets does, fees do not.
-pub fn is_spending(debit: &Account, leg: &Leg) -> bool {
-    debit.kind == AccountKind::Wallet && leg.purpose.is_spending()
+/// Against whose limits a movement counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counted {
+    /// Whether against the giver's own.
+    pub own: bool,
+    /// The account of the parent against whose it counts too.
+    pub parent: Option<AccountId>,
+}
+
+/// Against whose limits a movement counts: what a recipient gets does, fees do not.
+///
+/// What moves within a family, between a parent and those who draw on it, counts against nothing of the parent's: it
+/// is counted when it leaves the family.
+pub fn counted(debit: Side, credit: Side, purpose: Purpose) -> Counted {
+    if debit.kind != AccountKind::Wallet || !purpose.is_spending() {
+        return Counted::default();
+    }
+    let is_within = credit.kind == AccountKind::Wallet && debit.family() == credit.family();
+    if is_within {
+        return Counted { own: debit.parent.is_some(), parent: None };
+    }
+    Counted { own: true, parent: debit.parent }
 }
 
 /// Whether one side of an account can grow by `amount` and still be settled later.

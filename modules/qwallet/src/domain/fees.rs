@@ -7,7 +7,11 @@ use std::sync::Arc;
 use q_core::{Amount, Span, Timestamp};
 use ruint::aliases::U256;
 
-use super::currency::{self, CurrencyId};
+use super::{
+    currency::{self, CurrencyId},
+    payment::WalletAccounts,
+    profile::Profile,
+};
 
 /// Basis points in a whole.
 const BASIS: u128 = 10_000;
@@ -30,6 +34,17 @@ pub enum FeeClass {
 impl FeeClass {
     /// All of them, by their place in a schedule.
     pub const ALL: [Self; 3] = [Self::P2p, Self::Merchant, Self::Module];
+
+    /// The class of a payment from one wallet to another.
+    pub fn of(payer: &WalletAccounts, recipient: &WalletAccounts) -> Self {
+        if payer.is_family_of(recipient) {
+            return Self::Module;
+        }
+        match recipient.profile {
+            Profile::Enterprise => Self::Merchant,
+            Profile::Root | Profile::Dao | Profile::Consentida | Profile::Aid => Self::P2p,
+        }
+    }
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {

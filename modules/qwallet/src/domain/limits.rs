@@ -1,37 +1,64 @@
-//! How much a wallet may spend: in one transaction, in a day, in a month.
+//! How much a wallet may spend: in one transaction, in a day, in a month; and how often in an hour.
 //!
 //! What is counted is what recipients get, without fees, when it is paid or held; what a hold frees is given back.
-//! Windows are calendar days and months in UTC. Amounts of two currencies are never added.
+//! Windows are calendar hours, days and months in UTC. Amounts of two currencies are never added.
+//!
+//! The account of a community (DAO) has a limit of its own kind instead of the instance's for a day and a month: what
+//! was delegated to it, counted by the month.
 
-use q_core::{Amount, Span, Timestamp};
+use q_core::{Amount, AmountText, Scale, Span, Timestamp};
+
+use super::currency::Currency;
 
 /// How long an owner waits for a raised limit, so that a thief of the token meets the old one.
 pub const RAISE_DELAY: Span = Span::seconds(86_400);
 
 const DAY_MICROS: i64 = 86_400_000_000;
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+/// The scale of numbers of payments.
+pub const COUNT_SCALE: Scale = match Scale::new(0) {
+    Some(scale) => scale,
+    None => unreachable!(),
+};
 
 /// What a limit is about, in the order of checking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LimitKind {
     /// One transaction.
     Transaction,
+    /// How many in an hour; its amounts are numbers of payments.
+    CountPerHour,
     /// A day.
     Daily,
     /// A month.
     Monthly,
+    /// What was delegated to a community, in a month.
+    Dao,
 }
+
+/// How many kinds there are.
+const KINDS: usize = 5;
 
 impl LimitKind {
     /// All of them, in the order of checking.
-    pub const ALL: [Self; 3] = [Self::Transaction, Self::Daily, Self::Monthly];
+    pub const ALL: [Self; KINDS] =
+        [Self::Transaction, Self::CountPerHour, Self::Daily, Self::Monthly, Self::Dao];
 
     /// The name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Transaction => "perTransaction",
+            Self::CountPerHour => "countPerHour",
             Self::Daily => "daily",
             Self::Monthly => "monthly",
+            Self::Dao => "dao",
         }
+    }
+
+    /// Whether its amounts are numbers of payments.
+    pub const fn is_count(self) -> bool {
+        matches!(self, Self::CountPerHour)
     }
 
     /// The kind with this name.
@@ -39,35 +66,42 @@ impl LimitKind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
+    /// Where it is stored: those that came later stand behind.
     const fn place(self) -> usize {
         match self {
             Self::Transaction => 0,
             Self::Daily => 1,
             Self::Monthly => 2,
+            Self::CountPerHour => 3,
+            Self::Dao => 4,
         }
     }
 }
 
-/// A day and its month, counted from the epoch in UTC.
+/// An hour, its day and its month, counted from the epoch in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Window {
+    hour: i64,
     day: i64,
     month: i64,
 }
 
 impl Window {
-    /// The day and month of an instant.
+    /// The hour, day and month of an instant.
     pub const fn of(at: Timestamp) -> Self {
         let day = at.micros().div_euclid(DAY_MICROS);
-        Self { day, month: month_of(day) }
+        Self { hour: at.micros().div_euclid(HOUR_MICROS), day, month: month_of(day) }
     }
 
     /// When the count of this kind begins anew; a single transaction is counted against nothing.
     pub fn resets_at(self, kind: LimitKind) -> Option<Timestamp> {
         match kind {
             LimitKind::Transaction => None,
+            LimitKind::CountPerHour => Some(Timestamp::from_micros((self.hour + 1) * HOUR_MICROS)),
             LimitKind::Daily => Some(Timestamp::from_micros((self.day + 1) * DAY_MICROS)),
-            LimitKind::Monthly => Some(Timestamp::from_micros(first_day(self.month + 1) * DAY_MICROS)),
+            LimitKind::Monthly | LimitKind::Dao => {
+                Some(Timestamp::from_micros(first_day(self.month + 1) * DAY_MICROS))
+            }
         }
     }
 }
@@ -118,7 +152,10 @@ impl Limit {
 
 /// What an owner chose; where nothing was chosen, the instance's limits hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct OwnLimits([Option<Limit>; 3]);
+pub struct OwnLimits([Option<Limit>; KINDS]);
+
+/// How many kinds there were at first; stores hold as many where none that came later is set.
+const FIRST_KINDS: usize = 3;
 
 /// Bytes of one stored limit: whether it is there, the amount, the raised amount, and from when.
 const LIMIT_BYTES: usize = 41;
@@ -155,8 +192,9 @@ impl OwnLimits {
     }
 
     /// As it is stored.
-    pub fn to_bytes(&self) -> [u8; 3 * LIMIT_BYTES] {
-        let mut bytes = [0; 3 * LIMIT_BYTES];
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let has_later = self.0[FIRST_KINDS..].iter().any(Option::is_some);
+        let mut bytes = vec![0; if has_later { KINDS } else { FIRST_KINDS } * LIMIT_BYTES];
         for (limit, place) in self.0.iter().zip(bytes.chunks_exact_mut(LIMIT_BYTES)) {
             let Some(limit) = limit else { continue };
             let (raised, from) = limit.raised.unwrap_or_default();
@@ -171,7 +209,7 @@ impl OwnLimits {
     /// From what is stored.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut limits = Self::default();
-        if bytes.len() != 3 * LIMIT_BYTES {
+        if ![FIRST_KINDS * LIMIT_BYTES, KINDS * LIMIT_BYTES].contains(&bytes.len()) {
             return None;
         }
         for (slot, place) in limits.0.iter_mut().zip(bytes.chunks_exact(LIMIT_BYTES)) {
@@ -199,16 +237,21 @@ pub struct Defaults {
     pub daily: Option<Amount>,
     /// The most in a month.
     pub monthly: Option<Amount>,
+    /// What is delegated to a community when its wallet is opened.
+    pub dao: Option<Amount>,
 }
 
 impl Defaults {
     /// What holds for an owner with `own` limits at `now`; `None` when nothing does.
     pub fn effective(&self, own: Option<&OwnLimits>, kind: LimitKind, now: Timestamp) -> Option<Amount> {
+        // What was delegated to a community takes the place of what holds for those who chose nothing.
+        let is_delegated = own.is_some_and(|own| own.get(LimitKind::Dao).is_some());
         let own = own.and_then(|own| own.get(kind)).map(|limit| limit.at(now));
         match kind {
             LimitKind::Transaction => [own, self.transaction].into_iter().flatten().min(),
-            LimitKind::Daily => own.or(self.daily),
-            LimitKind::Monthly => own.or(self.monthly),
+            LimitKind::Daily => own.or(self.daily.filter(|_| !is_delegated)),
+            LimitKind::Monthly => own.or(self.monthly.filter(|_| !is_delegated)),
+            LimitKind::CountPerHour | LimitKind::Dao => own,
         }
     }
 }
@@ -218,30 +261,46 @@ impl Defaults {
 pub struct Spent {
     /// The instant of the first transfer that was counted: those before limits existed were not.
     pub since: Timestamp,
+    /// The instant of the first one whose number was counted too.
+    pub counted_since: Timestamp,
     window: Window,
     today: Amount,
     this_month: Amount,
+    this_hour: u64,
 }
 
-/// Bytes of stored counters.
-const SPENT_BYTES: usize = 56;
+/// Bytes of stored counters before payments were numbered, and since.
+const SPENT_BYTES: [usize; 2] = [56, 80];
 
 impl Spent {
     /// What counts against a limit of this kind in `window`.
     pub fn used(&self, kind: LimitKind, window: Window) -> Amount {
         match kind {
             LimitKind::Daily if self.window.day == window.day => self.today,
-            LimitKind::Monthly if self.window.month == window.month => self.this_month,
-            LimitKind::Transaction | LimitKind::Daily | LimitKind::Monthly => Amount::ZERO,
+            LimitKind::Monthly | LimitKind::Dao if self.window.month == window.month => self.this_month,
+            LimitKind::CountPerHour if self.window.hour == window.hour => {
+                Amount::from_units(u128::from(self.this_hour))
+            }
+            _ => Amount::ZERO,
         }
     }
 
     /// Counts what is spent at `now`, which is in `window`.
     pub fn consume(&mut self, amount: Amount, window: Window, now: Timestamp) {
+        let before = if self.window.hour == window.hour { self.this_hour } else { 0 };
+        self.consume_uncounted(amount, window, now);
+        (self.window.hour, self.this_hour) = (window.hour, before.saturating_add(1));
+        if self.counted_since == Timestamp::default() {
+            self.counted_since = now;
+        }
+    }
+
+    /// As payments were counted before they were numbered, too.
+    pub fn consume_uncounted(&mut self, amount: Amount, window: Window, now: Timestamp) {
         let add = |used: Amount| Amount::from_units(used.units().saturating_add(amount.units()));
         self.today = add(self.used(LimitKind::Daily, window));
         self.this_month = add(self.used(LimitKind::Monthly, window));
-        self.window = window;
+        self.window = Window { hour: self.window.hour, ..window };
         if self.since == Timestamp::default() {
             self.since = now;
         }
@@ -260,35 +319,57 @@ impl Spent {
         if held.month == self.window.month {
             self.this_month = subtract(self.this_month);
         }
+        let is_numbered = self.counted_since != Timestamp::default() && held_at >= self.counted_since;
+        if is_numbered && held.hour == self.window.hour {
+            self.this_hour = self.this_hour.saturating_sub(1);
+        }
     }
 
     /// As it is stored; `None` before the first payment.
-    pub fn to_bytes(&self) -> Option<[u8; SPENT_BYTES]> {
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
         if self.since == Timestamp::default() {
             return None;
         }
-        let mut bytes = [0; SPENT_BYTES];
+        let is_numbered = self.counted_since != Timestamp::default();
+        let mut bytes = vec![0; SPENT_BYTES[usize::from(is_numbered)]];
         bytes[..8].copy_from_slice(&self.since.micros().to_be_bytes());
         bytes[8..16].copy_from_slice(&self.window.day.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.window.month.to_be_bytes());
         bytes[24..40].copy_from_slice(&self.today.to_bytes());
-        bytes[40..].copy_from_slice(&self.this_month.to_bytes());
+        bytes[40..56].copy_from_slice(&self.this_month.to_bytes());
+        if is_numbered {
+            bytes[56..64].copy_from_slice(&self.counted_since.micros().to_be_bytes());
+            bytes[64..72].copy_from_slice(&self.window.hour.to_be_bytes());
+            bytes[72..].copy_from_slice(&self.this_hour.to_be_bytes());
+        }
         Some(bytes)
     }
 
     /// From what is stored.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if bytes.len() != SPENT_BYTES {
+        if !SPENT_BYTES.contains(&bytes.len()) {
             return None;
         }
+        let is_numbered = bytes.len() == SPENT_BYTES[1];
         let number = |at: usize| Some(i64::from_be_bytes(*bytes[at..].first_chunk()?));
         Some(Self {
             since: Timestamp::from_micros(number(0)?),
-            window: Window { day: number(8)?, month: number(16)? },
+            counted_since: Timestamp::from_micros(if is_numbered { number(56)? } else { 0 }),
+            window: Window {
+                hour: if is_numbered { number(64)? } else { 0 },
+                day: number(8)?,
+                month: number(16)?,
+            },
             today: Amount::from_bytes(*bytes[24..].first_chunk()?),
             this_month: Amount::from_bytes(*bytes[40..].first_chunk()?),
+            this_hour: if is_numbered { number(72)?.cast_unsigned() } else { 0 },
         })
     }
+}
+
+/// An amount of a limit on the wire: money of its currency, or a number of payments.
+pub fn text(kind: LimitKind, amount: Amount, currency: &Currency) -> AmountText {
+    if kind.is_count() { amount.units().to_string().into() } else { currency.text(amount) }
 }
 
 /// A limit that a payment would have gone beyond.
@@ -304,6 +385,8 @@ pub struct Exceeded {
     pub attempted: Amount,
     /// When the count begins anew.
     pub resets_at: Option<Timestamp>,
+    /// Whether it is a limit of the parent, on which the wallet draws besides its own.
+    pub is_inherited: bool,
 }
 
 /// Whether `attempted` may be spent now.
@@ -318,9 +401,11 @@ pub fn check(
     for kind in LimitKind::ALL {
         let Some(limit) = defaults.effective(own, kind, now) else { continue };
         let used = spent.used(kind, window);
+        let attempted = if kind.is_count() { Amount::from_units(1) } else { attempted };
         let is_within = used.units().checked_add(attempted.units()).is_some_and(|sum| sum <= limit.units());
         if !is_within {
-            return Err(Exceeded { kind, limit, used, attempted, resets_at: window.resets_at(kind) });
+            let resets_at = window.resets_at(kind);
+            return Err(Exceeded { kind, limit, used, attempted, resets_at, is_inherited: false });
         }
     }
     Ok(())
@@ -362,8 +447,12 @@ mod tests {
 
     #[test]
     fn the_last_unit_of_a_limit_may_be_spent_and_no_more() {
-        let defaults =
-            Defaults { transaction: Some(amount(60)), daily: Some(amount(100)), monthly: Some(amount(150)) };
+        let defaults = Defaults {
+            transaction: Some(amount(60)),
+            daily: Some(amount(100)),
+            monthly: Some(amount(150)),
+            dao: None,
+        };
         let (morning, next_day, next_month) =
             (at("2026-01-30T08:00:00Z"), at("2026-01-31T00:00:00Z"), at("2026-02-01T00:00:00Z"));
         let mut spent = Spent::default();
@@ -399,6 +488,47 @@ mod tests {
         // What was never counted is not given back.
         spent.give_back(amount(9), at("2026-01-30T22:00:00Z"));
         assert_eq!(spent.used(LimitKind::Daily, window), Amount::ZERO);
+    }
+
+    #[test]
+    fn payments_are_numbered_by_the_hour_and_old_counters_read_back() {
+        let mut own = OwnLimits::default();
+        let (at_nine, at_ten) = (at("2026-01-30T09:59:59Z"), at("2026-01-30T10:00:00Z"));
+        own.change(LimitKind::CountPerHour, None, amount(2), at_nine, true);
+        let mut spent = Spent::default();
+        let mut pay = |now: Timestamp| {
+            let window = Window::of(now);
+            let checked = check(&Defaults::default(), Some(&own), &spent, amount(5), window, now);
+            checked.map_err(|exceeded| (exceeded.kind, exceeded.used, exceeded.attempted))?;
+            spent.consume(amount(5), window, now);
+            Ok(())
+        };
+        assert_eq!((pay(at_nine), pay(at_nine)), (Ok(()), Ok(())));
+        assert_eq!(pay(at_nine), Err((LimitKind::CountPerHour, amount(2), amount(1))));
+        assert_eq!(pay(at_ten), Ok(()));
+        assert_eq!(Spent::from_bytes(&spent.to_bytes().unwrap()), Some(spent));
+        assert_eq!(OwnLimits::from_bytes(&own.to_bytes()), Some(own));
+        // As it was stored before payments were numbered.
+        let mut old = Spent::default();
+        old.consume_uncounted(amount(5), Window::of(at_nine), at_nine);
+        assert_eq!(old.to_bytes().map(|bytes| bytes.len()), Some(56));
+        let mut read = Spent::from_bytes(&old.to_bytes().unwrap()).unwrap();
+        assert_eq!(read.used(LimitKind::Daily, Window::of(at_nine)), amount(5));
+        read.give_back(amount(5), at_nine);
+        assert_eq!(read.used(LimitKind::CountPerHour, Window::of(at_nine)), Amount::ZERO);
+    }
+
+    #[test]
+    fn what_is_delegated_to_a_community_takes_the_place_of_what_holds_for_everybody() {
+        let now = at("2026-01-30T08:00:00Z");
+        let defaults = Defaults { daily: Some(amount(10)), monthly: Some(amount(20)), ..Defaults::default() };
+        let mut own = OwnLimits::default();
+        own.change(LimitKind::Dao, None, amount(500), now, true);
+        let effective = |own: &OwnLimits, kind| defaults.effective(Some(own), kind, now);
+        assert_eq!((effective(&own, LimitKind::Daily), effective(&own, LimitKind::Monthly)), (None, None));
+        assert_eq!(effective(&own, LimitKind::Dao), Some(amount(500)));
+        own.change(LimitKind::Daily, None, amount(50), now, true);
+        assert_eq!(effective(&own, LimitKind::Daily), Some(amount(50)));
     }
 
     #[test]

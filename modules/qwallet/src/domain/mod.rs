@@ -17,6 +17,7 @@ pub mod money_request;
 pub mod order;
 pub mod payment;
 pub mod payouts;
+pub mod profile;
 pub mod rails;
 pub mod receipt;
 pub mod recurrence;

@@ -14,6 +14,7 @@ use super::{
     fees::{FeeAmounts, FeeClass, FeeSchedule, InForce},
     limits::Exceeded,
     order::SignatureFault,
+    profile::Profile,
     transfer::{Leg, Purpose},
 };
 
@@ -77,9 +78,15 @@ pub enum Refusal {
     /// Zero or too large, of this currency where it is known.
     #[error("{}", range(*.0))]
     AmountOutOfRange(Option<&'static Currency>),
+    /// The wallet's profile does not allow it.
+    #[error("{0}")]
+    Profile(&'static str),
     /// A wallet is frozen.
-    #[error("the wallet is frozen")]
+    #[error("a wallet of this payment is frozen, suspended or closed: it neither pays nor is paid")]
     WalletFrozen,
+    /// The recipient's identity may not act, so money for it would lie where nobody can use it.
+    #[error("the recipient's identity is suspended or ended: nothing can be paid to it now")]
+    RecipientSuspended,
     /// Others have to approve it first.
     #[error("{given} of the {required} approvals that this payment needs are given")]
     ApprovalRequired {
@@ -97,7 +104,7 @@ pub enum Refusal {
         currency: &'static Currency,
     },
     /// The payer's limits do not allow it.
-    #[error("the wallet's {} limit would be exceeded", limit.exceeded.kind.name())]
+    #[error("the {}'s {} limit would be exceeded", if limit.exceeded.is_inherited { "parent wallet" } else { "wallet" }, limit.exceeded.kind.name())]
     LimitExceeded {
         /// Which, and how much was used.
         limit: LimitOf,
@@ -108,6 +115,9 @@ pub enum Refusal {
     /// Not enough money.
     #[error("the wallet does not hold enough")]
     InsufficientFunds,
+    /// A wallet that is to end holds something, or something is held for it.
+    #[error("the wallet is not empty")]
+    NotEmpty,
     /// A record besides the books does not allow it: a refund, an escrow, a schedule.
     #[error("{detail}")]
     Record {
@@ -189,6 +199,10 @@ impl From<books::Refusal> for Refusal {
                 Self::LimitExceeded { limit: LimitOf { currency: None, exceeded } }
             }
             books::Refusal::InsufficientFunds => Self::InsufficientFunds,
+            books::Refusal::NotEmpty => Self::NotEmpty,
+            books::Refusal::CreditInUse => {
+                Self::InvalidState("deeper below zero than this credit limit would allow")
+            }
         }
     }
 }
@@ -200,14 +214,21 @@ pub struct WalletAccounts {
     pub wallet: WalletId,
     /// Its account of each currency.
     pub accounts: Vec<(CurrencyId, AccountId)>,
-    /// Whether it is frozen.
-    pub is_frozen: bool,
+    /// What the kind of its owner means for it.
+    pub profile: Profile,
+    /// The wallet whose limits it draws on besides its own.
+    pub parent: Option<WalletId>,
 }
 
 impl WalletAccounts {
     /// Its account of a currency.
     pub fn account(&self, currency: CurrencyId) -> Option<AccountId> {
         self.accounts.iter().find(|(of, _)| *of == currency).map(|(_, account)| *account)
+    }
+
+    /// Whether both belong to one family: a parent and those who draw on its limits.
+    pub fn is_family_of(&self, other: &Self) -> bool {
+        self.parent.unwrap_or(self.wallet) == other.parent.unwrap_or(other.wallet)
     }
 }
 
@@ -252,12 +273,14 @@ pub struct Facts<'a> {
     pub signature: Result<(), SignatureFault>,
     /// The recipient's wallet, if there is one.
     pub recipient: Option<&'a WalletAccounts>,
+    /// Whether the recipient's identity may not act.
+    pub is_recipient_suspended: bool,
     /// The house's accounts.
     pub house: &'a [HouseAccounts],
     /// What payments cost.
     pub schedules: InForce,
-    /// What this one is, as far as its price goes.
-    pub class: FeeClass,
+    /// What this one is, as far as its price goes, where that does not follow from the two wallets.
+    pub class: Option<FeeClass>,
     /// Whether the payer proved a second key, where that is asked for.
     pub step_up: StepUp<'a>,
 }
@@ -418,15 +441,15 @@ fn plan(
     facts: &Facts<'_>,
     schedule: &FeeSchedule,
 ) -> Result<Plan, Refusal> {
-    if payer.is_frozen || recipient.is_frozen {
-        return Err(Refusal::WalletFrozen);
+    if facts.is_recipient_suspended {
+        return Err(Refusal::RecipientSuspended);
     }
     let house = facts.house.iter().find(|house| house.currency == currency.id);
     let house = house.ok_or(Refusal::CurrencyUnsupported)?;
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-    let fees =
-        schedule.fees(currency.id, facts.class, amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+    let class = facts.class.unwrap_or_else(|| FeeClass::of(payer, recipient));
+    let fees = schedule.fees(currency.id, class, amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
     let legs = legs(debit, credit, house, amount, fees);
     Ok(Plan { currency, amount, fees, legs })
 }
@@ -464,7 +487,8 @@ mod tests {
         WalletAccounts {
             wallet: WalletId::from_bytes([number; 16]),
             accounts: vec![account(1), account(2)],
-            is_frozen: false,
+            profile: Profile::Root,
+            parent: None,
         }
     }
 
@@ -491,6 +515,7 @@ mod tests {
         recipient: Option<WalletAccounts>,
         signature: Result<(), SignatureFault>,
         step_up: StepUp<'static>,
+        is_recipient_suspended: bool,
     }
 
     impl Case {
@@ -508,12 +533,13 @@ mod tests {
                 payer: self.payer.as_ref(),
                 signature: self.signature,
                 recipient: self.recipient.as_ref(),
+                is_recipient_suspended: self.is_recipient_suspended,
                 house: &house,
                 schedules: InForce {
                     now: Arc::new(FeeSchedule::of_settings(Rates::REFERENCE)),
                     before: None,
                 },
-                class: FeeClass::P2p,
+                class: None,
                 step_up: self.step_up,
             };
             decide(&terms, &facts)
@@ -526,7 +552,6 @@ mod tests {
 
     #[test]
     fn refuses_in_the_documented_order() {
-        let frozen = WalletAccounts { is_frozen: true, ..wallet(1) };
         let mut case = Case {
             amount: AmountText::NotAString,
             max_fees: "-1".into(),
@@ -537,6 +562,7 @@ mod tests {
             recipient: None,
             signature: Err(SignatureFault::DoesNotHold),
             step_up: StepUp::Missing(&ABOVE),
+            is_recipient_suspended: true,
         };
         let pi = Currency::find("PI").unwrap();
         let rows: Vec<(Refusal, Mend)> = vec![
@@ -545,7 +571,7 @@ mod tests {
             (Refusal::AmountForm(AmountError::Malformed), |case| case.max_fees = "0.00000001".into()),
             (Refusal::Malformed("expiresAt"), |case| case.expires_at = Timestamp::from_seconds(1_000)),
             (Refusal::WalletNotFound, |case| {
-                case.payer = Some(WalletAccounts { is_frozen: true, ..wallet(1) });
+                case.payer = Some(wallet(1));
             }),
             (Refusal::Expired, |case| case.expires_at = Timestamp::from_seconds(1_001)),
             (Refusal::Signature(SignatureFault::DoesNotHold), |case| case.signature = Ok(())),
@@ -556,11 +582,10 @@ mod tests {
             (Refusal::AmountPrecision, |case| case.amount = "9999999999999999999999".into()),
             (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "0".into()),
             (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "1".into()),
-            (Refusal::WalletFrozen, |case| case.payer = Some(wallet(1))),
+            (Refusal::RecipientSuspended, |case| case.is_recipient_suspended = false),
             (Refusal::StepUpRequired { above: ABOVE[0].1, currency: pi }, |case| case.step_up = StepUp::Done),
             (Refusal::FeesExceedMaximum, |case| case.max_fees = "0.006".into()),
         ];
-        assert_eq!(frozen.wallet, wallet(1).wallet);
         for (row, (refusal, mend)) in rows.into_iter().enumerate() {
             assert_eq!(case.decide().map(|_| ()), Err(refusal), "row {row}");
             mend(&mut case);

@@ -27,7 +27,7 @@ use qwallet_api::{
     CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
     Faucet, GetBalance, GetImport, GetImportStatus, GetIntent, GetLimits, GetQuote, GetTransaction,
     GetWallet, IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay, SetLimits,
-    SetStripes, SignIntent, WalletList,
+    SetStripes, SignIntent, UpdateWallet, WalletList,
 };
 
 use crate::{
@@ -50,6 +50,9 @@ pub fn api(service: &Arc<Service>) -> Api {
         })
         .on::<GetWallet, _, _, _>(|service, context, request| async move {
             service.wallet(&context.caller, &request.squid_id).await
+        })
+        .on::<UpdateWallet, _, _, _>(|service, context, request| async move {
+            service.update_wallet(&context.caller, context.request_key.as_ref(), request).await
         })
         .on::<GetLimits, _, _, _>(|service, context, request| async move {
             service.limits(&context.caller, &request.squid_id).await

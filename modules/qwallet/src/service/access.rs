@@ -32,7 +32,10 @@ impl Service {
         let decision = self.pdp.decide(&request);
         // An owner needs nobody's grant, so what the permissions last heard may be old; that the owner was
         // suspended still counts.
-        let is_active_owner = *did == wallet.row.owner && decision.reason != Reason::IdentityInactive;
+        // A parent sees what is spent on its limits.
+        let is_owner =
+            *did == wallet.row.owner || (action == "read" && wallet.parent_owner.as_ref() == Some(did));
+        let is_active_owner = is_owner && decision.reason != Reason::IdentityInactive;
         decision.allowed || is_active_owner
     }
 }

@@ -159,8 +159,18 @@ impl Service {
         };
         let names = terms.items.iter().map(|item| item.recipient.as_str());
         let recipients = self.directory.find_all(names).await?;
+        let rules = match &payer {
+            Some(payer) => self.rules_of(payer).await?,
+            None => return refused(Refusal::WalletNotFound),
+        };
         let plan_by = |schedule: &FeeSchedule| -> Vec<Result<Plan, Refusal>> {
+            let mut facts = facts.clone();
             let decided = terms.items.iter().zip(&recipients).map(|(item, recipient)| {
+                if let Some(recipient) = recipient {
+                    rules.check(recipient, item.purpose.is_some())?;
+                }
+                let is_blocked = |entry: &WalletEntry| self.keys.is_blocked(&entry.row.owner);
+                facts.is_recipient_suspended = recipient.as_deref().is_some_and(is_blocked);
                 let recipient = recipient.as_deref().map(|entry: &WalletEntry| &entry.accounts);
                 payment::decide_item(account, currency, &item.amount, recipient, &facts, schedule)
             });

@@ -12,6 +12,7 @@ use crate::{
         account::{Account, AccountId, AccountKind},
         currency::{self, CurrencyId},
         payment::{HouseAccounts, WalletAccounts},
+        profile::Profile,
         wallet_ref::WalletRef,
     },
     store::{self, wallets::WalletRow},
@@ -20,13 +21,23 @@ use crate::{
 /// The most names kept; at that point the memory is begun anew.
 const NAMES_MAX: usize = 400_000;
 
-/// A wallet and its accounts.
+/// A wallet and its accounts, as they were when it was first asked for: of the row, what never changes may be relied
+/// on (owner, profile, parent); status, label and whom it may pay are asked of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalletEntry {
     /// The row.
     pub row: WalletRow,
     /// Its accounts, as payments need them.
     pub accounts: WalletAccounts,
+    /// The owner of the wallet on whose limits it draws besides its own.
+    pub parent_owner: Option<Did>,
+}
+
+impl WalletEntry {
+    /// Whether somebody else decides what it may spend: a parent, or the guardians of somebody in care.
+    pub fn is_below_another(&self) -> bool {
+        self.row.parent.is_some() || self.row.profile == Profile::Consentida
+    }
 }
 
 /// Resolves wallets by owner, id, reference and account.
@@ -269,9 +280,11 @@ fn entry(reader: &mut Reader<'_>, row: WalletRow) -> Result<WalletEntry, DbError
             .filter(|account| account.stripe == 0)
             .map(|account| (account.currency, account.id))
             .collect(),
-        is_frozen: row.is_frozen,
+        profile: row.profile,
+        parent: row.parent,
     };
-    Ok(WalletEntry { row, accounts })
+    let parent = row.parent.map(|parent| store::wallets::find(reader, parent)).transpose()?.flatten();
+    Ok(WalletEntry { row, accounts, parent_owner: parent.map(|parent| parent.owner) })
 }
 
 /// The house's accounts, made where they are missing: after a currency was added, or in a new store.

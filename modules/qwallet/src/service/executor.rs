@@ -358,9 +358,13 @@ impl Commits {
         let mut tries = 1;
         loop {
             let outcome = self.try_commit(works, from, to).await;
-            let is_lease_lost = self.ledger.lock().is_lease_lost();
+            let (is_lease_lost, has_learnt) = {
+                let ledger = self.ledger.lock();
+                (ledger.is_lease_lost(), ledger.has_learnt())
+            };
             match &outcome {
                 Err(_) if is_lease_lost && tries < TRIES_MAX => self.take_another_number().await?,
+                Err(_) if has_learnt && tries < TRIES_MAX => {}
                 Err(error) if self.is_shared && is_taken_key(error) && tries < TRIES_MAX => {}
                 _ => return outcome,
             }

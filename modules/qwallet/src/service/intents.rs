@@ -69,6 +69,7 @@ impl Service {
         let facts = self.facts(payer.as_deref(), recipient.as_deref(), Ok(()));
         let plan = payment::decide(&terms, &Facts { step_up: StepUp::Done, ..facts })?;
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
+        self.rules_of(&payer).await?.check(&recipient, request.purpose.is_some())?;
         let id = IntentId::new(&self.env);
         let purpose = request.purpose.as_deref();
         let row = IntentRow {
@@ -391,8 +392,8 @@ fn decide_signing(
     let payer = payment::decide_order(facts, INTERNAL_RAIL, deadline)?;
     let recipient = facts.recipient.ok_or(Refusal::RecipientUnknown)?;
     let amount = currency.read(&row.amount)?;
-    if payer.is_frozen || recipient.is_frozen {
-        return Err(Refusal::WalletFrozen);
+    if facts.is_recipient_suspended {
+        return Err(Refusal::RecipientSuspended);
     }
     if rule.concerns(currency.id, amount) && given < rule.required() {
         return Err(Refusal::ApprovalRequired { given, required: rule.required() });

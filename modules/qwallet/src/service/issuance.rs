@@ -35,7 +35,7 @@ const ISSUANCE_ORDER: i64 = 2;
 const APPROVERS_MIN: usize = 2;
 
 /// The most signatures looked at.
-const APPROVALS_MAX: usize = 8;
+pub(super) const APPROVALS_MAX: usize = 8;
 
 /// The most the faucet gives at once, in whole units.
 const FAUCET_WHOLE_MAX: u128 = 10_000;
@@ -127,24 +127,37 @@ impl Service {
         if expires_at <= self.env.now() {
             return Err(Refusal::Expired.into());
         }
-        let mut approvers: Vec<Did> = Vec::new();
-        for approval in &order.approvals {
-            let approver = self.signer_of(approval, ISSUANCE_TYP, input).await?;
-            let approver = approver.map_err(Refusal::Signature)?;
-            // A second signature of one person is not a second person.
-            if !approvers.contains(&approver) {
-                approvers.push(approver);
+        let approvers = self.signers_of(&order.approvals, ISSUANCE_TYP, input).await?;
+        let (currency, amount) = payment::read_amount(&order.currency, &order.amount)?;
+        self.check_approvers(&approvers, None)?;
+        Ok((Plan { currency, amount, fees: FeeAmounts::default(), legs: Vec::new() }, approvers))
+    }
+
+    /// Who signed an order, each once: a second signature of one person is not a second person.
+    pub(super) async fn signers_of(
+        &self,
+        approvals: &[String],
+        typ: &str,
+        input: &[u8],
+    ) -> Result<Vec<Did>, Error> {
+        let mut signers: Vec<Did> = Vec::new();
+        for approval in approvals {
+            let signer = self.signer_of(approval, typ, input).await?.map_err(Refusal::Signature)?;
+            if !signers.contains(&signer) {
+                signers.push(signer);
             }
         }
-        let (currency, amount) = payment::read_amount(&order.currency, &order.amount)?;
-        let stranger = approvers.iter().find(|approver| !self.is_approver(approver));
+        Ok(signers)
+    }
+
+    /// Checks that these are two operators, and none of them whom it is about.
+    pub(super) fn check_approvers(&self, approvers: &[Did], about: Option<&Did>) -> Result<(), Error> {
+        let stranger =
+            approvers.iter().find(|approver| Some(*approver) == about || !self.is_approver(approver));
         if let Some(stranger) = stranger {
             return Err(Error::NotAnApprover(stranger.to_string()));
         }
-        if approvers.len() < APPROVERS_MIN {
-            return Err(Error::ApprovalRequired);
-        }
-        Ok((Plan { currency, amount, fees: FeeAmounts::default(), legs: Vec::new() }, approvers))
+        if approvers.len() < APPROVERS_MIN { Err(Error::ApprovalRequired) } else { Ok(()) }
     }
 
     /// Whether the identity may approve issuance: it administers the instance.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use q_core::{Amount, Caller, RequestKey, Timestamp, hash};
+use q_core::{Amount, Caller, Did, RequestKey, Timestamp, hash};
 use q_db::DbError;
 use qwallet_api::{
     Chain, ChainList, LimitList, NewLimit, PendingLimit, SetLimitsRequest, SetStripesRequest, SpendingLimit,
@@ -12,16 +12,21 @@ use qwallet_api::{
 
 use super::{
     Service,
-    commit::{Action, LimitChange, Outcome, Work},
+    commit::{Action, Authority, LimitChange, Outcome, Work},
     directory::WalletEntry,
-    issuance, request_of,
+    issuance,
+    profiles::approval_needed,
+    request_of,
 };
 use crate::{
     domain::{
         account::{Account, AccountId, AccountKind},
+        books,
         currency::{self, AmountRefusal, Currency},
         limits::{self, Defaults, LimitKind, Window},
         payment::{LimitOf, Refusal},
+        profile::Profile,
+        transfer::Purpose,
     },
     error::Error,
     store,
@@ -31,7 +36,7 @@ use crate::{
 pub const STRIPES_MAX: u8 = 8;
 
 /// How many limits one request changes at most: each kind once.
-const CHANGES_MAX: usize = 3;
+const CHANGES_MAX: usize = LimitKind::ALL.len();
 
 /// The most that is remembered of what was told.
 const TOLD_MAX: usize = 100_000;
@@ -67,19 +72,17 @@ impl Service {
         let did = caller.did().ok_or(Refusal::WalletNotFound)?;
         let (currency, wanted) = read(&request.limits)?;
         let entry = self.directory.find(&request.squid_id).await?.ok_or(Refusal::WalletNotFound)?;
-        let is_owner = entry.row.owner == *did;
-        if !is_owner && !self.is_operator(caller) {
-            return Err(Refusal::WalletNotFound.into());
-        }
-        let account = entry.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-        let change = LimitChange {
-            account,
-            wallet: entry.row.id,
-            by: did.clone(),
-            // An operator's own wallet is nobody else's word.
-            is_operator: !is_owner,
-            wanted,
+        // An operator's own wallet is nobody else's word, so whose it is comes first.
+        let authority = match self.relation(did, &entry).await? {
+            Some(Relation::Owner) if entry.is_below_another() => Authority::Sub,
+            Some(Relation::Owner) => Authority::Owner,
+            Some(Relation::Parent) => Authority::Parent,
+            None if self.is_operator(caller) => Authority::Operator,
+            None => return Err(Refusal::WalletNotFound.into()),
         };
+        let account = entry.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
+        let change =
+            LimitChange { account, wallet: entry.row.id, by: did.clone(), authority, wanted, approval: None };
         let work = Work {
             request: request_of(did.as_str(), key),
             nonce: None,
@@ -93,16 +96,39 @@ impl Service {
         }
     }
 
-    async fn limits_of(&self, entry: &WalletEntry) -> Result<LimitList, Error> {
-        let id = entry.row.id;
-        let accounts = self.db.read(move |reader| store::ledger::accounts_of(reader, id)).await?;
+    /// What somebody is to a wallet; nothing where it is not theirs in any way.
+    pub(super) async fn relation(&self, did: &Did, entry: &WalletEntry) -> Result<Option<Relation>, Error> {
+        if entry.row.owner == *did {
+            return Ok(Some(Relation::Owner));
+        }
+        if entry.parent_owner.as_ref() == Some(did) {
+            return Ok(Some(Relation::Parent));
+        }
+        if entry.row.profile != Profile::Consentida {
+            return Ok(None);
+        }
+        let standing = self.keys.standing(&entry.row.owner).await?;
+        Ok(standing.guardians.contains(did).then_some(Relation::Parent))
+    }
+
+    /// The limits that hold for a wallet: its own, then those of the parent it draws on.
+    pub(super) async fn limits_of(&self, entry: &WalletEntry) -> Result<LimitList, Error> {
+        let (id, parent) = (entry.row.id, entry.row.parent);
+        let accounts = self.db.read(move |reader| {
+            let own = store::ledger::accounts_of(reader, id)?;
+            let inherited = parent.map(|parent| store::ledger::accounts_of(reader, parent)).transpose()?;
+            Ok::<_, DbError>((own, inherited.unwrap_or_default()))
+        });
+        let (own, inherited) = accounts.await?;
         let now = self.env.now();
         let mut items = Vec::new();
-        for account in accounts.iter().filter(|account| account.stripe == 0) {
-            let Some(currency) = Currency::by_id(account.currency) else { continue };
-            let defaults = self.defaults_of(currency);
-            for kind in LimitKind::ALL {
-                items.extend(limit(&defaults, account, currency, kind, now));
+        for (accounts, inherited) in [(own, false), (inherited, true)] {
+            for account in accounts.iter().filter(|account| account.stripe == 0) {
+                let Some(currency) = Currency::by_id(account.currency) else { continue };
+                let defaults = self.defaults_of(currency);
+                let limits = LimitKind::ALL.into_iter();
+                let limits = limits.filter_map(|kind| limit(&defaults, account, currency, kind, now));
+                items.extend(limits.map(|limit| SpendingLimit { inherited, ..limit }));
             }
         }
         Ok(LimitList { items })
@@ -112,27 +138,45 @@ impl Service {
         self.limits.iter().find(|(of, _)| *of == currency.id).map(|(_, limits)| *limits).unwrap_or_default()
     }
 
-    /// The refusal of a payment whose fees are too high, unless its limits refuse it before.
+    /// The refusal of a payment whose fees are too high, unless its wallets or limits refuse it before.
     pub(super) async fn limits_first(
         &self,
         refusal: Refusal,
-        payer: Option<&WalletEntry>,
+        (payer, recipient): (Option<&WalletEntry>, Option<&WalletEntry>),
         currency: &str,
         amount: &q_core::AmountText,
     ) -> Result<Refusal, Error> {
-        let (Refusal::FeesExceedMaximum, Some(payer)) = (refusal, payer) else { return Ok(refusal) };
+        let (Refusal::FeesExceedMaximum, Some(payer), Some(recipient)) = (refusal, payer, recipient) else {
+            return Ok(refusal);
+        };
         let (currency, amount) = crate::domain::payment::read_amount(currency, amount)?;
-        let wallet = payer.row.id;
-        let accounts = self.db.read(move |reader| store::ledger::accounts_of(reader, wallet)).await?;
-        let is_payer = |account: &&Account| account.currency == currency.id && account.stripe == 0;
-        let Some(account) = accounts.iter().find(is_payer) else { return Ok(refusal) };
-        let (defaults, own, now) = (self.defaults_of(currency), account.limits.as_deref(), self.env.now());
-        match limits::check(&defaults, own, &account.spent, amount, Window::of(now), now) {
-            Ok(()) => Ok(refusal),
-            Err(exceeded) => {
-                Ok(Refusal::LimitExceeded { limit: LimitOf { currency: Some(currency), exceeded } })
+        let account = |entry: &WalletEntry| entry.accounts.account(currency.id);
+        let (Some(debit), Some(credit)) = (account(payer), account(recipient)) else { return Ok(refusal) };
+        let found = self.db.read(move |reader| {
+            let debit = store::ledger::find_account(reader, debit)?;
+            let parent = debit.as_ref().and_then(|debit| debit.parent);
+            let parent =
+                parent.map(|parent| store::ledger::find_account(reader, parent)).transpose()?.flatten();
+            Ok::<_, DbError>((debit, store::ledger::find_account(reader, credit)?, parent))
+        });
+        let (Some(debit), Some(credit), parent) = found.await? else { return Ok(refusal) };
+        if debit.is_frozen || credit.is_frozen {
+            return Ok(Refusal::WalletFrozen);
+        }
+        let counted = books::counted(debit.side(), credit.side(), Purpose::Principal);
+        let own = counted.own.then_some((&debit, false)).into_iter();
+        let inherited = parent.as_ref().filter(|_| counted.parent.is_some()).map(|parent| (parent, true));
+        let (defaults, now) = (self.defaults_of(currency), self.env.now());
+        for (account, is_inherited) in own.chain(inherited) {
+            let limits = account.limits.as_deref();
+            if let Err(exceeded) =
+                limits::check(&defaults, limits, &account.spent, amount, Window::of(now), now)
+            {
+                let exceeded = limits::Exceeded { is_inherited, ..exceeded };
+                return Ok(Refusal::LimitExceeded { limit: LimitOf { currency: Some(currency), exceeded } });
             }
         }
+        Ok(refusal)
     }
 
     /// The refusal, told to whoever watches the wallet if it is because of a limit, once per window.
@@ -140,7 +184,7 @@ impl Service {
         if let Refusal::LimitExceeded { limit: LimitOf { currency: Some(currency), exceeded } } = refusal
             && self.told.is_news(payer.row.id, exceeded.kind, exceeded.resets_at)
         {
-            let text = |amount: Amount| currency.text(amount).as_str().to_owned();
+            let text = |amount: Amount| limits::text(exceeded.kind, amount, currency).as_str().to_owned();
             let event = events::LimitExceeded {
                 wallet_id: payer.row.id,
                 kind: exceeded.kind.name().to_owned(),
@@ -155,7 +199,7 @@ impl Service {
                 tracing::warn!(%error, "that a limit was exceeded could not be told");
             }
         }
-        refusal.into()
+        approval_needed(payer, refusal).into()
     }
 
     /// Gives a wallet's account of one currency so many stripes.
@@ -172,8 +216,14 @@ impl Service {
         let entry = self.directory.find(&request.squid_id).await?.ok_or(Refusal::WalletNotFound)?;
         let (wallet, wanted) = (entry.row.id, i64::from(request.count));
         let made = self.db.write(move |tx| {
+            store::wallets::lock(tx, wallet)?;
             let row = store::wallets::find(tx, wallet)?.ok_or(Refusal::WalletNotFound)?;
+            if row.status.is_stopped() {
+                return Err(Refusal::WalletFrozen.into());
+            }
             let mut accounts = store::ledger::accounts_of(tx, wallet)?;
+            let main = accounts.iter().find(|account| account.currency == currency.id && account.stripe == 0);
+            let family = main.map(|account| account.side().family());
             let of_currency = accounts.iter().filter(|account| account.currency == currency.id);
             let last_stripe = of_currency.map(|account| account.stripe).max();
             let last_stripe = last_stripe.ok_or(Error::Inconsistent("an account"))?;
@@ -183,7 +233,8 @@ impl Service {
             }
             let first = store::ledger::last_account(tx)? + 1;
             for (stripe, id) in (last_stripe + 1..=wanted).zip(first..) {
-                let account = Account::new(AccountId(id), currency.id, AccountKind::Wallet).of_stripe(stripe);
+                let account = Account::new(AccountId(id), currency.id, AccountKind::Wallet);
+                let account = account.of_stripe(stripe).below(family);
                 store::ledger::insert_account(tx, &account, Some(wallet))?;
                 accounts.push(account);
             }
@@ -235,21 +286,33 @@ fn limit(
     Some(SpendingLimit {
         kind: kind.name().to_owned(),
         currency: currency.code.to_owned(),
-        amount: currency.text(amount),
-        used: currency.text(account.spent.used(kind, window)),
+        amount: limits::text(kind, amount, currency),
+        used: limits::text(kind, account.spent.used(kind, window), currency),
+        inherited: false,
         resets_at: window.resets_at(kind),
         set_by: if chosen.is_some_and(|limit| limit.at(now) == amount) { "owner" } else { "instance" }
             .to_owned(),
-        pending: waiting
-            .map(|(amount, effective_at)| PendingLimit { amount: currency.text(amount), effective_at }),
+        pending: waiting.map(|(amount, effective_at)| PendingLimit {
+            amount: limits::text(kind, amount, currency),
+            effective_at,
+        }),
     })
 }
 
+/// What somebody is to a wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relation {
+    /// It is theirs.
+    Owner,
+    /// They are the parent on whose limits it draws, or a guardian of its owner.
+    Parent,
+}
+
 /// New limits by kind.
-type Wanted = Vec<(LimitKind, Amount)>;
+pub(super) type Wanted = Vec<(LimitKind, Amount)>;
 
 /// The changes that are asked for, of one currency.
-fn read(limits: &[NewLimit]) -> Result<(&'static Currency, Wanted), Refusal> {
+pub(super) fn read(limits: &[NewLimit]) -> Result<(&'static Currency, Wanted), Refusal> {
     let first = limits.first().ok_or(Refusal::Malformed("limits"))?;
     if limits.len() > CHANGES_MAX || limits.iter().any(|limit| limit.currency != first.currency) {
         return Err(Refusal::Malformed("limits"));
@@ -265,7 +328,8 @@ fn read(limits: &[NewLimit]) -> Result<(&'static Currency, Wanted), Refusal> {
         if wanted.iter().any(|(known, _)| *known == kind) {
             return Err(Refusal::Malformed("limits[].kind"));
         }
-        let amount = limit.amount.parse(currency.scale);
+        let scale = if kind.is_count() { limits::COUNT_SCALE } else { currency.scale };
+        let amount = limit.amount.parse(scale);
         let amount = amount.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
         wanted.push((kind, amount));
     }

@@ -24,6 +24,7 @@ pub mod metrics;
 pub(crate) mod money_requests;
 mod notes;
 mod payments;
+mod profiles;
 pub mod rails;
 mod reading;
 mod receipts;
@@ -37,6 +38,7 @@ mod statements;
 mod stats;
 mod sweeping;
 pub mod telling;
+mod wallet_changes;
 mod wallets;
 mod webhooks;
 

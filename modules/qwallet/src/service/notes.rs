@@ -48,6 +48,10 @@ impl Service {
         if !wallets.values().any(|wallet| self.may(caller, wallet, "write")) {
             return Err(Error::TransactionNotFound);
         }
+        let is_author = |wallet: &&std::sync::Arc<super::directory::WalletEntry>| wallet.row.owner == author;
+        if wallets.values().find(is_author).is_some_and(|wallet| !wallet.accounts.profile.has_texts()) {
+            return Err(Refusal::Profile("an AID writes no notes, which may tell whose it is").into());
+        }
         let (sealer, plain) = (self.sealer.clone(), serde_json::to_vec(&body).map_err(q_db::DbError::from)?);
         let written = self.db.write_once(key, move |tx| {
             let (last, before) = store::notes::last(tx, id)?;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         currency::Currency,
-        fees::{FeeAmounts, FeeClass},
+        fees::FeeAmounts,
         payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp, Terms},
     },
     error::Error,
@@ -74,12 +74,15 @@ impl Service {
                 let refusal = self
                     .approvals_first(refusal, payer.as_deref(), &payment.currency, &payment.amount)
                     .await?;
-                let limited =
-                    self.limits_first(refusal, payer.as_deref(), &payment.currency, &payment.amount).await?;
+                let parties = (payer.as_deref(), recipient.as_deref());
+                let limited = self.limits_first(refusal, parties, &payment.currency, &payment.amount).await?;
                 return self.replayed_payment(self.refusal_or_replay(request, limited).await?).await;
             }
         };
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
+        if let Err(refusal) = self.rules_of(&payer).await?.check(&recipient, payment.purpose.is_some()) {
+            return self.replayed_payment(self.refusal_or_replay(request, refusal).await?).await;
+        }
         let id = TransactionId::new(&self.env);
         let purpose = payment
             .purpose
@@ -139,9 +142,10 @@ impl Service {
             payer: payer.map(|entry| &entry.accounts),
             signature,
             recipient: recipient.map(|entry| &entry.accounts),
+            is_recipient_suspended: recipient.is_some_and(|entry| self.keys.is_blocked(&entry.row.owner)),
             house: self.directory.house(),
             schedules: self.schedules.at(now),
-            class: FeeClass::P2p,
+            class: None,
             step_up: StepUp::Missing(&self.step_up),
         }
     }

@@ -13,7 +13,11 @@ use q_db::{DbError, Tx};
 use qwallet_api::TransactionId;
 
 use super::commit::Item;
-use crate::domain::{account::AccountId, books::HoldEnd, payment::Refusal};
+use crate::domain::{
+    account::AccountId,
+    books::{HoldEnd, NewTerms},
+    payment::Refusal,
+};
 
 /// What is locked for a record: its table's number and its id. Everybody locks in this order, so that nobody waits in
 /// a circle.
@@ -37,6 +41,8 @@ pub enum RecordTable {
     Schedules,
     /// Which payments of a wallet others have to approve.
     Approvals,
+    /// Whether wallets may pay and be paid.
+    Wallets,
 }
 
 /// When and where something is carried out.
@@ -93,4 +99,6 @@ pub enum Step {
     End(TransactionId, HoldEnd),
     /// Marks an account as one from which others have to approve payments.
     Guard(AccountId),
+    /// Changes what no transfer changes of an account; the record writes it.
+    Terms(AccountId, NewTerms),
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use q_auth::directory::DirectoryError;
 use q_core::{Amount, Caller, Did, RequestKey, SignedAmount, Timestamp, Total};
 use q_db::{DbError, Tx};
 use q_pdp::{Request, Resource};
@@ -16,7 +17,9 @@ use crate::{
         account::{Account, AccountId, AccountKind, sum_of},
         currency::{self, Currency, CurrencyId},
         fees::{FeeClass, QUOTE_TTL},
+        limits::{LimitKind, OwnLimits},
         payment::{self, INTERNAL_RAIL, Refusal},
+        profile::{Profile, Status},
         wallet_ref::WalletRef,
     },
     error::Error,
@@ -24,7 +27,7 @@ use crate::{
 };
 
 /// The longest label, in characters.
-const LABEL_CHARACTERS_MAX: usize = 100;
+pub(super) const LABEL_CHARACTERS_MAX: usize = 100;
 
 impl Service {
     /// Opens a wallet with an account of each currency.
@@ -42,6 +45,14 @@ impl Service {
         if request.label.as_deref().is_some_and(|label| label.chars().count() > LABEL_CHARACTERS_MAX) {
             return Err(Refusal::Malformed("label").into());
         }
+        let (profile, parent) = self.standing_of(&owner).await?;
+        let only = match (profile, request.currency.as_deref()) {
+            (Profile::Aid, code) => {
+                Some(code.map_or(Ok(payment::default_currency()), issuance::currency)?.id)
+            }
+            (_, Some(_)) => return Err(Refusal::Malformed("currency").into()),
+            (_, None) => None,
+        };
         let opener = did.clone();
         let id = WalletId::new(&self.env);
         let label = request.label.map(|label| self.seal("wallets", "label", &id.to_string(), &label));
@@ -50,13 +61,54 @@ impl Service {
             reference: WalletRef::of(id).to_string(),
             owner,
             label,
-            is_frozen: false,
+            status: Status::Active,
+            profile,
+            parent: parent.as_ref().map(|parent| parent.row.id),
+            allowed: None,
             created_at: self.env.now(),
         };
-        let made = self.db.write_once(key, move |tx| open(tx, &row, &opener)).await?;
+        let accounts = currency::ALL.iter().filter(|currency| only.is_none_or(|only| only == currency.id));
+        let accounts: Vec<(CurrencyId, Option<AccountId>, Option<OwnLimits>)> = accounts
+            .map(|currency| {
+                let parent = parent.as_ref().and_then(|parent| parent.accounts.account(currency.id));
+                (currency.id, parent, self.first_limits(profile, currency))
+            })
+            .collect();
+        let made = self.db.write_once(key, move |tx| open(tx, &row, &accounts, &opener)).await?;
         let entry = self.directory.find(&made.value.to_string()).await?;
         let entry = entry.ok_or(Error::Inconsistent("a wallet"))?;
         self.wallet_of(&entry).await
+    }
+
+    /// What the kind of an owner means for the wallet, and the wallet on whose limits it draws.
+    async fn standing_of(&self, owner: &Did) -> Result<(Profile, Option<Arc<WalletEntry>>), Error> {
+        let standing = match self.keys.standing(owner).await {
+            Ok(standing) => standing,
+            Err(DirectoryError::Unknown) => return Err(Refusal::Malformed("owner").into()),
+            Err(error) => return Err(error.into()),
+        };
+        let profile = Profile::of(standing.kind);
+        let parent = standing.parent.as_ref().filter(|_| profile.draws_on_parent());
+        let Some(parent) = parent else { return Ok((profile, None)) };
+        let wallet = self.directory.find(parent.as_str()).await?.ok_or(Error::ParentWithoutWallet)?;
+        Ok((profile, Some(wallet)))
+    }
+
+    /// The limits a wallet begins with, where its profile gives it some.
+    fn first_limits(&self, profile: Profile, currency: &Currency) -> Option<OwnLimits> {
+        let (kind, amount) = match profile {
+            Profile::Root | Profile::Enterprise | Profile::Aid => return None,
+            // Nothing is delegated in a currency without a limit of the instance.
+            Profile::Dao => {
+                let known = self.limits.iter().find(|(of, _)| *of == currency.id);
+                (LimitKind::Dao, known.map_or(Some(Amount::ZERO), |(_, defaults)| defaults.dao)?)
+            }
+            // Nothing is free before a guardian gives a limit.
+            Profile::Consentida => (LimitKind::Daily, Amount::ZERO),
+        };
+        let mut limits = OwnLimits::default();
+        limits.change(kind, None, amount, self.env.now(), true);
+        Some(limits)
     }
 
     /// A wallet the caller may read.
@@ -132,22 +184,31 @@ impl Service {
         Err(Error::Refused(Refusal::WalletNotFound))
     }
 
-    async fn wallet_of(&self, entry: &WalletEntry) -> Result<Wallet, Error> {
+    /// The wallet as it is now: its status, its name and whom it may pay are not remembered.
+    pub(super) async fn wallet_of(&self, entry: &WalletEntry) -> Result<Wallet, Error> {
         let (balances, _) = self.balances_now(entry).await?;
-        let row = &entry.row;
+        let id = entry.row.id;
+        let row = self.db.read(move |reader| store::wallets::find(reader, id)).await?;
+        let row = row.ok_or(Error::Inconsistent("a wallet"))?;
         Ok(Wallet {
             wallet_id: row.id,
-            wallet_ref: row.reference.clone(),
-            owner: row.owner.clone(),
+            wallet_ref: row.reference,
+            owner: row.owner,
             label: self.unseal("wallets", "label", &row.id.to_string(), row.label.as_deref())?,
-            status: if row.is_frozen { "FROZEN" } else { "ACTIVE" }.to_owned(),
+            profile: row.profile.name().to_owned(),
+            parent: row.parent,
+            status: row.status.name().to_owned(),
+            allowed_recipients: row.allowed,
             balances,
             rails: vec![INTERNAL_RAIL.to_owned()],
             created_at: row.created_at,
         })
     }
 
-    async fn balances_now(&self, entry: &WalletEntry) -> Result<(BTreeMap<String, Balance>, AsOf), Error> {
+    pub(super) async fn balances_now(
+        &self,
+        entry: &WalletEntry,
+    ) -> Result<(BTreeMap<String, Balance>, AsOf), Error> {
         let id = entry.row.id;
         let read = self.db.read(move |reader| {
             let accounts = store::ledger::accounts_of(reader, id)?;
@@ -244,14 +305,22 @@ fn balance(accounts: &[&Account], currency: &Currency) -> Balance {
 }
 
 /// Adds the wallet and its accounts; `opener` may be an operator who opens it for its owner.
-fn open(tx: &mut Tx<'_>, row: &WalletRow, opener: &Did) -> Result<WalletId, Error> {
+fn open(
+    tx: &mut Tx<'_>,
+    row: &WalletRow,
+    currencies: &[(CurrencyId, Option<AccountId>, Option<OwnLimits>)],
+    opener: &Did,
+) -> Result<WalletId, Error> {
     if store::wallets::find_by_owner(tx, &row.owner)?.is_some() {
         return Err(Error::WalletExists);
     }
     let last = store::ledger::last_account(tx)?;
     let accounts: Vec<Account> = (last + 1..)
-        .zip(&currency::ALL)
-        .map(|(id, currency)| Account::new(AccountId(id), currency.id, AccountKind::Wallet))
+        .zip(currencies)
+        .map(|(id, (currency, parent, limits))| {
+            let account = Account::new(AccountId(id), *currency, AccountKind::Wallet).below(*parent);
+            Account { limits: limits.map(Box::new), ..account }
+        })
         .collect();
     let terms: Vec<u8> = accounts.iter().flat_map(Account::terms).collect();
     store::wallets::insert(tx, row, &terms)?;

@@ -163,6 +163,16 @@ pub fn insert_part(tx: &mut Tx<'_>, part: &PartRow) -> Result<(), DbError> {
     Ok(())
 }
 
+/// In how many open escrows a wallet is a party, and how many parts wait for its owner.
+pub fn open_of(reader: &mut Reader<'_>, wallet: WalletId, owner: &Did) -> Result<i64, DbError> {
+    let (held, disputed) = (State::Held.code(), State::Disputed.code());
+    let sql = "SELECT COUNT(*) FROM escrows WHERE (payer = $1 OR payee = $1) AND state IN ($2, $3)";
+    let open: i64 = reader.query_one(sql, params![wallet.bytes(), held, disputed])?.try_get(0)?;
+    let sql = "SELECT COUNT(*) FROM escrow_parts WHERE recipient = $1 AND transaction_id IS NULL";
+    let waiting: i64 = reader.query_one(sql, params![owner])?.try_get(0)?;
+    Ok(open + waiting)
+}
+
 /// The parts of an escrow, in order.
 pub fn parts(reader: &mut Reader<'_>, id: EscrowId) -> Result<Vec<PartRow>, DbError> {
     let sql = format!("SELECT {PART_COLUMNS} FROM escrow_parts WHERE escrow = $1 ORDER BY place");

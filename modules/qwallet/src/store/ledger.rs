@@ -215,7 +215,8 @@ impl ChainEnd {
 }
 
 const ACCOUNT_COLUMNS: &str = "id, currency, kind, is_frozen, credits_posted, debits_posted, credits_pending, \
-     debits_pending, credit_limit, version, stripe, changed_at, changed_by, limits, spent, is_guarded";
+     debits_pending, credit_limit, version, stripe, changed_at, changed_by, limits, spent, is_guarded, \
+     parent";
 
 const TRANSFER_COLUMNS: &str = "seq, transaction_id, debit, credit, amount, purpose, phase, pending_of, \
      debit_version, debit_balance, credit_version, credit_balance";
@@ -254,6 +255,7 @@ fn account(row: &Row) -> Result<Account, DbError> {
             None => Spent::default(),
         },
         is_guarded: row.try_get(15)?,
+        parent: row.try_get::<Option<i64>>(16)?.map(AccountId),
     })
 }
 
@@ -348,11 +350,12 @@ pub fn insert_account(tx: &mut Tx<'_>, account: &Account, wallet: Option<WalletI
         account.limits.as_ref().map(|limits| limits.to_bytes()),
         account.spent.to_bytes(),
         account.is_guarded,
+        account.parent.map(|parent| parent.0),
         wallet.map(WalletId::bytes),
     ];
     let sql = format!(
         "INSERT INTO accounts ({ACCOUNT_COLUMNS}, wallet) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -408,7 +411,7 @@ pub fn for_each_account(
 ) -> Result<(), DbError> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts ORDER BY id");
     reader.for_each(&sql, params![], |row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(16);
+        let wallet = row.try_get::<Option<[u8; 16]>>(17);
         each(account(&row).and_then(|account| Ok((account, wallet?.map(WalletId::from_bytes)))))
     })
 }
@@ -422,7 +425,7 @@ pub fn accounts_after(
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
     let rows = reader.query(&sql, params![after, count])?;
     let whole = |row: &Row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(16)?;
+        let wallet = row.try_get::<Option<[u8; 16]>>(17)?;
         Ok((account(row)?, wallet.map(WalletId::from_bytes)))
     };
     rows.iter().map(whole).collect()
@@ -459,6 +462,24 @@ pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account], changed: Changed)
         .collect();
     tx.update_many("accounts", &KEYS, &SETS, &rows)?;
     Ok(())
+}
+
+/// Changes how far below zero an account may go.
+pub fn set_credit_limit(tx: &mut Tx<'_>, id: AccountId, limit: Amount) -> Result<(), DbError> {
+    let row = params![limit.to_bytes(), id.0];
+    tx.execute("UPDATE accounts SET credit_limit = $1 WHERE id = $2", row)?;
+    Ok(())
+}
+
+/// Which of these accounts may neither give nor receive now.
+pub fn frozen_among(reader: &mut Reader<'_>, ids: &[AccountId]) -> Result<Vec<AccountId>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| Value::Integer(id.0)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        reader.query(&format!("SELECT id, is_frozen FROM accounts WHERE id IN ({places})"), keys)
+    })?;
+    let frozen = rows.iter().map(|row| Ok((AccountId(row.try_get(0)?), row.try_get::<bool>(1)?)));
+    let frozen: Vec<(AccountId, bool)> = frozen.collect::<Result<_, DbError>>()?;
+    Ok(frozen.into_iter().filter_map(|(id, is_frozen)| is_frozen.then_some(id)).collect())
 }
 
 /// Replaces the limits of an account.

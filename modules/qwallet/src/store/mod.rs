@@ -45,6 +45,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (11, "money requests", include_str!("../../migrations/sqlite/0011_money_requests.sql")),
         (12, "schedules", include_str!("../../migrations/sqlite/0012_schedules.sql")),
         (13, "approvals", include_str!("../../migrations/sqlite/0013_approvals.sql")),
+        (14, "profiles", include_str!("../../migrations/sqlite/0014_profiles.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -60,6 +61,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (11, "money requests", include_str!("../../migrations/postgres/0011_money_requests.sql")),
         (12, "schedules", include_str!("../../migrations/postgres/0012_schedules.sql")),
         (13, "approvals", include_str!("../../migrations/postgres/0013_approvals.sql")),
+        (14, "profiles", include_str!("../../migrations/postgres/0014_profiles.sql")),
     ],
 );
 

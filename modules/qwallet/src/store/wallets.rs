@@ -4,6 +4,11 @@ use q_core::{Did, Timestamp, hash::Sha256};
 use q_db::{DbError, Reader, Row, Tx, params};
 use qwallet_api::WalletId;
 
+use crate::domain::{
+    account::Account,
+    profile::{Profile, Status},
+};
+
 /// A row of `wallets`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WalletRow {
@@ -15,8 +20,14 @@ pub struct WalletRow {
     pub owner: Did,
     /// Its name, sealed.
     pub label: Option<Vec<u8>>,
-    /// Whether it may neither give nor receive.
-    pub is_frozen: bool,
+    /// Whether it may give and receive.
+    pub status: Status,
+    /// What the kind of its owner means for it.
+    pub profile: Profile,
+    /// The wallet whose limits it draws on besides its own.
+    pub parent: Option<WalletId>,
+    /// The only wallets it may pay, where it keeps a list.
+    pub allowed: Option<Vec<WalletId>>,
     /// When it was opened.
     pub created_at: Timestamp,
 }
@@ -25,8 +36,14 @@ impl WalletRow {
     /// The hash kept beside the row, so that `verify` notices damage. It covers the terms of the wallet's accounts, in
     /// the order of their numbers: money that is the wallet's by nothing but a column would be easy to give away.
     pub fn checksum(&self, account_terms: &[u8]) -> Sha256 {
+        let rules = self.rules();
+        // Wallets to which nothing was added keep the hash they were stored with before there was anything to add.
+        let form: &[u8] = if rules.is_empty() { b"q-wallet/2" } else { b"q-wallet/3" };
         q_core::hash::sha256_of(&[
-            b"q-wallet/2",
+            form,
+            &u64::try_from(rules.len()).unwrap_or(u64::MAX).to_be_bytes()
+                [..if rules.is_empty() { 0 } else { 8 }],
+            &rules,
             &u64::try_from(account_terms.len()).unwrap_or(u64::MAX).to_be_bytes(),
             account_terms,
             &self.id.bytes(),
@@ -34,14 +51,43 @@ impl WalletRow {
             b"\0",
             self.owner.as_str().as_bytes(),
             b"\0",
-            &[u8::from(self.is_frozen), u8::from(self.label.is_some())],
+            &[u8::from(self.status.is_stopped()), u8::from(self.label.is_some())],
             &self.created_at.micros().to_be_bytes(),
             self.label.as_deref().unwrap_or_default(),
         ])
     }
+
+    /// What holds for it beyond what holds for everybody's wallet; nothing for most.
+    fn rules(&self) -> Vec<u8> {
+        let is_plain = matches!(self.status, Status::Active | Status::Frozen)
+            && self.profile == Profile::Root
+            && self.parent.is_none()
+            && self.allowed.is_none();
+        if is_plain {
+            return Vec::new();
+        }
+        let mut rules: Vec<u8> = [self.status.code(), self.profile.code()].map(i64::to_be_bytes).concat();
+        rules.extend(self.parent.map_or([0; 16], WalletId::bytes));
+        rules.push(u8::from(self.allowed.is_some()));
+        rules.extend(ids_to_bytes(self.allowed.as_deref().unwrap_or_default()));
+        rules
+    }
 }
 
-const COLUMNS: &str = "id, reference, owner, label, is_frozen, created_at";
+const COLUMNS: &str = "id, reference, owner, label, status, profile, parent, allowed, created_at";
+
+fn ids_to_bytes(ids: &[WalletId]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.bytes()).collect()
+}
+
+fn ids_from_bytes(bytes: &[u8]) -> Option<Vec<WalletId>> {
+    let (ids, rest) = bytes.as_chunks();
+    rest.is_empty().then(|| ids.iter().copied().map(WalletId::from_bytes).collect())
+}
+
+const fn bad(column: usize, expected: &'static str) -> DbError {
+    DbError::BadRow { column, expected }
+}
 
 fn wallet(row: &Row) -> Result<WalletRow, DbError> {
     Ok(WalletRow {
@@ -49,8 +95,14 @@ fn wallet(row: &Row) -> Result<WalletRow, DbError> {
         reference: row.try_get(1)?,
         owner: row.try_get(2)?,
         label: row.try_get(3)?,
-        is_frozen: row.try_get(4)?,
-        created_at: row.try_get(5)?,
+        status: Status::from_code(row.try_get(4)?).ok_or(bad(4, "the status of a wallet"))?,
+        profile: Profile::from_code(row.try_get(5)?).ok_or(bad(5, "the profile of a wallet"))?,
+        parent: row.try_get::<Option<[u8; 16]>>(6)?.map(WalletId::from_bytes),
+        allowed: row
+            .try_get::<Option<Vec<u8>>>(7)?
+            .map(|bytes| ids_from_bytes(&bytes).ok_or(bad(7, "ids of wallets")))
+            .transpose()?,
+        created_at: row.try_get(8)?,
     })
 }
 
@@ -61,12 +113,47 @@ pub fn insert(tx: &mut Tx<'_>, wallet: &WalletRow, account_terms: &[u8]) -> Resu
         &wallet.reference,
         &wallet.owner,
         wallet.label.as_deref(),
-        wallet.is_frozen,
+        wallet.status.code(),
+        wallet.profile.code(),
+        wallet.parent.map(WalletId::bytes),
+        wallet.allowed.as_deref().map(ids_to_bytes),
         wallet.created_at,
+        wallet.status.is_stopped(),
         wallet.checksum(account_terms),
     ];
+    let sql = format!(
+        "INSERT INTO wallets ({COLUMNS}, is_frozen, checksum) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    );
+    tx.execute(&sql, row)?;
+    Ok(())
+}
+
+/// Locks a wallet's row against other writers until the commit.
+pub fn lock(tx: &mut Tx<'_>, id: WalletId) -> Result<(), DbError> {
+    tx.query_for_update("SELECT id FROM wallets WHERE id = $1", params![id.bytes()])?;
+    Ok(())
+}
+
+/// Writes what may change of a wallet, and whether its accounts are stopped; its accounts' other terms are as they are.
+pub fn update(tx: &mut Tx<'_>, wallet: &WalletRow) -> Result<(), DbError> {
+    let is_stopped = wallet.status.is_stopped();
     tx.execute(
-        &format!("INSERT INTO wallets ({COLUMNS}, checksum) VALUES ($1, $2, $3, $4, $5, $6, $7)"),
+        "UPDATE accounts SET is_frozen = $1 WHERE wallet = $2",
+        params![is_stopped, wallet.id.bytes()],
+    )?;
+    let accounts = super::ledger::accounts_of(tx, wallet.id)?;
+    let terms: Vec<u8> = accounts.iter().flat_map(Account::terms).collect();
+    let row = params![
+        wallet.label.as_deref(),
+        wallet.status.code(),
+        is_stopped,
+        wallet.allowed.as_deref().map(ids_to_bytes),
+        wallet.checksum(&terms),
+        wallet.id.bytes(),
+    ];
+    tx.execute(
+        "UPDATE wallets SET label = $1, status = $2, is_frozen = $3, allowed = $4, checksum = $5 WHERE id = $6",
         row,
     )?;
     Ok(())
@@ -113,6 +200,6 @@ pub fn for_each(
     let sql = format!("SELECT {COLUMNS}, checksum FROM wallets ORDER BY id");
     reader.for_each(&sql, params![], |row| {
         let id = WalletId::from_bytes(row.try_get(0)?);
-        each(id, wallet(&row).and_then(|wallet| Ok((wallet, row.try_get(6)?))))
+        each(id, wallet(&row).and_then(|wallet| Ok((wallet, row.try_get(9)?))))
     })
 }

@@ -77,6 +77,11 @@ impl Check {
         let is_sound = match wallet {
             Some(wallet) => {
                 self.terms.entry(wallet).or_default().extend(account.terms());
+                self.stopped.entry(wallet).or_insert(account.is_frozen);
+                if self.stopped.get(&wallet) != Some(&account.is_frozen) {
+                    let detail = "some of the wallet's accounts may pay and be paid, and others may not";
+                    self.find("status_mismatch", format!("wallets {wallet}"), detail.to_owned());
+                }
                 account.kind == AccountKind::Wallet
             }
             None => {
@@ -129,7 +134,7 @@ impl Check {
                 format!("says {}, its last transfer is of {}", account.changed.at, replayed.changed_at);
             self.find("changed_earlier", place.to_owned(), detail);
         }
-        if self.counted.contains_key(&account.id) && account.spent != replayed.spent {
+        if self.counted.get(&account.id).is_some_and(|row| !row.is_lost) && account.spent != replayed.spent {
             let detail = format!("{:?}, its transfers say {:?}", account.spent, replayed.spent);
             self.find("spent_mismatch", place.to_owned(), detail);
         }

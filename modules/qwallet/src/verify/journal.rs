@@ -11,7 +11,8 @@ use qwallet_api::TransactionId;
 use super::{Check, Counted, Replayed};
 use crate::{
     domain::{
-        account::{AccountId, AccountKind},
+        account::AccountId,
+        books,
         chain::{self, Commit, GENESIS},
         limits::Window,
         transfer::{Phase, Transfer},
@@ -60,8 +61,13 @@ impl Check {
         let counted = &mut self.counted;
         store::ledger::for_each_account(reader, |account| {
             if let Ok((account, _)) = account {
-                let is_wallet = account.kind == AccountKind::Wallet;
-                counted.insert(account.id, Counted { since: account.spent.since, is_wallet });
+                let row = Counted {
+                    since: account.spent.since,
+                    numbered_since: account.spent.counted_since,
+                    side: account.side(),
+                    is_lost: false,
+                };
+                counted.insert(account.id, row);
             }
             Ok(())
         })
@@ -222,7 +228,14 @@ impl Check {
         if chain::transfer_leaf(transfer) != *leaf {
             self.find("transfer_changed", place.clone(), "the row does not have its leaf hash".to_owned());
             // What it counted for is not known, and one damaged row is one finding.
-            self.counted.remove(&transfer.leg.debit);
+            let giver = self.counted.get_mut(&transfer.leg.debit);
+            let parent = giver.and_then(|giver| {
+                giver.is_lost = true;
+                giver.side.parent
+            });
+            if let Some(parent) = parent.and_then(|parent| self.counted.get_mut(&parent)) {
+                parent.is_lost = true;
+            }
         }
         if of != commit {
             self.find("transfer_elsewhere", place.clone(), format!("says it is of commit {of}"));
@@ -246,17 +259,26 @@ impl Check {
 
     /// Replays what counts against the limits of the giver.
     fn spending(&mut self, transfer: &Transfer, at: Timestamp, held_at: Option<Timestamp>) {
-        let giver = transfer.leg.debit;
-        let Some(counted) = self.counted.get(&giver) else { return };
-        let is_counted = counted.since != Timestamp::default() && at >= counted.since;
-        if !is_counted || !counted.is_wallet || !transfer.leg.purpose.is_spending() {
-            return;
-        }
-        let spent = &mut self.accounts.entry(giver).or_default().spent;
-        match (transfer.phase, held_at) {
-            (Phase::Posted | Phase::Held, _) => spent.consume(transfer.leg.amount, Window::of(at), at),
-            (Phase::Voided, Some(held_at)) => spent.give_back(transfer.leg.amount, held_at),
-            (Phase::Settled | Phase::Voided, _) => {}
+        let leg = &transfer.leg;
+        let side = |id| self.counted.get(&id).map(|row| row.side);
+        let (Some(giver), Some(receiver)) = (side(leg.debit), side(leg.credit)) else { return };
+        let counted = books::counted(giver, receiver, leg.purpose);
+        let accounts = counted.own.then_some(leg.debit).into_iter().chain(counted.parent);
+        for account in accounts {
+            let Some(row) = self.counted.get(&account) else { continue };
+            if row.since == Timestamp::default() || at < row.since {
+                continue;
+            }
+            let is_numbered = row.numbered_since != Timestamp::default() && at >= row.numbered_since;
+            let spent = &mut self.accounts.entry(account).or_default().spent;
+            match (transfer.phase, held_at) {
+                (Phase::Posted | Phase::Held, _) if is_numbered => {
+                    spent.consume(leg.amount, Window::of(at), at);
+                }
+                (Phase::Posted | Phase::Held, _) => spent.consume_uncounted(leg.amount, Window::of(at), at),
+                (Phase::Voided, Some(held_at)) => spent.give_back(leg.amount, held_at),
+                (Phase::Settled | Phase::Voided, _) => {}
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use qwallet_api::{
 
 use crate::support::{Bank, Person, code, fresh, sign_as};
 
-fn asked(bank: &Bank, payer: &Person, payee: &Person, amount: &str, order: &str) -> EscrowRequest {
+pub fn asked(bank: &Bank, payer: &Person, payee: &Person, amount: &str, order: &str) -> EscrowRequest {
     EscrowRequest {
         amount: amount.into(),
         arbiter: None,
@@ -50,7 +50,7 @@ fn signed(bank: &Bank, request: EscrowRequest, payer: &Person) -> EscrowRequest 
     EscrowRequest { signature: sign_as(ESCROW_TYP, &input, &payer.did, &payer.key), ..request }
 }
 
-async fn fund(bank: &Bank, request: EscrowRequest, payer: &Person) -> Result<Escrow, String> {
+pub async fn fund(bank: &Bank, request: EscrowRequest, payer: &Person) -> Result<Escrow, String> {
     let request = signed(bank, request, payer);
     match payer.client.clone().with_key(fresh()).call::<CreateEscrow>(&request).await {
         Ok(escrow) => Ok(escrow),
@@ -70,7 +70,7 @@ fn decision(escrow: &Escrow, parts: &[(&str, &str)]) -> ResolveEscrowRequest {
     ResolveEscrowRequest { escrow_id: escrow.escrow_id, splits: splits(parts) }
 }
 
-const fn path(escrow: &Escrow) -> EscrowPath {
+pub const fn path(escrow: &Escrow) -> EscrowPath {
     EscrowPath { escrow_id: escrow.escrow_id }
 }
 
@@ -127,7 +127,7 @@ on_each_world!(parts_are_exactly_the_whole_and_wait_for_wallets, async |world: W
     assert_eq!(bank.module.verify().await.unwrap(), []);
     bank.module.service().tend_escrows().await.unwrap();
     let client = bank.world.client("qwallet", &zoe);
-    let request = CreateWalletRequest { owner: None, label: None };
+    let request = CreateWalletRequest::default();
     client.clone().with_key(fresh()).call::<CreateWallet>(&request).await.unwrap();
     bank.module.service().tend_escrows().await.unwrap();
     let asked = GetBalanceRequest { squid_id: zoe.to_string(), currency: None, at: None };

@@ -48,7 +48,7 @@ on_each_world!(two_approvers_issue_and_withdraw, async |world: World| {
     let approvers =
         &rows.iter().find(|row| row.entry.action == "money.issue").unwrap().entry.details["approvers"];
     assert_eq!(*approvers, serde_json::json!([first.0, second.0]));
-    let for_bob = CreateWalletRequest { owner: Some(identity("bob").0), label: None };
+    let for_bob = CreateWalletRequest { owner: Some(identity("bob").0), ..CreateWalletRequest::default() };
     let operator = bank.world.client("qwallet", &first.0).with_key(fresh());
     operator.call::<CreateWallet>(&for_bob).await.unwrap();
     let rows = bank.module.db().audit_after(0, 1_000).await.unwrap();

@@ -50,12 +50,12 @@ on_each_world!(a_wallet_is_read_by_whom_its_owner_allows, async |world: World| {
 on_each_world!(an_identity_has_one_wallet, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "0").await, bank.person("bob", "0").await);
-    let again = CreateWalletRequest { owner: None, label: None };
+    let again = CreateWalletRequest::default();
     assert_eq!(
         code(ann.client.clone().with_key(fresh()).call::<CreateWallet>(&again).await),
         "WALLET_EXISTS"
     );
-    let for_bob = CreateWalletRequest { owner: Some(bob.did.clone()), label: None };
+    let for_bob = CreateWalletRequest { owner: Some(bob.did.clone()), ..CreateWalletRequest::default() };
     assert_eq!(code(ann.client.clone().with_key(fresh()).call::<CreateWallet>(&for_bob).await), "FORBIDDEN");
     let wallets = ann.client.call::<ListWallets>(&ListWalletsRequest {}).await.unwrap();
     assert_eq!(wallets.items.len(), 1);

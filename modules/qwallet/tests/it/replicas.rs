@@ -35,7 +35,8 @@ pub async fn replica_with(
     ground.env = env;
     let (authority, _) = identity("qonsent");
     let pdp = Pdp::new(authority, bank.now());
-    let keys = KeyDirectory::new(bank.world.env.clone(), Arc::new(NoLogs), bank.revocations.clone());
+    let keys =
+        KeyDirectory::new(bank.world.env.clone(), Arc::new(NoLogs::default()), bank.revocations.clone());
     qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap()
 }
 

@@ -67,7 +67,7 @@ on_each_world!(many_open_wallets_at_once, async |world: World| {
     let bank = Bank::open(world).await;
     let open = async |name: String| {
         let client = bank.world.client("qwallet", &identity(&name).0).with_key(fresh());
-        client.call::<CreateWallet>(&CreateWalletRequest { owner: None, label: None }).await
+        client.call::<CreateWallet>(&CreateWalletRequest::default()).await
     };
     for opened in join_all((0..24).map(|number| open(format!("opener{number}")))).await {
         opened.unwrap();
@@ -86,8 +86,11 @@ async fn replica(bank: &Bank) -> Arc<Wallets> {
     let ground = bank.world.ground("qwallet", &MIGRATIONS, SETTINGS).await;
     let (authority, _) = identity("qonsent");
     let pdp = Pdp::new(authority, bank.now());
-    let keys =
-        KeyDirectory::new(bank.world.env.clone(), Arc::new(crate::support::NoLogs), bank.revocations.clone());
+    let keys = KeyDirectory::new(
+        bank.world.env.clone(),
+        Arc::new(crate::support::NoLogs::default()),
+        bank.revocations.clone(),
+    );
     qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! A bank in a world: the module raised, people with wallets and money, orders signed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,19 +9,21 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
-use q_auth::{KeyDirectory, LogLoader, Revocations, directory::DirectoryError};
+use parking_lot::Mutex;
+use q_auth::{KeyDirectory, LogLoader, Revocations, Standing, directory::DirectoryError};
 use q_contract::{CallError, Client, Problem};
-use q_core::{Caller, Did, Principal, Span, Timestamp, hash};
+use q_core::{Caller, Did, IdentityKind, Principal, Span, Timestamp, hash};
 use q_jose::{SecretKey, jws};
 use q_pdp::{Change, GrantId, GrantIssued, GrantRevoked, Pdp, Projector, Resource, command};
-use q_runtime::Setting;
+use q_runtime::{Module as _, Setting};
 use q_seal::{DataKey, DataKeyId, Sealer};
 use q_testkit::{World, identity};
 use q_ucan::{Delegation, DelegationDraft, container, policy::Policy};
 use qwallet::{MIGRATIONS, SETTINGS, Wallets};
 use qwallet_api::{
     BatchItem, BatchRequest, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, IssuanceRequest, Issue, PaymentRequest, Wallet,
+    GetBalanceRequest, IssuanceRequest, Issue, PaymentRequest, UpdateWalletRequest, WALLET_TYP, Wallet,
+    WalletOrder,
     signing::{self, BatchOrder, ISSUANCE_TYP, IssuanceOrder, PAYMENT_TYP, PaymentOrder},
 };
 
@@ -32,12 +34,18 @@ pub fn fresh() -> String {
     format!("key-{}", KEYS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// No identity of this test has a log: all are `did:key`.
-pub struct NoLogs;
+/// No identity of this test has a log: all are `did:key`. What kind they are, and whose, is said here.
+#[derive(Default)]
+pub struct NoLogs(Mutex<HashMap<Did, Standing>>);
 
 impl LogLoader for NoLogs {
     fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
         Box::pin(async { Ok(None) })
+    }
+
+    fn standing<'a>(&'a self, did: &'a Did) -> BoxFuture<'a, Result<Option<Standing>, DirectoryError>> {
+        let found = self.0.lock().get(did).cloned();
+        Box::pin(async { Ok(found) })
     }
 }
 
@@ -55,6 +63,7 @@ pub struct Bank {
     pub module: Arc<Wallets>,
     pub projector: Projector,
     pub revocations: Arc<Revocations>,
+    standings: Arc<NoLogs>,
     epoch: AtomicU64,
 }
 
@@ -74,18 +83,63 @@ impl Bank {
         let (authority, _) = identity("qonsent");
         let pdp = Pdp::new(authority, world.env.now());
         let revocations = Arc::new(Revocations::new());
-        let keys = Arc::new(KeyDirectory::new(world.env.clone(), Arc::new(NoLogs), revocations.clone()));
+        let standings = Arc::new(NoLogs::default());
+        let keys = Arc::new(KeyDirectory::new(world.env.clone(), standings.clone(), revocations.clone()));
         let projector = Projector::new(pdp.clone(), keys.clone());
         let module = qwallet::open(ground, pdp, keys, sealer()).await.unwrap();
         world.raise(module.clone()).await;
-        Self { world, module, projector, revocations, epoch: AtomicU64::new(0) }
+        Self { world, module, projector, revocations, standings, epoch: AtomicU64::new(0) }
+    }
+
+    /// Says what kind of identity a name is, and whose.
+    pub fn stands(&self, name: &str, kind: IdentityKind, parents: &[&Person]) {
+        let did = identity(name).0;
+        let parent = parents.first().map(|parent| parent.did.clone());
+        let guardians = if kind == IdentityKind::Root { &[] } else { parents };
+        let standing = Standing {
+            kind,
+            root: parent.clone(),
+            parent,
+            guardians: guardians.iter().map(|guardian| guardian.did.clone()).collect(),
+            ..Standing::root(did.clone())
+        };
+        self.standings.0.lock().insert(did, standing);
+    }
+
+    /// Two operators, who sign what needs two.
+    pub async fn operators(&self) -> [Person; 2] {
+        let (instance, key) = identity("instance");
+        let resource = Resource::instance(&instance);
+        let mut operators = Vec::new();
+        for name in ["first-operator", "second-operator"] {
+            let operator = self.person(name, "0").await;
+            self.grant(&instance, &key, &operator.did, &resource, "admin").await;
+            operators.push(operator);
+        }
+        operators.try_into().unwrap_or_else(|_| panic!("two"))
+    }
+
+    /// The request with the signatures of those who approve it.
+    pub fn approved(&self, asked: UpdateWalletRequest, signers: &[&Person]) -> UpdateWalletRequest {
+        let expires_at = (self.now() + Span::seconds(600)).to_string();
+        let asked = UpdateWalletRequest { expires_at, nonce: format!("nonce-{}", fresh()), ..asked };
+        let input = signing::signing_input(&WalletOrder::of(self.world.instance.did.as_str(), &asked));
+        let sign = |signer: &&Person| sign_as(WALLET_TYP, &input, &signer.did, &signer.key);
+        UpdateWalletRequest { approvals: signers.iter().map(sign).collect(), ..asked }
+    }
+
+    /// What `verify` says.
+    pub async fn findings(&self) -> Vec<String> {
+        let findings = self.module.verify().await.unwrap();
+        findings.into_iter().map(|finding| format!("{finding:?}")).collect()
     }
 
     /// Somebody with a wallet and so much money.
     pub async fn person(&self, name: &str, money: &str) -> Person {
         let (did, key) = identity(name);
         let client = self.world.client("qwallet", &did);
-        let request = CreateWalletRequest { owner: None, label: Some(format!("{name}'s")) };
+        let request =
+            CreateWalletRequest { label: Some(format!("{name}'s")), ..CreateWalletRequest::default() };
         let wallet = client.clone().with_key(fresh()).call::<CreateWallet>(&request).await.unwrap();
         let person = Person { did, key, wallet, client };
         if money != "0" {

@@ -166,7 +166,7 @@ pub struct Payment {
 
 /// Opens the session's wallet.
 pub async fn open_wallet(session: &Session) -> anyhow::Result<Wallet> {
-    let request = CreateWalletRequest { owner: None, label: None };
+    let request = CreateWalletRequest::default();
     let client = session.client("qwallet")?.with_key(session.fresh_key());
     Ok(client.call::<CreateWallet>(&request).await?)
 }

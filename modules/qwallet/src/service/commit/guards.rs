@@ -86,6 +86,9 @@ impl Guards {
             }
             let by = intent.and_then(|intent| self.approved.get(&intent));
             let given = rule.count(by.into_iter().flatten());
+            if given < rule.required() && account.is_frozen {
+                return Err(Refusal::WalletFrozen);
+            }
             if given < rule.required() {
                 return Err(Refusal::ApprovalRequired { given, required: rule.required() });
             }

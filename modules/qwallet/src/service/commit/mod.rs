@@ -106,10 +106,27 @@ pub struct LimitChange {
     pub wallet: WalletId,
     /// Who asks.
     pub by: Did,
-    /// Whether that is an operator, who may confirm at once what the owner asked for, and may lower.
-    pub is_operator: bool,
+    /// In which capacity.
+    pub authority: Authority,
     /// The new limits.
     pub wanted: Vec<(LimitKind, Amount)>,
+    /// The evidence that others agreed, where it was needed.
+    pub approval: Option<serde_json::Value>,
+}
+
+/// In which capacity limits are changed. Everybody here may lower them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// The owner of a wallet that draws on nobody else's limits: what it raises holds a day later.
+    Owner,
+    /// The owner of a wallet below another, which never raises its own.
+    Sub,
+    /// The parent or guardian of such an owner, who raises at once.
+    Parent,
+    /// An operator, who raises to what the owner asked for.
+    Operator,
+    /// Two operators by one signed order, who raise at once.
+    TwoOperators,
 }
 
 /// Many payments of one payer.
@@ -198,6 +215,9 @@ pub struct Ledger {
     stripes: Stripes,
     /// Whether others write to the same store, so that no balance that is remembered can be trusted.
     is_shared: bool,
+    /// The accounts on whose limits others draw, by those: known beforehand, so that all rows are locked in one order.
+    parents: HashMap<AccountId, AccountId>,
+    has_learnt: bool,
     /// The right to continue this chain.
     lease: Lease,
     is_lease_lost: bool,
@@ -221,9 +241,17 @@ impl Ledger {
             next_recent: None,
             stripes,
             is_shared,
+            parents: HashMap::new(),
+            has_learnt: false,
             lease,
             is_lease_lost: false,
         }
+    }
+
+    /// Whether the last run met an account whose parent was not known and so not locked in its turn; nothing of it was
+    /// done then, and the next run knows.
+    pub const fn has_learnt(&self) -> bool {
+        self.has_learnt
     }
 
     /// The right to continue this chain.
@@ -276,6 +304,7 @@ impl Ledger {
     pub fn run(&mut self, tx: &mut Tx<'_>, works: &[Work]) -> Result<Vec<Outcome>, DbError> {
         self.books.go_back_wholly();
         (self.next_chain, self.next_recent) = (None, None);
+        self.has_learnt = false;
         // The fence: whoever took this number over has raised its epoch, and waits here until we are done.
         if self.is_shared && !store::writers::hold(tx, self.lease)? {
             self.is_lease_lost = true;

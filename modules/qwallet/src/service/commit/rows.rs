@@ -43,6 +43,7 @@ pub(super) struct LimitsRow {
     pub(super) limits: OwnLimits,
     /// Each change: what, how much, and whether it waits.
     pub(super) changes: Vec<(LimitKind, Amount, bool)>,
+    pub(super) approval: Option<serde_json::Value>,
 }
 
 /// What is to be written.
@@ -134,7 +135,9 @@ impl Rows {
                     serde_json::json!({"kind": kind.name(), "units": amount.units().to_string(), "waits": waits})
                 })
                 .collect();
-            let facts = serde_json::json!({ "account": row.account.0, "changes": changes });
+            let facts = serde_json::json!({
+                "account": row.account.0, "changes": changes, "approval": row.approval,
+            });
             tx.audit(AuditEntry::change("wallet.limits", Some(&row.by), row.wallet).details(facts))?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use q_db::{DbError, Tx};
 use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use super::{
-    Action, Batch, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
+    Action, Authority, Batch, CACHED_ACCOUNTS_MAX, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
     guards::Guards,
     rows::{BatchRow, LimitsRow, Rows, count, placeholder},
 };
@@ -22,6 +22,7 @@ use crate::{
         account::{AccountId, Changed},
         books::{self, Applied, Books, Command, Group, HoldEnd},
         currency::Currency,
+        limits::LimitKind,
         order::SignatureFault,
         payment::Refusal,
         transfer::{Leg, Purpose},
@@ -34,6 +35,11 @@ use crate::{
         requests::Nonce,
     },
 };
+
+/// Why somebody cannot raise a limit.
+const SUB_RAISES: &str =
+    "a wallet below another never raises its own limits: its parent or guardian does, or two operators";
+const DAO_RAISES: &str = "what is delegated to a DAO is raised by two operators under one signed order";
 
 /// What is known while deciding.
 pub(super) struct Run<'a> {
@@ -82,7 +88,11 @@ impl<'a> Run<'a> {
         lock_records(tx, works)?;
         let intents = lock_intents(tx, works)?;
         lock_holds(tx, books, works)?;
-        load_accounts(tx, books, works, stripes)?;
+        let parents = if ledger.is_shared { Some(&mut ledger.parents) } else { None };
+        if !load_accounts(tx, books, works, stripes, parents)? {
+            ledger.has_learnt = true;
+            return Err(DbError::Aborted);
+        }
         // The time of a writer never goes back, whatever the host's clock does.
         let mut now = tx.now().max(chain.at);
         if ledger.is_shared {
@@ -201,7 +211,7 @@ impl<'a> Run<'a> {
     fn take_steps(&mut self, steps: &[Step], work: &Work) -> Result<(), Refusal> {
         let items = steps.iter().filter_map(|step| match step {
             Step::Pay(item) | Step::Hold(item, _) => Some(item),
-            Step::End(..) | Step::Guard(_) => None,
+            Step::End(..) | Step::Guard(_) | Step::Terms(..) => None,
         });
         self.guards.check(self.books, items.flat_map(|item| &item.legs), None)?;
         let mark = self.books.mark();
@@ -220,6 +230,10 @@ impl<'a> Run<'a> {
                     self.books.guard(*account)?;
                     continue;
                 }
+                Step::Terms(account, terms) => match self.books.set_terms(*account, terms) {
+                    Ok(()) => continue,
+                    Err(refusal) => Err(refusal.into()),
+                },
             };
             match applied {
                 Ok(applied) => taken.push((step, applied)),
@@ -245,7 +259,7 @@ impl<'a> Run<'a> {
                     self.note(item, applied, &order);
                     self.note_hold(item.id, None, None, until.unwrap_or(Timestamp::MAX));
                 }
-                Step::Guard(_) => {}
+                Step::Guard(_) | Step::Terms(..) => {}
                 Step::End(transaction, end) => {
                     self.rows.ends.push((*transaction, None, *end, applied.first_seq));
                 }
@@ -314,6 +328,11 @@ impl<'a> Run<'a> {
                 self.note(item, applied, &order);
                 self.note_hold(item.id, Some(*intent), Some(*wallet), *hold_until);
                 item.id.bytes()
+            }
+            Action::End { transaction, end: HoldEnd::Settled, .. }
+                if self.books.is_hold_frozen(*transaction) =>
+            {
+                return Err(Refusal::WalletFrozen);
             }
             Action::End { transaction, intent, end, .. } => {
                 let applied = self.books.apply(&end_of(*transaction, *end), self.now)?;
@@ -445,16 +464,31 @@ impl<'a> Run<'a> {
             let effective = defaults.effective(Some(&limits), *kind, self.now);
             let is_raise = effective.is_some_and(|effective| *wanted > effective);
             let asked = limits.get(*kind).and_then(|limit| limit.raised).map(|(amount, _)| amount);
-            if is_raise && change.is_operator && asked != Some(*wanted) {
+            let is_confirmed = match change.authority {
+                Authority::Parent | Authority::TwoOperators => true,
                 // Two persons raise a limit: the owner asks, the operator confirms.
-                return Err(Refusal::InvalidState("not what the owner asked for"));
-            }
-            let waits = limits.change(*kind, effective, *wanted, self.now, change.is_operator);
+                Authority::Operator if is_raise && asked != Some(*wanted) => {
+                    return Err(Refusal::InvalidState("not what the owner asked for"));
+                }
+                Authority::Operator => true,
+                Authority::Sub if is_raise => return Err(Refusal::Profile(SUB_RAISES)),
+                Authority::Owner if is_raise && *kind == LimitKind::Dao => {
+                    return Err(Refusal::Profile(DAO_RAISES));
+                }
+                Authority::Owner | Authority::Sub => false,
+            };
+            let waits = limits.change(*kind, effective, *wanted, self.now, is_confirmed);
             changes.push((*kind, *wanted, waits));
         }
         self.books.set_limits(change.account, limits)?;
-        let (account, wallet, by) = (change.account, change.wallet, change.by.clone());
-        self.rows.limits.push(LimitsRow { account, wallet, by, limits, changes });
+        self.rows.limits.push(LimitsRow {
+            account: change.account,
+            wallet: change.wallet,
+            by: change.by.clone(),
+            limits,
+            changes,
+            approval: change.approval.clone(),
+        });
         Ok(change.wallet.bytes())
     }
 
@@ -560,14 +594,21 @@ fn lock_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), 
     Ok(())
 }
 
+/// Loads every account the commands may touch, and those on whose limits the givers draw.
+///
+/// Rows that others write to as well are locked in one order, so a parent must be known before it is met. Where it was
+/// not, the answer is no: `parents` knows it now.
 fn load_accounts(
     tx: &mut Tx<'_>,
     books: &mut Books,
     works: &[Work],
     stripes: &Striped,
-) -> Result<(), DbError> {
+    parents: Option<&mut HashMap<AccountId, AccountId>>,
+) -> Result<bool, DbError> {
     let mut missing: Vec<AccountId> = Vec::new();
+    let mut givers: Vec<AccountId> = Vec::new();
     let mut need = |books: &Books, leg: &Leg| {
+        givers.push(leg.debit);
         missing.extend([leg.debit, leg.credit].into_iter().filter(|id| books.account(*id).is_none()));
         let stripes = stripes.of(leg.debit).iter();
         missing.extend(stripes.copied().filter(|id| books.account(*id).is_none()));
@@ -607,11 +648,35 @@ fn load_accounts(
             Action::SetLimits(change) => alone.push(change.account),
         }
     }
-    missing.extend(alone.into_iter().filter(|id| books.account(*id).is_none()));
+    givers.extend(&alone);
+    let known = givers.iter().filter_map(|giver| parents.as_ref()?.get(giver));
+    missing.extend(alone.iter().chain(known).copied().filter(|id| books.account(*id).is_none()));
     missing.sort_unstable();
     missing.dedup();
     for account in store::ledger::lock_accounts(tx, &missing)? {
         books.load_account(account);
     }
-    Ok(())
+    let drawing: Vec<(AccountId, AccountId)> = givers
+        .iter()
+        .filter_map(|giver| Some((*giver, books.account(*giver)?.parent?)))
+        .filter(|(_, parent)| books.account(*parent).is_none())
+        .collect();
+    if drawing.is_empty() {
+        return Ok(true);
+    }
+    if let Some(parents) = parents {
+        if parents.len() >= CACHED_ACCOUNTS_MAX {
+            parents.clear();
+        }
+        parents.extend(drawing);
+        return Ok(false);
+    }
+    // The only writer waits for nobody.
+    let mut missing: Vec<AccountId> = drawing.into_iter().map(|(_, parent)| parent).collect();
+    missing.sort_unstable();
+    missing.dedup();
+    for account in store::ledger::lock_accounts(tx, &missing)? {
+        books.load_account(account);
+    }
+    Ok(true)
 }

@@ -26,6 +26,7 @@ use crate::{
         account::AccountId,
         currency::{Currency, CurrencyId},
         escrows::{self, Actor, State, Wish},
+        fees::FeeClass,
         payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, Terms},
     },
     error::Error,
@@ -90,18 +91,23 @@ impl Service {
             expires_at,
         };
         let facts = self.facts(payer.as_deref(), payee.as_deref(), signature);
-        let facts = Facts { step_up: self.step_up_of(caller, &asked.payer), ..facts };
+        // Parts may be for others than the payee, whose fees are not those of its family.
+        let class = (!asked.splits.is_empty()).then_some(FeeClass::P2p);
+        let facts = Facts { step_up: self.step_up_of(caller, &asked.payer), class, ..facts };
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal) => {
                 let refusal =
                     self.approvals_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?;
-                let limited =
-                    self.limits_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?;
+                let parties = (payer.as_deref(), payee.as_deref());
+                let limited = self.limits_first(refusal, parties, &asked.currency, &asked.amount).await?;
                 return self.replayed_escrow(self.refusal_or_replay(request, limited).await?).await;
             }
         };
         let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
+        if let Err(refusal) = self.check_escrow_rules(&payer, &payee, &asked.splits).await? {
+            return self.replayed_escrow(self.refusal_or_replay(request, refusal).await?).await;
+        }
         let funding = match self.funding(&asked, &plan, &payer, &payee, auto_release_at).await {
             Ok(funding) => funding,
             Err(Error::Refused(refusal)) => {
@@ -409,6 +415,22 @@ impl Service {
             held_in: self.held_in(row.currency)?,
             parties: (of_party(payer), of_party(payee)),
         })
+    }
+
+    /// Whether the payer's profile allows paying the payee and whoever else gets a part.
+    async fn check_escrow_rules(
+        &self,
+        payer: &WalletEntry,
+        payee: &WalletEntry,
+        splits: &[Split],
+    ) -> Result<Result<(), Refusal>, Error> {
+        let rules = self.rules_of(payer).await?;
+        let others = self.directory.find_all(splits.iter().map(|split| split.recipient.as_str())).await?;
+        let mut others = others.iter().map(|other| match other {
+            Some(other) => rules.check(other, false),
+            None => rules.check_unknown(),
+        });
+        Ok(rules.check(payee, false).and_then(|()| others.try_for_each(|checked| checked)))
     }
 
     async fn shares(&self, splits: &[Split], currency: &'static Currency) -> Result<Vec<Share>, Error> {

@@ -135,7 +135,13 @@ impl Record for Asked {
         if self.actor == Actor::Day && due_at > moment.at {
             return refused(&errors::ESCROW_STATE, "its day has not come");
         }
-        let shares = self.shares(state, row.amount);
+        let mut shares = self.shares(state, row.amount);
+        // What is for a wallet that may not be paid now waits until it may.
+        let accounts: Vec<AccountId> = shares.iter().filter_map(|share| share.account).collect();
+        let frozen = store::ledger::frozen_among(tx, &accounts)?;
+        for share in &mut shares {
+            share.account = share.account.filter(|account| !frozen.contains(account));
+        }
         if !state.is_open() && !escrows::is_whole(shares.iter().map(|share| share.amount), row.amount) {
             return refused(&errors::SPLIT_SUM, super::SPLITS_ARE_THE_WHOLE);
         }

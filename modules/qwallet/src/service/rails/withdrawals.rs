@@ -39,6 +39,9 @@ use crate::{
     },
 };
 
+/// Why a wallet has no rails.
+pub(super) const NO_RAILS: &str = "a wallet of this profile has no rails: whoever is in care asks a guardian, and an AID pays wallets of this instance";
+
 /// A withdrawal that is right but for the money.
 struct Plan {
     rail: AccountId,
@@ -238,8 +241,8 @@ impl Service {
             return Err(Refusal::CurrencyUnsupported.into());
         }
         let units = way.units(amount)?;
-        if wallet.accounts.is_frozen {
-            return Err(Refusal::WalletFrozen.into());
+        if !wallet.accounts.profile.has_rails() {
+            return Err(Refusal::Profile(NO_RAILS).into());
         }
         if let Err(refusal) = step_up.check(currency, amount) {
             let asked = self.approvals_first(refusal, Some(&wallet), &asked.currency, &asked.amount);

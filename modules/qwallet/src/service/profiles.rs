@@ -1,0 +1,76 @@
+//! What a payer's profile allows, beyond what holds for every payment.
+
+use qwallet_api::errors;
+
+use super::{Service, directory::WalletEntry};
+use crate::{
+    domain::{
+        payment::{LimitOf, Refusal},
+        profile::Profile,
+    },
+    error::Error,
+    store,
+};
+
+/// Why an AID's payment is refused.
+const NO_TEXTS: &str = "an AID pays without texts, which may tell whose it is: leave `purpose` out";
+
+/// Why an undertaking's payment is refused.
+const NOT_ALLOWED: &str = "the recipient is not among the wallet's allowedRecipients; its owner adds it with PATCH \
+                           /wallets/{squidId}";
+
+/// Why the payment of somebody in care waits.
+const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GET /wallets/{squidId}/limits: it needs \
+                        the guardian's approval, or a higher limit (PUT) by the guardian";
+
+/// What a payer's profile asks of each payment, read once for all payments of an order.
+#[derive(Debug)]
+pub(super) struct Rules {
+    has_texts: bool,
+    allowed: Option<Vec<qwallet_api::WalletId>>,
+}
+
+impl Rules {
+    /// Whether a payment to this wallet, with a text or without, is allowed.
+    pub fn check(&self, recipient: &WalletEntry, has_text: bool) -> Result<(), Refusal> {
+        if has_text && !self.has_texts {
+            return Err(Refusal::Profile(NO_TEXTS));
+        }
+        if self.allowed.as_ref().is_some_and(|allowed| !allowed.contains(&recipient.row.id)) {
+            return Err(Refusal::Profile(NOT_ALLOWED));
+        }
+        Ok(())
+    }
+
+    /// The same for somebody who has no wallet yet, and so stands on no list.
+    pub const fn check_unknown(&self) -> Result<(), Refusal> {
+        if self.allowed.is_some() { Err(Refusal::Profile(NOT_ALLOWED)) } else { Ok(()) }
+    }
+}
+
+impl Service {
+    /// The rules of a payer's profile. Only an undertaking's are asked of the store: its list may change.
+    pub(super) async fn rules_of(&self, payer: &WalletEntry) -> Result<Rules, Error> {
+        let (profile, id) = (payer.row.profile, payer.row.id);
+        let allowed = if profile == Profile::Enterprise {
+            let row = self.db.read(move |reader| store::wallets::find(reader, id)).await?;
+            row.and_then(|row| row.allowed)
+        } else {
+            None
+        };
+        Ok(Rules { has_texts: profile.has_texts(), allowed })
+    }
+}
+
+/// The refusal of a payment by the books, as the payer's profile reads it: what is beyond the limits of somebody in care
+/// is not out of the question, but a guardian's to approve.
+pub(super) fn approval_needed(payer: &WalletEntry, refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::LimitExceeded { limit: LimitOf { exceeded, .. } }
+            if payer.row.profile == Profile::Consentida && !exceeded.is_inherited =>
+        {
+            Refusal::Record { code: &errors::APPROVAL_REQUIRED, detail: GUARDIAN }
+        }
+        other => other,
+    }
+}
