@@ -19,6 +19,7 @@ use qwallet::domain::account::{Account, AccountId, AccountKind};
 use qwallet::domain::currency;
 use qwallet::domain::fees::Rates;
 use qwallet::domain::payment::HouseAccounts;
+use qwallet::domain::profile::{Profile, Status};
 use qwallet::domain::transfer::{Leg, Purpose};
 use qwallet::domain::wallet_ref::WalletRef;
 use qwallet::service::commit::{Action, Batch, Item, Outcome, Work};

@@ -16,6 +16,7 @@ use qwallet::domain::account::{Account, AccountId, AccountKind};
 use qwallet::domain::currency;
 use qwallet::domain::fees::Rates;
 use qwallet::domain::payment::HouseAccounts;
+use qwallet::domain::profile::{Profile, Status};
 use qwallet::domain::transfer::{Leg, Purpose};
 use qwallet::service::commit::{Action, Item, Outcome, Work};
 use qwallet::service::directory::Directory;

@@ -304,18 +304,34 @@ pub enum WalletVerb {
     Rail(commands::wallet::rail::RailArgs),
     /// Have what happens to a wallet sent to an address.
     Webhook(commands::wallet::webhook::WebhookArgs),
-    /// Show how much may be spent, in one transaction, a day and a month, or change it.
+    /// Stop a wallet: it neither pays nor is paid until two operators let it go on.
+    Freeze(commands::wallet::change::StopArgs),
+    /// Let a wallet that was frozen, suspended or closed pay and be paid again, under the signatures of two operators.
+    Unfreeze(commands::wallet::change::UnfreezeArgs),
+    /// End an empty wallet.
+    Close(commands::wallet::change::StopArgs),
+    /// Give the wallet a name for people.
+    Label(commands::wallet::change::LabelArgs),
+    /// Let a wallet go below zero, under the signatures of two operators.
+    Credit(commands::wallet::change::CreditArgs),
+    /// Keep a list of whom the wallet of an ENTERPRISE may pay.
+    Allow(commands::wallet::change::AllowArgs),
+    /// Show how much may be spent, in one transaction, an hour, a day and a month, or change it.
     ///
-    /// A lower limit holds at once. A higher one holds a day later, or as soon as an operator sets the same.
+    /// A lower limit holds at once. A higher one holds a day later, or as soon as an operator sets the same; of a wallet
+    /// below another, when its parent or guardian sets it. Under the signatures of two operators each holds at once.
     Limits {
         /// A keyring name, DID, wallet id or wallet reference.
         who: Option<String>,
-        /// A new limit, such as `daily=250`; the kinds are perTransaction, daily and monthly.
+        /// A new limit, such as `daily=250`; the kinds are perTransaction, countPerHour, daily, monthly and dao.
         #[arg(long = "set", value_name = "KIND=AMOUNT")]
         set: Vec<String>,
         /// The currency of the new limits.
         #[arg(long, default_value = "QToken")]
         currency: String,
+        /// Two operators of this keyring who approve, so that the new limits hold at once.
+        #[arg(long = "approver", num_args = 1.., value_name = "NAME", requires = "who", requires = "set")]
+        approvers: Vec<String>,
         /// Who asks.
         #[command(flatten)]
         acting: AsArgs,

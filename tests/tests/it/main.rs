@@ -39,4 +39,5 @@ mod telemetry;
 mod tour;
 mod two_processes;
 mod unheard;
+mod wallet_status;
 mod webhooks;

@@ -5,11 +5,12 @@ use q_contract::{Access, Text, codes, endpoint};
 use crate::{
     errors::{
         AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION, APPROVAL_REQUIRED,
-        BATCH_TOO_LARGE, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED, EXPORT_NOT_REPRESENTABLE,
-        FEES_EXCEED_MAXIMUM, IMPORT_INVALID, IMPORT_NOT_FOUND, INSUFFICIENT_FUNDS, INTENT_EXPIRED,
-        INTENT_NOT_CANCELLABLE, INTENT_NOT_FOUND, INVALID_STATE, MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER,
-        QUEUE_FULL, RAIL_UNSUPPORTED, RECIPIENT_UNKNOWN, REQUEST_STATE, SELF_PAYMENT, SIGNATURE_INVALID,
-        TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED, WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
+        BATCH_TOO_LARGE, COUNT_LIMIT_EXCEEDED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED,
+        DAO_LIMIT_EXCEEDED, EXPORT_NOT_REPRESENTABLE, FEES_EXCEED_MAXIMUM, IMPORT_INVALID, IMPORT_NOT_FOUND,
+        INSUFFICIENT_FUNDS, INTENT_EXPIRED, INTENT_NOT_CANCELLABLE, INTENT_NOT_FOUND, INVALID_STATE,
+        MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER, QUEUE_FULL, RAIL_UNSUPPORTED, RECIPIENT_UNKNOWN,
+        REQUEST_STATE, SELF_PAYMENT, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED,
+        WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
     },
     types::{
         BalanceReport, BatchRequest, BatchResult, ChainList, CreateIntentRequest, CreateWalletRequest,
@@ -23,11 +24,14 @@ use crate::{
 };
 
 endpoint! {
-    /// Opens a wallet for the caller.
+    /// Opens a wallet for the caller, with an account of each currency; of an AID, of one.
+    ///
+    /// What its owner is decides what it may do. A sub-identity's wallet draws on its parent's limits, so the parent opens
+    /// one first.
     pub CreateWallet = POST "/wallets" (CreateWalletRequest) -> Wallet;
     status 201;
     access Access::Identity("wallet:write");
-    errors [WALLET_EXISTS, codes::FORBIDDEN];
+    errors [WALLET_EXISTS, codes::FORBIDDEN, codes::INVALID_REQUEST, CURRENCY_UNSUPPORTED, WALLET_NOT_FOUND];
     example { "label": "household" };
 }
 endpoint! {
@@ -44,7 +48,8 @@ endpoint! {
     errors [WALLET_NOT_FOUND];
 }
 endpoint! {
-    /// Tells how much may be spent from a wallet: in one transaction, in a day, in a month (calendar, UTC).
+    /// Tells how much may be spent from a wallet: in one transaction, in a day, in a month (calendar, UTC), and how
+    /// often in an hour. A wallet below another draws on the limits of both.
     ///
     /// What recipients get counts, without fees, when it is paid or held; what a cancelled or lapsed hold frees is given
     /// back.
@@ -55,11 +60,14 @@ endpoint! {
 }
 endpoint! {
     /// Changes limits: lower at once; higher a day later, or as soon as an operator sends the same.
+    ///
+    /// Of a wallet below another, only the parent or a guardian raises them, at once. What is delegated to a DAO is raised
+    /// by two operators: `PATCH /wallets/{squidId}`.
     pub SetLimits = PUT "/wallets/{squidId}/limits" (SetLimitsRequest) -> LimitList;
     access Access::Identity("wallet:write");
     errors [
         codes::INVALID_REQUEST, AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::IDEMPOTENCY_KEY_REUSED,
-        WALLET_NOT_FOUND, INVALID_STATE, CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, QUEUE_FULL,
+        WALLET_NOT_FOUND, INVALID_STATE, CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, QUEUE_FULL, codes::FORBIDDEN,
     ];
     example { "limits": [{ "kind": "daily", "currency": "QToken", "amount": "250" }] };
 }
@@ -68,7 +76,7 @@ endpoint! {
     /// than before.
     pub SetStripes = PUT "/wallets/{squidId}/stripes" (SetStripesRequest) -> StripeList;
     access Access::Operator;
-    errors [codes::INVALID_REQUEST, WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED];
+    errors [codes::INVALID_REQUEST, WALLET_NOT_FOUND, CURRENCY_UNSUPPORTED, WALLET_FROZEN];
     example { "currency": "QToken", "count": 4 };
 }
 endpoint! {
@@ -115,7 +123,7 @@ endpoint! {
     access Access::Identity("wallet:write");
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, WALLET_NOT_FOUND, RECIPIENT_UNKNOWN, SELF_PAYMENT,
-        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, codes::FORBIDDEN,
     ];
     tool "wallet.intent";
     example { "amount": "1.5", "currency": "QToken", "recipient": "QQ0000000000000000000000" };
@@ -145,7 +153,7 @@ endpoint! {
         APPROVAL_REQUIRED, codes::MFA_REQUIRED,
         codes::IDEMPOTENCY_KEY_REUSED, INTENT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
         WALLET_FROZEN, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS,
-        QUEUE_FULL,
+        QUEUE_FULL, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
     ];
     tool "wallet.sign";
 }
@@ -153,7 +161,7 @@ endpoint! {
     /// Settles a signed payment of the caller.
     pub Pay = POST "/pay" (PayRequest) -> Transaction;
     access Access::Identity("wallet:write");
-    errors [codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, QUEUE_FULL];
+    errors [codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, QUEUE_FULL, WALLET_FROZEN];
     tool "wallet.pay";
 }
 endpoint! {
@@ -166,7 +174,7 @@ endpoint! {
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT, RAIL_UNSUPPORTED,
         CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, TX_LIMIT_EXCEEDED,
-        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, REQUEST_STATE, INSUFFICIENT_FUNDS, QUEUE_FULL,
+        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, REQUEST_STATE, INSUFFICIENT_FUNDS, QUEUE_FULL, codes::FORBIDDEN, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
     ];
     tool "wallet.pay_once";
 }
@@ -192,7 +200,7 @@ endpoint! {
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, CURRENCY_UNSUPPORTED, AMOUNT_PRECISION,
-        AMOUNT_OUT_OF_RANGE, NOT_AN_APPROVER, APPROVAL_REQUIRED, INSUFFICIENT_FUNDS, QUEUE_FULL,
+        AMOUNT_OUT_OF_RANGE, NOT_AN_APPROVER, APPROVAL_REQUIRED, INSUFFICIENT_FUNDS, QUEUE_FULL, WALLET_FROZEN,
     ];
 }
 endpoint! {
@@ -202,7 +210,7 @@ endpoint! {
     access Access::Identity("wallet:write");
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::IDEMPOTENCY_KEY_REUSED, WALLET_NOT_FOUND,
-        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, QUEUE_FULL,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, QUEUE_FULL, WALLET_FROZEN,
     ];
 }
 endpoint! {

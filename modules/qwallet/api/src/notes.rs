@@ -53,6 +53,6 @@ endpoint! {
     pub AddNote = POST "/tx/{transactionId}/notes" (AddNoteRequest) -> Note;
     status 201;
     access Access::Identity("wallet:write");
-    errors [codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE];
+    errors [codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED, codes::FORBIDDEN, TRANSACTION_NOT_FOUND, INVALID_STATE];
     example { "transactionId": "tx_0193a0c0de007000800000000000002a", "text": "for the roof, second part" };
 }

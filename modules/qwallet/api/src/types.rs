@@ -71,6 +71,8 @@ wire! {
         pub allowed_recipients: Option<Vec<WalletId>>,
         /// By currency code.
         pub balances: BTreeMap<String, Balance>,
+        /// How much may be spent: its own limits, then those of the parent.
+        pub limits: Vec<SpendingLimit>,
         /// The rails it can use.
         pub rails: Vec<String>,
         /// When it was opened.

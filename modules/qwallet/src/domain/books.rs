@@ -255,11 +255,12 @@ impl Books {
         Ok(())
     }
 
-    /// Whether a hold waits between accounts of which one may neither give nor receive now.
-    pub fn is_hold_frozen(&self, id: TransactionId) -> bool {
-        let legs = self.holds.get(&id).into_iter().flat_map(|hold| &hold.legs);
-        let accounts = legs.flat_map(|(_, leg)| [leg.debit, leg.credit]);
-        accounts.filter_map(|id| self.accounts.get(&id)).any(|account| account.is_frozen)
+    /// Whether a hold is of, and whether it is for, an account that may neither give nor receive now.
+    pub fn frozen_ends(&self, id: TransactionId) -> (bool, bool) {
+        let is_frozen = |id: AccountId| self.accounts.get(&id).is_some_and(|account| account.is_frozen);
+        let legs = self.holds.get(&id).map_or(&[][..], |hold| &hold.legs);
+        let any = |of: fn(&Leg) -> AccountId| legs.iter().any(|(_, leg)| is_frozen(of(leg)));
+        (any(|leg| leg.debit), any(|leg| leg.credit))
     }
 
     /// The place of the next transfer.

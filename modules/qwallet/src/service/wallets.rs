@@ -200,6 +200,7 @@ impl Service {
             status: row.status.name().to_owned(),
             allowed_recipients: row.allowed,
             balances,
+            limits: self.limits_of(entry).await?.items,
             rails: vec![INTERNAL_RAIL.to_owned()],
             created_at: row.created_at,
         })

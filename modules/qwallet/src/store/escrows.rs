@@ -185,7 +185,8 @@ pub fn claimable(reader: &mut Reader<'_>, count: u32) -> Result<Vec<PartRow>, Db
         PART_COLUMNS.split(", ").map(|column| format!("escrow_parts.{column}")).collect();
     let sql = format!(
         "SELECT {} FROM escrow_parts JOIN wallets ON wallets.owner = escrow_parts.recipient \
-         WHERE escrow_parts.transaction_id IS NULL ORDER BY escrow_parts.escrow LIMIT $1",
+         WHERE escrow_parts.transaction_id IS NULL AND wallets.is_frozen = 0 \
+         ORDER BY escrow_parts.escrow LIMIT $1",
         columns.join(", ")
     );
     reader.query(&sql, params![count])?.iter().map(part).collect()

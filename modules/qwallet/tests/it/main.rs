@@ -13,6 +13,7 @@ mod bank;
 mod batch;
 mod books;
 mod escrows;
+mod family_model;
 mod faults;
 mod imports;
 mod intents;

@@ -10,7 +10,7 @@ use qwallet_api::{
     UpdateWalletRequest, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, problem, sign};
+use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign};
 
 fn limits(person: &Person, limits: &[(&str, &str)]) -> SetLimitsRequest {
     let limits = limits.iter().map(|(kind, amount)| NewLimit {
@@ -221,7 +221,7 @@ on_each_world!(who_is_in_care_spends_what_a_guardian_gave, async |world: World| 
 });
 
 on_each_world!(a_dao_pays_what_was_delegated_to_it, async |world: World| {
-    let bank = Bank::open_with(world, SETTINGS).await;
+    let bank = Bank::open_with(world, settings(&[("step_up", "none")])).await;
     let (ann, bob) = (bank.person("ann", "0").await, bank.person("bob", "0").await);
     let [first, second] = bank.operators().await;
     bank.stands("dao", IdentityKind::Dao, &[&ann]);

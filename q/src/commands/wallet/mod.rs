@@ -3,6 +3,7 @@
 //! **Invariant:** a verb asks the instance and shows what it answers; no rule of money is here.
 
 pub mod approvals;
+pub mod change;
 pub mod escrow;
 pub mod export;
 pub mod history;
@@ -74,7 +75,18 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Webhook(args) => webhook::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Import(args) => import::run(&open(&args.acting)?, args).await?,
         WalletVerb::Export(args) => export::run(&open(&args.acting)?, args).await?,
-        WalletVerb::Limits { who, set, currency, acting } => {
+        WalletVerb::Freeze(args) => change::stop(&open(&args.acting)?, args, "FROZEN").await?,
+        WalletVerb::Unfreeze(args) => change::unfreeze(&cli.data, args).await?,
+        WalletVerb::Close(args) => change::stop(&open(&args.acting)?, args, "CLOSED").await?,
+        WalletVerb::Label(args) => change::label(&open(&args.acting)?, args).await?,
+        WalletVerb::Credit(args) => change::credit(&cli.data, args).await?,
+        WalletVerb::Allow(args) => change::allow(&open(&args.acting)?, args).await?,
+        WalletVerb::Limits { who: Some(who), set, currency, approvers, acting } if !approvers.is_empty() => {
+            let wanted = new_limits(set, currency)?;
+            let limits = change::limits(&cli.data, approvers, who, wanted).await?;
+            output::show(acting.json, &limits, show_limits);
+        }
+        WalletVerb::Limits { who, set, currency, acting, .. } => {
             let session = open(acting)?;
             let limits = limits(&session, who.as_deref(), set, currency).await?;
             output::show(acting.json, &limits, show_limits);
@@ -302,25 +314,28 @@ async fn limits(
         let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;
         return limits.map_err(|error| hint_to_ask(who, error));
     }
-    let mut limits = Vec::with_capacity(set.len());
-    for change in set {
+    let request = SetLimitsRequest { squid_id, limits: new_limits(set, currency)? };
+    Ok(client.with_key(session.fresh_key()).call::<SetLimits>(&request).await?)
+}
+
+fn new_limits(set: &[String], currency: &str) -> anyhow::Result<Vec<NewLimit>> {
+    let read = |change: &String| {
         let Some((kind, amount)) = change.split_once('=') else {
             return Err(usage(format!("{change:?} is not a limit such as daily=250")));
         };
-        limits.push(NewLimit { kind: kind.to_owned(), currency: currency.to_owned(), amount: amount.into() });
-    }
-    let request = SetLimitsRequest { squid_id, limits };
-    Ok(client.with_key(session.fresh_key()).call::<SetLimits>(&request).await?)
+        Ok(NewLimit { kind: kind.to_owned(), currency: currency.to_owned(), amount: amount.into() })
+    };
+    set.iter().map(read).collect()
 }
 
 fn show_limits(limits: &LimitList) {
     for limit in &limits.items {
         let (amount, currency) = (limit.amount.as_str(), &limit.currency);
         output::line(format!(
-            "{:<14}  {} of {amount} {currency} used, set by the {}",
+            "{:<14}  {} of {amount} {currency} used, {}",
             limit.kind,
             limit.used.as_str(),
-            limit.set_by
+            if limit.inherited { "the parent's".to_owned() } else { format!("set by the {}", limit.set_by) }
         ));
         if let Some(at) = limit.resets_at {
             output::line(format!("{:14}  counted anew from {at}", ""));
@@ -340,9 +355,14 @@ fn show_limits(limits: &LimitList) {
 
 fn show_wallet(wallet: &Wallet) {
     output::line(format!(
-        "wallet   {}\nid       {}\nowner    {}",
-        wallet.wallet_ref, wallet.wallet_id, wallet.owner
+        "wallet   {}\nid       {}\nowner    {} ({})\nstatus   {}",
+        wallet.wallet_ref, wallet.wallet_id, wallet.owner, wallet.profile, wallet.status
     ));
+    for (currency, balance) in
+        wallet.balances.iter().filter(|(_, balance)| balance.credit_limit.as_str() != "0")
+    {
+        output::line(format!("credit   {} {currency}", balance.credit_limit.as_str()));
+    }
 }
 
 fn show_balance(report: &BalanceReport) {

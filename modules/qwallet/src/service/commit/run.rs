@@ -222,6 +222,10 @@ impl<'a> Run<'a> {
                     self.apply(&item.legs, |books, _| books.transfer_legs(item.id, &item.legs))
                 }
                 Step::Hold(item, until) => self.hold(item, until.unwrap_or(Timestamp::MAX)),
+                // What left a frozen wallet over a rail has left it; what comes to one waits.
+                Step::End(transaction, HoldEnd::Settled) if self.books.frozen_ends(*transaction).1 => {
+                    Err(Refusal::WalletFrozen)
+                }
                 Step::End(transaction, end) => {
                     let applied = self.books.apply(&end_of(*transaction, *end), self.now);
                     applied.map(|applied| (Vec::new(), applied)).map_err(Refusal::from)
@@ -330,7 +334,7 @@ impl<'a> Run<'a> {
                 item.id.bytes()
             }
             Action::End { transaction, end: HoldEnd::Settled, .. }
-                if self.books.is_hold_frozen(*transaction) =>
+                if self.books.frozen_ends(*transaction) != (false, false) =>
             {
                 return Err(Refusal::WalletFrozen);
             }

@@ -108,7 +108,7 @@ impl Service {
     ) -> Result<DepositAddress, Error> {
         let wallet = self.readable(caller, &asked.squid_id).await?;
         if !wallet.accounts.profile.has_rails() {
-            return Err(Refusal::Profile(super::withdrawals::NO_RAILS).into());
+            return Err(super::withdrawals::NO_RAILS.into());
         }
         if let Ok(bank) = self.rails.bank(&asked.rail) {
             return Ok(Self::bank_address(bank, &wallet));

@@ -39,8 +39,11 @@ use crate::{
     },
 };
 
-/// Why a wallet has no rails.
-pub(super) const NO_RAILS: &str = "a wallet of this profile has no rails: whoever is in care asks a guardian, and an AID pays wallets of this instance";
+/// Some wallets have no rails.
+pub(super) const NO_RAILS: Refusal = Refusal::Record {
+    code: &errors::RAIL_UNSUPPORTED,
+    detail: "a wallet of this profile has no rails: an AID and somebody in care pay and are paid inside this instance",
+};
 
 /// A withdrawal that is right but for the money.
 struct Plan {
@@ -242,7 +245,7 @@ impl Service {
         }
         let units = way.units(amount)?;
         if !wallet.accounts.profile.has_rails() {
-            return Err(Refusal::Profile(NO_RAILS).into());
+            return Err(NO_RAILS.into());
         }
         if let Err(refusal) = step_up.check(currency, amount) {
             let asked = self.approvals_first(refusal, Some(&wallet), &asked.currency, &asked.amount);
