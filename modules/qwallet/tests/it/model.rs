@@ -371,6 +371,7 @@ fn begin() -> Books {
         transaction: most(LimitKind::Transaction),
         daily: most(LimitKind::Daily),
         monthly: most(LimitKind::Monthly),
+        dao: None,
     };
     let mut books = Books::new(1).with_limits(vec![(CurrencyId(1), limits)]);
     for number in 0..MISSING {

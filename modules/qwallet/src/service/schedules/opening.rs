@@ -74,16 +74,18 @@ impl Service {
         let decided = match decided {
             Ok(decided) => decided,
             Err(refusal) => {
+                let parties = (payer.as_deref(), payee.as_deref());
                 let refusal = match &plan {
-                    Some(_) => {
-                        self.limits_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?
-                    }
+                    Some(_) => self.limits_first(refusal, parties, &asked.currency, &asked.amount).await?,
                     None => refusal,
                 };
                 return Ok(ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?));
             }
         };
         let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
+        if let Err(refusal) = self.rules_of(&payer).await?.check(&payee, asked.purpose.is_some()) {
+            return Ok(ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?));
+        }
         let opening = self.opening(asked, input.clone(), decided, &rule, (&payer, &payee), plan)?;
         let id = opening.row.id;
         let work = Work {

@@ -160,6 +160,9 @@ impl Service {
         // A second key was proved for as much when the mandate was taken.
         let facts = Facts { step_up: StepUp::Done, ..facts };
         let Plan { legs, .. } = payment::decide(&terms, &facts)?;
+        if let (Some(payer), Some(payee)) = (&payer, &payee) {
+            self.rules_of(payer).await?.check(payee, false)?;
+        }
         let id = TransactionId::new(&self.env);
         let purpose = self.unseal("schedules", "purpose", &row.id.to_string(), row.purpose.as_deref())?;
         let item = Item {
