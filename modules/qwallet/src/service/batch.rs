@@ -160,7 +160,7 @@ impl Service {
         let names = terms.items.iter().map(|item| item.recipient.as_str());
         let recipients = self.directory.find_all(names).await?;
         let rules = match &payer {
-            Some(payer) => self.rules_of(payer).await?,
+            Some(payer) => self.profile_rules(payer).await?,
             None => return refused(Refusal::WalletNotFound),
         };
         let plan_by = |schedule: &FeeSchedule| -> Vec<Result<Plan, Refusal>> {

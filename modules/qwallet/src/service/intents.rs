@@ -69,7 +69,7 @@ impl Service {
         let facts = self.facts(payer.as_deref(), recipient.as_deref(), Ok(()));
         let plan = payment::decide(&terms, &Facts { step_up: StepUp::Done, ..facts })?;
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
-        self.rules_of(&payer).await?.check(&recipient, request.purpose.is_some())?;
+        self.profile_rules(&payer).await?.check(&recipient, request.purpose.is_some())?;
         let id = IntentId::new(&self.env);
         let purpose = request.purpose.as_deref();
         let row = IntentRow {

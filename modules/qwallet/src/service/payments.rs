@@ -80,7 +80,7 @@ impl Service {
             }
         };
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
-        if let Err(refusal) = self.rules_of(&payer).await?.check(&recipient, payment.purpose.is_some()) {
+        if let Err(refusal) = self.profile_rules(&payer).await?.check(&recipient, payment.purpose.is_some()) {
             return self.replayed_payment(self.refusal_or_replay(request, refusal).await?).await;
         }
         let id = TransactionId::new(&self.env);

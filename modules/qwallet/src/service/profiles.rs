@@ -50,7 +50,7 @@ impl Rules {
 
 impl Service {
     /// The rules of a payer's profile. Only an undertaking's are asked of the store: its list may change.
-    pub(super) async fn rules_of(&self, payer: &WalletEntry) -> Result<Rules, Error> {
+    pub(super) async fn profile_rules(&self, payer: &WalletEntry) -> Result<Rules, Error> {
         let (profile, id) = (payer.row.profile, payer.row.id);
         let allowed = if profile == Profile::Enterprise {
             let row = self.db.read(move |reader| store::wallets::find(reader, id)).await?;

@@ -285,7 +285,9 @@ fn hint_to_ask(who: Option<&str>, error: CallError) -> anyhow::Error {
     let is_hidden = error.problem().is_some_and(|problem| problem.status == 404);
     let error = anyhow::Error::from(error);
     if is_hidden {
-        error.context(format!("{who} has no wallet, or does not show it here; its owner shows it with `q grant wallet`"))
+        error.context(format!(
+            "{who} has no wallet, or does not show it here; its owner shows it with `q grant wallet`"
+        ))
     } else {
         error
     }

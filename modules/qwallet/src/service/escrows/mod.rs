@@ -424,7 +424,7 @@ impl Service {
         payee: &WalletEntry,
         splits: &[Split],
     ) -> Result<Result<(), Refusal>, Error> {
-        let rules = self.rules_of(payer).await?;
+        let rules = self.profile_rules(payer).await?;
         let others = self.directory.find_all(splits.iter().map(|split| split.recipient.as_str())).await?;
         let mut others = others.iter().map(|other| match other {
             Some(other) => rules.check(other, false),

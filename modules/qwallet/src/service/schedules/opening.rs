@@ -83,7 +83,7 @@ impl Service {
             }
         };
         let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
-        if let Err(refusal) = self.rules_of(&payer).await?.check(&payee, asked.purpose.is_some()) {
+        if let Err(refusal) = self.profile_rules(&payer).await?.check(&payee, asked.purpose.is_some()) {
             return Ok(ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?));
         }
         let opening = self.opening(asked, input.clone(), decided, &rule, (&payer, &payee), plan)?;

@@ -161,7 +161,7 @@ impl Service {
         let facts = Facts { step_up: StepUp::Done, ..facts };
         let Plan { legs, .. } = payment::decide(&terms, &facts)?;
         if let (Some(payer), Some(payee)) = (&payer, &payee) {
-            self.rules_of(payer).await?.check(payee, false)?;
+            self.profile_rules(payer).await?.check(payee, false)?;
         }
         let id = TransactionId::new(&self.env);
         let purpose = self.unseal("schedules", "purpose", &row.id.to_string(), row.purpose.as_deref())?;
