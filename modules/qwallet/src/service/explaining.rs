@@ -32,10 +32,17 @@ impl Wanted {
 }
 
 impl Service {
-    /// The refusal of `error`, with what the wallet has and what is needed where the caller may know.
+    /// The refusal of `error`, with what the wallet has and what is needed where the caller may know, and without what
+    /// was spent already where not.
     pub async fn explained(&self, caller: &Caller, error: Error, wanted: &Wanted) -> Problem {
         let is_lack = matches!(error, Error::Refused(Refusal::InsufficientFunds));
-        let problem = Problem::from(error);
+        let is_limit = matches!(error, Error::Refused(Refusal::LimitExceeded { .. }));
+        let mut problem = Problem::from(error);
+        if is_limit && !self.may_know(caller, &wanted.wallet).await {
+            for figure in ["limit", "used", "attempted"] {
+                problem.extra.remove(figure);
+            }
+        }
         let lack = if is_lack { self.lack(caller, wanted).await } else { None };
         let Some((available, needed)) = lack else { return problem };
         let (has, needs, currency) = (available.as_str(), needed.as_str(), wanted.currency.as_str());
@@ -48,8 +55,7 @@ impl Service {
 
     /// What the wallet has, and what is more than that: the amount with its fees.
     async fn lack(&self, caller: &Caller, wanted: &Wanted) -> Option<(AmountText, AmountText)> {
-        let entry = self.directory.find(&wanted.wallet).await.ok().flatten()?;
-        if !self.may_read(caller, &entry) {
+        if !self.may_know(caller, &wanted.wallet).await {
             return None;
         }
         let currency = Currency::find(&wanted.currency)?;
@@ -65,5 +71,11 @@ impl Service {
         let balance = self.balance(caller, request).await.ok()?.balances.remove(&wanted.currency)?;
         // Another payment may have brought enough by now.
         (read(&balance.available)? < needed).then(|| (balance.available, currency.text(needed)))
+    }
+
+    /// Whether the caller may read the wallet, without one of the uses that a grant may count.
+    async fn may_know(&self, caller: &Caller, wallet: &str) -> bool {
+        let entry = self.directory.find(wallet).await.ok().flatten();
+        entry.is_some_and(|entry| self.may_read(caller, &entry))
     }
 }

@@ -3,7 +3,7 @@
 use q_contract::{Client, Problem};
 use q_core::Caller;
 use q_testkit::{World, on_each_world};
-use qwallet_api::{CreatePayment, PaymentRequest};
+use qwallet_api::{CreatePayment, NewLimit, PaymentRequest, SetLimits, SetLimitsRequest};
 
 use crate::support::{Bank, fresh, problem};
 
@@ -31,6 +31,22 @@ on_each_world!(a_payer_without_enough_reads_the_figures_and_nobody_else_does, as
             ("INSUFFICIENT_FUNDS", None, None)
         );
     }
+    let daily = NewLimit { kind: "daily".into(), currency: "QToken".into(), amount: "2".into() };
+    let lower = SetLimitsRequest { squid_id: ann.wallet.wallet_ref.clone(), limits: vec![daily] };
+    ann.client.clone().with_key(fresh()).call::<SetLimits>(&lower).await.unwrap();
+    let more = bank.signed(bank.order(&ann, bob.did.as_str(), "3"), &ann);
+    let told = refused(&ann.client, &more).await;
+    assert_eq!(
+        (told.code.as_str(), told.extra.contains_key("used")),
+        ("DAILY_LIMIT_EXCEEDED", true),
+        "{told:?}"
+    );
+    let told = refused(&bob.client, &more).await;
+    assert_eq!(
+        (told.code.as_str(), told.extra.contains_key("used")),
+        ("DAILY_LIMIT_EXCEEDED", false),
+        "{told:?}"
+    );
     bank.close().await;
 });
 
