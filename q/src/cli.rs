@@ -369,6 +369,14 @@ pub enum WalletVerb {
     Approve(commands::wallet::intents::OneArgs),
     /// Reject a payment of somebody else.
     Reject(commands::wallet::intents::OneArgs),
+    /// Pay again and again, by a mandate that is signed once.
+    Schedule(commands::wallet::schedule::ScheduleArgs),
+    /// Offer something for a price per period, and see what is offered.
+    Plan(commands::wallet::plan::PlanArgs),
+    /// Subscribe to a plan: the first period is paid at once.
+    Subscribe(commands::wallet::plan::SubscribeArgs),
+    /// List subscriptions, or end one.
+    Subscriptions(commands::wallet::plan::SubscriptionsArgs),
     /// Write a note beside a transaction, for both its parties to read.
     Note(commands::wallet::note::NoteArgs),
     /// Show one transaction with its legs, what was given back of it, and the escrow it paid into.

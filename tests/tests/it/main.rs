@@ -32,6 +32,7 @@ mod replicas;
 mod request_page;
 mod rolling;
 mod rolling_replicas;
+mod schedules;
 mod signed_backup;
 mod start_and_stop;
 mod sub_identities;

@@ -148,8 +148,12 @@ impl Rule {
                 let text = error.to_string();
                 let named =
                     PARTS.into_iter().filter(|part| text.contains(part)).max_by_key(|part| part.len());
-                let is_day = text.contains("weekday");
-                fault(named.unwrap_or(if is_day { "BYDAY" } else { "RRULE" }), text)
+                let unnamed = match text.as_str() {
+                    text if text.contains("weekday start") => "WKST",
+                    text if text.contains("weekday") => "BYDAY",
+                    _ => "RRULE",
+                };
+                fault(named.unwrap_or(unnamed), text)
             }
         }
     }
@@ -245,6 +249,14 @@ fn check_frequency<'a>(
     }
     if find("INTERVAL").is_some_and(|value| value.parse::<u16>().is_ok_and(|interval| interval == 0)) {
         return fault("INTERVAL", "it is at least 1");
+    }
+    for part in ["BYMONTHDAY", "BYYEARDAY", "BYWEEKNO", "BYSETPOS", "BYDAY"] {
+        // What is counted is counted from 1, or from -1 backwards; the counting library drops a 0.
+        let number =
+            |value: &str| value.trim_end_matches(|letter: char| letter.is_ascii_uppercase()).parse::<i32>();
+        if find(part).is_some_and(|values| values.split(',').any(|value| number(value) == Ok(0))) {
+            return fault(part, "there is no 0");
+        }
     }
     let has_number = find("BYDAY").is_some_and(|days| days.bytes().any(|byte| byte.is_ascii_digit()));
     if has_number && (!["MONTHLY", "YEARLY"].contains(&frequency) || find("BYWEEKNO").is_some()) {
@@ -383,6 +395,21 @@ mod tests {
             ("FREQ=DAILY;INTERVAL=-1", "INTERVAL"),
             ("FREQ=MONTHLY;BYMONTHDAY=32", "BYMONTHDAY"),
             ("FREQ=MONTHLY;BYMONTH=13", "BYMONTH"),
+            ("FREQ=MONTHLY;BYMONTH=0", "BYMONTH"),
+            ("FREQ=MONTHLY;BYMONTHDAY=0", "BYMONTHDAY"),
+            ("FREQ=MONTHLY;BYMONTHDAY=1,00", "BYMONTHDAY"),
+            ("FREQ=YEARLY;BYYEARDAY=0", "BYYEARDAY"),
+            ("FREQ=YEARLY;BYYEARDAY=367", "BYYEARDAY"),
+            ("FREQ=YEARLY;BYWEEKNO=0", "BYWEEKNO"),
+            ("FREQ=YEARLY;BYWEEKNO=54", "BYWEEKNO"),
+            ("FREQ=MONTHLY;BYDAY=0MO", "BYDAY"),
+            ("FREQ=MONTHLY;BYDAY=6MO", "BYDAY"),
+            ("FREQ=MONTHLY;BYDAY=MO;BYSETPOS=0", "BYSETPOS"),
+            ("FREQ=DAILY;BYMINUTE=60", "BYMINUTE"),
+            ("FREQ=DAILY;BYSECOND=60", "BYSECOND"),
+            ("FREQ=DAILY;BYHOUR=-1", "BYHOUR"),
+            ("FREQ=DAILY;WKST=XX", "WKST"),
+            ("FREQ=YEARLY;INTERVAL=70000", "INTERVAL"),
             ("FREQ=WEEKLY;BYMONTHDAY=1", "BYMONTHDAY"),
             ("FREQ=MONTHLY;BYDAY=XX", "BYDAY"),
             ("FREQ=WEEKLY;BYDAY=1MO", "BYDAY"),

@@ -10,9 +10,11 @@ pub mod history;
 pub mod import;
 pub mod intents;
 pub mod note;
+pub mod plan;
 pub mod rail;
 pub mod refund;
 pub mod request;
+pub mod schedule;
 pub mod show;
 pub mod statement;
 pub mod stats;
@@ -119,6 +121,10 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Approvals(args) => approvals::run(&cli.data, args).await?,
         WalletVerb::Approve(args) => approvals::decide(&open(&args.acting)?, args, true).await?,
         WalletVerb::Reject(args) => approvals::decide(&open(&args.acting)?, args, false).await?,
+        WalletVerb::Schedule(args) => schedule::run(&open(args.verb.acting())?, args).await?,
+        WalletVerb::Plan(args) => plan::run(&open(args.verb.acting())?, args).await?,
+        WalletVerb::Subscribe(args) => plan::subscribe(&open(&args.acting)?, args).await?,
+        WalletVerb::Subscriptions(args) => plan::subscriptions(&open(&args.acting)?, args).await?,
         WalletVerb::Note(args) => note::run(&open(&args.acting)?, args).await?,
         WalletVerb::Show(args) => show::run(&open(&args.acting)?, args).await?,
         WalletVerb::Faucet { amount, currency, acting } => {
