@@ -6,7 +6,8 @@ use qwallet_api::{
     ListPlans, ListSchedules, ListSubscriptions, PutPlan, UpdateSchedule,
 };
 
-use crate::service::Service;
+use super::explained;
+use crate::service::{Service, explaining::Wanted};
 
 /// Adds the endpoints of these rooms.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
@@ -33,7 +34,10 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         service.plan(request.plan_id, request.version).await
     })
     .on::<CreateSubscription, _, _, _>(|service, context, request| async move {
-        service.subscribe(&context.caller, context.request_key.as_ref(), request).await
+        let mandate = &request.mandate;
+        let wanted = Wanted::of(&mandate.wallet, &mandate.currency, &mandate.amount);
+        let subscribed = service.subscribe(&context.caller, context.request_key.as_ref(), request).await;
+        explained(&service, &context.caller, subscribed, &wanted).await
     })
     .on::<ListSubscriptions, _, _, _>(|service, context, request| async move {
         service.subscriptions(&context.caller, request).await

@@ -9,7 +9,7 @@ use qwallet_api::{
     UpdateScheduleRequest, WalletPath, signing::signing_input,
 };
 
-use super::{ORDER_LIFETIME, hint_to_open, sign_as};
+use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, sign_as};
 use crate::{
     cli::AsArgs,
     output::{self, usage},
@@ -202,7 +202,7 @@ async fn new(session: &Session, args: &NewArgs) -> anyhow::Result<Schedule> {
         count: args.count,
         max_amount: args.max_amount.as_deref().map(Into::into),
         purpose: args.purpose.clone(),
-        recipient: session.identity_or_text(&args.recipient),
+        recipient: session.wallet_of(&args.recipient)?,
         rrule,
         start,
         timezone: args.timezone.clone(),
@@ -211,7 +211,8 @@ async fn new(session: &Session, args: &NewArgs) -> anyhow::Result<Schedule> {
     };
     let mandate = signed(session, mandate, None)?;
     let client = session.client("qwallet")?.with_key(mandate.nonce.as_str());
-    Ok(client.call::<CreateSchedule>(&mandate).await?)
+    let signed = client.call::<CreateSchedule>(&mandate).await;
+    signed.map_err(|error| hint_to_payee(session, &args.recipient, error.into()))
 }
 
 /// A mandate of this identity from now on, in which only what is paid when and to whom is missing.

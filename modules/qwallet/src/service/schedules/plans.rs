@@ -54,7 +54,7 @@ impl Service {
         if !is_name {
             return Err(Refusal::Malformed("name").into());
         }
-        let period = Period::from_name(&asked.period).ok_or(Refusal::Malformed("period"))?;
+        let period = Period::from_name(&asked.period).ok_or(Refusal::Malformed("period of the plan"))?;
         let is_operator = self.is_operator(caller);
         check_entitlements(&asked.entitlements, is_operator)?;
         let did = caller.did().ok_or(Refusal::WalletNotFound)?.clone();
