@@ -142,7 +142,8 @@ fn occurrences_are_those_of_another_program_for_ten_years() {
         let end = end.to_zoned(jiff::tz::TimeZone::UTC).unwrap().timestamp().as_second();
         let instants = rule.occurrences().take_while(|occurrence| occurrence.wall < end);
         ours.push(instants.map(|occurrence| occurrence.at.seconds()).collect::<Vec<_>>());
-        input += &format!("{}\n", json!({"rrule": rrule, "zone": zone, "start": wall.to_string()}));
+        input += &json!({"rrule": rrule, "zone": zone, "start": wall.to_string()}).to_string();
+        input.push('\n');
     }
     let said = String::from_utf8(oracle::ask(&mut other, &input).unwrap()).unwrap();
     let mut count = 0;

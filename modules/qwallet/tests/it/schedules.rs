@@ -102,7 +102,7 @@ async fn change(
 /// The topics of what was told about schedules and plans, in order.
 pub async fn told(bank: &Bank) -> Vec<String> {
     let rows = bank.module.db().events_after(0, 10_000, None).await.unwrap();
-    let events = rows.iter().flat_map(|row| row.told());
+    let events = rows.iter().flat_map(q_db::OutboxRow::told);
     let of_ours = events.filter(|event| event.topic.contains(".schedule.") || event.topic.contains(".plan."));
     of_ours
         .map(|event| event.topic.trim_start_matches("q.qwallet.").trim_end_matches(".v1").to_owned())

@@ -30,7 +30,7 @@ pub enum PlanVerb {
     /// Offer a plan, or with `--of` a new version of one.
     Offer {
         /// What it is called.
-        name: String,
+        title: String,
         /// What it costs each period.
         price: String,
         /// The currency.
@@ -112,10 +112,10 @@ pub async fn run(session: &Session, args: &PlanArgs) -> anyhow::Result<()> {
     let json = args.verb.acting().json;
     let client = session.client("qwallet")?.with_key(session.fresh_key());
     let plan = match &args.verb {
-        PlanVerb::Offer { name, price, currency, every, grants, of, withdrawn, .. } => {
+        PlanVerb::Offer { title, price, currency, every, grants, of, withdrawn, .. } => {
             let request = PutPlanRequest {
                 plan_id: of.as_deref().map(plan_id).transpose()?,
-                name: name.clone(),
+                name: title.clone(),
                 price: price.as_str().into(),
                 currency: currency.clone(),
                 period: every.clone(),

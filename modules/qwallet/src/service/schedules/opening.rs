@@ -86,7 +86,7 @@ impl Service {
         if let Err(refusal) = self.profile_rules(&payer).await?.check(&payee, asked.purpose.is_some()) {
             return Ok(ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?));
         }
-        let opening = self.opening(asked, input.clone(), decided, &rule, (&payer, &payee), plan)?;
+        let opening = self.opening(asked, input.clone(), &decided, &rule, (&payer, &payee), plan)?;
         let id = opening.row.id;
         let work = Work {
             request,
@@ -112,7 +112,7 @@ impl Service {
         &self,
         asked: CreateScheduleRequest,
         input: String,
-        plan: Plan,
+        plan: &Plan,
         rule: &Rule,
         (payer, payee): (&WalletEntry, &WalletEntry),
         subscribed: Option<PlanRow>,

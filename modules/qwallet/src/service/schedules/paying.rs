@@ -74,7 +74,7 @@ impl Service {
 
     async fn tend_schedule(&self, row: ScheduleRow, now: Timestamp) -> Result<(), Error> {
         if row.progress.state == State::Ending {
-            return self.change_seen(row, |tx, row, now| finish(tx, row, now)).await;
+            return self.change_seen(row, finish).await;
         }
         let (currency, mandate) = parts_of(&row)?;
         let catch_up = CatchUp::from_name(&mandate.catch_up).ok_or(Error::Inconsistent("a mandate"))?;
