@@ -18,6 +18,7 @@ use q_trace::{Kind as SpanKind, Remote, Span};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 use crate::{
@@ -30,6 +31,11 @@ use crate::{
 const EVENTS_MAX: u32 = 256;
 /// How many audit rows are read, and handed over, at once.
 const AUDIT_ROWS_MAX: u32 = 512;
+/// How soon a producer of this process is read again after it had something, so that one read takes what several
+/// commits wrote; what comes after a silence is read at once. Nobody waits for the trail to have a row, but a reaction
+/// to an event may be waited for.
+const GATHER_EVENTS: Duration = Duration::from_millis(10);
+const GATHER_AUDIT: Duration = Duration::from_millis(50);
 /// The first and the longest pause after a failed reaction.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -89,6 +95,17 @@ struct Told<'a> {
     /// How far everything has been delivered once this event has: of a row that stands for several, not its own place
     /// before the last of them.
     done: i64,
+}
+
+/// What a step found.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nothing.
+    Nothing,
+    /// All there was.
+    All,
+    /// As much as is taken at once.
+    APage,
 }
 
 /// The house is stopping.
@@ -221,10 +238,21 @@ impl Follower {
         let mut news = self.source.news();
         while !self.is_standing_by() {
             news.mark();
-            let has_read = self.step(shutdown).await?;
-            or_stop(shutdown, news.wait(has_read)).await?;
+            let began = Instant::now();
+            let found = self.step(shutdown).await?;
+            if found == Found::All && self.is_of_this_process() {
+                or_stop(shutdown, tokio::time::sleep_until(began + self.gather())).await?;
+            }
+            or_stop(shutdown, news.wait(found != Found::Nothing)).await?;
         }
         Ok(())
+    }
+
+    const fn gather(&self) -> Duration {
+        match self.subscription.kind {
+            Kind::Events { .. } => GATHER_EVENTS,
+            Kind::Audit { .. } => GATHER_AUDIT,
+        }
     }
 
     /// Finds the place to go on from.
@@ -270,22 +298,27 @@ impl Follower {
         shielded(None, async move { react(batch).await }, shutdown).await.map(drop)
     }
 
-    /// Delivers the next events. `false` when there are none.
-    async fn step(&self, shutdown: &mut watch::Receiver<bool>) -> Result<bool, Stop> {
+    /// Delivers the next events.
+    async fn step(&self, shutdown: &mut watch::Receiver<bool>) -> Result<Found, Stop> {
         self.resumed(shutdown).await?;
         let after = *self.position.borrow();
+        let found =
+            |rows: usize, most: u32| if rows as u64 >= u64::from(most) { Found::APage } else { Found::All };
         match &self.subscription.kind {
             Kind::Events { topics, is_durable, react } => {
                 let read = || self.source.events_after(after, EVENTS_MAX, topics);
                 let rows = self.until_read(shutdown, read).await?;
                 let Some(last) = rows.last() else {
                     self.pending_since.store(0, Ordering::Relaxed);
-                    return Ok(false);
+                    return Ok(Found::Nothing);
                 };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
                 self.pending_since.store(rows[0].event.time.micros(), Ordering::Relaxed);
                 self.resumed(shutdown).await?;
+                // What rows stand for counts too: a page may end before its last row because of it.
+                let found = found(rows.iter().map(|row| 1 + row.derived.len()).sum(), EVENTS_MAX);
                 self.events(rows, topics, *is_durable, react, shutdown).await?;
+                Ok(found)
             }
             Kind::Audit { react } => {
                 let read = || self.source.audit_after(after, AUDIT_ROWS_MAX);
@@ -295,15 +328,16 @@ impl Follower {
                 }
                 let Some(last) = rows.last() else {
                     self.pending_since.store(0, Ordering::Relaxed);
-                    return Ok(false);
+                    return Ok(Found::Nothing);
                 };
                 self.head.fetch_max(last.position, Ordering::Relaxed);
                 self.pending_since.store(rows[0].at.micros(), Ordering::Relaxed);
                 self.resumed(shutdown).await?;
+                let found = found(rows.len(), AUDIT_ROWS_MAX);
                 self.audit(rows, react, shutdown).await?;
+                Ok(found)
             }
         }
-        Ok(true)
     }
 
     /// Waits while deliveries are held back.
