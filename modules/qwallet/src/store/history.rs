@@ -298,14 +298,18 @@ impl Past {
     }
 }
 
-/// How many versions are looked through one after another.
-const NEAR_VERSIONS: i64 = 64;
+/// The fewest and the most versions that are looked through at once, to each side of where one is expected: they stand on
+/// a page or two of the history.
+const NEAR_VERSIONS: std::ops::RangeInclusive<i64> = 16..=64;
+/// How often the place is told from how evenly the account was used, before halves are taken.
+const EVEN_GUESSES: usize = 3;
 
 /// The last merged version of an account that stands in the journal up to `last`, and the balance after it; for a store
 /// whose statements cost nothing but themselves.
 ///
-/// An account that is used evenly has the version about where it would stand if the journal were divided evenly, so the
-/// search begins there and widens, and only then goes by halves.
+/// An account that is used evenly has the version about where it would stand if the journal were divided evenly between
+/// two places that are known: off by the square root of what lies between them. What is looked through there proves
+/// itself, for the version that follows is beyond `last`; and if it is not there, two nearer places are known.
 fn merged_by(
     reader: &mut Reader<'_>,
     account: AccountId,
@@ -313,36 +317,47 @@ fn merged_by(
 ) -> Result<Option<(i64, SignedAmount)>, DbError> {
     let newest = "SELECT version, seq FROM history WHERE account = $1 ORDER BY version DESC LIMIT 1";
     let Some(row) = reader.query_opt(newest, params![account.0])? else { return Ok(None) };
-    let (count, end): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-    let (mut low, mut high) = (0, count + 1);
-    if end <= last {
-        low = count;
+    // Version and place: the last that is known to be by then, and the first that is known not to be.
+    let mut low = (0, 0);
+    let mut high: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    if high.1 <= last {
+        return settled_after(reader, account, high);
     }
-    let even = i128::from(count) * i128::from(last) / i128::from(end.max(1));
-    let mut guess = i64::try_from(even).unwrap_or(count).clamp(1, count);
-    let mut step = count.isqrt() / 2 + 1;
-    while high - low > NEAR_VERSIONS {
-        let sql = "SELECT seq FROM history WHERE account = $1 AND version = $2";
-        let seq: i64 = reader.query_one(sql, params![account.0, guess])?.try_get(0)?;
-        let is_by_then = seq <= last;
-        if is_by_then {
-            low = guess;
-        } else {
-            high = guess;
+    for round in 0.. {
+        let between = high.0 - low.0;
+        if between <= 1 {
+            break;
         }
-        let is_bracketed = low > 0 && high <= count;
-        let next = if is_by_then { low.saturating_add(step) } else { high.saturating_sub(step) };
-        guess = if is_bracketed || next <= low || next >= high { i64::midpoint(low, high) } else { next };
-        step = step.saturating_mul(2);
+        let near = between.isqrt().clamp(*NEAR_VERSIONS.start(), *NEAR_VERSIONS.end());
+        let even = i128::from(between) * i128::from(last - low.1) / i128::from((high.1 - low.1).max(1));
+        let even = low.0 + i64::try_from(even).unwrap_or(between);
+        let guess = if round < EVEN_GUESSES { even } else { i64::midpoint(low.0, high.0) };
+        let from = (guess - near).clamp(low.0 + 1, high.0 - 1);
+        let to = (guess + near).clamp(from, high.0 - 1);
+        let sql = "SELECT version, seq FROM history \
+                   WHERE account = $1 AND version >= $2 AND version <= $3 AND seq <= $4 ORDER BY version DESC LIMIT 1";
+        if let Some(row) = reader.query_opt(sql, params![account.0, from, to, last])? {
+            low = (row.try_get(0)?, row.try_get(1)?);
+            if low.0 < to {
+                break;
+            }
+        } else {
+            let sql = "SELECT seq FROM history WHERE account = $1 AND version = $2";
+            high = (from, reader.query_one(sql, params![account.0, from])?.try_get(0)?);
+        }
     }
-    // The rest stands on a page or two, and is passed over faster than it is asked for.
-    let sql = format!(
-        "SELECT history.version, {BALANCE} FROM history JOIN transfers ON transfers.seq = history.seq \
-         WHERE history.account = $1 AND history.version >= $2 AND history.version < $3 AND history.seq <= $4 \
-         ORDER BY history.version DESC LIMIT 1"
-    );
-    let row = reader.query_opt(&sql, params![account.0, low, high, last])?;
-    row.map(|row| Ok((row.try_get(0)?, balance(&row, 1)?))).transpose()
+    if low.0 == 0 { Ok(None) } else { settled_after(reader, account, low) }
+}
+
+/// An entry of the history as the answer: its version, and the balance after it.
+fn settled_after(
+    reader: &mut Reader<'_>,
+    account: AccountId,
+    (version, seq): (i64, i64),
+) -> Result<Option<(i64, SignedAmount)>, DbError> {
+    let sql = format!("SELECT {BALANCE} FROM transfers WHERE seq = $2");
+    let row = reader.query_one(&sql, params![account.0, seq])?;
+    Ok(Some((version, balance(&row, 0)?)))
 }
 
 /// The place of the last transfer that a writer had committed by `at`, if it had any.

@@ -23,6 +23,7 @@ mod limits;
 mod model;
 mod money_requests;
 mod notes;
+mod past;
 mod payments;
 mod profiles;
 mod rails;
