@@ -306,6 +306,15 @@ impl KeyDirectory {
             .unwrap_or_default())
     }
 
+    /// The keys of whoever signs with `key_id`, and that key, where they are fresh in memory and it is spelled as it is
+    /// there: then nothing has to be decoded.
+    fn known(&self, key_id: &str) -> Option<(Arc<IdentityKeys>, PublicKey)> {
+        let (did, _) = key_id.split_once('#')?;
+        let keys = self.remembered(&did.parse().ok()?)?;
+        let key = keys.methods.iter().find(|method| method.id == key_id)?.key;
+        (self.env.now().since(keys.loaded_at) < FRESH_FOR).then_some((keys, key))
+    }
+
     /// Checks a signature by the key `key_id` (`did:…#z6Mk…`) and returns whose it is.
     pub async fn verify(
         &self,
@@ -313,8 +322,12 @@ impl KeyDirectory {
         message: &[u8],
         signature: &[u8],
     ) -> Result<Did, SignatureRefused> {
-        let (did, key) = multikey_of(key_id).ok_or(SignatureRefused::KeyId)?;
-        let keys = self.resolve(&did).await?;
+        let (keys, key) = if let Some(known) = self.known(key_id) {
+            known
+        } else {
+            let (did, key) = multikey_of(key_id).ok_or(SignatureRefused::KeyId)?;
+            (self.resolve(&did).await?, key)
+        };
         if self.revocations.is_blocked(&keys.did) {
             return Err(SignatureRefused::Blocked);
         }

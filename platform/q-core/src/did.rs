@@ -57,8 +57,10 @@ impl FromStr for Did {
             && specific
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'%'));
-        let lower = specific.to_ascii_lowercase();
-        let hides_a_path = lower.contains("%2e") || lower.contains("%2f") || lower.contains("..");
+        let hides_a_path = specific.bytes().any(|byte| matches!(byte, b'.' | b'%')) && {
+            let lower = specific.to_ascii_lowercase();
+            lower.contains("%2e") || lower.contains("%2f") || lower.contains("..")
+        };
         if is_method && is_specific && !hides_a_path { Ok(Self(text.into())) } else { Err(NotADid) }
     }
 }

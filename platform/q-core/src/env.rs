@@ -1,6 +1,6 @@
 //! Time and randomness as arguments.
 
-use std::sync::Arc;
+use std::{cell::RefCell, sync::Arc};
 
 use crate::{Span, Timestamp};
 
@@ -49,10 +49,41 @@ impl Clock for SystemClock {
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemEntropy;
 
+/// What is handed out from a store of unpredictable bytes: ids. Keys are longer and come from the generator itself.
+const SHORT_BYTES_MAX: usize = 24;
+
+/// Unpredictable bytes of this thread that nobody has seen yet. The generator costs the same for an id as for these.
+struct Unseen {
+    bytes: [u8; 768],
+    left: usize,
+}
+
+thread_local! {
+    static UNSEEN: RefCell<Unseen> = const { RefCell::new(Unseen { bytes: [0; 768], left: 0 }) };
+}
+
 impl Entropy for SystemEntropy {
     fn fill(&self, buffer: &mut [u8]) {
-        aws_lc_rs::rand::fill(buffer).expect("the operating system's generator never fails once seeded");
+        if buffer.len() > SHORT_BYTES_MAX {
+            return generate(buffer);
+        }
+        UNSEEN.with_borrow_mut(|unseen| {
+            if unseen.left < buffer.len() {
+                generate(&mut unseen.bytes);
+                unseen.left = unseen.bytes.len();
+            }
+            let from = unseen.left - buffer.len();
+            let taken = &mut unseen.bytes[from..unseen.left];
+            buffer.copy_from_slice(taken);
+            // Handed out once, and then nowhere but there.
+            taken.fill(0);
+            unseen.left = from;
+        });
     }
+}
+
+fn generate(buffer: &mut [u8]) {
+    aws_lc_rs::rand::fill(buffer).expect("the operating system's generator never fails once seeded");
 }
 
 /// The two things a pure function may not reach for by itself.
@@ -86,5 +117,24 @@ impl Env {
 impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Env").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_ids_are_alike_on_any_thread() {
+        let some = || (0..1_000).map(|_| Env::system().random::<16>()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(some)).collect();
+        let ids: Vec<[u8; 16]> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 4_000);
+        // Two of three 24-byte fills leave a rest that is too short for the next one.
+        let long: HashSet<[u8; 24]> = (0..100).map(|_| Env::system().random()).collect();
+        assert_eq!(long.len(), 100);
+        assert!(!long.contains(&[0; 24]));
     }
 }

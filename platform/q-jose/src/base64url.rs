@@ -12,6 +12,16 @@ pub fn encode(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// Adds the encoded `bytes` to a text.
+pub fn encode_onto(bytes: impl AsRef<[u8]>, text: &mut String) {
+    URL_SAFE_NO_PAD.encode_string(bytes, text);
+}
+
+/// How long so many bytes are when they are encoded.
+pub const fn encoded_length(bytes: usize) -> usize {
+    (bytes * 4).div_ceil(3)
+}
+
 /// Decodes `text`. Each byte string has one accepted spelling, so that a text is as good as its content
 /// for comparing and for replay caches.
 pub fn decode(text: &str) -> Result<Vec<u8>, NotBase64Url> {
@@ -26,6 +36,9 @@ mod tests {
     fn takes_the_canonical_spelling_only() {
         assert_eq!(decode("-_8"), Ok(vec![0xfb, 0xff]));
         assert_eq!(encode([0xfb, 0xff]), "-_8");
+        for length in 0..9 {
+            assert_eq!(encode(vec![7; length]).len(), encoded_length(length));
+        }
         for text in ["-_8=", "-_9", "+/8", "-", "-_8\n", " -_8", "AAAAA"] {
             assert_eq!(decode(text), Err(NotBase64Url), "{text:?}");
         }

@@ -119,6 +119,36 @@ pub struct Parsed<'a> {
     signing_input: &'a str,
 }
 
+/// A detached text (RFC 7515 appendix F) put together with its payload; its signature was **not** checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attached {
+    /// The protected header.
+    pub header: Header,
+    /// The bytes that were signed: `header.payload`.
+    pub signing_input: Vec<u8>,
+    /// The signature.
+    pub signature: Vec<u8>,
+}
+
+impl Attached {
+    /// Reads the header and the signature that stand before and behind the payload that was left out. The same texts are
+    /// refused as by [`Parsed::parse`] of the whole.
+    pub fn read(header: &str, signature: &str, payload: &[u8], bytes_max: usize) -> Result<Self, JwsError> {
+        let length = base64url::encoded_length(payload.len()) + header.len() + 1;
+        if length + 1 + signature.len() > bytes_max {
+            return Err(JwsError::TooLong);
+        }
+        // A dot is outside the alphabet of both parts.
+        let decode = |part| base64url::decode(part).map_err(|_| JwsError::Malformed);
+        let (members, signature) = (decode(header)?, decode(signature)?);
+        let mut signing_input = String::with_capacity(length);
+        signing_input.push_str(header);
+        signing_input.push('.');
+        base64url::encode_onto(payload, &mut signing_input);
+        Ok(Self { header: read_header(&members)?, signing_input: signing_input.into_bytes(), signature })
+    }
+}
+
 /// A payload whose signature holds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verified {
@@ -204,6 +234,26 @@ mod tests {
     fn key() -> SecretKey {
         let seed = base64url::decode("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A").unwrap();
         SecretKey::from_seed(&seed.try_into().unwrap())
+    }
+
+    #[test]
+    fn a_detached_text_is_read_as_the_whole_would_be() {
+        let whole = sign(&Header::typ("t+jws").kid("did:key:z#z"), b"{\"a\":1}", &key());
+        let (input, signature) = whole.rsplit_once('.').unwrap();
+        let (header, _) = input.split_once('.').unwrap();
+        let attached = Attached::read(header, signature, b"{\"a\":1}", JWS_BYTES_MAX).unwrap();
+        let parsed = Parsed::parse(&whole, JWS_BYTES_MAX).unwrap();
+        assert_eq!(attached.header, parsed.header);
+        assert_eq!(attached.signing_input, parsed.signing_input().as_bytes());
+        assert_eq!(attached.signature, parsed.signature());
+        let read = |header: &str, signature: &str, max| Attached::read(header, signature, b"{}", max);
+        assert_eq!(read(header, "a.b", 1_000), Err(JwsError::Malformed));
+        assert_eq!(read(&format!("{header}."), signature, 1_000), Err(JwsError::Malformed));
+        assert_eq!(read(header, &format!("{signature}="), 1_000), Err(JwsError::Malformed));
+        assert_eq!(read(&base64url::encode(r#"{"alg":"none"}"#), "", 1_000), Err(JwsError::AlgorithmRefused));
+        let length = header.len() + signature.len() + 2 + 3;
+        assert!(read(header, signature, length).is_ok());
+        assert_eq!(read(header, signature, length - 1), Err(JwsError::TooLong));
     }
 
     fn with_header(header: &str) -> String {

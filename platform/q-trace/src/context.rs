@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
-use data_encoding::HEXLOWER_PERMISSIVE;
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 
 /// The sampled bit of the trace flags (Trace Context section 3.2.2.5.1).
 const SAMPLED: u8 = 1;
@@ -21,7 +21,11 @@ macro_rules! shown_as_hex {
     ($($id:ty),*) => {$(
         impl fmt::Display for $id {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                // Both ids stand in several lines and headers of each request.
+                let mut digits = [0; 32];
+                let digits = &mut digits[..2 * self.0.len()];
+                HEXLOWER.encode_mut(&self.0, digits);
+                f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
             }
         }
 

@@ -54,30 +54,29 @@ impl Unverified {
         if signature.len() > SIGNATURE_BYTES_MAX {
             return Err(SignatureFault::Malformed);
         }
-        let attached;
-        let text = match signature.split_once("..") {
+        let malformed = |_| SignatureFault::Malformed;
+        let (header, message, bytes) = if let Some((header, rest)) = signature.split_once("..") {
             // RFC 7515 appendix F: the payload is left out and put back by whoever knows it.
-            Some((header, rest)) => {
-                attached = format!("{header}.{}.{rest}", q_jose::base64url::encode(input));
-                &attached
-            }
-            None => signature,
+            let whole = jws::Attached::read(header, rest, input, jws::JWS_BYTES_MAX).map_err(malformed)?;
+            (whole.header, Some(whole.signing_input), whole.signature)
+        } else {
+            let parsed = jws::Parsed::parse(signature, jws::JWS_BYTES_MAX).map_err(malformed)?;
+            let is_this = parsed.unverified_payload() == input;
+            let signed = is_this.then(|| parsed.signing_input().as_bytes().to_vec());
+            let bytes = parsed.signature().to_vec();
+            (parsed.header, signed, bytes)
         };
-        let parsed = jws::Parsed::parse(text, jws::JWS_BYTES_MAX).map_err(|_| SignatureFault::Malformed)?;
-        if parsed.header.typ.as_deref() != Some(typ) {
+        if header.typ.as_deref() != Some(typ) {
             return Err(SignatureFault::OtherType);
         }
-        let kid = parsed.header.kid.clone().ok_or(SignatureFault::KeyNotNamed)?;
+        let kid = header.kid.ok_or(SignatureFault::KeyNotNamed)?;
         let (did, fragment) = kid.split_once('#').ok_or(SignatureFault::KeyNotNamed)?;
         if fragment.is_empty() {
             return Err(SignatureFault::KeyNotNamed);
         }
         let signer = did.parse().map_err(|_| SignatureFault::KeyNotNamed)?;
-        if parsed.unverified_payload() != input {
-            return Err(SignatureFault::OtherContent);
-        }
-        let message = parsed.signing_input().as_bytes().to_vec();
-        Ok(Self { signer, message, signature: parsed.signature().to_vec(), kid })
+        let message = message.ok_or(SignatureFault::OtherContent)?;
+        Ok(Self { signer, message, signature: bytes, kid })
     }
 
     /// Checks the signature with a current key of the signer (strict: RFC 8032 with canonical encodings).
