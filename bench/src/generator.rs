@@ -4,8 +4,6 @@ use crate::connection::{Answer, Connection};
 use crate::report::{Figures, Tally};
 use anyhow::Result;
 use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// What is sent, and what an answer is worth.
 pub trait Workload: Send + Sync + 'static {
-    /// The next request of this client.
-    fn request(&self, client: usize) -> Request<Full<Bytes>>;
+    /// The next request of this client, as it is sent.
+    fn request(&self, client: usize) -> Bytes;
     /// Counts an answer, or names the error it is.
     fn judge(&self, answer: &Answer) -> Result<Work, String>;
 }
@@ -102,7 +100,7 @@ impl Client {
             if due >= self.window.closes {
                 return tally;
             }
-            let answer = connection.send(request).await;
+            let answer = connection.send(&request).await;
             let answered = Instant::now();
             // An answer counts in the window in which it arrived, so that a stall at the edge is not lost.
             let is_counted = answered >= self.window.opens && answered < self.window.closes;

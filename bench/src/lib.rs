@@ -7,6 +7,7 @@
 //! **Invariant:** nothing here is part of the product, and nothing durable is switched off to look faster.
 
 pub mod connection;
+pub mod crowd;
 pub mod executor;
 pub mod generator;
 pub mod history;

@@ -1,5 +1,6 @@
 //! Load on a running instance, as a subject that can be measured in rounds.
 
+use crate::crowd;
 use crate::generator::{self, Pace, Plan};
 use crate::orders::{Orders, Shape};
 use crate::report::Figures;
@@ -26,6 +27,8 @@ pub struct LoadPlan {
     pub clients: usize,
     /// Identities that pay.
     pub payers: usize,
+    /// The wallets of [`crowd::fill`] that pay one another instead.
+    pub crowd: Option<usize>,
     /// Length of the measured window.
     pub span: Duration,
     /// Requests a second, or as fast as answered.
@@ -47,7 +50,12 @@ impl Load {
     pub fn on(url: &str, origin: &str, plan: LoadPlan) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut house = House::at(url, origin)?;
-        let orders = Arc::new(runtime.block_on(house.orders(plan.shape, plan.clients, plan.payers))?);
+        let orders = Arc::new(runtime.block_on(async {
+            match plan.crowd {
+                Some(count) => house.orders_among(crowd::payers(count)?, plan.clients).await,
+                None => house.orders(plan.shape, plan.clients, plan.payers).await,
+            }
+        })?);
         let guess = match plan.shape {
             Shape::Single => FIRST_GUESS_PER_SECOND,
             // A batch is bound by its items, a small one by its request.

@@ -5,6 +5,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use q_bench::crowd;
 use q_bench::executor::InProcess;
 use q_bench::generator::Pace;
 use q_bench::history;
@@ -38,8 +39,20 @@ enum What {
         /// Open loop: start this many payments a second, whether or not earlier ones were answered
         #[arg(long, value_name = "PER_SECOND")]
         rate: Option<f64>,
+        /// So many wallets of `crowd` pay one another
+        #[arg(long, value_name = "ACCOUNTS")]
+        crowd: Option<usize>,
         #[command(flatten)]
         common: Common,
+    },
+    /// Writes many wallets into the store of an instance that is stopped, for `payments --crowd`
+    Crowd {
+        /// The file of the store
+        #[arg(long)]
+        store: PathBuf,
+        /// How many
+        #[arg(long, default_value_t = 1_000_000)]
+        accounts: usize,
     },
     /// Signed batches on a running demonstration instance
     Batch {
@@ -158,11 +171,18 @@ struct Common {
 
 fn main() -> Result<()> {
     match Cli::parse().what {
-        What::Payments { load, rate, common } => {
+        What::Payments { load, rate, crowd, common } => {
             let pace = rate.map_or(Pace::Closed, |rate| Pace::Open { rate });
-            on_instance(&load, Shape::Single, pace, &common)
+            on_instance(&load, Shape::Single, pace, crowd, &common)
         }
-        What::Batch { load, items, common } => on_instance(&load, Shape::Batch(items), Pace::Closed, &common),
+        What::Crowd { store, accounts } => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let report = runtime.block_on(crowd::fill(&store, accounts))?;
+            Ok(writeln!(io::stdout().lock(), "{report}")?)
+        }
+        What::Batch { load, items, common } => {
+            on_instance(&load, Shape::Batch(items), Pace::Closed, None, &common)
+        }
         What::Steady { load, rate, seconds } => {
             let span = Duration::from_secs(seconds);
             let plan = SteadyPlan { rate, clients: load.clients, payers: load.payers, span };
@@ -195,9 +215,15 @@ fn main() -> Result<()> {
     }
 }
 
-fn on_instance(load: &LoadArgs, shape: Shape, pace: Pace, common: &Common) -> Result<()> {
+fn on_instance(
+    load: &LoadArgs,
+    shape: Shape,
+    pace: Pace,
+    crowd: Option<usize>,
+    common: &Common,
+) -> Result<()> {
     let span = Duration::from_secs(common.seconds);
-    let plan = LoadPlan { shape, clients: load.clients, payers: load.payers, span, pace };
+    let plan = LoadPlan { shape, clients: load.clients, payers: load.payers, crowd, span, pace };
     report(&mut Load::on(&load.url, &load.origin, plan)?, common)
 }
 

@@ -3,13 +3,12 @@
 //! Signing costs the payer about as much as verifying costs the house. Payers sign on machines of their own, so a run
 //! signs a pool of requests while nothing is measured; a client whose pool runs dry signs by itself, which is counted.
 
-use crate::connection::Answer;
+use crate::connection::{Answer, laid_out};
 use crate::generator::{Work, Workload};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
-use http_body_util::Full;
 use q_core::{AmountText, Did, Env, Span, hash};
 use q_jose::ed25519::SecretKey;
 use q_jose::jws::{self, Header};
@@ -72,7 +71,7 @@ pub struct Orders {
     expires_at: String,
     made: AtomicU64,
     signed_late: AtomicU64,
-    pools: Vec<Mutex<VecDeque<Request<Full<Bytes>>>>>,
+    pools: Vec<Mutex<VecDeque<Bytes>>>,
 }
 
 impl Orders {
@@ -109,7 +108,7 @@ impl Orders {
         self.signed_late.swap(0, Ordering::Relaxed)
     }
 
-    fn sign_next(&self) -> Request<Full<Bytes>> {
+    fn sign_next(&self) -> Bytes {
         let number = self.made.fetch_add(1, Ordering::Relaxed);
         match self.shape {
             Shape::Single => self.payment(number),
@@ -126,7 +125,7 @@ impl Orders {
         (&self.payers[payer], &self.payers[(payer + step) % count])
     }
 
-    fn payment(&self, number: u64) -> Request<Full<Bytes>> {
+    fn payment(&self, number: u64) -> Bytes {
         let (payer, recipient) = self.parties(number, 0);
         let nonce = format!("{}-{number}", self.run);
         let fees_max = FEES_MAX_PER_PAYMENT.to_string();
@@ -165,7 +164,7 @@ impl Orders {
         self.post("/payments", &nonce, &body)
     }
 
-    fn batch(&self, number: u64, count: usize) -> Request<Full<Bytes>> {
+    fn batch(&self, number: u64, count: usize) -> Bytes {
         let nonce = format!("{}-{number}", self.run);
         let item = |index: usize| BatchItem {
             amount: AmountText::from(AMOUNT),
@@ -212,19 +211,20 @@ impl Orders {
         self.post("/payments/batch", &nonce, &body)
     }
 
-    fn post<T: Serialize>(&self, path: &str, key: &str, body: &T) -> Request<Full<Bytes>> {
+    fn post<T: Serialize>(&self, path: &str, key: &str, body: &T) -> Bytes {
         let body = serde_json::to_vec(body).expect("a request is plain JSON");
-        Request::post(format!("{}{path}", self.target.prefix))
+        let request = Request::post(format!("{}{path}", self.target.prefix))
             .header(HOST, &self.target.authority)
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", key)
-            .body(Full::from(body))
-            .expect("the parts of a request are plain text")
+            .body(Bytes::from(body))
+            .expect("the parts of a request are plain text");
+        laid_out(&request)
     }
 }
 
 impl Workload for Orders {
-    fn request(&self, client: usize) -> Request<Full<Bytes>> {
+    fn request(&self, client: usize) -> Bytes {
         let ready = self.pools[client].lock().ok().and_then(|mut pool| pool.pop_front());
         ready.unwrap_or_else(|| {
             self.signed_late.fetch_add(1, Ordering::Relaxed);

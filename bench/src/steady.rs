@@ -8,8 +8,6 @@ use crate::generator::Workload as _;
 use crate::orders::{Orders, Shape};
 use crate::world::{House, Reader};
 use anyhow::{Context as _, Result, bail};
-use http::Request;
-use http_body_util::Full;
 use q_core::Env;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -223,7 +221,7 @@ impl Client {
             let is_payment = tick.is_multiple_of(2);
             let request = if is_payment { self.orders.request(self.number) } else { self.read(tick) };
             tokio::time::sleep_until((self.started + due).into()).await;
-            let answer = connection.send(request).await;
+            let answer = connection.send(&request).await;
             let taken = self.started.elapsed().saturating_sub(due);
             let due_ms = u64::try_from(due.as_millis()).unwrap_or(u64::MAX);
             match answer
@@ -241,7 +239,7 @@ impl Client {
     }
 
     /// Reads a balance.
-    fn read(&self, tick: u64) -> Request<Full<bytes::Bytes>> {
+    fn read(&self, tick: u64) -> bytes::Bytes {
         let reader = &self.readers[usize::try_from(tick / 2).unwrap_or(0) % self.readers.len()];
         reader.request()
     }

@@ -1,12 +1,11 @@
 //! Makes payers on a running demonstration instance, through its public API like anybody else.
 
-use crate::connection::{Answer, Connection};
+use crate::connection::{Answer, Connection, laid_out};
 use crate::orders::{Orders, Payer, Shape, Target, authority};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Method, Request};
-use http_body_util::Full;
 use q_auth::prove;
 use q_core::{Did, Env, hash};
 use q_did::Keyring;
@@ -73,12 +72,13 @@ pub struct Reader {
 
 impl Reader {
     /// Asks for the balance.
-    pub fn request(&self) -> Request<Full<Bytes>> {
-        Request::get(&self.path)
+    pub fn request(&self) -> Bytes {
+        let request = Request::get(&self.path)
             .header(HOST, &self.authority)
             .header(AUTHORIZATION, format!("Bearer {}", self.token))
-            .body(Full::default())
-            .expect("the parts of a request are plain text")
+            .body(Bytes::new())
+            .expect("the parts of a request are plain text");
+        laid_out(&request)
     }
 
     /// The same question for another program: path and token.
@@ -136,8 +136,20 @@ impl House {
             payers.push(Payer { did: person.did, key_id: person.key_id, key: person.key, wallet });
         }
         let mut target = target.context("no payer was made")?;
-        target.legs = self.legs(&target, &payers).await?;
+        let token = self.token(&payers[0].did, &payers[0].key).await?;
+        target.legs = self.legs(&target, [&payers[0], &payers[1]], &token).await?;
         Ok((Orders::new(&self.env, target, payers, shape, clients)?, readers))
+    }
+
+    /// The orders of payers who have wallets already.
+    pub async fn orders_among(&mut self, payers: Vec<Payer>, clients: usize) -> Result<Orders> {
+        let person = self.person().await?;
+        let wallet = self.wallet(&person.token).await?;
+        let mut target = self.target(&person.token, &wallet).await?;
+        let first = payers.first().context("it takes two to pay")?;
+        let Person { did, key_id, key, token } = person;
+        target.legs = self.legs(&target, [first, &Payer { did, key_id, key, wallet }], &token).await?;
+        Orders::new(&self.env, target, payers, Shape::Single, clients)
     }
 
     /// An identity in its owner's own custody, logged in with its own key.
@@ -162,8 +174,8 @@ impl House {
         let request = Request::post(format!("{}/oauth2/token", place.prefix))
             .header(HOST, &place.authority)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(form))?;
-        let answer = read(&place.connection.send(request).await?)?;
+            .body(Bytes::from(form))?;
+        let answer = read(&place.connection.send(&laid_out(&request)).await?)?;
         Ok(text(&answer, "access_token")?.to_owned())
     }
 
@@ -196,9 +208,8 @@ impl House {
         self.wallet(&person.token).await
     }
 
-    /// Makes one payment and counts the transfers it wrote.
-    async fn legs(&mut self, target: &Target, payers: &[Payer]) -> Result<u64> {
-        let (first, second) = (&payers[0], &payers[1]);
+    /// Has the first pay the second, and counts the transfers it wrote, with the token of one of them.
+    async fn legs(&mut self, target: &Target, [first, second]: [&Payer; 2], token: &str) -> Result<u64> {
         let copy = |payer: &Payer| Payer {
             did: payer.did.clone(),
             key_id: payer.key_id.clone(),
@@ -208,10 +219,9 @@ impl House {
         let probe =
             Orders::new(&self.env, target.clone(), vec![copy(first), copy(second)], Shape::Single, 1)?;
         let paid =
-            read(&self.wallets.connection.send(crate::generator::Workload::request(&probe, 0)).await?)?;
-        let token = self.token(&first.did, &first.key).await?;
+            read(&self.wallets.connection.send(&crate::generator::Workload::request(&probe, 0)).await?)?;
         let path = format!("/tx/{}", text(&paid, "transactionId")?);
-        let transaction = self.ask(Method::GET, &path, &token, &Value::Null).await?;
+        let transaction = self.ask(Method::GET, &path, token, &Value::Null).await?;
         let legs = transaction["legs"].as_array().map_or(0, Vec::len);
         ensure!(legs > 0, "the transaction shows no transfers: {transaction}");
         Ok(legs as u64)
@@ -241,7 +251,7 @@ async fn send(
         request = request.header(CONTENT_TYPE, "application/json");
         request = request.header("idempotency-key", hash::hex(&env.random::<16>()));
     }
-    let answer = place.connection.send(request.body(Full::new(bytes))?).await?;
+    let answer = place.connection.send(&laid_out(&request.body(bytes)?)).await?;
     read(&answer).with_context(|| format!("{method} {path}"))
 }
 

@@ -18,7 +18,7 @@ const MODULES: [&str; 6] = ["Q_OPS", "SQUID", "QONSENT", "QLOCK", "QERBEROS", "Q
 pub struct House {
     q: PathBuf,
     note: Note,
-    _process: Running,
+    process: Running,
     folder: TempDir,
 }
 
@@ -26,6 +26,7 @@ pub struct House {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Note {
+    pid: u32,
     origin: String,
     front_door: Option<String>,
 }
@@ -33,7 +34,22 @@ struct Note {
 impl House {
     /// Starts a demonstration instance with these settings on top of free ports.
     pub fn start(q: &Path, settings: &[(&str, &str)]) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("q-instance-").tempdir()?;
+        Self::start_in(tempfile::Builder::new().prefix("q-instance-").tempdir()?, q, settings)
+    }
+
+    /// Stops it, has `between` work on its data folder, and starts it again.
+    pub fn restarted(
+        self,
+        settings: &[(&str, &str)],
+        between: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<Self> {
+        let Self { q, mut process, folder, .. } = self;
+        process.stop();
+        between(&folder.path().join("q-data"))?;
+        Self::start_in(folder, &q, settings)
+    }
+
+    fn start_in(folder: TempDir, q: &Path, settings: &[(&str, &str)]) -> Result<Self> {
         let log = File::create(folder.path().join("log"))?;
         let mut command = Command::new(q);
         command.arg("--data").arg(folder.path().join("q-data")).args(["up", "--demo"]);
@@ -44,12 +60,17 @@ impl House {
         command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let mut process = Running::start(&mut command)?;
         let note = wait(&mut process, folder.path())?;
-        Ok(Self { q: q.to_owned(), note, _process: process, folder })
+        Ok(Self { q: q.to_owned(), note, process, folder })
     }
 
     /// Where its front door listens.
     pub fn url(&self) -> Result<&str> {
         self.note.front_door.as_deref().context("the instance has no front door")
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.note.pid
     }
 
     /// What it calls itself.

@@ -6,7 +6,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use q_bench::connection::Answer;
+use q_bench::connection::{Answer, laid_out};
 use q_bench::generator::{Pace, Plan, Work, Workload, run};
 use q_bench::report::Figures;
 use std::convert::Infallible;
@@ -62,10 +62,10 @@ impl Server {
 struct Mixed(AtomicU64);
 
 impl Workload for Mixed {
-    fn request(&self, client: usize) -> Request<Full<Bytes>> {
+    fn request(&self, client: usize) -> Bytes {
         let is_refused = client == 0 && self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
         let body = if is_refused { "refuse" } else { "pay" };
-        Request::post("/payments").header("host", "q").body(Full::from(body)).unwrap()
+        laid_out(&Request::post("/payments").header("host", "q").body(Bytes::from(body)).unwrap())
     }
 
     fn judge(&self, answer: &Answer) -> Result<Work, String> {

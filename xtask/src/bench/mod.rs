@@ -5,6 +5,8 @@
 pub mod child;
 pub mod collector;
 pub mod history;
+pub mod memory;
+pub mod other;
 pub mod pgbench;
 
 use crate::machine;
@@ -38,7 +40,7 @@ pub fn alternate(
     comparison: &Comparison,
     rounds: usize,
     ours: &mut dyn Contender,
-    mut anchor: Option<&mut dyn Contender>,
+    mut anchor: Option<&mut (dyn Contender + 'static)>,
 ) -> Result<Value> {
     ensure!(rounds > 0, "at least one round");
     let mut our_rounds = Vec::new();

@@ -3,6 +3,8 @@
 use crate::bench::child::Child;
 use crate::bench::collector::Collector;
 use crate::bench::history;
+use crate::bench::memory;
+use crate::bench::other::{self, Other};
 use crate::bench::pgbench::Pgbench;
 use crate::bench::{Comparison, Contender, alternate, refuse_memory_disk};
 use crate::house::House;
@@ -73,6 +75,8 @@ enum What {
     /// Past balances and pages of statements over a long history, against looking up rows by their primary key; and how
     /// fast the books are proved, in how much memory
     History(history::Args),
+    /// What an instance holds in memory with a million wallets that pay one another
+    Memory(memory::Args),
     /// Everybody pays one merchant on SQLite, against everybody paying one another
     HotPayee {
         /// Payments in flight
@@ -92,11 +96,33 @@ struct Common {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Measure ours only
-    #[arg(long)]
+    #[arg(long, conflicts_with = "against")]
     no_anchor: bool,
+    /// Measure this command in turn with ours instead of the anchor; a shell runs it to its end each time
+    #[arg(long, value_name = "COMMAND", requires = "figure")]
+    against: Option<String>,
+    /// What stands before the number that the command prints as its figure, such as "tps ="
+    #[arg(long, value_name = "LABEL", requires = "against")]
+    figure: Option<String>,
     /// Print the whole report as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Common {
+    /// Who takes turns with ours, and which of its figures is held against ours: the anchor made by `usual`, a program
+    /// that the caller names, or nobody.
+    fn anchor<C: Contender + 'static>(
+        &self,
+        figure: &'static str,
+        usual: impl FnOnce() -> Result<C>,
+    ) -> Result<(Option<Box<dyn Contender>>, &'static str)> {
+        if let (Some(command), Some(label)) = (&self.against, &self.figure) {
+            return Ok((Some(Box::new(Other::new(command, label))), other::FIGURE));
+        }
+        let usual = if self.no_anchor { None } else { Some(Box::new(usual()?) as Box<dyn Contender>) };
+        Ok((usual, figure))
+    }
 }
 
 /// Measures and prints.
@@ -106,7 +132,7 @@ pub fn run(args: &Args) -> Result<()> {
         return history::run(args);
     }
     let programs = Programs { q: machine::build_q(true)?, bench: machine::build_program("q-bench", true)? };
-    let (report, common) = match &args.what {
+    let (mut report, common) = match &args.what {
         What::Payments { clients, rate, overhead: false, common } => {
             (programs.payments(*clients, *rate, common)?, common)
         }
@@ -118,9 +144,16 @@ pub fn run(args: &Args) -> Result<()> {
         What::Merchant { replicas, stripes, clients, common } => {
             (programs.merchant(*replicas, *stripes, *clients, common)?, common)
         }
+        What::Memory(args) => return memory::run(args, &programs.q, &programs.bench, UNLIMITED),
         What::History(_) => unreachable!("measured before"),
         What::HotPayee { clients, common } => (programs.hot_payee(*clients, common)?, common),
     };
+    if let (Some(theirs), Some(payments)) =
+        (report["anchor"][other::FIGURE].as_f64(), report["payments_per_second"].as_f64())
+    {
+        // Our transfers are legs, several to a payment; what another program counts may be either.
+        report["payments_ratio"] = ((payments / theirs * 1_000.0).round() / 1_000.0).into();
+    }
     if common.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -157,18 +190,10 @@ impl Programs {
             command.args(["--rate", &rate.to_string()]);
         }
         let mut ours = Child::start("qwallet POST /payments", &mut command)?;
-        let mut anchor = if common.no_anchor { None } else { Some(Pgbench::start(clients, common.seconds)?) };
-        let comparison = Comparison {
-            benchmark: "payments",
-            ours: "payments_per_second",
-            anchor: "transactions_per_second",
-        };
-        alternate(
-            &comparison,
-            common.rounds,
-            &mut ours,
-            anchor.as_mut().map(|anchor| anchor as &mut dyn Contender),
-        )
+        let pgbench = || Pgbench::start(clients, common.seconds);
+        let (mut anchor, figure) = common.anchor("transactions_per_second", pgbench)?;
+        let comparison = Comparison { benchmark: "payments", ours: "payments_per_second", anchor: figure };
+        alternate(&comparison, common.rounds, &mut ours, anchor.as_deref_mut())
     }
 
     /// The same program twice, both running all the time, loaded in turn.
@@ -219,20 +244,13 @@ impl Programs {
         ours: &mut Child,
         common: &Common,
     ) -> Result<Value> {
-        let mut anchor = if common.no_anchor {
-            None
-        } else {
+        let journal = || {
             let mut command = self.in_process("journal", items, common);
-            Some(Child::start("bare SQLite loop writing the same rows, WAL, FULL, one thread", &mut command)?)
+            Child::start("bare SQLite loop writing the same rows, WAL, FULL, one thread", &mut command)
         };
-        let comparison =
-            Comparison { benchmark, ours: "transfers_per_second", anchor: "transfers_per_second" };
-        alternate(
-            &comparison,
-            common.rounds,
-            ours,
-            anchor.as_mut().map(|anchor| anchor as &mut dyn Contender),
-        )
+        let (mut anchor, figure) = common.anchor("transfers_per_second", journal)?;
+        let comparison = Comparison { benchmark, ours: "transfers_per_second", anchor: figure };
+        alternate(&comparison, common.rounds, ours, anchor.as_deref_mut())
     }
 
     /// Two stores on one server, both there all the time, loaded in turn.
@@ -246,25 +264,19 @@ impl Programs {
             Child::start(name, &mut command)
         };
         let mut ours = side(&format!("{replicas} replicas, {stripes} stripes"), replicas, stripes)?;
-        let mut anchor = if common.no_anchor { None } else { Some(side("one replica, no stripes", 1, 0)?) };
-        let figure = "payments_per_second";
-        let comparison = Comparison { benchmark: "merchant", ours: figure, anchor: figure };
-        let anchor = anchor.as_mut().map(|anchor| anchor as &mut dyn Contender);
-        alternate(&comparison, common.rounds, &mut ours, anchor)
+        let (mut anchor, figure) =
+            common.anchor("payments_per_second", || side("one replica, no stripes", 1, 0))?;
+        let comparison = Comparison { benchmark: "merchant", ours: "payments_per_second", anchor: figure };
+        alternate(&comparison, common.rounds, &mut ours, anchor.as_deref_mut())
     }
 
     fn hot_payee(&self, clients: usize, common: &Common) -> Result<Value> {
         let mut ours = Child::start("everybody pays one merchant", &mut self.buyers(clients, common))?;
-        let mut command = self.buyers(clients, common);
-        let mut anchor = if common.no_anchor {
-            None
-        } else {
-            Some(Child::start("everybody pays one another", command.arg("--uniform"))?)
-        };
-        let figure = "payments_per_second";
-        let comparison = Comparison { benchmark: "hot-payee", ours: figure, anchor: figure };
-        let anchor = anchor.as_mut().map(|anchor| anchor as &mut dyn Contender);
-        alternate(&comparison, common.rounds, &mut ours, anchor)
+        let uniform =
+            || Child::start("everybody pays one another", self.buyers(clients, common).arg("--uniform"));
+        let (mut anchor, figure) = common.anchor("payments_per_second", uniform)?;
+        let comparison = Comparison { benchmark: "hot-payee", ours: "payments_per_second", anchor: figure };
+        alternate(&comparison, common.rounds, &mut ours, anchor.as_deref_mut())
     }
 
     fn buyers(&self, clients: usize, common: &Common) -> Command {
@@ -316,11 +328,14 @@ fn print_summary(report: &Value) {
     }
     if report["anchor"].is_object() {
         println!("{:<22} {}", "anchor", report["anchor"]["program"]);
-        let figure = ["transactions_per_second", "transfers_per_second"]
-            .into_iter()
-            .chain(["payments_per_second"])
-            .find(|name| !report["anchor"][name].is_null());
+        let figure =
+            [other::FIGURE, "transactions_per_second", "transfers_per_second", "payments_per_second"]
+                .into_iter()
+                .find(|name| !report["anchor"][name].is_null());
         println!("{:<22} {}", "anchor's figure", report["anchor"][figure.unwrap_or_default()]);
         println!("{:<22} {} ({})", "ratio", report["ratio"], report["ratio_of"]);
+        if !report["payments_ratio"].is_null() {
+            println!("{:<22} {}", "ratio of payments", report["payments_ratio"]);
+        }
     }
 }
