@@ -361,6 +361,8 @@ pub enum WalletVerb {
     Refund(commands::wallet::refund::RefundArgs),
     /// Pay into escrow, release, give back, dispute, decide.
     Escrow(commands::wallet::escrow::EscrowArgs),
+    /// What payments cost, and setting it with two approvers.
+    Fees(commands::wallet::fees::FeesArgs),
     /// Pay in steps: decide, have it approved, sign, settle.
     Intents(commands::wallet::intents::IntentsArgs),
     /// Which payments others have to approve, and what waits for the identity.

@@ -231,6 +231,7 @@ pub async fn open(
         step_up,
         iso_alias,
     };
+    service.learn_fees().await?;
     Ok(Arc::new(Wallets { service: Arc::new(service), peers: ground.peers }))
 }
 
@@ -321,7 +322,12 @@ impl Module for Wallets {
             let service = tending.clone();
             async move { service.tend_rails().await }
         });
+        let learning = self.service.clone();
         let mut jobs = vec![
+            Job::every("learn-fees", service::fees::LEARN_EVERY, move || {
+                let service = learning.clone();
+                async move { service.learn_fees().await.map_err(|error| error.to_string()) }
+            }),
             Job::every("deliver-webhooks", Span::seconds(1), move || {
                 let service = delivering.clone();
                 async move { service.deliver().await.map_err(|error| error.to_string()) }

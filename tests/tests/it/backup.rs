@@ -330,7 +330,8 @@ fn the_store_of_replicas_is_backed_up_where_the_settings_name_it() {
     let target = house.scratch().join("target");
     let modules = |database: Option<&Path>| {
         // Callers of qwallet go another way, as with replicas behind a balancer.
-        let mut command = house.command(&["backup", "create", "--json", "--to", target.to_str().expect("text")]);
+        let mut command =
+            house.command(&["backup", "create", "--json", "--to", target.to_str().expect("text")]);
         command.env("QWALLET_URL", "http://127.0.0.1:9");
         if let Some(database) = database {
             command.env("QWALLET_DATABASE_URL", database);

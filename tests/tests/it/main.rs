@@ -1,5 +1,6 @@
 //! Journeys with the real program.
 
+mod approvals;
 mod backup;
 mod bookkeeping;
 mod constant_sum;

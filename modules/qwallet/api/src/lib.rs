@@ -9,6 +9,7 @@ pub mod endpoints;
 pub mod errors;
 pub mod escrows;
 pub mod events;
+pub mod fees;
 pub mod ids;
 pub mod notes;
 pub mod plans;
@@ -30,6 +31,7 @@ pub use approvals::*;
 pub use books::*;
 pub use endpoints::*;
 pub use escrows::*;
+pub use fees::{FeeRate, FeeVersion, FeeVersions, GetFees, GetFeesRequest, SetFees, SetFeesRequest};
 pub use ids::{
     BatchId, EscrowId, ImportId, IntentId, PlanId, RequestId, ScheduleId, SnapshotId, TransactionId, WalletId,
 };

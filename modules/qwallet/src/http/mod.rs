@@ -5,6 +5,7 @@
 mod approvals;
 mod books;
 mod escrows;
+mod fees;
 mod mcp;
 mod money_requests;
 mod notes;
@@ -118,6 +119,7 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.execute_import(&context.caller, context.request_key.as_ref(), request).await
         });
     let api = approvals::mount(api);
+    let api = fees::mount(api);
     let api = books::mount(api);
     let api = rails::mount(api);
     let api = refunds::mount(api);

@@ -5,6 +5,7 @@
 pub mod approvals;
 pub mod books;
 pub mod escrows;
+pub mod fees;
 pub mod heads;
 pub mod history;
 pub mod imports;
@@ -46,6 +47,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (12, "schedules", include_str!("../../migrations/sqlite/0012_schedules.sql")),
         (13, "approvals", include_str!("../../migrations/sqlite/0013_approvals.sql")),
         (14, "profiles", include_str!("../../migrations/sqlite/0014_profiles.sql")),
+        (15, "fees", include_str!("../../migrations/sqlite/0015_fees.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -62,6 +64,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (12, "schedules", include_str!("../../migrations/postgres/0012_schedules.sql")),
         (13, "approvals", include_str!("../../migrations/postgres/0013_approvals.sql")),
         (14, "profiles", include_str!("../../migrations/postgres/0014_profiles.sql")),
+        (15, "fees", include_str!("../../migrations/postgres/0015_fees.sql")),
     ],
 );
 

@@ -15,6 +15,7 @@ mod books;
 mod escrows;
 mod family_model;
 mod faults;
+mod fees;
 mod imports;
 mod intents;
 mod issuance;

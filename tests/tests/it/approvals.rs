@@ -1,0 +1,60 @@
+//! A payment too large for one person: others approve it, its payer proves a second key, and then it is made.
+
+use q_tests::{Instance, Outcome};
+
+fn refused(outcome: &Outcome, code: &str) {
+    assert_eq!(outcome.code, Some(5), "{}{}", outcome.said, outcome.complained);
+    assert!(outcome.complained.contains(code), "{}", outcome.complained);
+}
+
+#[test]
+fn a_large_payment_is_approved_by_two_proved_by_a_second_key_and_made() {
+    let roomy = [("QWALLET_STEP_UP", "10 QToken"), ("QWALLET_LIMIT_DAILY", "none")];
+    let Some(house) = Instance::demo(&roomy) else { return };
+    for name in ["carol", "dora"] {
+        assert_eq!(house.q(&["id", "create", name]).code, Some(0));
+    }
+    let set = ["wallet", "approvals", "set", "--above", "5", "--required", "2", "--approver", "carol"];
+    let set = [&set[..], &["--approver", "dora", "--approver", "alice", "--as", "bob", "--json"]].concat();
+    assert_eq!(house.q(&set).json()["version"], 1);
+    refused(&house.q(&["wallet", "pay", "alice", "20", "--as", "bob"]), "APPROVAL_REQUIRED");
+    assert_eq!(house.q(&["wallet", "pay", "alice", "5", "--as", "bob"]).code, Some(0));
+
+    let intent = house.q(&["wallet", "intents", "new", "alice", "20", "--as", "bob", "--json"]).json();
+    assert_eq!(intent["nextAction"], "approve(2 of 3)");
+    let id = intent["intentId"].as_str().unwrap().to_owned();
+    let pay = ["wallet", "intents", "pay", id.as_str(), "--as", "bob", "--json"];
+    refused(&house.q(&pay), "APPROVAL_REQUIRED");
+    let waiting = house.q(&["wallet", "approvals", "waiting", "--as", "carol", "--json"]).json();
+    assert_eq!(waiting["items"][0]["intentId"], id.as_str());
+    refused(&house.q(&["wallet", "approve", &id, "--as", "bob"]), "SELF_APPROVAL");
+    assert_eq!(house.q(&["wallet", "approve", &id, "--as", "carol"]).code, Some(0));
+    refused(&house.q(&pay), "1 of the 2 approvals");
+    assert_eq!(house.q(&["wallet", "approve", &id, "--as", "dora"]).code, Some(0));
+
+    let told = house.q(&pay);
+    refused(&told, "MFA_REQUIRED");
+    assert!(told.complained.contains("q auth step-up"), "{}", told.complained);
+    let words = house.scratch().join("stick").display().to_string();
+    assert_eq!(house.q(&["auth", "second-key", "add", "--file", &words, "--as", "bob"]).code, Some(0));
+    assert_eq!(house.q(&["auth", "step-up", "--file", &words, "--as", "bob"]).code, Some(0));
+    assert_eq!(house.q(&pay).json()["status"], "SETTLED");
+
+    // What is rejected by too many is over.
+    let intent = house.q(&["wallet", "intents", "new", "alice", "21", "--as", "bob", "--json"]).json();
+    let id = intent["intentId"].as_str().unwrap().to_owned();
+    for name in ["carol", "dora"] {
+        assert_eq!(house.q(&["wallet", "reject", &id, "--as", name]).code, Some(0));
+    }
+    let shown = house.q(&["wallet", "intents", "show", &id, "--as", "bob", "--json"]).json();
+    assert_eq!(shown["status"], "CANCELLED");
+
+    // Less protection waits a day, or for the approvers.
+    let off = house.q(&["wallet", "approvals", "off", "--as", "bob", "--json"]).json();
+    assert!(off["pending"]["effectiveAt"].is_string(), "{off}");
+    let signed = ["--signed-by", "carol", "--signed-by", "dora"];
+    let off = house.q(&[&["wallet", "approvals", "off", "--as", "bob", "--json"], &signed[..]].concat());
+    assert_eq!(off.json()["rule"]["required"], 0);
+    assert_eq!(house.q(&["wallet", "pay", "alice", "6", "--as", "bob"]).code, Some(0));
+    assert_eq!(house.q(&["verify"]).code, Some(0));
+}
