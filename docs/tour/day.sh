@@ -18,6 +18,10 @@ q wallet request pay "$LUNCH" --as bob
 q wallet refund "$COFFEE" 1 --reason "it was cold" --as alice
 q wallet show "$COFFEE" --as bob
 
+# Rent: signed once, paid on the first of each month.
+RENT=$(q wallet schedule new alice 25 --every month --on 1 --start "$(date -u +%Y-%m-%dT23:59:59Z)" --purpose rent --as bob | kept)
+q wallet schedule end "$RENT" --as bob
+
 # The month for the books, and an accounting program that agrees with every balance in it.
 q wallet statement --format hledger --month "$(date -u +%Y-%m)" --out month.journal --as bob
 hledger -f month.journal check --strict

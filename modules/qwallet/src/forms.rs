@@ -13,12 +13,14 @@ pub fn form_of(field: &str) -> Option<&'static str> {
             "1 to 35 characters, none of them a control character"
         }
         "catchUp" => "skip, once or all",
+        "catchUp" => "skip, once or all",
         "cid" => "the CID of a delegation, as its grant lists it",
         "count" => "from the number of stripes there are to 8: there are never fewer than before",
         "cursor" => "the nextCursor of the page before, as it was given",
         "entitlements" => {
             "at most 32 names with a dot, in lower case, each with a whole number below 2^53, such as qdrive.bytes: 100000000000"
         }
+        "decision" => "APPROVE or REJECT",
         "eventTypes" => "names of events or patterns that end with *, such as q.qwallet.tx.*",
         "expiresAt" => {
             "an instant still to come, such as 2027-01-31T12:00:00Z (RFC 3339); that of a signed order at most a day ahead"
@@ -37,18 +39,29 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "mandate.start" => "now, or an instant of the last hour, in whole seconds (RFC 3339)",
         "mandate.until" => "absent, as count: a subscription is ended",
         "maxAmount" => "not less than the amount",
+        "maxAmount" => "not below the amount",
         "memo" => "at most 140 characters, none of them a control character",
         "nonce" => "8 to 64 printable ASCII characters without blanks, fresh for each order",
         "name" => "1 to 100 characters, none of them a control character",
+        "owner" => "an identity that is registered here",
         "period" => "7d, 30d or 90d",
         "period of the plan" => "day, week, month or year",
         "purpose" | "reason" | "items[].purpose" => "at most 500 characters",
         "refundFees" => "none or proportional",
         "scheme" => "v1 (a shared secret) or v1a (a key pair)",
+        "rule.above" => "one amount for each currency",
+        "rule.approvers" => "other identities than the owner, none of them twice",
+        "rule.required" => {
+            "from 1 to the number of approvers, with an amount above which it holds; all of it or nothing"
+        }
         "splits" => "at most 32 parts",
         "start" => "an instant in whole seconds, at most a year ago and ten years ahead (RFC 3339)",
+        "start" => {
+            "an instant to the second, at most a year past and ten years ahead, such as 2027-01-31T12:00:00Z"
+        }
         "status" => "one of the states that the answers of this list show, in capitals",
         "until" => "an instant (RFC 3339)",
+        "timezone" => "a name of the time zone database, such as Europe/Madrid",
         "url" => "an http or https address of at most 2000 characters",
         _ => return None,
     };

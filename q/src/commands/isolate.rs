@@ -85,7 +85,7 @@ pub async fn run(cli: &Cli, arguments: &IsolateArgs) -> anyhow::Result<ExitCode>
             } else {
                 format!(
                     "{did} is suspended: its tokens are dead, its signatures and grants do not count; others can still \
-                     pay it, and what it holds stays"
+                     pay it unless `q wallet freeze` stops its wallet too"
                 )
             };
             (told, json!({"identity": did, "status": identity.status}))

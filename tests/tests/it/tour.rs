@@ -125,6 +125,7 @@ fn kind(word: &str) -> Option<&str> {
 /// The line with one day and one time of day for all.
 fn without_instants(line: &str) -> String {
     const DAY: &str = "2026-11-22";
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
     let shape = |text: &str, shape: &str| {
         text.len() == shape.len()
             && text
@@ -136,6 +137,12 @@ fn without_instants(line: &str) -> String {
     let mut rest = line;
     while !rest.is_empty() {
         if rest.get(..10).is_some_and(|day| shape(day, "9999-99-99")) {
+            // A day of the week may stand before it.
+            let named = DAYS.iter().any(|name| told.ends_with(&format!("{name} ")));
+            if named {
+                told.truncate(told.len() - "Sun ".len());
+                told.push_str("Sun ");
+            }
             told.push_str(DAY);
             rest = &rest[10..];
             if rest.get(..9).is_some_and(|time| shape(time, "T99:99:99")) {
