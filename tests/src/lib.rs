@@ -4,6 +4,7 @@
 
 mod disk;
 mod drill;
+mod host_clock;
 mod instance;
 mod payer;
 mod postgres;
@@ -11,6 +12,7 @@ mod replicas;
 
 pub use disk::SmallDisk;
 pub use drill::{Reader, UNLIMITED, passed, sound, until};
+pub use host_clock::HostClock;
 pub use instance::{Instance, Outcome, Process, children_of};
 pub use payer::Payer;
 pub use postgres::databases_of_its_own;

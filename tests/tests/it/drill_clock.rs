@@ -1,22 +1,7 @@
 //! The host's clock is set an hour ahead and back while the instance runs: nothing expires by it, time never goes
 //! back, and the operators are told.
 
-use std::{fs, path::PathBuf};
-
-use q_testkit::oracle;
-use q_tests::{Instance, UNLIMITED, sound, until};
-
-/// Another authors' library that answers a process that asks for the time, as a file tells it to.
-fn faketime() -> Option<PathBuf> {
-    oracle::program("faketime")?;
-    let folders = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let mut found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1"));
-    let found = found.find(|library| library.is_file());
-    if found.is_none() {
-        oracle::skip("libfaketime");
-    }
-    found
-}
+use q_tests::{HostClock, Instance, UNLIMITED, sound, until};
 
 async fn jump_seconds(house: &Instance) -> i64 {
     let figures = house.get("qwallet", "/metrics").await.expect("figures").1;
@@ -26,21 +11,10 @@ async fn jump_seconds(house: &Instance) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_hour_ahead_and_back_expires_nothing() {
-    let Some(library) = faketime() else { return };
-    let folder = tempfile::tempdir().expect("a folder");
-    let dial = folder.path().join("clock");
-    let set = |offset: &str| fs::write(&dial, offset).expect("the clock is set");
-    set("+0");
-    let (library, dial_name) = (library.display().to_string(), dial.display().to_string());
-    let settings = [
-        UNLIMITED[0],
-        UNLIMITED[1],
-        ("LD_PRELOAD", library.as_str()),
-        ("FAKETIME_TIMESTAMP_FILE", dial_name.as_str()),
-        ("FAKETIME_NO_CACHE", "1"),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-        ("DONT_FAKE_MONOTONIC", "1"),
-    ];
+    let Some(clock) = HostClock::find() else { return };
+    let settings = clock.settings();
+    let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).chain(UNLIMITED);
+    let settings: Vec<_> = settings.collect();
     let Some(mut house) = Instance::demo(&settings) else { return };
     let bob = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
     let wanted = serde_json::json!({
@@ -56,21 +30,21 @@ async fn an_hour_ahead_and_back_expires_nothing() {
     let before = status(&house);
     assert_eq!(jump_seconds(&house).await, 0);
 
-    set("+3600");
+    clock.set(3_600);
     until("an alert", async || jump_seconds(&house).await >= 3_500).await;
     let paid = house.q(&["wallet", "pay", "bob", "2", "--as", "alice", "--json"]);
     assert_eq!(paid.code, Some(0), "{}", paid.complained);
     assert_eq!(status(&house), before, "an hour that did not pass has expired an intent");
 
-    set("+0");
+    clock.set(0);
     until("the end of the alert", async || jump_seconds(&house).await == 0).await;
     assert_eq!(status(&house), before);
     let paid = house.q(&["wallet", "pay", "bob", "2", "--as", "alice", "--json"]);
     assert_eq!(paid.code, Some(0), "{}", paid.complained);
 
-    set("-3600");
+    clock.set(-3_600);
     let paid = house.q(&["wallet", "pay", "bob", "2", "--as", "alice", "--json"]);
-    set("+0");
+    clock.set(0);
     // An order made an hour ago by the payer's clock may be refused; it must not be booked in the past.
     assert!([Some(0), Some(5)].contains(&paid.code), "{}", paid.complained);
     let history = house.q(&["wallet", "history", "--as", "alice", "--json"]).json();

@@ -1,6 +1,8 @@
-//! The disk is full: writes are refused with a word, reads go on, and everything goes on once there is room.
+//! The disk is full or broken: writes are refused with a word, reads go on, and everything goes on once there is room
+//! or the disk is mended.
 
 use q_tests::{Instance, Payer, Reader, SmallDisk, UNLIMITED, sound};
+use qwallet_api::{PaymentRequest, TransactionId};
 
 /// Payments of one instance; enough that the disk runs full in between and not at a convenient moment.
 const PAYMENTS: usize = 400;
@@ -85,4 +87,54 @@ async fn killed_on_a_full_disk_it_starts_again_when_there_is_room() {
     };
     assert!([hundredths(paid), hundredths(paid + 1)].contains(&available), "{available} after {paid}");
     sound(&house, "kill -9 on a full disk", "starts again, every answered payment is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_disk_that_turns_read_only_nothing_is_accepted_and_nothing_lost() {
+    let Some(disk) = SmallDisk::mount(DISK_MEBIBYTES) else { return };
+    let Some(mut house) = Instance::unstarted_in(&disk.path(), &UNLIMITED) else { return };
+    house.start(&["up", "--demo"]);
+    let (alice, bob) = (Payer::of(&house, "alice"), Payer::of(&house, "bob").wallet().to_owned());
+    let reader = Reader::of(&house, "bob");
+    let orders: Vec<_> = (0..12)
+        .map(|number| format!("read-only-{number}"))
+        .map(|key| (alice.order(&bob, "0.01", &key), key))
+        .collect();
+    let mut answered = Vec::new();
+    for (order, key) in &orders[..10] {
+        answered.push(alice.pay(order, key).await.expect("the disk works").transaction_id);
+    }
+    if !disk.turn_read_only() {
+        return;
+    }
+    // The first one meets the disk; then nothing is built on a store of which nobody knows what was kept.
+    for ((order, key), codes) in
+        orders[10..].iter().zip([&["STORAGE_UNAVAILABLE"][..], &["STORAGE_UNAVAILABLE", "WRITE_STOPPED"][..]])
+    {
+        let refused = alice.pay(order, key).await.expect_err("nothing can be written");
+        let problem = refused.problem().expect("a problem, not a broken connection");
+        assert_eq!(problem.status, 503, "{problem:?}");
+        assert!(codes.contains(&problem.code.as_str()), "{problem:?}");
+    }
+    assert_eq!(reader.look().await.expect("reading goes on").0, 200);
+    assert_eq!(house.get("qwallet", "/health/live").await.expect("it lives").0, 200);
+    house.kill();
+    disk.repair();
+    house.start(&["up", "--demo"]);
+    for (number, (order, key)) in orders.iter().enumerate() {
+        let paid = alice_again(&house, order, key).await;
+        assert!(answered.get(number).is_none_or(|first| *first == paid), "{key} was paid twice");
+    }
+    let balance = house.q(&["wallet", "balance", "--as", "bob", "--json"]).json();
+    assert_eq!(balance["balances"]["QToken"]["available"], "12.62");
+    sound(
+        &house,
+        "disk turned read-only",
+        "503, reads went on; mended and started again nothing is lost or doubled",
+    );
+}
+
+async fn alice_again(house: &Instance, order: &PaymentRequest, key: &str) -> TransactionId {
+    let paid = Payer::of(house, "alice").pay(order, key).await;
+    paid.expect("the disk works again").transaction_id
 }

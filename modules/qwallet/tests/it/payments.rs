@@ -3,6 +3,8 @@
 use futures_util::future::join_all;
 use q_contract::CallError;
 use q_core::Span;
+use q_jose::{Jwk, base64url};
+use q_runtime::Module as _;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{CreatePayment, PaymentRequest, Transaction};
 
@@ -116,7 +118,11 @@ on_each_world!(refuses_each_hostile_amount_with_its_code, async |world: World| {
     let answer = client.send("POST", "/payments", body.into(), "application/json").await.unwrap();
     assert_eq!(answer.status(), 400);
     assert!(String::from_utf8_lossy(answer.body()).contains("AMOUNT_MUST_BE_STRING"));
+    // Nothing of all that is stored: one transaction, which gave ann her money.
     assert_eq!(bank.balance(&ann).await, ("100".into(), "100".into(), "0".into()));
+    let sql = "SELECT (SELECT COUNT(*) FROM transactions) + (SELECT COUNT(*) FROM intents)";
+    let stored = bank.module.db().read(move |reader| reader.query_one(sql, &[])?.try_get::<i64>(0));
+    assert_eq!(stored.await.unwrap(), 1);
     bank.close().await;
 });
 
@@ -163,6 +169,33 @@ on_each_world!(no_forged_signature_moves_or_holds_money, async |world: World| {
     assert_eq!(code(pay(&bank, &ann, bank.signed(same_nonce_later, &ann)).await), "SIGNATURE_INVALID");
     bank.revocations.block(&ann.did, bank.now());
     assert_eq!(code(pay(&bank, &ann, bank.signed(order(), &ann)).await), "SIGNATURE_INVALID");
+    bank.close().await;
+});
+
+on_each_world!(another_librarys_signature_pays_and_it_knows_ours, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
+    let input = String::from_utf8(payment_input(&bank.world.instance.did, &order)).unwrap();
+    if let Some(mut node) = q_oracle::script("npm jose", env!("CARGO_MANIFEST_DIR"), "payment.mjs") {
+        let asked = serde_json::json!({
+            "signature": order.signature, "input": input, "typ": qwallet_api::signing::PAYMENT_TYP,
+            "kid": format!("{}#{}", ann.did, ann.key.public().to_multikey()),
+            "jwk": Jwk::from(ann.key.public()), "seed": base64url::encode(ann.key.seed()),
+        });
+        let answer = q_oracle::ask(&mut node, asked.to_string()).unwrap_or_else(|why| panic!("{why}"));
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["isOurs"], true);
+        let by = |signature: &serde_json::Value| PaymentRequest {
+            signature: signature.as_str().unwrap().to_owned(),
+            ..order.clone()
+        };
+        for refused in answer["refused"].as_array().unwrap() {
+            assert_eq!(code(pay(&bank, &ann, by(refused)).await), "SIGNATURE_INVALID");
+        }
+        assert_eq!(bank.balance(&bob).await.1, "0");
+        assert_eq!(pay(&bank, &ann, by(&answer["theirs"])).await.unwrap().status, "SETTLED");
+    }
     bank.close().await;
 });
 

@@ -13,7 +13,7 @@ use qwallet::{MIGRATIONS, Wallets, error::Error, service::Service};
 use qwallet_api::{
     CreatePayment, EntryPage, ExportLedger, ExportRequest, GetBalance, GetBalanceRequest, GetTrialBalance,
     ListHeads, ListHeadsRequest, ListTransactionsRequest, NewLimit, PaymentRequest, SetLimits,
-    SetLimitsRequest, SetStripes, SetStripesRequest, TransactionId, TrialBalanceRequest,
+    SetLimitsRequest, SetStripes, SetStripesRequest, Transaction, TransactionId, TrialBalanceRequest,
 };
 
 use crate::support::{Bank, NoLogs, Person, caller, fresh, problem, sealer, without_limits};
@@ -80,11 +80,15 @@ on_each_world!(one_key_a_thousand_times_on_three_replicas_is_one_payment, async 
     let Some(replicas) = three(&bank).await else { return bank.close().await };
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     let order = bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann);
-    let all = (0..1_000).map(|number| pay(replicas[number % 3].service(), order.clone(), "same"));
-    let mut answers: Vec<TransactionId> = join_all(all).await.into_iter().map(Result::unwrap).collect();
+    let same = key("same", &order);
+    let all = (0..1_000).map(|number| {
+        let service = replicas[number % 3].service();
+        service.pay_once(&Caller::Anonymous, Some(&same), order.clone())
+    });
+    let mut answers: Vec<Transaction> = join_all(all).await.into_iter().map(Result::unwrap).collect();
     assert_eq!(answers.len(), 1_000);
     answers.dedup();
-    assert_eq!(answers.len(), 1, "one order, one transaction");
+    assert_eq!(answers.len(), 1, "one order, one transaction, one answer");
     assert_eq!(bank.balance(&bob).await.1, "1");
     close(bank, replicas).await;
 });

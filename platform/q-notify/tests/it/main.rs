@@ -3,6 +3,7 @@
 
 mod command;
 mod mail;
+mod post;
 mod receivers;
 mod webhook;
 
