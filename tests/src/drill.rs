@@ -15,7 +15,7 @@ use crate::Instance;
 pub const UNLIMITED: [(&str, &str); 2] =
     [("Q_LIMITS_PER_ADDRESS_PER_MINUTE", "0"), ("Q_LIMITS_PER_IDENTITY_PER_MINUTE", "0")];
 /// How long a drill waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Says that a drill passed, and what held.
 #[expect(clippy::print_stdout, reason = "the record of a drill is what it prints")]

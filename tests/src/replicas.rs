@@ -17,7 +17,7 @@ use crate::{Instance, Process, postgres::with_database};
 
 const GROUND: [&str; 5] = ["serve", "qlock", "squid", "qonsent", "qerberos"];
 /// How long the balancer may take to find a replica ready.
-const READY_MAX: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_mins(1);
 
 /// One replica, with wires of its own to the store and to the bus.
 pub struct Replica {

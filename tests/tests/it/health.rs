@@ -50,7 +50,7 @@ async fn payments_go_on_degraded_while_squid_is_away() {
     let (status, body) = health(url.clone()).await;
     assert_eq!((status, body["dependencies"]["squid"]["status"].as_str()), (200, Some("up")), "{body}");
     house.kill();
-    let waiting_ends_at = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let waiting_ends_at = std::time::Instant::now() + std::time::Duration::from_mins(1);
     loop {
         let (status, body) = health(url.clone()).await;
         assert_eq!(status, 200, "{body}");

@@ -128,7 +128,7 @@ async fn an_older_copy_of_a_store_is_refused_and_found() {
         alice.pay(&alice.order(&bob, "0.1", &key), &key).await.expect("a payment");
         let began = Instant::now();
         while published(&data) == before {
-            assert!(began.elapsed() < Duration::from_secs(20), "nothing was published");
+            assert!(began.elapsed() < Duration::from_mins(1), "nothing was published");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

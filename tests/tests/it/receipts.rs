@@ -81,7 +81,7 @@ fn anchored(house: &Instance, commit: i64) {
         if chain["number"].as_i64().is_some_and(|number| number >= commit) {
             return;
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "{}{}", told.said, told.complained);
+        assert!(began.elapsed() < Duration::from_mins(1), "{}{}", told.said, told.complained);
         std::thread::sleep(Duration::from_millis(100));
     }
 }

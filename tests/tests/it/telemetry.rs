@@ -55,7 +55,7 @@ async fn the_figures_of_every_module_pass_promtool() {
 }
 
 /// How long nothing may come from the collector.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The collector in Python, and the spans it has decoded so far.
 struct Collector {

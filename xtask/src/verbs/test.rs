@@ -117,7 +117,7 @@ impl Surroundings {
         if has_nextest(args)? {
             let not = if which == Journeys::AllBut { "not " } else { "" };
             let filter = format!("{not}test(/^{LONGEST}/)");
-            return self.test(&[package[0], package[1], "--filterset", &filter], args);
+            return self.test(&[package[0], package[1], "-E", &filter], args);
         }
         let mut command = machine::cargo(&["test", "--no-fail-fast", package[0], package[1], "--"])?;
         let selected: &[&str] =

@@ -69,7 +69,7 @@ on_each_world!(after_a_failed_sync_the_wallet_verifies_and_goes_on_by_itself, as
         let mut changes = bank.module.db().mode_changes();
         changes.wait_for(|mode| mode.write_stop.is_none()).await.is_ok()
     };
-    let patience = std::time::Duration::from_secs(20);
+    let patience = std::time::Duration::from_mins(1);
     assert!(tokio::time::timeout(patience, resumed).await.expect("the wallet looks after its store"));
     assert!(bank.module.db().mode().is_normal());
     client.call::<CreatePayment>(&order).await.unwrap();

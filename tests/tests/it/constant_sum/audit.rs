@@ -268,21 +268,17 @@ pub async fn add_up(life: &Life, issued: &i128) -> bool {
     true
 }
 
-/// hledger adds up every account to what our own lines add up to.
+/// hledger finds the books strictly in order, and adds up every account to what our own lines add up to.
 pub fn hledger_agrees(house: &Instance, books: &Books) {
-    let Some(mut check) = oracle::program("hledger") else { return };
+    let Some(mut hledger) = oracle::program("hledger") else { return };
     let journal = house.scratch().join("books.journal");
     let exported = house.q(&["wallet", "export", "hledger"]);
     assert_eq!(exported.code, Some(0), "{}", exported.complained);
     fs::write(&journal, exported.said).expect("a file of the test");
-    let run = |program: &mut std::process::Command, arguments: &[&str]| {
-        program.env("LC_ALL", "C.UTF-8").arg("-f").arg(&journal).args(arguments);
-        let answer = oracle::ask(program, "").unwrap_or_else(|why| panic!("hledger {arguments:?}: {why}"));
-        String::from_utf8(answer).expect("text")
-    };
-    run(&mut check, &["check", "-s"]);
-    let mut balance = oracle::program("hledger").expect("it was there before");
-    let table = run(&mut balance, &["bal", "-N", "-E", "-O", "csv", "--flat", "cur:QToken"]);
+    hledger.env("LC_ALL", "C.UTF-8").arg("-f").arg(&journal);
+    hledger.args(["bal", "--strict", "-N", "-E", "-O", "csv", "--flat", "cur:QToken"]);
+    let table = oracle::ask(&mut hledger, "").unwrap_or_else(|why| panic!("hledger: {why}"));
+    let table = String::from_utf8(table).expect("text");
     let theirs: BTreeMap<String, i128> = table
         .lines()
         .skip(1)
