@@ -9,7 +9,6 @@ use std::{
 use q_testkit::oracle;
 use q_tests::{HostClock, Instance, Payer, Reader, UNLIMITED, databases_of_its_own, sound, until};
 use qwallet_api::PaymentRequest;
-use rusqlite::Connection;
 
 /// What the demonstration has paid bob.
 const BOB_HAS: &str = "12.5";
@@ -29,6 +28,7 @@ async fn paid_once(house: &Instance, order: &PaymentRequest, key: &str) {
     assert_eq!(history["items"].as_array().map(Vec::len), Some(2), "{history}");
 }
 
+#[expect(clippy::disallowed_types, reason = "somebody else holds the store")]
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_commit_nothing_has_happened() {
     let Some(mut house) = Instance::demo(&UNLIMITED) else { return };
@@ -36,7 +36,7 @@ async fn killed_before_the_commit_nothing_has_happened() {
     let reader = Reader::of(&house, "bob");
     let order = alice.order(&bob, "1", "before-the-commit");
     // Somebody else writes in the store, so the payment waits for its turn: it cannot be committed.
-    let lock = Connection::open(house.data().join("qwallet.sqlite")).expect("the store");
+    let lock = rusqlite::Connection::open(house.data().join("qwallet.sqlite")).expect("the store");
     lock.execute_batch("BEGIN IMMEDIATE").expect("the right to write");
     let sending = {
         let order = order.clone();

@@ -38,7 +38,8 @@ impl Distant {
         let mut ground = bank.world.ground("qwallet", &MIGRATIONS, without_limits()).await;
         ground.db = Db::open(&DbConfig::Postgres { url }, &MIGRATIONS, &ground.env).await.unwrap();
         let (authority, _) = identity("qonsent");
-        let keys = KeyDirectory::new(bank.world.env.clone(), Arc::new(NoLogs), bank.revocations.clone());
+        let keys =
+            KeyDirectory::new(bank.world.env.clone(), Arc::new(NoLogs::default()), bank.revocations.clone());
         let pdp = Pdp::new(authority, bank.now());
         let module = qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap();
         let (release, holder) = hold(bank).await;
