@@ -13,7 +13,6 @@ pub fn form_of(field: &str) -> Option<&'static str> {
             "1 to 35 characters, none of them a control character"
         }
         "catchUp" => "skip, once or all",
-        "catchUp" => "skip, once or all",
         "cid" => "the CID of a delegation, as its grant lists it",
         "count" => "from the number of stripes there are to 8: there are never fewer than before",
         "cursor" => "the nextCursor of the page before, as it was given",
@@ -39,7 +38,6 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "mandate.start" => "now, or an instant of the last hour, in whole seconds (RFC 3339)",
         "mandate.until" => "absent, as count: a subscription is ended",
         "maxAmount" => "not less than the amount",
-        "maxAmount" => "not below the amount",
         "memo" => "at most 140 characters, none of them a control character",
         "nonce" => "8 to 64 printable ASCII characters without blanks, fresh for each order",
         "name" => "1 to 100 characters, none of them a control character",
@@ -56,9 +54,6 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         }
         "splits" => "at most 32 parts",
         "start" => "an instant in whole seconds, at most a year ago and ten years ahead (RFC 3339)",
-        "start" => {
-            "an instant to the second, at most a year past and ten years ahead, such as 2027-01-31T12:00:00Z"
-        }
         "status" => "one of the states that the answers of this list show, in capitals",
         "until" => "an instant (RFC 3339)",
         "timezone" => "a name of the time zone database, such as Europe/Madrid",
