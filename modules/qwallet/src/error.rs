@@ -8,7 +8,7 @@ use qwallet_api::errors as api;
 
 use crate::{
     domain::{
-        currency,
+        currency::{self, Currency},
         formats::NotRepresentable,
         limits::{self, LimitKind},
         payment::{LimitOf, Refusal},
@@ -251,6 +251,17 @@ impl From<Refusal> for Problem {
                     None => problem,
                 }
             }
+            Refusal::CaptureExceeds { currency, held } => {
+                let text = |amount: Amount| text(currency, amount);
+                let left = held.amount.checked_sub(held.captured).unwrap_or_default();
+                problem
+                    .detail(refusal.to_string())
+                    .hint("GET /intents/{intentId} tells what is left; leave `amount` out to take all of it")
+                    .with("held", text(held.amount))
+                    .with("captured", text(held.captured))
+                    .with("left", text(left))
+                    .with("attempted", text(held.asked))
+            }
             Refusal::FeesExceedMaximum => problem.hint("see GET /quote for the present fees"),
             Refusal::AmountForm(_)
             | Refusal::WalletNotFound
@@ -265,6 +276,11 @@ impl From<Refusal> for Problem {
             | Refusal::RolledBack => problem,
         }
     }
+}
+
+/// An amount, in units where its currency is not known.
+fn text(currency: Option<&Currency>, amount: Amount) -> String {
+    currency.map_or_else(|| amount.units().to_string(), |currency| currency.text(amount).as_str().to_owned())
 }
 
 const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
@@ -299,6 +315,7 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
             LimitKind::CountPerHour => &api::COUNT_LIMIT_EXCEEDED,
             LimitKind::Dao => &api::DAO_LIMIT_EXCEEDED,
         },
+        Refusal::CaptureExceeds { .. } => &api::CAPTURE_EXCEEDS_HOLD,
         Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
         Refusal::Record { code, .. } => code,

@@ -13,6 +13,7 @@
 mod accounts;
 mod approvals;
 mod asked;
+mod captures;
 mod escrows;
 mod heads;
 mod holds;
@@ -52,6 +53,7 @@ use crate::{
 fn rooms() -> Vec<Box<dyn Room>> {
     vec![
         Box::<approvals::Approvals>::default(),
+        Box::<captures::Captures>::default(),
         Box::<escrows::Escrows>::default(),
         Box::<escrows::Refunds>::default(),
         Box::<heads::Heads>::default(),

@@ -30,6 +30,11 @@ pub const INTENT_EXPIRED: ErrorCode = ErrorCode::new("INTENT_EXPIRED", 410, "the
 /// The intent, transaction or import is not in a state that allows this.
 pub const INVALID_STATE: ErrorCode =
     ErrorCode::new("INVALID_STATE", 409, "the payment is not in a state that allows this");
+/// What was held for the payee was freed, or its time is over.
+pub const HOLD_VOIDED: ErrorCode = ErrorCode::new("HOLD_VOIDED", 409, "nothing is held for this any more");
+/// More was to be taken than is held.
+pub const CAPTURE_EXCEEDS_HOLD: ErrorCode =
+    ErrorCode::new("CAPTURE_EXCEEDS_HOLD", 422, "more than is left of what is held");
 /// The intent can no longer be cancelled.
 pub const INTENT_NOT_CANCELLABLE: ErrorCode =
     ErrorCode::new("INTENT_NOT_CANCELLABLE", 409, "the intent can no longer be cancelled");

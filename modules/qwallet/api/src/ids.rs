@@ -27,6 +27,11 @@ q_core::typed_id!(
     "rq_"
 );
 q_core::typed_id!(
+    /// A part that was taken of what is held for a payee.
+    CaptureId,
+    "capture_"
+);
+q_core::typed_id!(
     /// Many payments signed once.
     BatchId,
     "batch_"

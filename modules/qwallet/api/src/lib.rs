@@ -10,6 +10,7 @@ pub mod errors;
 pub mod escrows;
 pub mod events;
 pub mod fees;
+pub mod holds;
 pub mod ids;
 pub mod notes;
 pub mod plans;
@@ -32,8 +33,10 @@ pub use books::*;
 pub use endpoints::*;
 pub use escrows::*;
 pub use fees::{FeeRate, FeeVersion, FeeVersions, GetFees, GetFeesRequest, SetFees, SetFeesRequest};
+pub use holds::*;
 pub use ids::{
-    BatchId, EscrowId, ImportId, IntentId, PlanId, RequestId, ScheduleId, SnapshotId, TransactionId, WalletId,
+    BatchId, CaptureId, EscrowId, ImportId, IntentId, PlanId, RequestId, ScheduleId, SnapshotId,
+    TransactionId, WalletId,
 };
 pub use notes::*;
 pub use plans::*;

@@ -246,8 +246,11 @@ wire! {
         pub r#type: String,
         /// `SIGNED`, `SETTLED`, `CANCELLED` or `EXPIRED`.
         pub status: String,
-        /// What the recipient gets.
+        /// What the recipient gets: of what was taken in parts, what is held, and once it is over what was taken.
         pub amount: AmountText,
+        /// How much the recipient took of what was held, where it took a part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub captured: Option<AmountText>,
         /// The currency.
         pub currency: String,
         /// What the payer pays on top.
@@ -458,6 +461,14 @@ wire! {
         /// The paying wallet, when the caller has several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub wallet: Option<String>,
+        /// Who moves the money once it is signed: `auto`, also when absent: the payer by `POST /pay`; `manual`: the payee
+        /// by `POST /intents/{intentId}/capture`, in parts if wanted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub capture: Option<String>,
+        /// With `manual`, for how many seconds after the signature the money is held: 60 to 2,592,000 (30 days), 604,800
+        /// (7 days) when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hold_for: Option<u32>,
     }
 
     /// A payment that was decided.
@@ -481,8 +492,21 @@ wire! {
         pub fees: Fees,
         /// The exact text to sign (canonical JSON, to be the payload of a compact JWS).
         pub signing_input: String,
+        /// The JOSE type of that signature: `q-payment+jws`, or `q-hold+jws` with `capture: "manual"`.
+        pub signing_type: String,
+        /// Who moves the money once it is signed: `auto` the payer, `manual` the payee.
+        pub capture: String,
+        /// With `manual`, for how many seconds after the signature the money is held.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hold_for: Option<u32>,
+        /// With `manual`, how much the payee took.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub captured: Option<AmountText>,
+        /// With `manual` and once signed, until when the payee may take the rest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hold_expires_at: Option<Timestamp>,
         /// `approve(m of n)` where m of n approvers have to agree first, `stepUp` where its payer has to prove a second
-        /// key, `sign`, `pay` or `none`.
+        /// key, `sign`, `pay`, `wait` (for the payee) or `none`.
         pub next_action: String,
         /// How far it is approved, where it has to be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -504,6 +528,9 @@ wire! {
 
     /// Asks for the caller's intents, newest first.
     pub struct ListIntentsRequest {
+        /// `payer`, also when absent, or `payee`: those with `capture: "manual"` that were signed for the caller.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub role: Option<String>,
         /// Only those with this status.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub status: Option<String>,

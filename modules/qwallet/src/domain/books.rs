@@ -12,6 +12,7 @@ use std::{
 
 use q_core::{Amount, SignedAmount, Timestamp, Total};
 use qwallet_api::TransactionId;
+use ruint::aliases::U256;
 
 use super::{
     account::{Account, AccountId, AccountKind, Side},
@@ -30,8 +31,10 @@ pub enum Command {
     Transfer(Group),
     /// Holds all legs until the instant.
     Hold(Group, Timestamp),
-    /// Moves everything the group holds.
+    /// Moves everything the group still holds.
     Settle(TransactionId),
+    /// Moves a part of what the group still holds.
+    Capture(TransactionId, Capture),
     /// Frees everything the group holds.
     Void(TransactionId),
     /// Frees everything the group holds, because its time is over.
@@ -45,6 +48,19 @@ pub struct Group {
     pub id: TransactionId,
     /// Its legs.
     pub legs: Vec<Leg>,
+}
+
+/// A part of what a group holds.
+///
+/// The first leg is what the group is about; the others follow it: once the parts taken of the first leg add up to
+/// `c` of `a`, of a leg of `f` exactly `f × c / a` was taken, rounded down. So the legs never give more than they hold,
+/// no order of parts costs more than another, and whoever takes all of the first leg takes all of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capture {
+    /// How much of the first leg; all that is left when absent.
+    pub amount: Option<Amount>,
+    /// Whether the rest is freed.
+    pub is_final: bool,
 }
 
 /// Why a command changes nothing. The order of the variants is the order in which they are checked.
@@ -62,6 +78,9 @@ pub enum Refusal {
     /// Expiring came too early.
     #[error("the hold has not expired yet")]
     HoldNotExpired,
+    /// More was to be taken than is left.
+    #[error("the hold does not hold so much any more")]
+    CaptureExceeds(Held),
     /// The group has no legs or too many, or its hold would expire at once.
     #[error("the group is malformed")]
     GroupMalformed,
@@ -108,28 +127,69 @@ pub struct NewTerms {
     pub must_be_empty: bool,
 }
 
+/// What of the first leg of a group is held, and what was taken of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// Held in the beginning.
+    pub amount: Amount,
+    /// Taken before.
+    pub captured: Amount,
+    /// Asked for.
+    pub asked: Amount,
+}
+
 /// How a hold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HoldEnd {
-    /// Moved.
+    /// Moved: wholly, or a part of it whose rest was freed.
     Settled,
-    /// Freed.
+    /// Freed wholly.
     Voided,
-    /// Freed because its time was over.
+    /// Freed wholly, because its time was over.
     Expired,
 }
 
 /// Money that is set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// The legs and their places in the journal.
+    /// The legs and their places in the journal, as they were in the beginning.
     pub legs: Vec<(i64, Leg)>,
+    /// How much of the first leg was taken in parts.
+    pub captured: Amount,
     /// When it was taken: its limits are given back to the windows of that instant.
     pub held_at: Timestamp,
     /// When it lapses.
     pub expires_at: Timestamp,
     /// How it ended, if it did.
     pub end: Option<HoldEnd>,
+}
+
+impl Hold {
+    /// What the group is about: the amount of its first leg.
+    pub fn amount(&self) -> Amount {
+        self.legs.first().map_or(Amount::ZERO, |(_, leg)| leg.amount)
+    }
+
+    /// What is left of that.
+    pub fn left(&self) -> Amount {
+        self.amount().checked_sub(self.captured).unwrap_or_default()
+    }
+
+    /// What is left of a leg. Never nothing while something is left of the first.
+    fn left_of(&self, leg: &Leg) -> Leg {
+        let taken = share(leg.amount, self.captured, self.amount());
+        Leg { amount: leg.amount.checked_sub(taken).unwrap_or_default(), ..*leg }
+    }
+}
+
+/// `amount × part / whole`, rounded down: of a leg of `amount`, what goes with `part` of a first leg of `whole`.
+pub fn share(amount: Amount, part: Amount, whole: Amount) -> Amount {
+    if part.is_zero() {
+        return Amount::ZERO;
+    }
+    let share = U256::from(amount.units()) * U256::from(part.units()) / U256::from(whole.units());
+    // A part of the whole is at most the whole, so the share fits where the amount did.
+    Amount::from_units(share.saturating_to())
 }
 
 /// The places in the journal that a command wrote.
@@ -366,6 +426,7 @@ impl Books {
             Command::Transfer(group) => return self.transfer_legs(group.id, &group.legs),
             Command::Hold(group, expires_at) => self.take_hold(group, *expires_at, now),
             Command::Settle(id) => self.end_hold(*id, HoldEnd::Settled, now),
+            Command::Capture(id, capture) => self.capture(*id, *capture, now),
             Command::Void(id) => self.end_hold(*id, HoldEnd::Voided, now),
             Command::Expire(id) => self.end_hold(*id, HoldEnd::Expired, now),
         };
@@ -403,28 +464,65 @@ impl Books {
         group.legs.iter().try_for_each(|leg| self.give(group.id, leg, Phase::Held))?;
         self.undo.push(Undo::Hold(group.id, None));
         let legs = (first_seq..).zip(group.legs.iter().copied()).collect();
-        self.holds.insert(group.id, Hold { legs, held_at: now, expires_at, end: None });
+        self.holds
+            .insert(group.id, Hold { legs, captured: Amount::ZERO, held_at: now, expires_at, end: None });
         Ok(())
     }
 
-    fn end_hold(&mut self, id: TransactionId, end: HoldEnd, now: Timestamp) -> Result<(), Refusal> {
+    /// The hold, if it is open and may be ended so now.
+    fn open_hold(&self, id: TransactionId, end: HoldEnd, now: Timestamp) -> Result<Hold, Refusal> {
         let hold = self.holds.get(&id).ok_or(Refusal::HoldUnknown)?;
         if let Some(end) = hold.end {
             return Err(Refusal::HoldEnded(end));
         }
         match end {
-            HoldEnd::Settled if now >= hold.expires_at => return Err(Refusal::HoldExpired),
-            HoldEnd::Expired if now < hold.expires_at => return Err(Refusal::HoldNotExpired),
-            HoldEnd::Settled | HoldEnd::Voided | HoldEnd::Expired => {}
+            HoldEnd::Settled if now >= hold.expires_at => Err(Refusal::HoldExpired),
+            HoldEnd::Expired if now < hold.expires_at => Err(Refusal::HoldNotExpired),
+            HoldEnd::Settled | HoldEnd::Voided | HoldEnd::Expired => Ok(hold.clone()),
         }
-        let before = hold.clone();
+    }
+
+    fn end_hold(&mut self, id: TransactionId, end: HoldEnd, now: Timestamp) -> Result<(), Refusal> {
+        let before = self.open_hold(id, end, now)?;
         let phase = if end == HoldEnd::Settled { Phase::Settled } else { Phase::Voided };
         for (seq, leg) in &before.legs {
-            self.finish(id, leg, *seq, before.held_at, phase)?;
+            self.finish(id, &before.left_of(leg), *seq, before.held_at, phase)?;
         }
-        let ended = Hold { end: Some(end), ..before.clone() };
-        self.holds.insert(id, ended);
+        // Of what was taken in parts, the freed rest is no failure: something was paid.
+        let end = if before.captured.is_zero() { end } else { HoldEnd::Settled };
+        self.holds.insert(id, Hold { end: Some(end), ..before.clone() });
         self.undo.push(Undo::Hold(id, Some(before)));
+        Ok(())
+    }
+
+    fn capture(&mut self, id: TransactionId, capture: Capture, now: Timestamp) -> Result<(), Refusal> {
+        let before = self.open_hold(id, HoldEnd::Settled, now)?;
+        let (whole, left) = (before.amount(), before.left());
+        let asked = capture.amount.unwrap_or(left);
+        if asked.is_zero() {
+            return Err(Refusal::AmountZero);
+        }
+        if asked > left {
+            return Err(Refusal::CaptureExceeds(Held { amount: whole, captured: before.captured, asked }));
+        }
+        let captured = before.captured.checked_add(asked).ok_or(Refusal::Overflow)?;
+        let is_over = captured == whole;
+        let end = (is_over || capture.is_final).then_some(HoldEnd::Settled);
+        let after = Hold { captured, end, ..before.clone() };
+        self.undo.push(Undo::Hold(id, Some(before.clone())));
+        self.holds.insert(id, after.clone());
+        for (seq, leg) in &before.legs {
+            let (left, still) = (before.left_of(leg).amount, after.left_of(leg).amount);
+            let amount = left.checked_sub(still).ok_or(Refusal::Overflow)?;
+            if !amount.is_zero() {
+                self.finish(id, &Leg { amount, ..*leg }, *seq, before.held_at, Phase::Settled)?;
+            }
+        }
+        if capture.is_final && !is_over {
+            for (seq, leg) in &before.legs {
+                self.finish(id, &after.left_of(leg), *seq, before.held_at, Phase::Voided)?;
+            }
+        }
         Ok(())
     }
 
@@ -512,15 +610,24 @@ impl Books {
         let credit = self.accounts.get(&leg.credit).ok_or(Refusal::AccountUnknown)?;
         let counted =
             if is_settled { Counted::default() } else { counted(debit.side(), credit.side(), leg.purpose) };
+        // Where a part was taken, something was paid, and only the amount that is freed counts no more.
+        let is_whole = self.holds.get(&id).is_none_or(|hold| hold.captured.is_zero());
+        let give_back = |spent: &mut Spent| {
+            if is_whole {
+                spent.give_back(leg.amount, held_at);
+            } else {
+                spent.give_back_rest(leg.amount, held_at);
+            }
+        };
         if let Some(parent) = counted.parent {
-            self.count(parent, |spent| spent.give_back(leg.amount, held_at))?;
+            self.count(parent, give_back)?;
         }
         let debited = self.change(leg.debit, |account| {
             account.debits_pending = account.debits_pending.checked_sub(leg.amount)?;
             if is_settled {
                 account.debits_posted = account.debits_posted.checked_add(leg.amount)?;
             } else if counted.own {
-                account.spent.give_back(leg.amount, held_at);
+                give_back(&mut account.spent);
             }
             Some(())
         })?;

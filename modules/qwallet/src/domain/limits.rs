@@ -308,6 +308,15 @@ impl Spent {
 
     /// Gives back what was counted at `held_at`, as far as its windows are the present ones.
     pub fn give_back(&mut self, amount: Amount, held_at: Timestamp) {
+        self.give_back_rest(amount, held_at);
+        let is_numbered = self.counted_since != Timestamp::default() && held_at >= self.counted_since;
+        if is_numbered && Window::of(held_at).hour == self.window.hour {
+            self.this_hour = self.this_hour.saturating_sub(1);
+        }
+    }
+
+    /// Gives back what is left of what was counted at `held_at`. That something was paid still counts.
+    pub fn give_back_rest(&mut self, amount: Amount, held_at: Timestamp) {
         if held_at < self.since || self.since == Timestamp::default() {
             return;
         }
@@ -318,10 +327,6 @@ impl Spent {
         }
         if held.month == self.window.month {
             self.this_month = subtract(self.this_month);
-        }
-        let is_numbered = self.counted_since != Timestamp::default() && held_at >= self.counted_since;
-        if is_numbered && held.hour == self.window.hour {
-            self.this_hour = self.this_hour.saturating_sub(1);
         }
     }
 

@@ -109,6 +109,14 @@ pub enum Refusal {
         /// Which, and how much was used.
         limit: LimitOf,
     },
+    /// More was to be taken than is held.
+    #[error("more than is left of what is held")]
+    CaptureExceeds {
+        /// The currency, where it is known.
+        currency: Option<&'static Currency>,
+        /// What is held.
+        held: books::Held,
+    },
     /// Fees above the signed maximum.
     #[error("the fees are above the signed maximum")]
     FeesExceedMaximum,
@@ -162,6 +170,7 @@ impl Refusal {
             Self::LimitExceeded { limit } => {
                 Self::LimitExceeded { limit: LimitOf { currency: Some(currency), ..limit } }
             }
+            Self::CaptureExceeds { held, .. } => Self::CaptureExceeds { currency: Some(currency), held },
             other => other,
         }
     }
@@ -188,6 +197,7 @@ impl From<books::Refusal> for Refusal {
             books::Refusal::HoldEnded(_) => Self::InvalidState("finished"),
             books::Refusal::HoldExpired => Self::Expired,
             books::Refusal::HoldNotExpired => Self::InvalidState("held"),
+            books::Refusal::CaptureExceeds(held) => Self::CaptureExceeds { currency: None, held },
             books::Refusal::GroupMalformed
             | books::Refusal::AmountZero
             | books::Refusal::CurrencyMismatch

@@ -3,9 +3,8 @@
 //! **Invariant:** what was given back of a payment never exceeds it, nor what was given back of its fees the fees.
 
 use q_core::{Amount, Span};
-use ruint::aliases::U256;
 
-use super::fees::FeeAmounts;
+use super::{books::share, fees::FeeAmounts};
 
 /// How long after its settlement a payment may be refunded.
 pub const WINDOW: Span = Span::seconds(180 * 86_400);
@@ -37,6 +36,7 @@ pub fn decide(
     let amount = asked.unwrap_or(left);
     let remaining = left.checked_sub(amount).filter(|_| !amount.is_zero()).ok_or(Exceeds)?;
     let after = payment.checked_sub(remaining).ok_or(Exceeds)?;
+    // Rounded down: the house never gives back more than it took.
     let back = |fee: Amount| {
         let (before, after) = (share(fee, refunded, payment), share(fee, after, payment));
         after.checked_sub(before).unwrap_or_default()
@@ -46,13 +46,6 @@ pub fn decide(
         network: back(fees.network),
     });
     Ok(Refund { amount, fees, remaining })
-}
-
-/// `fee × part / whole`, rounded down: the house never gives back more than it took.
-fn share(fee: Amount, part: Amount, whole: Amount) -> Amount {
-    let share = U256::from(fee.units()) * U256::from(part.units()) / U256::from(whole.units());
-    // A part of the whole is at most the whole, so the share fits where the fee did.
-    Amount::from_units(share.saturating_to())
 }
 
 #[cfg(test)]

@@ -98,7 +98,8 @@ const fn is_principal(purpose: Purpose) -> bool {
         | Purpose::Refund
         | Purpose::Release
         | Purpose::Deposit
-        | Purpose::Withdrawal => true,
+        | Purpose::Withdrawal
+        | Purpose::Escrow => true,
         Purpose::PlatformFee | Purpose::NetworkFee | Purpose::FeeRefund | Purpose::Sweep => false,
     }
 }

@@ -30,11 +30,13 @@ pub enum Purpose {
     Deposit,
     /// Money that leaves over a rail.
     Withdrawal,
+    /// What a payee took and leaves with the house until the deal is done.
+    Escrow,
 }
 
 impl Purpose {
     /// All of them, by their number in the store.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Principal,
         Self::PlatformFee,
         Self::NetworkFee,
@@ -46,6 +48,7 @@ impl Purpose {
         Self::Release,
         Self::Deposit,
         Self::Withdrawal,
+        Self::Escrow,
     ];
 
     /// The number in the store.
@@ -62,6 +65,7 @@ impl Purpose {
             Self::Release => 8,
             Self::Deposit => 9,
             Self::Withdrawal => 10,
+            Self::Escrow => 11,
         }
     }
 
@@ -73,6 +77,11 @@ impl Purpose {
     /// Whether it counts against the limits on spending of the wallet that gives: what others get does, fees do not.
     pub const fn is_spending(self) -> bool {
         matches!(self, Self::Principal | Self::Withdrawal)
+    }
+
+    /// Whether it is what the house takes on top.
+    pub const fn is_fee(self) -> bool {
+        matches!(self, Self::PlatformFee | Self::NetworkFee)
     }
 
     /// The name on the wire.
@@ -89,6 +98,7 @@ impl Purpose {
             Self::Release => "release",
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
+            Self::Escrow => "escrow",
         }
     }
 }

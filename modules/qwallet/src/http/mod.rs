@@ -6,6 +6,7 @@ mod approvals;
 mod books;
 mod escrows;
 mod fees;
+mod holds;
 mod mcp;
 mod money_requests;
 mod notes;
@@ -79,8 +80,7 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.create_intent(&context.caller, context.request_key.as_ref(), request).await
         })
         .on::<ListIntents, _, _, _>(|service, context, request| async move {
-            let page =
-                service.intents(&context.caller, request.status, request.cursor, request.limit).await?;
+            let page = service.intents(&context.caller, request).await?;
             Ok::<_, Error>(IntentPage { items: page.items, next_cursor: page.next_cursor })
         })
         .on::<GetIntent, _, _, _>(|service, context, request| async move {
@@ -124,6 +124,7 @@ pub fn api(service: &Arc<Service>) -> Api {
     let api = rails::mount(api);
     let api = refunds::mount(api);
     let api = escrows::mount(api);
+    let api = holds::mount(api);
     let api = money_requests::mount(api);
     let api = schedules::mount(api);
     let api = statements::mount(api);

@@ -19,10 +19,7 @@ use crate::{
         transfer::{Purpose, Transfer},
     },
     error::Error,
-    store::{
-        self,
-        ledger::{HoldRow, TransactionRow},
-    },
+    store::{self, holds::HoldRow, ledger::TransactionRow},
 };
 
 /// Everything stored about one transaction.
@@ -32,18 +29,27 @@ pub(super) struct Stored {
     /// The transfers it began with, then those that ended its hold.
     pub transfers: Vec<(Transfer, Sha256)>,
     created_at: Timestamp,
-    ended_at: Option<Timestamp>,
+    /// When its principal moved last, and the leaf hash of that.
+    moved: Option<(Timestamp, Sha256)>,
     pub currency: CurrencyId,
 }
 
 impl Stored {
-    /// When its money moved for good, if it did.
+    /// When its money moved for good, if it did and none of it is held any more.
     pub fn settled_at(&self) -> Option<Timestamp> {
+        self.settlement().map(|(at, _)| at)
+    }
+
+    fn settlement(&self) -> Option<(Timestamp, Sha256)> {
         match self.hold.as_ref().map(|hold| hold.end) {
-            None => Some(self.created_at),
-            Some(Some(HoldEnd::Settled)) => self.ended_at,
+            None | Some(Some(HoldEnd::Settled)) => self.moved,
             Some(None | Some(HoldEnd::Voided | HoldEnd::Expired)) => None,
         }
+    }
+
+    /// How much of what it is about was taken in parts, where it was.
+    fn captured(&self) -> Option<Amount> {
+        self.hold.as_ref().map(|hold| hold.captured).filter(|captured| !captured.is_zero())
     }
 }
 
@@ -77,7 +83,7 @@ impl Service {
             .flat_map(|(transfer, _)| [transfer.leg.debit, transfer.leg.credit])
             .collect();
         let wallets = self.directory.of_accounts(&accounts).await?;
-        let (principal, first_leaf) = stored.transfers.first().ok_or(Error::Inconsistent("a transfer"))?;
+        let (principal, _) = stored.transfers.first().ok_or(Error::Inconsistent("a transfer"))?;
         let end = |account| match wallets.get(&account).map(|entry| &**entry) {
             Some(entry) => party(entry),
             None => Party { wallet_ref: self.directory.account_name(account, None), owner: None },
@@ -90,12 +96,12 @@ impl Service {
         };
         let fee_amounts =
             FeeAmounts { platform: fee(Purpose::PlatformFee), network: fee(Purpose::NetworkFee) };
-        let settlement = match stored.hold.as_ref().map(|hold| hold.end) {
-            None => Some((stored.created_at, first_leaf)),
-            Some(Some(HoldEnd::Settled)) => {
-                stored.ended_at.zip(stored.transfers.get(began).map(|(_, leaf)| leaf))
-            }
-            Some(None | Some(HoldEnd::Voided | HoldEnd::Expired)) => None,
+        let settlement = stored.settlement();
+        // Of what was taken in parts and is over, what counts is what was taken.
+        let captured = stored.captured();
+        let (amount, fee_amounts) = match (captured, settlement) {
+            (Some(captured), Some(_)) => (captured, stored.settled_fees()),
+            _ => (principal.leg.amount, fee_amounts),
         };
         let id = row.id.to_string();
         let name = |account| {
@@ -117,7 +123,8 @@ impl Service {
             transaction_id: row.id,
             r#type: row.kind.name().to_owned(),
             status: status(stored.hold.as_ref()).to_owned(),
-            amount: currency.text(principal.leg.amount),
+            amount: currency.text(amount),
+            captured: captured.map(|captured| currency.text(captured)),
             currency: currency.code.to_owned(),
             fees: fees(currency, fee_amounts),
             from: end(principal.leg.debit),
@@ -127,7 +134,7 @@ impl Service {
             intent_id: row.intent,
             created_at: stored.created_at,
             settled_at: settlement.map(|(at, _)| at),
-            settlement_hash: settlement.map(|(_, leaf)| hash::hex(leaf)),
+            settlement_hash: settlement.map(|(_, leaf)| hash::hex(&leaf)),
             commit: ended_in.unwrap_or(row.commit),
             legs: legs.collect(),
             notes,
@@ -146,31 +153,48 @@ pub(super) const fn status(hold: Option<&HoldRow>) -> &'static str {
 
 fn load(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<Stored>, DbError> {
     let Some(row) = store::ledger::find_transaction(reader, id)? else { return Ok(None) };
-    let hold = store::ledger::find_hold(reader, id)?;
+    let hold = store::holds::find(reader, id)?;
     let mut transfers = with_leaves(reader, row.first_seq, row.transfer_count)?;
-    let mut commits = vec![row.commit];
-    if let Some(HoldRow { end_seq: Some(end_seq), end_commit: Some(end_commit), .. }) = &hold {
-        transfers.extend(with_leaves(reader, *end_seq, row.transfer_count)?);
-        commits.push(*end_commit);
+    // The commit of each group of transfers, with the place of the first.
+    let mut commits = vec![(0, row.commit)];
+    if hold.as_ref().is_some_and(|hold| !hold.captured.is_zero()) {
+        for capture in store::captures::of_transaction(reader, id)? {
+            commits.push((transfers.len(), capture.commit));
+            transfers.extend(with_leaves(reader, capture.first_seq, capture.transfer_count)?);
+        }
     }
-    let times = store::ledger::commit_times(reader, &commits)?;
+    if let Some(HoldRow { end_seq: Some(end_seq), end_commit: Some(end_commit), .. }) = &hold {
+        // The last part that was taken may itself be the end.
+        if !transfers.iter().any(|(transfer, _)| transfer.seq == *end_seq) {
+            commits.push((transfers.len(), *end_commit));
+            transfers.extend(with_leaves(reader, *end_seq, row.transfer_count)?);
+        }
+    }
+    let ids: Vec<i64> = commits.iter().map(|(_, commit)| *commit).collect();
+    let times = store::ledger::commit_times(reader, &ids)?;
     let time = |commit: i64| times.iter().find(|(id, _)| *id == commit).map(|(_, at)| *at);
+    let is_principal = |place: usize| {
+        let (of, is) = (transfers.first(), transfers.get(place));
+        let is_moved = is.is_some_and(|(transfer, _)| transfer.phase.is_final_movement());
+        is_moved && of.zip(is).is_some_and(|((of, _), (is, _))| of.leg.purpose == is.leg.purpose)
+    };
+    let moved = commits.iter().rev().find(|(place, _)| is_principal(*place));
+    let moved = moved.and_then(|(place, commit)| Some((time(*commit)?, transfers.get(*place)?.1)));
     let account = transfers.first().map(|(transfer, _)| transfer.leg.debit);
     let currency = match account {
         Some(account) => store::ledger::currency_of(reader, account)?,
         None => CurrencyId(0),
     };
-    Ok(Some(Stored {
-        created_at: time(row.commit).unwrap_or_default(),
-        ended_at: hold.as_ref().and_then(|hold| hold.end_commit).and_then(time),
-        row,
-        hold,
-        transfers,
-        currency,
-    }))
+    let created_at = time(row.commit).unwrap_or_default();
+    Ok(Some(Stored { created_at, moved, row, hold, transfers, currency }))
 }
 
-fn with_leaves(reader: &mut Reader<'_>, first: i64, count: i64) -> Result<Vec<(Transfer, Sha256)>, DbError> {
+/// The transfers from a place on, with their leaf hashes.
+pub(super) fn with_leaves(
+    reader: &mut Reader<'_>,
+    first: i64,
+    count: i64,
+) -> Result<Vec<(Transfer, Sha256)>, DbError> {
     let stored = store::ledger::stored_transfers(reader, first, first.saturating_add(count))?;
     stored.into_iter().map(|(_, whole)| whole.map(|(transfer, _, leaf)| (transfer, leaf))).collect()
 }

@@ -232,6 +232,7 @@ impl Executor {
             Action::Pay(item) | Action::Sign { item, .. } => giver(item),
             Action::Batch(batch) => batch.items.iter().flatten().find_map(giver),
             Action::End { payer, .. } => payer.map(|payer| payer.0),
+            Action::Holds(_) => None,
             Action::Sweep(account) => Some(account.0),
             Action::SetLimits(change) => Some(change.account.0),
             Action::Record(record) => record.accounts().first().map(|account| account.0),
@@ -261,7 +262,11 @@ impl Executor {
         match &mut work.action {
             Action::Pay(item) | Action::Sign { item, .. } => direct(item),
             Action::Batch(batch) => batch.items.iter_mut().flatten().for_each(direct),
-            Action::End { .. } | Action::Sweep(_) | Action::SetLimits(_) | Action::Record(_) => {}
+            Action::End { .. }
+            | Action::Holds(_)
+            | Action::Sweep(_)
+            | Action::SetLimits(_)
+            | Action::Record(_) => {}
         }
     }
 }
@@ -450,6 +455,7 @@ const fn is_about_a_row(error: &DbError) -> bool {
 fn size(work: &Work) -> usize {
     match &work.action {
         Action::Batch(batch) => batch.items.len(),
+        Action::Holds(batch) => batch.changes.len(),
         Action::Pay(_)
         | Action::Sign { .. }
         | Action::End { .. }

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 
 use q_core::{Amount, Timestamp};
-use qwallet_api::{ListTransactionsRequest, TransactionId, WalletId};
+use qwallet_api::{ListTransactionsRequest, WalletId};
 
 use super::Service;
 use crate::{
     domain::{
         currency::Currency,
+        fees::FeeAmounts,
         payment::Refusal,
         transfer::{Purpose, Transfer},
     },
     error::Error,
-    store::ledger::{TransactionKind, TransactionRow},
+    store::ledger::{Journalled, TransactionKind, TransactionRow},
 };
 
 /// The longest text looked for, in characters.
@@ -125,18 +126,17 @@ impl Filter {
     }
 }
 
-/// What the wallet pays on top in each transaction, by the legs of it.
-pub(super) fn fees<'a>(
-    transfers: impl Iterator<Item = &'a Transfer>,
-) -> HashMap<TransactionId, crate::domain::fees::FeeAmounts> {
-    let mut fees: HashMap<TransactionId, crate::domain::fees::FeeAmounts> = HashMap::new();
-    for transfer in transfers {
-        let sum = fees.entry(transfer.transaction).or_default();
+/// What the wallet pays on top of the principal at a place: the legs behind it that share its fate.
+pub(super) fn fees_behind(legs: &HashMap<i64, Journalled>, seq: i64) -> Option<FeeAmounts> {
+    let (principal, ..) = legs.get(&seq)?;
+    let mut fees = FeeAmounts::default();
+    for (transfer, ..) in (seq + 1..).map_while(|seq| legs.get(&seq)) {
+        let is_with_it = transfer.transaction == principal.transaction && transfer.phase == principal.phase;
         match transfer.leg.purpose {
-            Purpose::PlatformFee => sum.platform = transfer.leg.amount,
-            Purpose::NetworkFee => sum.network = transfer.leg.amount,
-            _ => {}
+            Purpose::PlatformFee if is_with_it => fees.platform = transfer.leg.amount,
+            Purpose::NetworkFee if is_with_it => fees.network = transfer.leg.amount,
+            _ => break,
         }
     }
-    fees
+    Some(fees)
 }

@@ -1,10 +1,10 @@
 //! Payments in steps: decided, signed (which holds the money), then paid, cancelled or lapsed.
 
-use q_core::{Caller, Page, PageLimit, RequestKey, Span, Timestamp, hash};
+use q_core::{Caller, Page, RequestKey, Span, Timestamp, hash};
 use q_db::DbError;
 use qwallet_api::{
-    CreateIntentRequest, Intent, IntentApprovals, IntentId, SignRequest, SignedIntent, Transaction,
-    TransactionId, events,
+    CreateIntentRequest, HOLD_TYP, HoldOrder, Intent, IntentApprovals, IntentId, ListIntentsRequest,
+    SignRequest, SignedIntent, Transaction, TransactionId, events,
     signing::{self, PAYMENT_TYP, PaymentOrder},
 };
 
@@ -13,6 +13,7 @@ use super::{
     approvals::in_favour,
     commit::{Action, Item, Outcome, Work},
     directory::WalletEntry,
+    holds::{self, HOLD_ORDER},
     payments::{PAYMENT_ORDER, fees, text},
     request_of, unexpected,
 };
@@ -52,6 +53,7 @@ impl Service {
             return Err(Refusal::Malformed("purpose").into());
         }
         let wallet = request.wallet.clone().unwrap_or_else(|| payer_did.to_string());
+        let hold_for = holds::hold_for(request.capture.as_deref(), request.hold_for)?;
         let names = [wallet.as_str(), request.recipient.as_str()];
         let mut found = self.directory.find_all(names.into_iter()).await?;
         let recipient = found.pop().flatten();
@@ -87,6 +89,7 @@ impl Service {
             transaction: None,
             created_at: now,
             expires_at,
+            hold_for,
         };
         let made = self.db.write_once(key, move |tx| {
             store::intents::insert(tx, &row)?;
@@ -101,12 +104,20 @@ impl Service {
     pub async fn intent(&self, caller: &Caller, id: IntentId) -> Result<Intent, Error> {
         let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
         let row = row.ok_or(Refusal::IntentNotFound)?;
-        let wallet = self.directory.find(&row.wallet.to_string()).await?;
-        let wallet = wallet.ok_or(Error::Inconsistent("a wallet"))?;
+        let wallets = [row.wallet.to_string(), row.recipient_wallet.to_string()];
+        let mut found = self.directory.find_all(wallets.iter().map(String::as_str)).await?;
+        let recipient = found.pop().flatten();
+        let wallet = found.pop().flatten().ok_or(Error::Inconsistent("a wallet"))?;
         let intent = self.intent_answer(caller, &row, &wallet).await?;
+        // What is held for somebody is theirs to see, once it is held.
+        let is_held = row.is_manual() && row.transaction.is_some();
+        let is_recipients = recipient.is_some_and(|recipient| is_held && self.may_read(caller, &recipient));
         let is_approver =
             |approvals: &IntentApprovals| caller.did().is_some_and(|did| approvals.approvers.contains(did));
-        if !self.may_read(caller, &wallet) && !intent.approvals.as_ref().is_some_and(is_approver) {
+        if !is_recipients
+            && !self.may_read(caller, &wallet)
+            && !intent.approvals.as_ref().is_some_and(is_approver)
+        {
             return Err(Refusal::IntentNotFound.into());
         }
         Ok(intent)
@@ -120,18 +131,18 @@ impl Service {
         wallet: &WalletEntry,
     ) -> Result<Intent, Error> {
         let approvals = self.approvals_of(std::slice::from_ref(row), wallet).await?.remove(&row.id);
-        self.intent_of(caller, row, &wallet.row.reference, approvals)
+        self.intent_of(caller, row, &wallet.row.reference, approvals).await
     }
 
     /// The caller's intents, newest first.
-    pub async fn intents(
-        &self,
-        caller: &Caller,
-        status: Option<String>,
-        cursor: Option<String>,
-        limit: PageLimit,
-    ) -> Result<Page<Intent>, Error> {
+    pub async fn intents(&self, caller: &Caller, asked: ListIntentsRequest) -> Result<Page<Intent>, Error> {
+        let ListIntentsRequest { role, status, cursor, limit } = asked;
         let owner = caller.did().ok_or(Refusal::WalletNotFound)?;
+        let list = match role.as_deref() {
+            None | Some("payer") => store::intents::list,
+            Some("payee") => store::intents::list_held,
+            Some(_) => return Err(Refusal::Malformed("role").into()),
+        };
         let status = status
             .map(|name| IntentStatus::from_name(&name).ok_or(Refusal::Malformed("status")))
             .transpose()?;
@@ -143,14 +154,20 @@ impl Service {
             return Ok(Page { items: Vec::new(), next_cursor: None });
         };
         let (id, rows) = (wallet.row.id, limit.rows());
-        let list = self.db.read(move |reader| store::intents::list(reader, id, status, before, rows)).await?;
+        let list = self.db.read(move |reader| list(reader, id, status, before, rows)).await?;
         let is_full = list.len() == usize::try_from(rows).unwrap_or(usize::MAX);
         let next_cursor = list.last().filter(|_| is_full).map(|row| row.id.to_string());
+        let payers: Vec<String> = list.iter().map(|row| row.wallet.to_string()).collect();
+        let payers = self.directory.find_all(payers.iter().map(String::as_str)).await?;
+        // What is held for the caller was approved before it was signed.
         let mut approvals = self.approvals_of(&list, &wallet).await?;
-        let items = list
-            .iter()
-            .map(|row| self.intent_of(caller, row, &wallet.row.reference, approvals.remove(&row.id)));
-        Ok(Page { items: items.collect::<Result<_, _>>()?, next_cursor })
+        let mut items = Vec::with_capacity(list.len());
+        for (row, payer) in list.iter().zip(payers) {
+            let payer = payer.ok_or(Error::Inconsistent("a wallet"))?;
+            let approvals = approvals.remove(&row.id).filter(|_| row.wallet == id);
+            items.push(self.intent_of(caller, row, &payer.row.reference, approvals).await?);
+        }
+        Ok(Page { items, next_cursor })
     }
 
     /// Takes the payer's signature and holds the money.
@@ -178,7 +195,8 @@ impl Service {
         let payer = payer.ok_or(Error::Inconsistent("a wallet"))?;
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
         let input = self.intent_input(&row, &payer.row.reference, currency);
-        let signature = self.check_signature(&request.signature, PAYMENT_TYP, &input, &row.payer).await?;
+        let signature = self.check_signature(&request.signature, typ_of(&row), &input, &row.payer).await?;
+        let hold_until = row.hold_for.map_or(deadline, |seconds| now + Span::seconds(i64::from(seconds)));
         let facts = self.facts(Some(&payer), recipient.as_deref(), signature);
         let facts = Facts { step_up: self.step_up_of(caller, &row.payer), ..facts };
         let approved = (rules.at(now), rules.at(now).count(in_favour(&decisions)));
@@ -187,7 +205,7 @@ impl Service {
             Err(refusal) => {
                 let answer = self.refusal_or_replay(stored, refusal).await;
                 let answer = answer.map_err(|error| self.unapproved(id, error))?;
-                return Ok(signed(&row, deadline, TransactionId::from_bytes(answer), request.signature));
+                return self.signed_before(&row, deadline, answer, request.signature).await;
             }
         };
         let transaction = TransactionId::new(&self.env);
@@ -198,7 +216,7 @@ impl Service {
             expires_at: Some(deadline),
             order: Some(OrderRow {
                 id: 0,
-                kind: PAYMENT_ORDER,
+                kind: if row.is_manual() { HOLD_ORDER } else { PAYMENT_ORDER },
                 signer: row.payer.to_string(),
                 input: text(input),
                 signatures: request.signature.clone(),
@@ -216,14 +234,12 @@ impl Service {
                         self.seal("transactions", "purpose", &transaction.to_string(), &purpose)
                     }),
                 },
-                hold_until: deadline,
+                hold_until,
             },
         };
         match self.executor.submit(work).await? {
-            Outcome::Done(_) => Ok(signed(&row, deadline, transaction, request.signature)),
-            Outcome::Replayed(answer) => {
-                Ok(signed(&row, deadline, TransactionId::from_bytes(answer), request.signature))
-            }
+            Outcome::Done(_) => Ok(signed(&row, hold_until, transaction, request.signature)),
+            Outcome::Replayed(answer) => self.signed_before(&row, deadline, answer, request.signature).await,
             Outcome::Refused(refusal) => Err(self.unapproved(id, self.refused(refusal, &payer).await)),
         }
     }
@@ -236,6 +252,24 @@ impl Service {
             }
             error => error,
         }
+    }
+
+    /// The first answer of an intent that was signed before.
+    async fn signed_before(
+        &self,
+        row: &IntentRow,
+        deadline: Timestamp,
+        answer: [u8; 16],
+        signature: String,
+    ) -> Result<SignedIntent, Error> {
+        let id = TransactionId::from_bytes(answer);
+        let held_until = if row.is_manual() {
+            let hold = self.db.read(move |reader| store::holds::find(reader, id)).await?;
+            hold.map_or(deadline, |hold| hold.expires_at)
+        } else {
+            deadline
+        };
+        Ok(signed(row, held_until, id, signature))
     }
 
     /// Settles a signed payment of the caller.
@@ -258,6 +292,12 @@ impl Service {
             self.refusal_or_replay(request, Refusal::InvalidState("SETTLED")).await?;
             return self.replayed_payment(transaction.bytes()).await;
         };
+        let held = self.db.read(move |reader| store::intents::find(reader, intent)).await?;
+        if held.is_some_and(|held| held.is_manual()) {
+            let refusal =
+                Refusal::InvalidState("held for the payee, who takes it: POST /intents/{intentId}/capture");
+            return Err(refusal.into());
+        }
         let action =
             Action::End { transaction, intent: Some(intent), payer: Some(account), end: HoldEnd::Settled };
         let work = Work { request, nonce: None, expires_at: None, order: None, action };
@@ -292,6 +332,10 @@ impl Service {
                 });
                 cancelled.await?;
             }
+            (IntentStatus::Signed, _) if row.is_manual() => {
+                let why = "held for the payee, who takes it or frees it: POST /intents/{intentId}/void";
+                return Err(Error::NotCancellable(why));
+            }
             (IntentStatus::Signed, Some(transaction)) => {
                 let wallet = self.directory.find(&row.wallet.to_string()).await?;
                 let payer = wallet.and_then(|wallet| wallet.accounts.account(row.currency));
@@ -314,7 +358,8 @@ impl Service {
         self.intent(caller, id).await
     }
 
-    fn intent_of(
+    /// An intent as it is answered.
+    async fn intent_of(
         &self,
         caller: &Caller,
         row: &IntentRow,
@@ -323,6 +368,12 @@ impl Service {
     ) -> Result<Intent, Error> {
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
         let amount = currency.read(&row.amount).map_err(|_| Error::Inconsistent("an amount"))?;
+        let transaction = row.transaction.filter(|_| row.is_manual());
+        let hold = match transaction {
+            Some(id) => self.db.read(move |reader| store::holds::find(reader, id)).await?,
+            None => None,
+        };
+        let captured = hold.as_ref().map_or(q_core::Amount::ZERO, |hold| hold.captured);
         let waiting = approvals.as_ref().filter(|approvals| approvals.given < approvals.required);
         let waiting =
             waiting.map(|waits| format!("approve({} of {})", waits.required, waits.approvers.len()));
@@ -332,6 +383,7 @@ impl Service {
                 Ok(()) => "sign".to_owned(),
                 Err(_) => "stepUp".to_owned(),
             },
+            IntentStatus::Signed if row.is_manual() => "wait".to_owned(),
             IntentStatus::Signed => "pay".to_owned(),
             IntentStatus::Settled | IntentStatus::Cancelled | IntentStatus::Expired => "none".to_owned(),
         };
@@ -345,6 +397,11 @@ impl Service {
             purpose: self.unseal("intents", "purpose", &row.id.to_string(), row.purpose.as_deref())?,
             fees: fees(currency, row.fees),
             signing_input: text(self.intent_input(row, wallet_ref, currency)),
+            signing_type: typ_of(row).to_owned(),
+            capture: if row.is_manual() { "manual" } else { "auto" }.to_owned(),
+            hold_for: row.hold_for,
+            captured: row.is_manual().then(|| currency.text(captured)),
+            hold_expires_at: hold.map(|hold| hold.expires_at),
             next_action,
             approvals,
             transaction_id: row.transaction,
@@ -356,6 +413,23 @@ impl Service {
     /// What the payer signs: rebuilt from the row, so that nothing else can be signed.
     pub(super) fn intent_input(&self, row: &IntentRow, wallet_ref: &str, currency: &Currency) -> Vec<u8> {
         let max_fees = currency.text(row.fees.total().unwrap_or(q_core::Amount::MAX));
+        if let Some(hold_for) = row.hold_for {
+            return signing::signing_input(&HoldOrder {
+                amount: row.amount.as_str(),
+                aud: self.instance.did.as_str(),
+                currency: currency.code,
+                expires_at: &row.expires_at.to_string(),
+                hold_for,
+                intent_id: &row.id.to_string(),
+                max_fees: max_fees.as_str(),
+                nonce: &row.nonce,
+                payer: row.payer.as_str(),
+                rail: INTERNAL_RAIL,
+                recipient: &row.recipient,
+                v: 1,
+                wallet: wallet_ref,
+            });
+        }
         signing::signing_input(&PaymentOrder {
             amount: row.amount.as_str(),
             aud: self.instance.did.as_str(),
@@ -407,9 +481,14 @@ fn decide_signing(
     Ok(payment::legs(debit, credit, house, amount, row.fees))
 }
 
+/// The JOSE type of the signature under an intent.
+const fn typ_of(row: &IntentRow) -> &'static str {
+    if row.is_manual() { HOLD_TYP } else { PAYMENT_TYP }
+}
+
 fn signed(
     row: &IntentRow,
-    deadline: Timestamp,
+    hold_until: Timestamp,
     transaction: TransactionId,
     signature: String,
 ) -> SignedIntent {
@@ -417,7 +496,7 @@ fn signed(
         transaction_id: transaction,
         intent_id: row.id,
         signature,
-        hold_expires_at: deadline,
+        hold_expires_at: hold_until,
         gas_estimate: None,
     }
 }

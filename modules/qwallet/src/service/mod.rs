@@ -16,6 +16,7 @@ mod exports;
 pub mod fees;
 mod filters;
 pub mod heads;
+mod holds;
 mod imports;
 mod intents;
 mod issuance;

@@ -208,6 +208,7 @@ pub(super) fn settled(
         r#type: kind.name().to_owned(),
         status: "SETTLED".to_owned(),
         amount: plan.currency.text(plan.amount),
+        captured: None,
         currency: plan.currency.code.to_owned(),
         fees: fees(plan.currency, plan.fees),
         from,

@@ -22,7 +22,8 @@ use crate::{
     error::Error,
     store::{
         self,
-        ledger::{HoldRow, Journalled, TransactionRow},
+        holds::HoldRow,
+        ledger::{Journalled, TransactionRow},
     },
 };
 
@@ -74,7 +75,7 @@ impl Service {
         let others: Vec<AccountId> =
             rows.values().flat_map(|(transfer, ..)| [transfer.leg.debit, transfer.leg.credit]).collect();
         let wallets = self.directory.of_accounts(&others).await?;
-        let mut items = Vec::new();
+        let (mut items, mut seqs) = (Vec::new(), Vec::new());
         while items.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
             let Some((list, total)) = newest(&mut lists, &rows) else { break };
             let Some((version, seq)) = list.places.pop_front() else { break };
@@ -100,9 +101,10 @@ impl Service {
             if filter.finds(&candidate, purpose.as_deref()) {
                 let side = Side { account: list.account, version, balance: total };
                 items.push(entry_of(&candidate, &side, currency, purpose));
+                seqs.push(seq);
             }
         }
-        self.add_fees(&mut items, &transactions, currency).await?;
+        self.add_fees(&mut items, &seqs, &transactions, currency).await?;
         let has_more = lists
             .iter()
             .any(|list| list.before > list.floor + 1 && (!list.places.is_empty() || list.was_full));
@@ -114,24 +116,28 @@ impl Service {
         Ok(EntryPage { items, next_cursor })
     }
 
-    /// Adds what the wallet pays on top to the entries by which it pays.
+    /// Adds what the wallet pays on top to the entries by which it pays: what stands behind them, which of a part that was
+    /// taken is that part's.
     async fn add_fees(
         &self,
         items: &mut [Entry],
+        seqs: &[i64],
         transactions: &HashMap<TransactionId, TransactionRow>,
         currency: &Currency,
     ) -> Result<(), Error> {
         let pays =
-            |entry: &&Entry| entry.leg == Purpose::Principal.name() && entry.amount.as_str().starts_with('-');
-        let paid = items.iter().filter(pays).filter_map(|entry| transactions.get(&entry.transaction_id));
-        let seqs: Vec<i64> = paid.flat_map(|row| row.first_seq..row.first_seq + row.transfer_count).collect();
-        if seqs.is_empty() {
+            |entry: &Entry| entry.leg == Purpose::Principal.name() && entry.amount.as_str().starts_with('-');
+        let places = items.iter().zip(seqs).filter(|(entry, _)| pays(entry)).filter_map(|(entry, seq)| {
+            let row = transactions.get(&entry.transaction_id)?;
+            Some(*seq..*seq + row.transfer_count)
+        });
+        let places: Vec<i64> = places.flatten().collect();
+        if places.is_empty() {
             return Ok(());
         }
-        let legs = self.db.read(move |reader| store::ledger::transfers_at(reader, &seqs)).await?;
-        let fees = filters::fees(legs.values().map(|(transfer, ..)| transfer));
-        for entry in items.iter_mut().filter(|entry| pays(&&**entry)) {
-            entry.fees = fees.get(&entry.transaction_id).map(|amounts| payments::fees(currency, *amounts));
+        let legs = self.db.read(move |reader| store::ledger::transfers_at(reader, &places)).await?;
+        for (entry, seq) in items.iter_mut().zip(seqs).filter(|(entry, _)| pays(entry)) {
+            entry.fees = filters::fees_behind(&legs, *seq).map(|amounts| payments::fees(currency, amounts));
         }
         Ok(())
     }
@@ -181,7 +187,7 @@ impl Found {
         ids.dedup();
         let transactions = store::ledger::transactions(reader, &ids)?;
         let transactions = transactions.into_iter().map(|(row, _)| (row.id, row)).collect();
-        let holds = store::ledger::holds(reader, &ids)?.into_iter().map(|(id, hold)| Ok((id, hold?)));
+        let holds = store::holds::list(reader, &ids)?.into_iter().map(|(id, hold)| Ok((id, hold?)));
         Ok(Self { rows, transactions, holds: holds.collect::<Result<_, DbError>>()? })
     }
 }

@@ -13,7 +13,7 @@ use qwallet_api::{
     ReceiptOrder, TransactionId, TransactionLeaf,
 };
 
-use super::{Service, answers::Stored, payments::PAYMENT_ORDER, schedules::MANDATE_ORDER};
+use super::{Service, answers::Stored, holds::HOLD_ORDER, payments::PAYMENT_ORDER, schedules::MANDATE_ORDER};
 use crate::{
     domain::{account::AccountId, chain, currency::Currency, receipt},
     error::Error,
@@ -64,7 +64,7 @@ impl Service {
         let found = found.ok_or(Error::Inconsistent("a commit"))?;
         let row = &stored.row;
         // A batch tells how many others were paid and how much it could cost: that is its payer's to show.
-        let is_theirs = |order: &OrderRow| [PAYMENT_ORDER, MANDATE_ORDER].contains(&order.kind);
+        let is_theirs = |order: &OrderRow| [PAYMENT_ORDER, HOLD_ORDER, MANDATE_ORDER].contains(&order.kind);
         let order = found.order.filter(|order| is_givers || is_theirs(order));
         let content = ReceiptContent {
             v: 1,

@@ -10,9 +10,9 @@ use std::fmt;
 
 use q_core::Timestamp;
 use q_db::{DbError, Tx};
-use qwallet_api::TransactionId;
+use qwallet_api::{IntentId, TransactionId};
 
-use super::commit::Item;
+use super::commit::{HoldChange, Item};
 use crate::domain::{
     account::AccountId,
     books::{HoldEnd, NewTerms},
@@ -43,6 +43,8 @@ pub enum RecordTable {
     Approvals,
     /// Whether wallets may pay and be paid.
     Wallets,
+    /// Money that is held for a payee.
+    Holds,
 }
 
 /// When and where something is carried out.
@@ -68,6 +70,11 @@ pub trait Record: fmt::Debug + Send + Sync {
 
     /// The holds its steps may end.
     fn holds(&self) -> Vec<TransactionId> {
+        Vec::new()
+    }
+
+    /// The intents that end with those.
+    fn intents(&self) -> Vec<IntentId> {
         Vec::new()
     }
 
@@ -101,4 +108,6 @@ pub enum Step {
     Guard(AccountId),
     /// Changes what no transfer changes of an account; the record writes it.
     Terms(AccountId, NewTerms),
+    /// Takes or frees what is held for an intent.
+    Change(HoldChange),
 }

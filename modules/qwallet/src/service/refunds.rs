@@ -227,7 +227,7 @@ impl Stored {
     }
 
     /// What the house got for good.
-    fn settled_fees(&self) -> FeeAmounts {
+    pub(super) fn settled_fees(&self) -> FeeAmounts {
         FeeAmounts {
             platform: self.settled(Purpose::PlatformFee),
             network: self.settled(Purpose::NetworkFee),

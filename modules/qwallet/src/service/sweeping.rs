@@ -24,8 +24,7 @@ impl Service {
         }
         let now = self.env.now();
         loop {
-            let lapsed =
-                self.db.read(move |reader| store::ledger::lapsed_holds(reader, now, LAPSED_MAX)).await?;
+            let lapsed = self.db.read(move |reader| store::holds::lapsed(reader, now, LAPSED_MAX)).await?;
             let is_last = lapsed.len() < usize::try_from(LAPSED_MAX).unwrap_or(usize::MAX);
             let mut progressed = false;
             for hold in lapsed {
@@ -75,7 +74,7 @@ impl Service {
 
     /// Asks the store for the figures that no commit knows by itself.
     pub async fn measure(&self) -> Result<(), Error> {
-        let holds = self.db.read(store::ledger::open_holds).await?;
+        let holds = self.db.read(store::holds::open_count).await?;
         let metrics = self.executor.metrics();
         metrics.set_holds_open(holds);
         metrics.set_queue_depth(self.executor.queue_depth());

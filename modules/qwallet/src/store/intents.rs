@@ -88,10 +88,19 @@ pub struct IntentRow {
     pub created_at: Timestamp,
     /// When it lapses.
     pub expires_at: Timestamp,
+    /// For how many seconds the money is held for the payee; nothing where the payer pays it.
+    pub hold_for: Option<u32>,
+}
+
+impl IntentRow {
+    /// Whether the payee takes the money.
+    pub const fn is_manual(&self) -> bool {
+        self.hold_for.is_some()
+    }
 }
 
 const COLUMNS: &str = "id, wallet, payer, recipient, recipient_wallet, amount, currency, platform_fee, network_fee, \
-     purpose, nonce, status, transaction_id, created_at, expires_at";
+     purpose, nonce, status, transaction_id, created_at, expires_at, hold_seconds";
 
 fn intent(row: &Row) -> Result<IntentRow, DbError> {
     let status = IntentStatus::from_code(row.try_get(11)?);
@@ -113,6 +122,12 @@ fn intent(row: &Row) -> Result<IntentRow, DbError> {
         transaction: row.try_get::<Option<[u8; 16]>>(12)?.map(TransactionId::from_bytes),
         created_at: row.try_get(13)?,
         expires_at: row.try_get(14)?,
+        hold_for: match row.try_get::<Option<i64>>(15)? {
+            Some(seconds) => Some(
+                u32::try_from(seconds).map_err(|_| DbError::BadRow { column: 15, expected: "seconds" })?,
+            ),
+            None => None,
+        },
     })
 }
 
@@ -134,10 +149,11 @@ pub fn insert(tx: &mut Tx<'_>, intent: &IntentRow) -> Result<(), DbError> {
         intent.transaction.map(TransactionId::bytes),
         intent.created_at,
         intent.expires_at,
+        intent.hold_for.map(i64::from),
     ];
     let sql = format!(
         "INSERT INTO intents ({COLUMNS}) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -184,6 +200,33 @@ pub fn list(
     rows.iter().map(intent).collect()
 }
 
+/// The intents made before `before` whose money a wallet takes or took itself, newest first.
+pub fn list_held(
+    reader: &mut Reader<'_>,
+    recipient: WalletId,
+    status: Option<IntentStatus>,
+    before: IntentId,
+    count: u32,
+) -> Result<Vec<IntentRow>, DbError> {
+    let status = status.map_or(-1, IntentStatus::code);
+    // What nobody signed is the payer's own affair.
+    let sql = format!(
+        "SELECT {COLUMNS} FROM intents WHERE recipient_wallet = $1 AND hold_seconds IS NOT NULL AND id < $2 \
+         AND transaction_id IS NOT NULL AND (CAST($3 AS BIGINT) = -1 OR status = $3) ORDER BY id DESC LIMIT $4"
+    );
+    let rows = reader.query(&sql, params![recipient.bytes(), before.bytes(), status, count])?;
+    rows.iter().map(intent).collect()
+}
+
+/// The intents with these ids, in no particular order.
+pub fn find_all(reader: &mut Reader<'_>, ids: &[IntentId]) -> Result<Vec<IntentRow>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| id.bytes().into()).collect();
+    let rows = super::in_lists(&keys, |places, keys| {
+        reader.query(&format!("SELECT {COLUMNS} FROM intents WHERE id IN ({places})"), keys)
+    })?;
+    rows.iter().map(intent).collect()
+}
+
 /// What the holds say about the transaction of an intent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
@@ -223,10 +266,10 @@ pub fn missing(reader: &mut Reader<'_>) -> Result<Vec<TransactionId>, DbError> {
 }
 
 fn held(row: &Row) -> Result<Held, DbError> {
-    if row.try_get::<Option<Vec<u8>>>(15)?.is_none() {
+    if row.try_get::<Option<Vec<u8>>>(16)?.is_none() {
         return Ok(Held::Never);
     }
-    Ok(super::ledger::read_hold_end(row, 16)?.map_or(Held::Open, Held::Ended))
+    Ok(super::holds::read_end(row, 17)?.map_or(Held::Open, Held::Ended))
 }
 
 /// Changes where an intent is, if it is still `from`; answers whether it was.

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use q_core::{Amount, SignedAmount, Span, Timestamp, Total, hash::Sha256};
+use q_core::{Amount, SignedAmount, Timestamp, Total, hash::Sha256};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
 use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use super::in_lists;
 use crate::domain::{
     account::{Account, AccountId, AccountKind, Changed},
-    books::{Hold, HoldEnd},
     chain::{self, Commit, TransactionLeaf},
     currency::CurrencyId,
     limits::{OwnLimits, Spent},
@@ -169,28 +168,6 @@ impl OrderRow {
 /// The digest that stands for "nobody signed".
 pub const NO_ORDER: Sha256 = [0; 32];
 
-/// A row of `holds`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HoldRow {
-    /// The held transaction.
-    pub transaction: TransactionId,
-    /// The intent it fulfils; none where a record of its own says what it is for.
-    pub intent: Option<IntentId>,
-    /// When it was taken; the epoch where that was not written down.
-    pub held_at: Timestamp,
-    /// When it lapses.
-    pub expires_at: Timestamp,
-    /// How it ended.
-    pub end: Option<HoldEnd>,
-    /// The first transfer that ended it.
-    pub end_seq: Option<i64>,
-    /// The commit that ended it.
-    pub end_commit: Option<i64>,
-}
-
-/// The intent of a hold without one.
-const NO_INTENT: [u8; 16] = [0; 16];
-
 /// The end of a writer's chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainEnd {
@@ -293,41 +270,6 @@ fn transaction(row: &Row) -> Result<TransactionRow, DbError> {
         client_ref: row.try_get(6)?,
         purpose: row.try_get(7)?,
         commit: row.try_get(8)?,
-    })
-}
-
-const fn hold_end_code(end: HoldEnd) -> i64 {
-    match end {
-        HoldEnd::Settled => 0,
-        HoldEnd::Voided => 1,
-        HoldEnd::Expired => 2,
-    }
-}
-
-const fn hold_end(code: i64) -> Option<HoldEnd> {
-    match code {
-        0 => Some(HoldEnd::Settled),
-        1 => Some(HoldEnd::Voided),
-        2 => Some(HoldEnd::Expired),
-        _ => None,
-    }
-}
-
-/// How a hold ended, from column `index` of a row.
-pub(super) fn read_hold_end(row: &Row, index: usize) -> Result<Option<HoldEnd>, DbError> {
-    let end: Option<i64> = row.try_get(index)?;
-    end.map(|code| hold_end(code).ok_or(bad(index, "how a hold ended"))).transpose()
-}
-
-fn hold(row: &Row) -> Result<HoldRow, DbError> {
-    Ok(HoldRow {
-        transaction: TransactionId::from_bytes(row.try_get(0)?),
-        intent: Some(row.try_get(1)?).filter(|id| *id != NO_INTENT).map(IntentId::from_bytes),
-        expires_at: row.try_get(2)?,
-        end: read_hold_end(row, 3)?,
-        end_seq: row.try_get(4)?,
-        end_commit: row.try_get(5)?,
-        held_at: row.try_get(6)?,
     })
 }
 
@@ -558,12 +500,6 @@ pub fn insert_transfers(
         .collect();
     tx.insert_many("transfers", &COLUMNS, &rows)?;
     Ok(())
-}
-
-/// The transfers from `first` on, at most `count`, in order.
-pub fn transfers_from(reader: &mut Reader<'_>, first: i64, count: i64) -> Result<Vec<Transfer>, DbError> {
-    let sql = format!("SELECT {TRANSFER_COLUMNS} FROM transfers WHERE seq >= $1 AND seq < $2 ORDER BY seq");
-    reader.query(&sql, params![first, first.saturating_add(count)])?.iter().map(transfer).collect()
 }
 
 /// The leaf hashes of the transfers from `first` on.
@@ -802,6 +738,11 @@ pub const fn commit_id(writer: i64, number: i64) -> i64 {
     (writer - 1) * WRITER_SPAN + number
 }
 
+/// The writer of the commit that is stored under a number, and its number in that writer's chain.
+pub const fn commit_place(id: i64) -> (i64, i64) {
+    ((id - 1).div_euclid(WRITER_SPAN) + 1, (id - 1).rem_euclid(WRITER_SPAN) + 1)
+}
+
 /// Appends a commit.
 pub fn insert_commit(
     tx: &mut Tx<'_>,
@@ -872,101 +813,6 @@ pub fn last_commit(reader: &mut Reader<'_>) -> Result<(i64, Timestamp), DbError>
     row.map_or(Ok((0, Timestamp::default())), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
 }
 
-/// Adds holds.
-pub fn insert_hold(tx: &mut Tx<'_>, hold: &HoldRow) -> Result<(), DbError> {
-    let intent = hold.intent.map_or(NO_INTENT, IntentId::bytes);
-    let row = params![hold.transaction.bytes(), intent, hold.expires_at, hold.held_at];
-    tx.execute(
-        "INSERT INTO holds (transaction_id, intent, expires_at, held_at) VALUES ($1, $2, $3, $4)",
-        row,
-    )?;
-    Ok(())
-}
-
-/// Notes how a hold ended.
-pub fn end_hold(
-    tx: &mut Tx<'_>,
-    transaction: TransactionId,
-    end: HoldEnd,
-    seq: i64,
-    commit: i64,
-) -> Result<(), DbError> {
-    let row = params![hold_end_code(end), seq, commit, transaction.bytes()];
-    tx.execute(
-        "UPDATE holds SET end_kind = $1, end_seq = $2, end_commit = $3 WHERE transaction_id = $4",
-        row,
-    )?;
-    Ok(())
-}
-
-const HOLD_COLUMNS: &str = "transaction_id, intent, expires_at, end_kind, end_seq, end_commit, held_at";
-
-/// The hold of a transaction, if it ever had one.
-pub fn find_hold(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<HoldRow>, DbError> {
-    let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id = $1");
-    reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(hold).transpose()
-}
-
-/// A transaction's hold, or why it cannot be read.
-pub type ReadHold = (TransactionId, Result<HoldRow, DbError>);
-
-/// The holds of these transactions that there are.
-pub fn holds(reader: &mut Reader<'_>, ids: &[TransactionId]) -> Result<Vec<ReadHold>, DbError> {
-    let keys: Vec<Value> = ids.iter().map(|id| id.bytes().into()).collect();
-    let rows = in_lists(&keys, |places, keys| {
-        let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id IN ({places})");
-        reader.query(&sql, keys)
-    })?;
-    rows.iter().map(|row| Ok((TransactionId::from_bytes(row.try_get(0)?), hold(row)))).collect()
-}
-
-/// The holds whose transactions hold nothing, at most a thousand.
-pub fn holds_of_nothing(reader: &mut Reader<'_>) -> Result<Vec<TransactionId>, DbError> {
-    let sql = "SELECT transaction_id FROM holds WHERE NOT EXISTS ( \
-                   SELECT 1 FROM transactions JOIN transfers ON transfers.seq = transactions.first_seq \
-                   WHERE transactions.id = holds.transaction_id AND transfers.phase = $1) LIMIT 1000";
-    let rows = reader.query(sql, params![Phase::Held.code()])?;
-    rows.iter().map(|row| Ok(TransactionId::from_bytes(row.try_get(0)?))).collect()
-}
-
-/// Calls `each` with the transaction of every hold, and the hold or why it cannot be read.
-pub fn for_each_hold(
-    reader: &mut Reader<'_>,
-    mut each: impl FnMut(TransactionId, Result<HoldRow, DbError>) -> Result<(), DbError>,
-) -> Result<(), DbError> {
-    let sql = format!("SELECT {HOLD_COLUMNS} FROM holds ORDER BY transaction_id");
-    reader.for_each(&sql, params![], |row| each(TransactionId::from_bytes(row.try_get(0)?), hold(&row)))
-}
-
-/// Open holds that lapsed by `now`, oldest first.
-pub fn lapsed_holds(reader: &mut Reader<'_>, now: Timestamp, count: u32) -> Result<Vec<HoldRow>, DbError> {
-    let sql = format!(
-        "SELECT {HOLD_COLUMNS} FROM holds WHERE end_kind IS NULL AND expires_at <= $1 ORDER BY expires_at LIMIT $2"
-    );
-    reader.query(&sql, params![now, count])?.iter().map(hold).collect()
-}
-
-/// The hold as the books need it: its legs and their places. Locked against other writers until the commit, so that a
-/// hold ends once whoever ends it.
-pub fn lock_hold(tx: &mut Tx<'_>, id: TransactionId) -> Result<Option<Hold>, DbError> {
-    let sql = format!("SELECT {HOLD_COLUMNS} FROM holds WHERE transaction_id = $1");
-    let rows = tx.query_for_update(&sql, params![id.bytes()])?;
-    let Some(row) = rows.first().map(hold).transpose()? else { return Ok(None) };
-    let Some(transaction) = find_transaction(tx, id)? else { return Ok(None) };
-    let transfers = transfers_from(tx, transaction.first_seq, transaction.transfer_count)?;
-    let legs = transfers.into_iter().map(|transfer| (transfer.seq, transfer.leg)).collect();
-    // Nobody could settle it while the module was paused, so that time is not counted.
-    let now = tx.now();
-    let is_known = row.held_at != Timestamp::default();
-    let paused = if is_known { tx.paused_between(row.held_at, now)? } else { Span::default() };
-    Ok(Some(Hold { legs, held_at: row.held_at, expires_at: row.expires_at + paused, end: row.end }))
-}
-
-/// How many holds are open.
-pub fn open_holds(reader: &mut Reader<'_>) -> Result<i64, DbError> {
-    reader.query_one("SELECT COUNT(*) FROM holds WHERE end_kind IS NULL", params![])?.try_get(0)
-}
-
 /// The currency of an account.
 pub fn currency_of(reader: &mut Reader<'_>, account: AccountId) -> Result<CurrencyId, DbError> {
     let row = reader.query_one("SELECT currency FROM accounts WHERE id = $1", params![account.0])?;
@@ -978,6 +824,15 @@ pub fn last_commit_at(reader: &mut Reader<'_>, at: Timestamp) -> Result<(i64, Ti
     let sql = "SELECT id, at FROM commits WHERE at <= $1 ORDER BY at DESC, id DESC LIMIT 1";
     let row = reader.query_opt(sql, params![at])?;
     row.map_or(Ok((0, Timestamp::default())), |row| Ok((row.try_get(0)?, row.try_get(1)?)))
+}
+
+/// The legs of the transfers at these places.
+pub(super) fn legs_at(reader: &mut Reader<'_>, seqs: &[i64]) -> Result<HashMap<i64, Leg>, DbError> {
+    let keys: Vec<Value> = seqs.iter().map(|seq| Value::Integer(*seq)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        reader.query(&format!("SELECT {TRANSFER_COLUMNS} FROM transfers WHERE seq IN ({places})"), keys)
+    })?;
+    rows.iter().map(|row| transfer(row).map(|transfer| (transfer.seq, transfer.leg))).collect()
 }
 
 /// A transfer with its commit, that commit's instant, and its leaf hash.

@@ -4,10 +4,12 @@
 
 pub mod approvals;
 pub mod books;
+pub mod captures;
 pub mod escrows;
 pub mod fees;
 pub mod heads;
 pub mod history;
+pub mod holds;
 pub mod imports;
 pub mod intents;
 pub mod ledger;
@@ -48,6 +50,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (13, "approvals", include_str!("../../migrations/sqlite/0013_approvals.sql")),
         (14, "profiles", include_str!("../../migrations/sqlite/0014_profiles.sql")),
         (15, "fees", include_str!("../../migrations/sqlite/0015_fees.sql")),
+        (16, "captures", include_str!("../../migrations/sqlite/0016_captures.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -65,6 +68,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (13, "approvals", include_str!("../../migrations/postgres/0013_approvals.sql")),
         (14, "profiles", include_str!("../../migrations/postgres/0014_profiles.sql")),
         (15, "fees", include_str!("../../migrations/postgres/0015_fees.sql")),
+        (16, "captures", include_str!("../../migrations/postgres/0016_captures.sql")),
     ],
 );
 

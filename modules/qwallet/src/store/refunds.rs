@@ -79,11 +79,12 @@ pub fn for_each(
 ) -> Result<(), DbError> {
     let columns: Vec<String> = COLUMNS.split(", ").map(|column| format!("refunds.{column}")).collect();
     let sql = format!(
-        "SELECT {}, moved.amount, paid.amount FROM refunds \
+        "SELECT {}, moved.amount, COALESCE(holds.captured, paid.amount) FROM refunds \
          LEFT JOIN transactions AS own ON own.id = refunds.id \
          LEFT JOIN transfers AS moved ON moved.seq = own.first_seq AND moved.purpose = $1 \
          LEFT JOIN transactions AS payment ON payment.id = refunds.payment \
          LEFT JOIN transfers AS paid ON paid.seq = payment.first_seq AND paid.purpose = $2 \
+         LEFT JOIN holds ON holds.transaction_id = refunds.payment \
          ORDER BY refunds.payment, refunds.remaining DESC",
         columns.join(", ")
     );

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use q_db::{DbError, Reader, Value};
 use qwallet_api::{TransactionId, WalletId};
 
-use super::{in_lists, ledger};
+use super::{holds, in_lists};
 use crate::domain::{
     account::{AccountId, AccountKind},
     books::HoldEnd,
@@ -55,7 +55,7 @@ pub fn hold_ends(
     })?;
     let mut ends = HashMap::new();
     for row in &rows {
-        if let Some(end) = ledger::read_hold_end(row, 1)? {
+        if let Some(end) = holds::read_end(row, 1)? {
             ends.insert(TransactionId::from_bytes(row.try_get(0)?), end);
         }
     }

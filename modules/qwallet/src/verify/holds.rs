@@ -10,12 +10,15 @@ use crate::{
         books::HoldEnd,
         transfer::{Phase, Transfer},
     },
-    store::{self, ledger::HoldRow},
+    store::{self, holds::HoldRow},
 };
 
 /// A held transfer of which something is left.
 pub(super) struct OpenHold {
     left: Amount,
+    whole: Amount,
+    /// Whether it is what its transaction is about, and not a fee of it.
+    is_first: bool,
     pub held_at: Timestamp,
     transaction: TransactionId,
 }
@@ -25,6 +28,8 @@ pub(super) struct OpenHold {
 pub(super) struct HeldGroup {
     open_count: usize,
     is_settled: bool,
+    /// How much of the first moved.
+    moved: Amount,
 }
 
 impl HeldGroup {
@@ -38,13 +43,32 @@ impl HeldGroup {
     }
 }
 
+impl OpenHold {
+    /// Whether nothing was taken of it.
+    pub fn is_whole(&self) -> bool {
+        self.left == self.whole
+    }
+}
+
 impl Check {
     /// Notes that a transfer holds.
     pub(super) fn take_hold(&mut self, transfer: &Transfer, at: Timestamp) {
         let (left, transaction) = (transfer.leg.amount, transfer.transaction);
         if transfer.phase == Phase::Held {
-            self.open.insert(transfer.seq, OpenHold { left, held_at: at, transaction });
-            self.held.entry(transaction).or_default().open_count += 1;
+            let group = self.held.entry(transaction).or_default();
+            group.open_count += 1;
+            let is_first = !transfer.leg.purpose.is_fee();
+            self.open
+                .insert(transfer.seq, OpenHold { left, whole: left, is_first, held_at: at, transaction });
+        }
+    }
+
+    /// What was taken of a hold before the journal is read: `parts` are the transfers of it.
+    pub(super) fn take_earlier(&mut self, parts: &[Transfer]) {
+        for part in parts.iter().filter(|part| part.phase == Phase::Settled) {
+            if let Some(held) = part.pending_of {
+                self.end_of_hold(held, part, true);
+            }
         }
     }
 
@@ -80,6 +104,9 @@ impl Check {
         open.left = Amount::from_units(left);
         let group = self.held.get_mut(&transfer.transaction)?;
         group.is_settled |= is_settled;
+        if is_settled && open.is_first {
+            group.moved = group.moved.checked_add(transfer.leg.amount).unwrap_or(Amount::MAX);
+        }
         if left > 0 {
             return Some(false);
         }
@@ -90,7 +117,7 @@ impl Check {
 
     /// Compares the rows of holds that ended in a commit, and forgets them.
     pub(super) fn ended(&mut self, reader: &mut Reader<'_>, ids: &[TransactionId]) -> Result<(), DbError> {
-        for row in store::ledger::holds(reader, ids)? {
+        for row in store::holds::list(reader, ids)? {
             match row {
                 (id, Ok(row)) => self.hold_row(id, &row),
                 // Named when all rows are read.
@@ -107,7 +134,7 @@ impl Check {
     /// The rows of holds say what the journal says.
     pub(super) fn holds(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
         let open: Vec<TransactionId> = self.held.keys().copied().collect();
-        for (id, row) in store::ledger::holds(reader, &open)? {
+        for (id, row) in store::holds::list(reader, &open)? {
             match row {
                 Ok(row) => self.hold_row(id, &row),
                 Err(_) => drop(self.held.remove(&id)),
@@ -119,7 +146,7 @@ impl Check {
         }
         let findings = &mut self.findings;
         let mut row_count = 0;
-        store::ledger::for_each_hold(reader, |id, hold| {
+        store::holds::for_each(reader, |id, hold| {
             row_count += 1;
             if let Err(error) = hold {
                 let place = format!("holds {id}");
@@ -128,7 +155,7 @@ impl Check {
             Ok(())
         })?;
         if self.is_whole() && row_count != self.ended_count {
-            for id in store::ledger::holds_of_nothing(reader)? {
+            for id in store::holds::of_nothing(reader)? {
                 let detail = "no transfer holds anything for it".to_owned();
                 self.find("hold_unknown", format!("holds {id}"), detail);
             }
@@ -148,6 +175,12 @@ impl Check {
         if !is_equal {
             let detail = format!("says {:?}, the journal says {in_journal:?}", row.end);
             self.find("hold_mismatch", format!("holds {id}"), detail);
+        }
+        // What is taken as a whole is not counted in parts.
+        if !row.captured.is_zero() && row.captured != group.moved {
+            let (told, moved) = (row.captured.units(), group.moved.units());
+            let detail = format!("says that {told} was taken, the journal says {moved}");
+            self.find("hold_captured", format!("holds {id}"), detail);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The journal and its chains: every row has its hash, every commit its root, every head follows from the one before,
 //! and all of it together changes accounts step by step.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use q_core::{Amount, SignedAmount, Timestamp, Total, hash::Sha256};
 use q_db::{DbError, Reader};
@@ -207,8 +207,35 @@ impl Check {
             ends.extend(transfer.pending_of.filter(|seq| !is_known(seq)));
         }
         let earlier = store::ledger::transfers_at(reader, &ends)?;
+        let mut held = BTreeSet::new();
         for (transfer, _, at, _) in earlier.into_values() {
             self.take_hold(&transfer, at);
+            held.insert(transfer.transaction);
+        }
+        for id in held {
+            self.recall_captures(reader, id, &ends)?;
+        }
+        Ok(())
+    }
+
+    /// What was taken of these held transfers of a transaction before the journal is read.
+    fn recall_captures(
+        &mut self,
+        reader: &mut Reader<'_>,
+        id: TransactionId,
+        held: &[i64],
+    ) -> Result<(), DbError> {
+        for capture in store::captures::of_transaction(reader, id)? {
+            let (writer, _) = store::ledger::commit_place(capture.commit);
+            if capture.first_seq > self.first_after(writer, |begin| begin.next_seq - 1) {
+                continue;
+            }
+            let end = capture.first_seq.saturating_add(capture.transfer_count.clamp(0, COMMIT_TRANSFERS_MAX));
+            let parts = store::ledger::stored_transfers(reader, capture.first_seq, end)?;
+            let parts = parts.into_iter().filter_map(|(_, part)| Some(part.ok()?.0));
+            // Others were taken into account when they were met.
+            let parts = parts.filter(|part| part.pending_of.is_some_and(|seq| held.contains(&seq)));
+            self.take_earlier(&parts.collect::<Vec<_>>());
         }
         Ok(())
     }
@@ -240,9 +267,10 @@ impl Check {
         if of != commit {
             self.find("transfer_elsewhere", place.clone(), format!("says it is of commit {of}"));
         }
-        let held_at = transfer.pending_of.and_then(|held| self.open.get(&held)).map(|open| open.held_at);
+        let open = transfer.pending_of.and_then(|held| self.open.get(&held));
+        let held = open.map(|open| (open.held_at, open.is_whole()));
         let is_end = self.hold_of(transfer, at, &place);
-        self.spending(transfer, at, held_at);
+        self.spending(transfer, at, held);
         let sides = [
             (transfer.leg.debit, true, transfer.debit_version, transfer.debit_balance),
             (transfer.leg.credit, false, transfer.credit_version, transfer.credit_balance),
@@ -258,7 +286,7 @@ impl Check {
     }
 
     /// Replays what counts against the limits of the giver.
-    fn spending(&mut self, transfer: &Transfer, at: Timestamp, held_at: Option<Timestamp>) {
+    fn spending(&mut self, transfer: &Transfer, at: Timestamp, held: Option<(Timestamp, bool)>) {
         let leg = &transfer.leg;
         let side = |id| self.counted.get(&id).map(|row| row.side);
         let (Some(giver), Some(receiver)) = (side(leg.debit), side(leg.credit)) else { return };
@@ -271,12 +299,13 @@ impl Check {
             }
             let is_numbered = row.numbered_since != Timestamp::default() && at >= row.numbered_since;
             let spent = &mut self.accounts.entry(account).or_default().spent;
-            match (transfer.phase, held_at) {
+            match (transfer.phase, held) {
                 (Phase::Posted | Phase::Held, _) if is_numbered => {
                     spent.consume(leg.amount, Window::of(at), at);
                 }
                 (Phase::Posted | Phase::Held, _) => spent.consume_uncounted(leg.amount, Window::of(at), at),
-                (Phase::Voided, Some(held_at)) => spent.give_back(leg.amount, held_at),
+                (Phase::Voided, Some((held_at, true))) => spent.give_back(leg.amount, held_at),
+                (Phase::Voided, Some((held_at, false))) => spent.give_back_rest(leg.amount, held_at),
                 (Phase::Settled | Phase::Voided, _) => {}
             }
         }

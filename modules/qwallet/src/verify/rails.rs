@@ -194,7 +194,7 @@ enum Held {
 }
 
 fn end_of(reader: &mut Reader<'_>, id: TransactionId) -> Result<Held, DbError> {
-    Ok(match store::ledger::find_hold(reader, id)? {
+    Ok(match store::holds::find(reader, id)? {
         None => Held::Never,
         Some(hold) => hold.end.map_or(Held::Open, Held::Ended),
     })

@@ -20,6 +20,8 @@ fn ask(recipient: &Person, amount: &str) -> CreateIntentRequest {
         purpose: Some("rent".into()),
         expires_in: Some(600),
         wallet: None,
+        capture: None,
+        hold_for: None,
     }
 }
 
@@ -102,8 +104,12 @@ on_each_world!(a_hold_lapses_by_the_executors_clock, async |world: World| {
     assert_eq!(code(ann.client.clone().with_key("p").call::<Pay>(&pay).await), "INTENT_EXPIRED");
     bank.module.service().expire().await.unwrap();
     assert_eq!(bank.balance(&ann).await, ("100".into(), "100".into(), "0".into()));
-    let list =
-        ListIntentsRequest { status: Some("EXPIRED".into()), cursor: None, limit: PageLimit::default() };
+    let list = ListIntentsRequest {
+        role: None,
+        status: Some("EXPIRED".into()),
+        cursor: None,
+        limit: PageLimit::default(),
+    };
     let lapsed = ann.client.call::<ListIntents>(&list).await.unwrap();
     let ids: Vec<_> = lapsed.items.iter().map(|intent| intent.intent_id).collect();
     assert_eq!(ids.len(), 2);

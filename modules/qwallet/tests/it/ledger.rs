@@ -20,7 +20,10 @@ use qwallet_api::{
 };
 use serde_json::Value;
 
-use crate::support::{Bank, Person, code, fresh, item, sign};
+use crate::{
+    holds,
+    support::{Bank, Person, code, fresh, item, sign},
+};
 
 async fn export(bank: &Bank, operator: &Person, format: &str) -> String {
     bank.world.make_operator(&operator.did);
@@ -29,7 +32,7 @@ async fn export(bank: &Bank, operator: &Person, format: &str) -> String {
     text
 }
 
-/// Payments of awkward sizes to seven people, and one hold: books worth reading.
+/// Payments of awkward sizes to seven people, a hold, and parts taken of others: books worth reading.
 async fn busy(world: World) -> (Bank, Vec<Person>) {
     let bank = Bank::open(world).await;
     let mut people = vec![bank.person("ann", "10000").await];
@@ -51,11 +54,19 @@ async fn busy(world: World) -> (Bank, Vec<Person>) {
         purpose: None,
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
     let request = SignRequest { intent_id: intent.intent_id, signature };
     ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    for (payee, is_final) in [(2, false), (3, true)] {
+        let held = holds::held(&bank, &people[0], &people[payee], "30.000000000000000007").await;
+        for (amount, is_last) in [("7.000000000000000001", false), ("0.3", is_final)] {
+            holds::take(&people[payee], &held, Some(amount), is_last).await.unwrap();
+        }
+    }
     (bank, people)
 }
 
@@ -228,7 +239,8 @@ on_each_world!(lines_replay_to_the_same_balances_and_heads, async |world: World|
             other => panic!("a record {other}"),
         }
     }
-    assert_eq!(transfers, 1 + 40 * 3 + 3);
+    // Two holds, two parts of each, and the rest of one.
+    assert_eq!(transfers, 1 + 40 * 3 + 3 + 2 * 3 + 4 * 3 + 3);
     let operator = &people[0].client;
     let chains = operator.call::<ListHeads>(&ListHeadsRequest {}).await.unwrap().items;
     let stored: BTreeMap<i64, String> = chains.into_iter().map(|chain| (chain.writer, chain.head)).collect();

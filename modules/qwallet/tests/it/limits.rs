@@ -102,6 +102,8 @@ on_each_world!(a_hold_counts_until_it_is_freed, async |world: World| {
         purpose: None,
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);

@@ -17,7 +17,7 @@ use proptest::{
 use q_core::{Amount, Timestamp};
 use qwallet::domain::{
     account::{Account, AccountId, AccountKind},
-    books::{Books, Command, Group, HoldEnd, Refusal},
+    books::{Books, Capture, Command, Group, HoldEnd, Refusal},
     currency::CurrencyId,
     limits::{Defaults, LimitKind},
     transfer::{Leg, Purpose},
@@ -64,6 +64,7 @@ enum Step {
     Transfer(Vec<Drawn>),
     Hold(u8, Vec<Drawn>, i64),
     Settle(u8),
+    Capture(u8, Option<u128>, bool),
     Void(u8),
     Expire(u8),
     Wait(i64),
@@ -110,6 +111,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => legs().prop_map(Step::Transfer),
         4 => (0..HOLDS, legs(), -5i64..50).prop_map(|(id, legs, ttl)| Step::Hold(id, legs, ttl)),
         3 => (0..HOLDS).prop_map(Step::Settle),
+        5 => (0..HOLDS, prop::option::of(amount()), prop::bool::weighted(0.2))
+            .prop_map(|(id, amount, is_final)| Step::Capture(id, amount, is_final)),
         2 => (0..HOLDS).prop_map(Step::Void),
         2 => (0..HOLDS).prop_map(Step::Expire),
         3 => (0i64..20).prop_map(Step::Wait),
@@ -155,7 +158,12 @@ fn month(at: i64) -> usize {
 
 #[derive(Debug, Clone)]
 struct Held {
+    /// What is left.
     legs: Vec<Drawn>,
+    /// What was held in the beginning.
+    whole: Vec<Drawn>,
+    /// How much of the first leg was taken in parts.
+    taken: u128,
     at: i64,
     until: i64,
     end: Option<HoldEnd>,
@@ -255,7 +263,9 @@ impl Naive {
             }
             self.touch(leg);
             if let Some(hold) = hold {
-                self.holds.get_mut(&hold).unwrap().legs.push(*leg);
+                let held = self.holds.get_mut(&hold).unwrap();
+                held.legs.push(*leg);
+                held.whole.push(*leg);
             } else {
                 self.book(leg);
             }
@@ -280,10 +290,13 @@ impl Naive {
                 if *ttl <= 0 || self.holds.contains_key(id) {
                     return Err(Refusal::GroupMalformed.into());
                 }
-                self.holds.insert(*id, Held { legs: Vec::new(), at: now, until: now + ttl, end: None });
+                let (legs_left, whole) = (Vec::new(), Vec::new());
+                let held = Held { legs: legs_left, whole, taken: 0, at: now, until: now + ttl, end: None };
+                self.holds.insert(*id, held);
                 self.legs(legs, now, Some(*id))
             }
             Step::Settle(id) => self.end(*id, HoldEnd::Settled, now),
+            Step::Capture(id, amount, is_final) => self.capture(*id, *amount, *is_final, now),
             Step::Void(id) => self.end(*id, HoldEnd::Voided, now),
             Step::Expire(id) => self.end(*id, HoldEnd::Expired, now),
             Step::Wait(_) | Step::Fail | Step::Commit => Ok(()),
@@ -298,18 +311,77 @@ impl Naive {
         match end {
             HoldEnd::Settled if now >= held.until => return Err(Refusal::HoldExpired.into()),
             HoldEnd::Expired if now < held.until => return Err(Refusal::HoldNotExpired.into()),
-            _ => held.end = Some(end),
+            _ => held.end = Some(if held.taken > 0 { HoldEnd::Settled } else { end }),
         }
         let held = held.clone();
-        for leg in &held.legs {
-            self.touch(leg);
-            if end == HoldEnd::Settled {
+        if end == HoldEnd::Settled {
+            for leg in &held.legs {
+                self.touch(leg);
                 self.book(leg);
-            } else if Self::is_spending(leg) {
-                let given_back = (leg.0, leg.2, held.at);
-                let place = self.spent.iter().position(|spent| *spent == given_back).unwrap();
-                self.spent.remove(place);
             }
+        } else {
+            self.free(&held);
+        }
+        Ok(())
+    }
+
+    /// Gives back what is left, to who gave it and to the limits of then.
+    fn free(&mut self, held: &Held) {
+        for (leg, whole) in held.legs.iter().zip(&held.whole) {
+            assert!(leg.2 > 0, "of every leg something is left as long as something is of the first");
+            self.touch(leg);
+            if Self::is_spending(leg) {
+                let counted = (leg.0, whole.2, held.at);
+                let place = self.spent.iter().position(|spent| *spent == counted).unwrap();
+                self.spent[place].1 -= leg.2;
+            }
+        }
+    }
+
+    fn capture(&mut self, id: u8, amount: Option<u128>, is_final: bool, now: i64) -> Result<(), Expected> {
+        let held = self.holds.get_mut(&id).ok_or(Refusal::HoldUnknown)?;
+        if let Some(before) = held.end {
+            return Err(Refusal::HoldEnded(before).into());
+        }
+        if now >= held.until {
+            return Err(Refusal::HoldExpired.into());
+        }
+        let asked = amount.unwrap_or(held.legs[0].2);
+        if asked == 0 {
+            return Err(Refusal::AmountZero.into());
+        }
+        if asked > held.legs[0].2 {
+            return Err(Expected::TooMuch);
+        }
+        held.taken += asked;
+        let mut moved = Vec::new();
+        for (leg, whole) in held.legs.iter_mut().zip(&held.whole) {
+            // The most units that are no more than the share of it.
+            let product = big(whole.2) * big(held.taken);
+            let share = product / big(held.whole[0].2);
+            assert!(
+                share * big(held.whole[0].2) <= product && (share + big(1)) * big(held.whole[0].2) > product
+            );
+            let left = whole.2 - share.to::<u128>();
+            if left < leg.2 {
+                moved.push((leg.0, leg.1, leg.2 - left, leg.3));
+            }
+            leg.2 = left;
+        }
+        let is_over = held.legs[0].2 == 0;
+        if is_over {
+            assert!(held.legs.iter().all(|leg| leg.2 == 0), "whoever takes all leaves no fees behind");
+        }
+        if is_over || is_final {
+            held.end = Some(HoldEnd::Settled);
+        }
+        let held = held.clone();
+        for leg in &moved {
+            self.touch(leg);
+            self.book(leg);
+        }
+        if is_final && !is_over {
+            self.free(&held);
         }
         Ok(())
     }
@@ -326,6 +398,7 @@ impl Naive {
 #[derive(Debug, PartialEq)]
 enum Expected {
     Limit(LimitKind, u128),
+    TooMuch,
     Other(Refusal),
 }
 
@@ -333,6 +406,7 @@ impl From<Refusal> for Expected {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::LimitExceeded(beyond) => Self::Limit(beyond.kind, beyond.used.units()),
+            Refusal::CaptureExceeds(_) => Self::TooMuch,
             other => Self::Other(other),
         }
     }
@@ -359,6 +433,10 @@ fn command(step: &Step, fresh: u128, now: i64) -> Command {
             Command::Hold(group, Timestamp::from_micros(now + ttl))
         }
         Step::Settle(number) => Command::Settle(id(*number)),
+        Step::Capture(number, amount, is_final) => {
+            let amount = amount.map(Amount::from_units);
+            Command::Capture(id(*number), Capture { amount, is_final: *is_final })
+        }
         Step::Void(number) => Command::Void(id(*number)),
         Step::Expire(number) => Command::Expire(id(*number)),
         Step::Wait(_) | Step::Fail | Step::Commit => unreachable!("is no command"),

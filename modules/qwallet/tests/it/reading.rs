@@ -130,6 +130,8 @@ on_each_world!(a_history_is_searched, async |world: World| {
         purpose: Some("later".into()),
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let held = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&held).await.unwrap();
     let signature = sign(held.signing_input.as_bytes(), &ann.did, &ann.key);

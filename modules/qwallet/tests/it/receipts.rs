@@ -90,6 +90,8 @@ on_each_world!(a_held_payment_is_proved_where_it_was_held_and_where_it_moved, as
         purpose: Some("rent".into()),
         expires_in: Some(600),
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);

@@ -5,7 +5,7 @@ use q_core::Span;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
     CreatePayment, CreateRefund, GetTransaction, ListRefunds, REFUND_TYP, Refund, RefundOrder, RefundRequest,
-    Transaction, TransactionPath, signing,
+    Transaction, TransactionId, TransactionPath, signing,
 };
 
 use crate::support::{Bank, Person, code, fresh, problem, sign_as};
@@ -15,9 +15,19 @@ async fn paid(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> Tran
     payer.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap()
 }
 
+/// A signed wish to give back, with a share of the fees.
+pub fn order(bank: &Bank, payee: &Person, payment: TransactionId, amount: Option<&str>) -> RefundRequest {
+    let request = asked_of(bank, payment, payee, amount);
+    signed(bank, RefundRequest { refund_fees: "proportional".into(), ..request }, payee)
+}
+
 pub fn asked(bank: &Bank, payment: &Transaction, payee: &Person, amount: Option<&str>) -> RefundRequest {
+    asked_of(bank, payment.transaction_id, payee, amount)
+}
+
+fn asked_of(bank: &Bank, payment: TransactionId, payee: &Person, amount: Option<&str>) -> RefundRequest {
     RefundRequest {
-        transaction_id: payment.transaction_id,
+        transaction_id: payment,
         amount: amount.map(Into::into),
         reason: "stale".into(),
         refund_fees: "none".into(),

@@ -142,6 +142,8 @@ on_each_world!(notices_intents_and_payout_files_somebody_touched, async |world: 
             purpose: Some("rent".into()),
             expires_in: Some(600),
             wallet: None,
+            capture: None,
+            hold_for: None,
         };
         let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
         names.push(intent.intent_id.to_string());
@@ -199,6 +201,8 @@ on_each_world!(an_incremental_look_finds_what_is_newer_and_trusts_what_is_older,
         purpose: None,
         expires_in: Some(600),
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);

@@ -45,6 +45,8 @@ async fn hold(payer: &Person, recipient: &Person, amount: &str) -> (IntentPath, 
         purpose: None,
         expires_in: Some(600),
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = payer.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);

@@ -18,7 +18,7 @@ use parking_lot::RwLock;
 use q_contract::Problem;
 use q_core::{Amount, Did, Timestamp, hash::Sha256};
 use q_db::{DbError, Tx};
-use qwallet_api::{BatchId, ImportId, IntentId, TransactionId, WalletId};
+use qwallet_api::{BatchId, CaptureId, EscrowId, ImportId, IntentId, TransactionId, WalletId};
 
 use self::run::Run;
 use super::{
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     domain::{
         account::AccountId,
-        books::{Books, HoldEnd},
+        books::{Books, Capture, HoldEnd},
         currency::CurrencyId,
         limits::{Defaults, LimitKind},
         payment::Refusal,
@@ -89,6 +89,8 @@ pub enum Action {
         /// How it ends.
         end: HoldEnd,
     },
+    /// Takes or frees what is held for many intents of one payee.
+    Holds(HoldBatch),
     /// Moves what the stripes of an account received into it.
     Sweep(AccountId),
     /// Changes what may be spent from an account.
@@ -140,6 +142,39 @@ pub struct Batch {
     pub is_atomic: bool,
     /// The payout file it comes from.
     pub import: Option<ImportId>,
+}
+
+/// What a payee does with what is held for an intent.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldChange {
+    /// What is held.
+    pub transaction: TransactionId,
+    /// The intent.
+    pub intent: IntentId,
+    /// What to do.
+    pub wish: HoldWish,
+}
+
+/// What may be done with what is held.
+#[derive(Debug, Clone, Copy)]
+pub enum HoldWish {
+    /// Take a part, under this id, and have it held in escrow if so.
+    Capture(CaptureId, Capture, Option<EscrowId>),
+    /// Free what is left.
+    Void,
+}
+
+/// What a payee does with what is held for many.
+#[derive(Debug)]
+pub struct HoldBatch {
+    /// Its id.
+    pub id: BatchId,
+    /// Who asks.
+    pub by: Did,
+    /// In order: a change, or why it was refused already.
+    pub changes: Vec<Result<HoldChange, Refusal>>,
+    /// Whether one refusal undoes all.
+    pub is_atomic: bool,
 }
 
 /// One transaction to be.

@@ -21,8 +21,10 @@ use crate::{
     },
     store::{
         self,
+        captures::CaptureRow,
+        holds::HoldRow,
         intents::IntentStatus,
-        ledger::{ChainEnd, HoldRow, OrderRow, TransactionKind, TransactionRow},
+        ledger::{ChainEnd, OrderRow, TransactionKind, TransactionRow},
         requests::{Nonce, Request},
     },
 };
@@ -56,6 +58,8 @@ pub(super) struct Rows {
     pub(super) nonces: Vec<Nonce>,
     pub(super) holds: Vec<(HoldRow, Option<WalletId>)>,
     pub(super) ends: Vec<(TransactionId, Option<IntentId>, HoldEnd, i64)>,
+    pub(super) captures: Vec<CaptureRow>,
+    pub(super) audits: Vec<AuditEntry>,
     pub(super) batches: Vec<BatchRow>,
     pub(super) limits: Vec<LimitsRow>,
     pub(super) guards: Vec<AccountId>,
@@ -70,7 +74,10 @@ impl Rows {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.transactions.is_empty() && self.ends.is_empty() && self.batches.is_empty()
+        self.transactions.is_empty()
+            && self.ends.is_empty()
+            && self.captures.is_empty()
+            && self.batches.is_empty()
     }
 
     pub(super) fn write(
@@ -115,6 +122,9 @@ impl Rows {
             "head": q_core::hash::hex(&head),
         });
         self.audit_issuance(tx, journal, first_seq, commit_id)?;
+        for entry in &self.audits {
+            tx.audit(entry.clone())?;
+        }
         // One row per commit and not per payment: the payments are in the journal under this head.
         tx.audit(AuditEntry::change("ledger.commit", None, format!("commit {commit_id}")).details(facts))?;
         // Nor an event per payment: they are computed from the journal when somebody follows (`domain::told`).
@@ -180,7 +190,7 @@ impl Rows {
     /// The states of intents, holds, batches and imports that follow from the transfers.
     fn write_states(&self, tx: &mut Tx<'_>, commit_id: i64) -> Result<(), DbError> {
         for (hold, wallet) in &self.holds {
-            store::ledger::insert_hold(tx, hold)?;
+            store::holds::insert(tx, hold)?;
             let (Some(intent), Some(wallet)) = (hold.intent, wallet) else { continue };
             let (pending, signed) = (IntentStatus::Pending, IntentStatus::Signed);
             store::intents::advance(tx, intent, pending, signed, Some(hold.transaction))?;
@@ -191,8 +201,11 @@ impl Rows {
                 hold_expires_at: hold.expires_at,
             })?;
         }
+        for capture in &self.captures {
+            store::captures::insert(tx, capture)?;
+        }
         for (transaction, intent, end, seq) in &self.ends {
-            store::ledger::end_hold(tx, *transaction, *end, *seq, commit_id)?;
+            store::holds::end(tx, *transaction, *end, *seq, commit_id)?;
             let to = match end {
                 HoldEnd::Settled => IntentStatus::Settled,
                 HoldEnd::Voided => IntentStatus::Cancelled,

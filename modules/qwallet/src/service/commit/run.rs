@@ -8,30 +8,33 @@ use std::{
 };
 
 use q_contract::Problem;
-use q_core::{Env, Timestamp, hash::Sha256};
+use q_core::{Amount, AuditEntry, Env, Timestamp, hash::Sha256};
 use q_db::{DbError, Tx};
-use qwallet_api::{IntentId, TransactionId, WalletId};
+use qwallet_api::{IntentId, TransactionId, WalletId, errors};
 
 use super::{
-    Action, Authority, Batch, CACHED_ACCOUNTS_MAX, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
+    Action, Authority, Batch, CACHED_ACCOUNTS_MAX, Done, HoldBatch, HoldChange, HoldWish, Item, Ledger,
+    LimitChange, Outcome, Striped, Work,
     guards::Guards,
     rows::{BatchRow, LimitsRow, Rows, count, placeholder},
 };
 use crate::{
     domain::{
-        account::{AccountId, Changed},
+        account::{self, AccountId},
         books::{self, Applied, Books, Command, Group, HoldEnd},
         currency::Currency,
         limits::LimitKind,
         order::SignatureFault,
         payment::Refusal,
-        transfer::{Leg, Purpose},
+        transfer::{Leg, Phase, Purpose},
     },
     service::record::{Decision, Moment, Record, Step},
     store::{
         self,
+        captures::CaptureRow,
+        holds::HoldRow,
         intents::IntentStatus,
-        ledger::{ChainEnd, HoldRow, NO_ORDER, OrderRow, TransactionKind, TransactionRow},
+        ledger::{ChainEnd, NO_ORDER, OrderRow, TransactionKind, TransactionRow},
         requests::Nonce,
     },
 };
@@ -99,8 +102,8 @@ impl<'a> Run<'a> {
             // Nor does it along an account, whoever wrote to it: what follows another writer's commit is later.
             let writer = ledger.lease.writer;
             let later = books.accounts().map(|account| match account.changed {
-                Changed { at, by } if by == writer => at,
-                Changed { at, .. } => Timestamp::from_micros(at.micros() + 1),
+                account::Changed { at, by } if by == writer => at,
+                account::Changed { at, .. } => Timestamp::from_micros(at.micros() + 1),
             });
             now = later.max().map_or(now, |later| later.max(now));
         }
@@ -132,6 +135,8 @@ impl<'a> Run<'a> {
                 nonces: Vec::new(),
                 holds: Vec::new(),
                 ends: Vec::new(),
+                captures: Vec::new(),
+                audits: Vec::new(),
                 batches: Vec::new(),
                 limits: Vec::new(),
                 guards: Vec::new(),
@@ -211,11 +216,11 @@ impl<'a> Run<'a> {
     fn take_steps(&mut self, steps: &[Step], work: &Work) -> Result<(), Refusal> {
         let items = steps.iter().filter_map(|step| match step {
             Step::Pay(item) | Step::Hold(item, _) => Some(item),
-            Step::End(..) | Step::Guard(_) | Step::Terms(..) => None,
+            Step::End(..) | Step::Guard(_) | Step::Terms(..) | Step::Change(_) => None,
         });
         self.guards.check(self.books, items.flat_map(|item| &item.legs), None)?;
         let mark = self.books.mark();
-        let mut taken = Vec::with_capacity(steps.len());
+        let (mut taken, mut changes) = (Vec::with_capacity(steps.len()), Vec::new());
         for step in steps {
             let applied = match step {
                 Step::Pay(item) => {
@@ -238,6 +243,10 @@ impl<'a> Run<'a> {
                     Ok(()) => continue,
                     Err(refusal) => Err(refusal.into()),
                 },
+                Step::Change(change) => self.change_hold(change).map(|changed| {
+                    changes.push(changed);
+                    (Vec::new(), changed.applied)
+                }),
             };
             match applied {
                 Ok(applied) => taken.push((step, applied)),
@@ -255,6 +264,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let order = self.order(work);
+        changes.into_iter().for_each(|changed| self.note_change(changed));
         for (step, (swept, applied)) in taken {
             self.note_sweep(swept);
             match step {
@@ -267,6 +277,7 @@ impl<'a> Run<'a> {
                 Step::End(transaction, end) => {
                     self.rows.ends.push((*transaction, None, *end, applied.first_seq));
                 }
+                Step::Change(_) => {}
             }
         }
         Ok(())
@@ -286,8 +297,16 @@ impl<'a> Run<'a> {
         expires_at: Timestamp,
     ) {
         let held_at = self.now;
-        let row =
-            HoldRow { transaction, intent, held_at, expires_at, end: None, end_seq: None, end_commit: None };
+        let row = HoldRow {
+            transaction,
+            intent,
+            held_at,
+            expires_at,
+            end: None,
+            end_seq: None,
+            end_commit: None,
+            captured: Amount::ZERO,
+        };
         self.rows.holds.push((row, wallet));
     }
 
@@ -340,8 +359,14 @@ impl<'a> Run<'a> {
             }
             Action::End { transaction, intent, end, .. } => {
                 let applied = self.books.apply(&end_of(*transaction, *end), self.now)?;
-                self.rows.ends.push((*transaction, *intent, *end, applied.first_seq));
+                // Where a part was taken before, the books know better how it ended.
+                let end = self.books.hold(*transaction).and_then(|hold| hold.end).unwrap_or(*end);
+                self.rows.ends.push((*transaction, *intent, end, applied.first_seq));
                 transaction.bytes()
+            }
+            Action::Holds(batch) => {
+                refusals = self.change_all(batch);
+                batch.id.bytes()
             }
             Action::Sweep(account) => {
                 let swept = self.sweep(*account);
@@ -353,13 +378,14 @@ impl<'a> Run<'a> {
             Action::Record(_) => unreachable!("records are decided with their rows"),
         };
         let done = self.done(first_seq, refusals);
-        if let Action::Batch(batch) = &work.action {
-            self.rows.batches.push(BatchRow {
-                id: batch.id,
-                item_count: u32::try_from(batch.items.len()).expect("a batch has few items"),
-                refusals: done.refusals.clone(),
-                import: batch.import,
-            });
+        let batch = match &work.action {
+            Action::Batch(batch) => Some((batch.id, batch.items.len(), batch.import)),
+            Action::Holds(batch) => Some((batch.id, batch.changes.len(), None)),
+            _ => None,
+        };
+        if let Some((id, count, import)) = batch {
+            let item_count = u32::try_from(count).expect("a batch has few items");
+            self.rows.batches.push(BatchRow { id, item_count, refusals: done.refusals.clone(), import });
         }
         Ok((done, answer))
     }
@@ -383,9 +409,7 @@ impl<'a> Run<'a> {
         if batch.is_atomic && !refusals.is_empty() {
             self.books.go_back(mark);
             applied.clear();
-            let own: HashMap<u32, Refusal> = refusals.into_iter().collect();
-            let all = 0..u32::try_from(batch.items.len()).expect("a batch has few items");
-            refusals = all.map(|at| (at, own.get(&at).copied().unwrap_or(Refusal::RolledBack))).collect();
+            refusals = all_refused(refusals, batch.items.len());
         }
         if !applied.is_empty() {
             let order = self.order(work);
@@ -394,6 +418,88 @@ impl<'a> Run<'a> {
                 self.note(item, applied, &order);
             }
         }
+        self.rows.refusal_count += refusals.len();
+        refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
+    }
+
+    /// Takes or frees what is held for an intent.
+    fn change_hold(&mut self, change: &HoldChange) -> Result<Changed, Refusal> {
+        let (id, now) = (change.transaction, self.now);
+        if matches!(change.wish, HoldWish::Capture(..)) && self.books.frozen_ends(id) != (false, false) {
+            return Err(Refusal::WalletFrozen);
+        }
+        let command = match change.wish {
+            HoldWish::Capture(_, capture, _) => Command::Capture(id, capture),
+            HoldWish::Void => Command::Void(id),
+        };
+        let applied = self.books.apply(&command, now).map_err(|refusal| self.unchanged(refusal, id))?;
+        let hold = self.books.hold(id).ok_or(Refusal::InvalidState("not held"))?;
+        let transfers = self.books.transfers(applied);
+        let moved = transfers.iter().filter(|transfer| transfer.phase == Phase::Settled).count();
+        let capture = match change.wish {
+            HoldWish::Void => None,
+            HoldWish::Capture(capture, _, escrow) => Some(CaptureRow {
+                id: capture,
+                transaction: id,
+                captured: hold.captured,
+                first_seq: applied.first_seq,
+                transfer_count: count(moved),
+                commit: self.commit,
+                is_final: hold.end.is_some(),
+                escrow,
+            }),
+        };
+        // What is freed stands behind what moved.
+        let freed = transfers.iter().find(|transfer| transfer.phase == Phase::Voided);
+        let end_seq = freed.map_or(applied.first_seq, |transfer| transfer.seq);
+        let end = hold.end.map(|end| (end, end_seq));
+        Ok(Changed { transaction: id, intent: change.intent, applied, capture, end })
+    }
+
+    /// Why what is held is not changed.
+    fn unchanged(&self, refusal: books::Refusal, id: TransactionId) -> Refusal {
+        match refusal {
+            books::Refusal::HoldEnded(HoldEnd::Voided) => HOLD_FREED,
+            books::Refusal::HoldEnded(HoldEnd::Expired) | books::Refusal::HoldExpired => HOLD_LAPSED,
+            books::Refusal::HoldEnded(HoldEnd::Settled) => Refusal::InvalidState("captured to its end"),
+            other => {
+                let legs: Vec<Leg> = self
+                    .books
+                    .hold(id)
+                    .map_or_else(Vec::new, |hold| hold.legs.iter().map(|(_, leg)| *leg).collect());
+                self.named(other, &legs)
+            }
+        }
+    }
+
+    fn note_change(&mut self, changed: Changed) {
+        self.rows.payment_count += usize::from(changed.capture.is_some());
+        self.rows.captures.extend(changed.capture);
+        if let Some((end, seq)) = changed.end {
+            self.rows.ends.push((changed.transaction, Some(changed.intent), end, seq));
+        }
+    }
+
+    fn change_all(&mut self, batch: &HoldBatch) -> Vec<(u32, Problem)> {
+        let mark = self.books.mark();
+        let (mut done, mut refusals) = (Vec::new(), Vec::new());
+        for (index, change) in (0u32..).zip(&batch.changes) {
+            match change.as_ref().map_err(|refusal| *refusal).and_then(|change| self.change_hold(change)) {
+                Ok(changed) => done.push(changed),
+                Err(refusal) => refusals.push((index, refusal)),
+            }
+        }
+        if batch.is_atomic && !refusals.is_empty() {
+            self.books.go_back(mark);
+            done.clear();
+            refusals = all_refused(refusals, batch.changes.len());
+        }
+        let captured = done.iter().filter(|changed| changed.capture.is_some()).count();
+        let facts = serde_json::json!({
+            "captured": captured, "voided": done.len() - captured, "refused": refusals.len(),
+        });
+        self.rows.audits.push(AuditEntry::change("hold.batch", Some(&batch.by), batch.id).details(facts));
+        done.into_iter().for_each(|changed| self.note_change(changed));
         self.rows.refusal_count += refusals.len();
         refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
     }
@@ -433,7 +539,9 @@ impl<'a> Run<'a> {
         let currency = account.and_then(|account| Currency::by_id(account.currency));
         let refusal = Refusal::from(refusal);
         match (refusal, currency) {
-            (Refusal::LimitExceeded { .. }, Some(currency)) => refusal.of(currency),
+            (Refusal::LimitExceeded { .. } | Refusal::CaptureExceeds { .. }, Some(currency)) => {
+                refusal.of(currency)
+            }
             _ => refusal,
         }
     }
@@ -540,6 +648,34 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What is held, after it was changed.
+#[derive(Debug, Clone, Copy)]
+struct Changed {
+    transaction: TransactionId,
+    intent: IntentId,
+    applied: Applied,
+    capture: Option<CaptureRow>,
+    /// How it ended, and the first transfer that ended it.
+    end: Option<(HoldEnd, i64)>,
+}
+
+const HOLD_FREED: Refusal = Refusal::Record {
+    code: &errors::HOLD_VOIDED,
+    detail: "the hold was freed; the payer signs another intent",
+};
+
+const HOLD_LAPSED: Refusal = Refusal::Record {
+    code: &errors::HOLD_VOIDED,
+    detail: "the time of the hold is over and what was left is the payer's again; the payer signs another intent",
+};
+
+/// Of an atomic batch everything is refused when one item is.
+fn all_refused(own: Vec<(u32, Refusal)>, count: usize) -> Vec<(u32, Refusal)> {
+    let own: HashMap<u32, Refusal> = own.into_iter().collect();
+    let all = 0..u32::try_from(count).expect("a batch has few items");
+    all.map(|at| (at, own.get(&at).copied().unwrap_or(Refusal::RolledBack))).collect()
+}
+
 /// The command that ends a hold.
 const fn end_of(transaction: TransactionId, end: HoldEnd) -> Command {
     match end {
@@ -566,10 +702,12 @@ type Swept = (TransactionId, Applied);
 fn lock_intents(tx: &mut Tx<'_>, works: &[Work]) -> Result<HashMap<IntentId, IntentStatus>, DbError> {
     let ids: BTreeSet<IntentId> = works
         .iter()
-        .filter_map(|work| match &work.action {
-            Action::Sign { intent, .. } => Some(*intent),
-            Action::End { intent, .. } => *intent,
-            _ => None,
+        .flat_map(|work| match &work.action {
+            Action::Sign { intent, .. } => vec![*intent],
+            Action::End { intent, .. } => intent.iter().copied().collect(),
+            Action::Holds(batch) => batch.changes.iter().flatten().map(|change| change.intent).collect(),
+            Action::Record(record) => record.intents(),
+            _ => Vec::new(),
         })
         .collect();
     let mut intents = HashMap::new();
@@ -586,14 +724,13 @@ fn lock_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), 
         .iter()
         .flat_map(|work| match &work.action {
             Action::End { transaction, .. } => vec![*transaction],
+            Action::Holds(batch) => batch.changes.iter().flatten().map(|change| change.transaction).collect(),
             Action::Record(record) => record.holds(),
             _ => Vec::new(),
         })
         .collect();
-    for id in ids {
-        if let Some(hold) = store::ledger::lock_hold(tx, id)? {
-            books.load_hold(id, hold);
-        }
+    for (id, hold) in store::holds::lock(tx, &ids)? {
+        books.load_hold(id, hold);
     }
     Ok(())
 }
@@ -644,6 +781,12 @@ fn load_accounts(
                 for (_, leg) in &legs {
                     need(books, leg);
                 }
+            }
+            Action::Holds(batch) => {
+                let changes = batch.changes.iter().flatten();
+                let holds = changes.filter_map(|change| books.hold(change.transaction));
+                let legs: Vec<Leg> = holds.flat_map(|hold| hold.legs.iter().map(|(_, leg)| *leg)).collect();
+                legs.iter().for_each(|leg| need(books, leg));
             }
             Action::Sweep(account) => {
                 alone.push(*account);

@@ -13,6 +13,7 @@ use qwallet_api::{
 };
 
 use self::records::{Asked, Claim, Funding, Share};
+pub(super) use self::records::{EXISTS, fund};
 use super::{
     Service,
     commit::{Action, Item, Outcome, Work},
@@ -474,7 +475,8 @@ impl Service {
         Ok((payer, payee))
     }
 
-    fn held_in(&self, currency: CurrencyId) -> Result<AccountId, Error> {
+    /// The account in which the house holds money for others.
+    pub(super) fn held_in(&self, currency: CurrencyId) -> Result<AccountId, Error> {
         let house = self.directory.house_of(currency).ok_or(Error::Inconsistent("the house's accounts"))?;
         Ok(house.escrow)
     }

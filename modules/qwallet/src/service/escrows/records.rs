@@ -48,20 +48,26 @@ impl Record for Funding {
 
     fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
         if store::escrows::of_order(tx, self.row.payer, &self.row.order_ref)?.is_some() {
-            return Ok(Err(Refusal::Record {
-                code: &errors::ESCROW_EXISTS,
-                detail: "the payer has an escrow for this order; GET /escrows lists it",
-            }));
+            return Ok(Err(EXISTS));
         }
         let row = EscrowRow { created_at: moment.at, ..self.row.clone() };
-        let write = move |tx: &mut Tx<'_>, _: Moment| {
-            store::escrows::insert(tx, &row)?;
-            tx.emit(&events::EscrowFunded(facts(&row, self.currency, State::Held)))?;
-            audit(tx, &row, "escrow.fund", Some(&self.payer))
-        };
+        let write = move |tx: &mut Tx<'_>, _: Moment| fund(tx, &row, self.currency, &self.payer);
         let steps = vec![Step::Pay(self.item.clone())];
         Ok(Ok(Decision { steps, answer: self.row.id.bytes(), write: Box::new(write) }))
     }
+}
+
+/// One escrow per payer and order.
+pub const EXISTS: Refusal = Refusal::Record {
+    code: &errors::ESCROW_EXISTS,
+    detail: "the payer has an escrow for this order; GET /escrows lists it",
+};
+
+/// Writes an escrow that was paid in.
+pub fn fund(tx: &mut Tx<'_>, row: &EscrowRow, currency: &Currency, by: &Did) -> Result<(), DbError> {
+    store::escrows::insert(tx, row)?;
+    tx.emit(&events::EscrowFunded(facts(row, currency, State::Held)))?;
+    audit(tx, row, "escrow.fund", Some(by))
 }
 
 /// Somebody who gets a part.
