@@ -359,6 +359,8 @@ pub enum WalletVerb {
     Request(commands::wallet::request::RequestArgs),
     /// Give back all or part of a payment.
     Refund(commands::wallet::refund::RefundArgs),
+    /// Set money aside for a payee, who takes it in parts, or gives up the rest.
+    Hold(commands::wallet::hold::HoldArgs),
     /// Pay into escrow, release, give back, dispute, decide.
     Escrow(commands::wallet::escrow::EscrowArgs),
     /// What payments cost, and setting it with two approvers.

@@ -18,6 +18,7 @@ mod drill_store_cut;
 mod earlier_version;
 mod first_day;
 mod health;
+mod holds;
 mod incident;
 mod keys;
 mod kill;

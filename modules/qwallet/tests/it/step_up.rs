@@ -57,6 +57,8 @@ on_each_world!(an_intent_tells_that_it_needs_a_second_key, async |world: World| 
         purpose: None,
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap();
     assert_eq!(intent.next_action, "stepUp");

@@ -8,6 +8,7 @@ pub mod escrow;
 pub mod export;
 pub mod fees;
 pub mod history;
+pub mod hold;
 pub mod import;
 pub mod intents;
 pub mod note;
@@ -117,6 +118,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         }
         WalletVerb::Request(args) => request::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Refund(args) => refund::run(&open(&args.acting)?, args).await?,
+        WalletVerb::Hold(args) => hold::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Escrow(args) => escrow::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Fees(args) => fees::run(&cli.data, args).await?,
         WalletVerb::Intents(args) => intents::run(&open(args.verb.acting())?, args).await?,
