@@ -47,6 +47,8 @@ async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
         purpose: None,
         expires_in: Some(600),
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     payer.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap()
 }

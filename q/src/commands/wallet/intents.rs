@@ -94,6 +94,8 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
                 purpose: purpose.clone(),
                 expires_in: Some(*expires_in),
                 wallet: None,
+                capture: None,
+                hold_for: None,
             };
             keyed().call::<CreateIntent>(&request).await.map_err(hint_to_open)?
         }
