@@ -121,6 +121,8 @@ on_each_world!(a_freed_hold_gives_back_to_both, async |world: World| {
         purpose: None,
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = robot.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &robot.did, &robot.key);

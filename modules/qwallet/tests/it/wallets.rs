@@ -99,6 +99,8 @@ on_each_world!(what_was_signed_before_is_not_settled_while_frozen, async |world:
         purpose: None,
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
     let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
