@@ -122,6 +122,8 @@ on_each_world!(two_approvers_set_what_payments_cost_from_an_instant_on, async |w
         purpose: None,
         expires_in: None,
         wallet: None,
+        capture: None,
+        hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap();
     bank.world.clock.advance(Span::seconds(60));
