@@ -149,7 +149,8 @@ endpoint! {
     /// Approves or rejects a payment, under a signature over exactly what its payer signs: a compact JWS of the type
     /// `q-approval+jws` to approve, `q-rejection+jws` to reject.
     ///
-    /// When so many reject that too few are left, the intent is cancelled.
+    /// Who approved may still reject; a rejection stands. When so many reject that too few are left, the intent is
+    /// cancelled.
     pub DecideIntent = POST "/intents/{intentId}/approvals" (DecideIntentRequest) -> Intent;
     access Access::Signed;
     errors [

@@ -112,6 +112,27 @@ impl EventPayload for IntentApproved {
     }
 }
 
+/// A wallet's owner changed what others have to approve, or asked for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalsChanged {
+    /// The wallet.
+    pub wallet_id: WalletId,
+    /// How often its rule was changed by now.
+    pub version: u32,
+    /// Who approved before, and who will.
+    pub approvers: Vec<Did>,
+    /// From when on the new rule holds: a weaker one a day later, unless its approvers signed.
+    pub effective_at: Timestamp,
+}
+
+impl EventPayload for ApprovalsChanged {
+    const TOPIC: &'static str = "q.qwallet.wallet.approvals.v1";
+    fn subject(&self) -> String {
+        self.wallet_id.to_string()
+    }
+}
+
 /// A payment that was not yet signed will not be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -85,6 +85,7 @@ pub struct Occurrence {
 pub struct Rule {
     set: RRuleSet,
     zone: TimeZone,
+    start: Timestamp,
     until: Option<Timestamp>,
 }
 
@@ -143,7 +144,7 @@ impl Rule {
         let count = count.map(|count| format!(";COUNT={count}")).unwrap_or_default();
         let text = format!("DTSTART:{}Z\nRRULE:{}{count}", start.strftime("%Y%m%dT%H%M%S"), parts.rest);
         match text.parse::<RRuleSet>() {
-            Ok(set) => Ok(Self { set: set.limit(), zone, until }),
+            Ok(set) => Ok(Self { set: set.limit(), zone, start: terms.start, until }),
             Err(error) => {
                 let text = error.to_string();
                 let named =
@@ -161,7 +162,9 @@ impl Rule {
     /// Its occurrences from the start on.
     pub fn occurrences(&self) -> impl Iterator<Item = Occurrence> + '_ {
         let mut last = None;
-        let all = self.walls().map_while(|wall| Some(Occurrence { wall, at: self.instant(wall)? }));
+        // Who starts in the second of two hours that the clocks show alike did not mean the first.
+        let instant = |wall| Some(self.instant(wall)?.max(self.start));
+        let all = self.walls().map_while(move |wall| Some(Occurrence { wall, at: instant(wall)? }));
         // What an hour that is left out pushes onto the next is one time, not two.
         let all =
             all.filter(move |occurrence| last.replace(occurrence.at).is_none_or(|last| last < occurrence.at));
@@ -444,6 +447,16 @@ mod tests {
         );
         // The last evening of a month elsewhere is the first morning here.
         assert_eq!(rule(Period::Month, "2026-01-31T23:30:00Z"), "FREQ=MONTHLY");
+    }
+
+    #[test]
+    fn nothing_is_paid_before_the_start() {
+        // Half past two a second time: the clocks were set back half an hour ago.
+        let start = "2026-10-25T01:30:00Z";
+        assert_eq!(
+            first(&terms("FREQ=DAILY", "Europe/Berlin", start), 2),
+            ["2026-10-25T01:30:00Z", "2026-10-26T01:30:00Z"]
+        );
     }
 
     #[test]

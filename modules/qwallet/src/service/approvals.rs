@@ -155,6 +155,11 @@ impl Service {
             if !rule.concerns(currency.id, amount) {
                 return Err(Refusal::InvalidState("free to be signed without approval").into());
             }
+            // A signature says nothing of when it was made: an approval from before could be handed in once more.
+            let earlier = store::approvals::decisions(tx, id)?;
+            if is_approved && earlier.iter().any(|row| row.approver == by && !row.is_approved) {
+                return Err(Refusal::InvalidState("rejected by this approver, which stands").into());
+            }
             let decision =
                 DecisionRow { approver: by.clone(), is_approved, signature: signature.clone(), at: now };
             store::approvals::decide(tx, id, &decision)?;
@@ -292,10 +297,14 @@ impl Service {
         self.db.read(move |reader| store::approvals::rules(reader, id, &owner)).await
     }
 
-    /// Whether an identity may be named as an approver of `owner`: it exists and is not of the owner's making.
+    /// Whether an identity may be named as an approver of `owner`: it exists, and the owner neither made it nor
+    /// acts for it.
     async fn check_approver(&self, approver: &Did, owner: &Did) -> Result<(), Error> {
         match self.keys.standing(approver).await {
-            Ok(standing) if [&standing.parent, &standing.root].contains(&&Some(owner.clone())) => {
+            Ok(standing)
+                if [&standing.parent, &standing.root].contains(&&Some(owner.clone()))
+                    || standing.guardians.contains(owner) =>
+            {
                 Err(Error::SelfApproval(approver.to_string()))
             }
             Ok(_) => Ok(()),
@@ -374,13 +383,19 @@ impl Record for RuleChange {
             }));
         }
         let changed = rules.changed(self.wanted.clone(), present.count(&self.signers), moment.at);
-        let write = move |tx: &mut Tx<'_>, moment: Moment| write_rules(tx, self, &changed, moment.at);
+        let write = move |tx: &mut Tx<'_>, moment: Moment| write_rules(tx, self, &rules, &changed, moment.at);
         let steps = self.accounts.iter().map(|account| Step::Guard(*account)).collect();
         Ok(Ok(Decision { steps, answer: self.wallet.bytes(), write: Box::new(write) }))
     }
 }
 
-fn write_rules(tx: &mut Tx<'_>, change: &RuleChange, rules: &Rules, at: Timestamp) -> Result<(), DbError> {
+fn write_rules(
+    tx: &mut Tx<'_>,
+    change: &RuleChange,
+    before: &Rules,
+    rules: &Rules,
+    at: Timestamp,
+) -> Result<(), DbError> {
     store::approvals::set(tx, change.wallet, rules, at)?;
     let facts = serde_json::json!({
         "version": rules.version,
@@ -390,5 +405,13 @@ fn write_rules(tx: &mut Tx<'_>, change: &RuleChange, rules: &Rules, at: Timestam
         "signatures": change.signatures,
     });
     tx.audit(AuditEntry::change("wallet.approvals", Some(&change.owner), change.wallet).details(facts))?;
+    // Whoever approves today learns that it will take less tomorrow.
+    let approvers = before.everybody().union(&rules.everybody()).map(|did| (*did).clone()).collect();
+    tx.emit(&events::ApprovalsChanged {
+        wallet_id: change.wallet,
+        version: rules.version,
+        approvers,
+        effective_at: rules.pending.as_ref().map_or(at, |(_, from)| *from),
+    })?;
     Ok(())
 }

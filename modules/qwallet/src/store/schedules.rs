@@ -188,8 +188,8 @@ pub fn last_runs(reader: &mut Reader<'_>, id: ScheduleId, count: u32) -> Result<
 pub struct BookedRun {
     /// The payment.
     pub row: RunRow,
-    /// What its transaction moved from which account to which, if there is one.
-    pub moved: Option<Amount>,
+    /// What its transaction moved from which wallet to which, if there is one.
+    pub moved: Option<(Amount, WalletId, WalletId)>,
     /// The order behind its transaction.
     pub order: Option<String>,
 }
@@ -205,10 +205,12 @@ pub fn for_each(
         columns.join(", ")
     };
     let sql = format!(
-        "SELECT {}, {}, transfers.amount, orders.input FROM schedules \
+        "SELECT {}, {}, transfers.amount, orders.input, giver.wallet, taker.wallet FROM schedules \
          LEFT JOIN schedule_runs ON schedule_runs.schedule = schedules.id \
          LEFT JOIN transactions ON transactions.id = schedule_runs.transaction_id \
          LEFT JOIN transfers ON transfers.seq = transactions.first_seq \
+         LEFT JOIN accounts AS giver ON giver.id = transfers.debit \
+         LEFT JOIN accounts AS taker ON taker.id = transfers.credit \
          LEFT JOIN orders ON orders.id = transactions.order_id \
          ORDER BY schedules.id, schedule_runs.wall",
         of("schedules", COLUMNS),
@@ -216,7 +218,11 @@ pub fn for_each(
     );
     reader.for_each(&sql, params![], |row| {
         let booked = || {
-            let moved = row.try_get::<Option<[u8; 16]>>(WIDTH + 6)?.map(Amount::from_bytes);
+            let bytes = |column| row.try_get::<Option<[u8; 16]>>(WIDTH + column);
+            let wallets = bytes(8)?.zip(bytes(9)?);
+            let moved = bytes(6)?.zip(wallets).map(|(amount, (giver, taker))| {
+                (Amount::from_bytes(amount), WalletId::from_bytes(giver), WalletId::from_bytes(taker))
+            });
             Ok::<_, DbError>(BookedRun { row: run(&row, WIDTH)?, moved, order: row.try_get(WIDTH + 7)? })
         };
         let has_run = row.try_get::<Option<i64>>(WIDTH + 1)?.is_some();

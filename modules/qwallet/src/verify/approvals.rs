@@ -1,7 +1,7 @@
 //! What others have to approve: each wallet with a rule is marked in the books, and each decision was made by somebody
 //! else than the payer, under a signature over the intent.
 
-use q_core::Did;
+use q_core::{AmountText, Did};
 use q_db::{DbError, Reader};
 use q_jose::jws;
 use q_runtime::Finding;
@@ -61,9 +61,11 @@ impl Room for Approvals {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Said {
+    amount: AmountText,
     intent_id: IntentId,
     nonce: String,
     payer: Did,
+    recipient: String,
 }
 
 /// What is wrong with a decision about an intent. Whether the key was the approver's was checked when it came.
@@ -80,7 +82,11 @@ fn fault_of(decision: &DecisionRow, intent: Option<&IntentRow>) -> Option<&'stat
     let is_theirs = kid.is_some_and(|(did, _)| did == decision.approver.as_str());
     let said: Option<Said> = serde_json::from_slice(signature.unverified_payload()).ok();
     let is_about_it = said.is_some_and(|said| {
-        said.intent_id == intent.id && said.nonce == intent.nonce && said.payer == intent.payer
+        said.intent_id == intent.id
+            && said.nonce == intent.nonce
+            && said.payer == intent.payer
+            && said.recipient == intent.recipient
+            && said.amount == intent.amount
     });
     let is_right = signature.header.typ.as_deref() == Some(typ) && is_theirs && is_about_it;
     (!is_right).then_some("its signature is for something else, or somebody else's")

@@ -57,8 +57,9 @@ impl Room for Schedules {
             let Some(current) = &mut self.current else { return Ok(()) };
             let Some(run) = run else { return Ok(()) };
             let place = format!("schedule_runs {id} {}", run.row.occurrence.at);
-            if run.moved != Some(run.row.amount) {
-                let detail = format!("says {}, its transaction says {:?}", run.row.amount.units(), run.moved);
+            let said = (run.row.amount, current.row.payer, current.row.payee);
+            if run.moved != Some(said) {
+                let detail = format!("says {said:?}, its transaction says {:?}", run.moved);
                 found.push(Finding::new("run_mismatch", &place, detail));
             }
             if run.order.as_deref() != Some(current.row.input.as_str()) {

@@ -260,3 +260,41 @@ on_each_world!(an_approval_races_with_a_hundred_signatures_and_one_holds, async 
     assert_eq!(bank.balance(&ann).await.2, "201.2");
     bank.close().await;
 });
+
+on_each_world!(a_rejection_stands_and_rules_are_told, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    let (one, two, firm) = (identity("one"), identity("two"), identity("firm"));
+    // Of an undertaking she is the second owner of, she holds a key too.
+    bank.stands("firm", q_core::IdentityKind::Enterprise, &[&bob, &ann]);
+    assert_eq!(refused(&ann, &change(&ann, 0, rule(1, &[&firm], "100"))).await, "SELF_APPROVAL");
+    set(&ann, &change(&ann, 0, rule(1, &[&one, &two], "100"))).await;
+    let intent = intend(&ann, &bob, "200").await;
+    let early = decision(&intent, true, &one);
+    decide(&bank, &early).await.unwrap();
+    assert_eq!(decide(&bank, &decision(&intent, false, &one)).await.unwrap().status, "PENDING");
+    // The signature from before, handed in once more by whoever kept it, does not undo the rejection.
+    assert_eq!(decide(&bank, &early).await.unwrap_err(), "INVALID_STATE");
+    assert_eq!(code(sign_it(&intent, &ann).await), "APPROVAL_REQUIRED");
+    decide(&bank, &decision(&intent, true, &two)).await.unwrap();
+    sign_it(&intent, &ann).await.unwrap();
+    // Approvers hear of a weaker rule before it holds.
+    let none = ApprovalRule { above: Vec::new(), approvers: Vec::new(), required: 0 };
+    let pending = set(&ann, &change(&ann, 1, none)).await.pending.unwrap();
+    let events = bank.module.db().outbox_after(0, 1_000).await.unwrap();
+    let told: Vec<_> =
+        events.iter().filter(|row| row.event.topic == "q.qwallet.wallet.approvals.v1").collect();
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[1].event.data["effectiveAt"], pending.effective_at.to_string());
+    assert_eq!(told[1].event.data["approvers"].as_array().unwrap().len(), 2);
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    for (sql, finding) in [
+        ("UPDATE intent_approvals SET is_approved = 1 - is_approved", "approval_mismatch"),
+        ("UPDATE accounts SET is_guarded = 0", "approvals_unmarked"),
+    ] {
+        bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap();
+        let findings = bank.module.verify().await.unwrap();
+        assert!(findings.iter().any(|found| found.code == finding), "{sql}: {findings:?}");
+    }
+    bank.world.abandon().await;
+});

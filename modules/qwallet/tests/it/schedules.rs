@@ -468,5 +468,29 @@ on_each_world!(verify_names_what_somebody_touched, async |world: World| {
     found("UPDATE schedules SET input = REPLACE(input, 'HOURLY', 'DAILY')").await;
     let gone = found("DELETE FROM schedule_runs WHERE wall = (SELECT MAX(wall) FROM schedule_runs)").await;
     assert_eq!(gone, ["schedule_runs", "run_missing"]);
+    let turned = found("UPDATE schedules SET payer = payee, payee = payer").await;
+    assert!(turned.contains(&"run_mismatch".into()), "paid by somebody else to somebody else: {turned:?}");
     bank.world.abandon().await;
+});
+
+on_each_world!(one_that_cannot_be_tended_keeps_nobody_waiting, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "100").await);
+    let stuck = create(&bank, asked(&bank, &ann, &bob, "1", "FREQ=DAILY"), &ann).await.unwrap();
+    let spoil = |sql: &'static str| bank.module.db().write(move |tx| tx.execute(sql, &[]));
+    spoil("UPDATE schedules SET input = REPLACE(input, 'UTC', 'Sea/Atlantis')").await.unwrap();
+    let due = create(&bank, asked(&bank, &bob, &ann, "2", "FREQ=DAILY"), &bob).await.unwrap();
+    let tend = async || bank.module.service().tend_schedules().await;
+    assert!(tend().await.is_err());
+    assert_eq!(look(&bob, &due).await.runs, 1);
+    // It stands behind the others, and is tried again a minute later without having used up an attempt.
+    tend().await.unwrap();
+    bank.world.clock.advance(Span::seconds(60));
+    assert!(tend().await.is_err());
+    spoil("UPDATE schedules SET input = REPLACE(input, 'Sea/Atlantis', 'UTC')").await.unwrap();
+    pass(&bank, Span::seconds(60)).await;
+    let seen = look(&ann, &stuck).await;
+    assert_eq!((seen.runs, seen.skipped, seen.failure), (1, 0, None));
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    bank.close().await;
 });

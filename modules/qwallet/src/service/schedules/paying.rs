@@ -45,6 +45,9 @@ const SIDE_BY_SIDE: usize = 64;
 /// How often the due ones are looked for again because there were many, or because one is due for several times.
 const ROUNDS_MAX: usize = 64;
 
+/// After how long one that could not be tended is looked at again.
+const PUT_OFF: Span = Span::seconds(60);
+
 /// Somebody was faster, or its payer changed it.
 const STALE: Refusal = not_now("it was paid, changed or ended meanwhile");
 
@@ -52,6 +55,7 @@ impl Service {
     /// Pays what is due. Work that nobody asks for: not while the module is paused, nor after a jump of the clock; what
     /// is missed then is treated as its mandate says.
     pub async fn tend_schedules(&self) -> Result<(), Error> {
+        let mut failed = Ok(());
         for _ in 0..ROUNDS_MAX {
             if self.clock_jump().is_some() || !self.db.mode().is_normal() {
                 return Ok(());
@@ -59,17 +63,32 @@ impl Service {
             let now = self.env.now();
             let due = self.db.read(move |reader| store::schedules::due(reader, now, DUE_MAX)).await?;
             if due.is_empty() {
-                return Ok(());
+                break;
             }
             let tended: Vec<Result<(), Error>> = stream::iter(due)
-                .map(|row| self.tend_schedule(row, now))
+                .map(|row| async move {
+                    let tended = self.tend_schedule(row.clone(), now).await;
+                    if tended.is_err() {
+                        self.put_off(row).await?;
+                    }
+                    tended
+                })
                 .buffer_unordered(SIDE_BY_SIDE)
                 .collect()
                 .await;
-            // One that cannot be tended keeps none of the others waiting, and is tried again the next time.
-            tended.into_iter().collect::<Result<(), Error>>()?;
+            failed = failed.and(tended.into_iter().collect());
         }
-        Ok(())
+        failed
+    }
+
+    /// Looks at a schedule that cannot be tended again a little later, behind those that can: however many there are, they
+    /// keep none of the others waiting. That is no attempt to pay.
+    async fn put_off(&self, row: ScheduleRow) -> Result<(), Error> {
+        self.change_seen(row, |_, row, now| {
+            row.progress.due_at = Some(now + PUT_OFF);
+            Ok(())
+        })
+        .await
     }
 
     async fn tend_schedule(&self, row: ScheduleRow, now: Timestamp) -> Result<(), Error> {
