@@ -187,6 +187,8 @@ on_each_world!(what_was_signed_is_what_is_taken, async |world: World| {
         CreateScheduleRequest { max_amount: Some("99".into()), ..good.clone() },
         CreateScheduleRequest { max_fees: "11".into(), ..good.clone() },
         CreateScheduleRequest { rrule: "FREQ=WEEKLY".into(), ..good.clone() },
+        // That it never occurs is not counted for somebody who did not sign.
+        CreateScheduleRequest { rrule: "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30".into(), ..good.clone() },
         CreateScheduleRequest { timezone: "Europe/Berlin".into(), ..good.clone() },
         CreateScheduleRequest { catch_up: "all".into(), ..good.clone() },
         CreateScheduleRequest { count: Some(9), ..good.clone() },

@@ -141,13 +141,13 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
 /// `q wallet approve` and `q wallet reject`.
 pub async fn decide(session: &Session, args: &OneArgs, is_approved: bool) -> anyhow::Result<()> {
     let client = session.client("qwallet")?;
-    // What is signed is what the instance says it is: it is shown, and it names payee and amount.
     let intent = client.call::<GetIntent>(&intents::path(&args.intent)?).await?;
+    let input = intents::input(session, &intent)?;
     let (decision, typ) = if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) };
     let request = DecideIntentRequest {
         intent_id: intent.intent_id,
         decision: decision.to_owned(),
-        signature: sign_as(session, typ, intent.signing_input.as_bytes()),
+        signature: sign_as(session, typ, input),
     };
     let intent = client.with_key(session.fresh_key()).call::<DecideIntent>(&request).await?;
     output::show(args.acting.json, &intent, intents::show);

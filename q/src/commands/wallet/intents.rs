@@ -1,5 +1,6 @@
 //! `q wallet intents`: payments in steps, for those that others have to approve first.
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use q_core::PageLimit;
 use qwallet_api::{
@@ -113,7 +114,7 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
             let transaction_id = match intent.transaction_id {
                 Some(signed) => signed,
                 None => {
-                    let signature = sign_as(session, PAYMENT_TYP, intent.signing_input.as_bytes());
+                    let signature = sign_as(session, PAYMENT_TYP, input(session, &intent)?);
                     let request = SignRequest { intent_id: intent.intent_id, signature };
                     keyed().call::<SignIntent>(&request).await?.transaction_id
                 }
@@ -124,6 +125,34 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
         }
     };
     output::show(json, &intent, show);
+    Ok(())
+}
+
+/// What is to be signed for an intent, if it says what the intent shows: whoever signs has seen no more.
+pub(super) fn input<'a>(session: &Session, intent: &'a Intent) -> anyhow::Result<&'a [u8]> {
+    check_input(session.layout.read_instance()?.did.as_str(), intent)?;
+    Ok(intent.signing_input.as_bytes())
+}
+
+fn check_input(aud: &str, intent: &Intent) -> anyhow::Result<()> {
+    let said: serde_json::Value = serde_json::from_str(&intent.signing_input)?;
+    for (field, shown) in [
+        ("amount", intent.amount.as_str()),
+        ("aud", aud),
+        ("currency", &intent.currency),
+        ("expiresAt", &intent.expires_at.to_string()),
+        ("intentId", &intent.intent_id.to_string()),
+        ("maxFees", intent.fees.total.as_str()),
+        ("recipient", &intent.recipient),
+        ("wallet", &intent.wallet),
+    ] {
+        if said[field] != shown {
+            let asked = &said[field];
+            bail!(
+                "nothing was signed: the instance shows {shown:?} as {field} and asks for a signature under {asked}"
+            );
+        }
+    }
     Ok(())
 }
 
@@ -158,5 +187,34 @@ pub(super) fn show(intent: &Intent) {
         Some("stepUp") => output::line(format!("  next: q auth step-up, then q wallet intents pay {id}")),
         Some("sign" | "pay") => output::line(format!("  next: q wallet intents pay {id}")),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_signed_is_what_is_shown() {
+        let id = "intent_01890a5dac96774bbcceb302099a8057";
+        let signing_input = format!(
+            r#"{{"amount":"5","aud":"did:key:zI","currency":"QToken","expiresAt":"2026-11-22T10:00:00Z","intentId":"{id}","maxFees":"0.03","nonce":"n","payer":"did:key:zP","rail":"internal","recipient":"bob","v":1,"wallet":"W"}}"#
+        );
+        let intent: Intent = serde_json::from_value(serde_json::json!({
+            "intentId": id, "status": "PENDING", "amount": "5", "currency": "QToken", "recipient": "bob", "wallet": "W",
+            "fees": { "network": "0", "platform": "0.03", "total": "0.03" },
+            "signingInput": signing_input, "nextAction": "sign",
+            "createdAt": "2026-11-22T09:00:00Z", "expiresAt": "2026-11-22T10:00:00Z",
+        }))
+        .unwrap();
+        check_input("did:key:zI", &intent).unwrap();
+        assert!(check_input("did:key:zOther", &intent).is_err());
+        for (shown, asked) in
+            [("\"5\"", "\"500\""), ("bob", "eve"), ("0.03", "9"), ("QToken", "PI"), ("8057", "8058")]
+        {
+            let bent = Intent { signing_input: intent.signing_input.replace(shown, asked), ..intent.clone() };
+            let told = check_input("did:key:zI", &bent).unwrap_err().to_string();
+            assert!(told.contains("nothing was signed"), "{told}");
+        }
     }
 }
