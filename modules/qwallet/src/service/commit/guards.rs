@@ -3,7 +3,7 @@
 //! The rules of a wallet change only while its accounts are locked, and what approvers decide about an intent only while
 //! the intent is: both are locked by the commit that pays, so what is read here is what holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use q_core::{Amount, Did, Timestamp};
 use q_db::{DbError, Tx};
@@ -48,9 +48,8 @@ impl Guards {
                 continue;
             }
             for giver in givers {
-                if !guards.rules.contains_key(&giver) {
-                    let rules = store::approvals::of_account(tx, giver)?;
-                    guards.rules.insert(giver, rules.at(now).clone());
+                if let Entry::Vacant(place) = guards.rules.entry(giver) {
+                    place.insert(store::approvals::of_account(tx, giver)?.at(now).clone());
                 }
             }
             if let Action::Sign { intent, .. } = &work.action {
