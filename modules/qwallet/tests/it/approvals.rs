@@ -17,7 +17,7 @@ use crate::support::{Bank, Person, code, fresh, item, problem, sign, sign_as};
 
 type Approver = (Did, SecretKey);
 
-fn rule(required: u8, approvers: &[&Approver], above: &str) -> ApprovalRule {
+pub fn rule(required: u8, approvers: &[&Approver], above: &str) -> ApprovalRule {
     let mut approvers: Vec<Did> = approvers.iter().map(|(did, _)| did.clone()).collect();
     approvers.sort();
     ApprovalRule {
@@ -27,11 +27,11 @@ fn rule(required: u8, approvers: &[&Approver], above: &str) -> ApprovalRule {
     }
 }
 
-fn change(person: &Person, replaces: u32, rule: ApprovalRule) -> SetApprovalsRequest {
+pub fn change(person: &Person, replaces: u32, rule: ApprovalRule) -> SetApprovalsRequest {
     SetApprovalsRequest { squid_id: person.wallet.wallet_ref.clone(), replaces, rule, signatures: Vec::new() }
 }
 
-async fn set(person: &Person, asked: &SetApprovalsRequest) -> WalletApprovals {
+pub async fn set(person: &Person, asked: &SetApprovalsRequest) -> WalletApprovals {
     person.client.clone().with_key(fresh()).call::<SetApprovals>(asked).await.unwrap()
 }
 

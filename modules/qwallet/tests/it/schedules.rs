@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use q_core::{Span, Timestamp};
 use q_db::{ModeKind, ModeOrder};
 use q_runtime::Module;
-use q_testkit::{Engine, World, on_each_world};
+use q_testkit::{Engine, World, identity, on_each_world};
 use qwallet_api::{
     CreateSchedule, CreateScheduleRequest, EndSchedule, GetReceipt, GetSchedule, GetTransaction,
     ListSchedules, ListSchedulesRequest, MANDATE_TYP, NewLimit, Schedule, SchedulePath, SetLimits,
@@ -12,8 +12,9 @@ use qwallet_api::{
 };
 
 use crate::{
-    refunds,
+    approvals, refunds,
     replicas::replica,
+    step_up::{careful, proven},
     support::{Bank, Person, code, fresh, problem, sign_as},
 };
 
@@ -440,6 +441,42 @@ on_each_world!(many_who_try_at_once_pay_once, async |world: World| {
         replica.db().close().await;
     }
     drop(modules);
+    bank.close().await;
+});
+
+on_each_world!(others_say_no_to_a_mandate_too, async |world: World| {
+    let bank = careful(world).await;
+    let (ann, bob) = (bank.person("ann", "9000").await, bank.person("bob", "0").await);
+    // A second key is proved once, for the most that can be paid.
+    let large = CreateScheduleRequest {
+        max_amount: Some("1001".into()),
+        ..asked(&bank, &ann, &bob, "5", "FREQ=MONTHLY")
+    };
+    let large = signed(&bank, large, &ann, None);
+    assert_eq!(
+        code(ann.client.clone().with_key(fresh()).call::<CreateSchedule>(&large).await),
+        "MFA_REQUIRED"
+    );
+    let schedule = proven(&bank, &ann).call::<CreateSchedule>(&large).await.unwrap();
+    let schedule = change(&ann, &schedule, None, Some("1001")).await.unwrap();
+    tend(&bank).await;
+    assert_eq!(bank.balance(&bob).await.1, "1001");
+    // Who was suspended pays nothing.
+    bank.suspends("ann", true);
+    pass(&bank, schedule.next_runs[1].since(bank.now())).await;
+    assert_eq!(look(&ann, &schedule).await.failure.unwrap().code, "SIGNATURE_INVALID");
+    bank.suspends("ann", false);
+    pass(&bank, HOUR).await;
+    assert_eq!(look(&ann, &schedule).await.runs, 2);
+    // Nor does a mandate pay what others have to approve: nobody can be asked.
+    let approver = identity("approver");
+    approvals::set(&ann, &approvals::change(&ann, 0, approvals::rule(1, &[&approver], "1000"))).await;
+    pass(&bank, schedule.next_runs[2].since(bank.now())).await;
+    assert_eq!(look(&ann, &schedule).await.failure.unwrap().code, "APPROVAL_REQUIRED");
+    change(&ann, &schedule, None, Some("900")).await.unwrap();
+    pass(&bank, HOUR).await;
+    assert_eq!((look(&ann, &schedule).await.runs, bank.balance(&bob).await.1.as_str()), (3, "2902"));
+    assert_eq!(bank.module.verify().await.unwrap(), []);
     bank.close().await;
 });
 

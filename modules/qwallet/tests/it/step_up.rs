@@ -12,13 +12,13 @@ use qwallet_api::{
 use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign, stepped_up};
 
 /// A bank that asks for a second key above 1,000 and has no other bounds.
-async fn careful(world: World) -> Bank {
+pub async fn careful(world: World) -> Bank {
     let none = [("limit_transaction", "none"), ("limit_daily", "none"), ("limit_monthly", "none")];
     Bank::open_with(world, settings(&none)).await
 }
 
 /// The person's client after a step-up.
-fn proven(bank: &Bank, person: &Person) -> Client {
+pub fn proven(bank: &Bank, person: &Person) -> Client {
     bank.world.client_as("qwallet", stepped_up(&person.did, bank.now())).with_key(fresh())
 }
 

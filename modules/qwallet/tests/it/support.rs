@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use q_auth::{KeyDirectory, LogLoader, Revocations, Standing, directory::DirectoryError};
 use q_contract::{CallError, Client, Problem};
-use q_core::{Caller, Did, IdentityKind, Principal, Span, Timestamp, hash};
+use q_core::{Caller, Did, IdentityKind, IdentityStatus, Principal, Span, Timestamp, hash};
 use q_jose::{SecretKey, jws};
 use q_pdp::{Change, GrantId, GrantIssued, GrantRevoked, Pdp, Projector, Resource, command};
 use q_runtime::{Module as _, Setting};
@@ -103,6 +103,14 @@ impl Bank {
             guardians: guardians.iter().map(|guardian| guardian.did.clone()).collect(),
             ..Standing::root(did.clone())
         };
+        self.standings.0.lock().insert(did, standing);
+    }
+
+    /// Lets squid say that `name` may no longer act, or may again.
+    pub fn suspends(&self, name: &str, is_suspended: bool) {
+        let (did, _) = identity(name);
+        let status = if is_suspended { IdentityStatus::Suspended } else { IdentityStatus::Active };
+        let standing = Standing { status, ..Standing::root(did.clone()) };
         self.standings.0.lock().insert(did, standing);
     }
 
