@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -12,7 +13,7 @@ use q_testkit::oracle;
 use q_tests::Instance;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn read(path: &str) -> String {
@@ -93,7 +94,7 @@ fn told_again(said: &str) -> String {
         let number = *known.entry(word).or_insert(next);
         // As long as it was, so that columns stay where they are.
         let width = word.len() - kind.len();
-        told.push_str(&format!("{kind}{number:0>width$}"));
+        let _ = write!(told, "{kind}{number:0>width$}");
     }
     // Which minute's head covers the payment by then is chance.
     let is_of_head =
