@@ -20,8 +20,8 @@ const NOT_ALLOWED: &str = "the recipient is not among the wallet's allowedRecipi
                            /wallets/{squidId}";
 
 /// Why the payment of somebody in care waits.
-const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GET /wallets/{squidId}/limits: it needs \
-                        the guardian's approval, or a higher limit (PUT) by the guardian";
+const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GET /wallets/{squidId}/limits: a guardian \
+                        approves it by raising them (PUT), and then it can be paid";
 
 /// What a payer's profile asks of each payment, read once for all payments of an order.
 #[derive(Debug)]

@@ -130,8 +130,8 @@ impl Service {
         let id = entry.row.id;
         let label = asked.label.as_ref().map(|label| self.seal("wallets", "label", &id.to_string(), label));
         let allowed = match &asked.allowed_recipients {
-            None => None,
-            Some(names) if names.iter().any(|name| name == EVERYBODY) => Some(None),
+            None => Allowed::AsBefore,
+            Some(names) if names.iter().any(|name| name == EVERYBODY) => Allowed::Everybody,
             Some(names) => {
                 let found = self.directory.find_all(names.iter().map(String::as_str)).await?;
                 let found: Option<Vec<WalletId>> =
@@ -139,7 +139,7 @@ impl Service {
                 let mut found = found.ok_or(Refusal::RecipientUnknown)?;
                 found.sort_unstable();
                 found.dedup();
-                Some(Some(found))
+                Allowed::Only(found)
             }
         };
         let credit = match &asked.credit_limit {
@@ -255,6 +255,14 @@ impl Approval {
     }
 }
 
+/// Whom a wallet may pay from here on.
+#[derive(Debug)]
+enum Allowed {
+    AsBefore,
+    Everybody,
+    Only(Vec<WalletId>),
+}
+
 /// A change of a wallet in the executor: its accounts are told in the same commit, whoever else writes.
 #[derive(Debug)]
 struct WalletChange {
@@ -263,7 +271,7 @@ struct WalletChange {
     by: Did,
     label: Option<Vec<u8>>,
     status: Option<Status>,
-    allowed: Option<Option<Vec<WalletId>>>,
+    allowed: Allowed,
     credit: Option<(AccountId, Amount)>,
     approval: Option<Approval>,
 }
@@ -307,7 +315,11 @@ impl Record for WalletChange {
         let after = WalletRow {
             label: self.label.clone().or_else(|| before.label.clone()),
             status,
-            allowed: self.allowed.clone().unwrap_or_else(|| before.allowed.clone()),
+            allowed: match &self.allowed {
+                Allowed::AsBefore => before.allowed.clone(),
+                Allowed::Everybody => None,
+                Allowed::Only(wallets) => Some(wallets.clone()),
+            },
             ..before.clone()
         };
         let write = move |tx: &mut Tx<'_>, _: Moment| self.write(tx, &before, &after);
@@ -318,7 +330,7 @@ impl Record for WalletChange {
 impl WalletChange {
     fn write(&self, tx: &mut Tx<'_>, before: &WalletRow, after: &WalletRow) -> Result<(), DbError> {
         if let Some((account, limit)) = self.credit {
-            store::ledger::set_credit_limit(tx, account, limit)?;
+            store::wallets::set_credit_limit(tx, account, limit)?;
         }
         store::wallets::update(tx, after)?;
         if before.status != after.status {
@@ -340,7 +352,11 @@ impl WalletChange {
             "from": before.status.name(),
             "to": after.status.name(),
             "label": self.label.is_some(),
-            "allowed": self.allowed.as_ref().map(|allowed| allowed.as_ref().map(Vec::len)),
+            "allowed": match &self.allowed {
+                Allowed::AsBefore => serde_json::Value::Null,
+                Allowed::Everybody => EVERYBODY.into(),
+                Allowed::Only(wallets) => wallets.len().into(),
+            },
             "creditLimit": credit,
             "approval": self.approval.as_ref().map(Approval::facts),
         });

@@ -406,24 +406,6 @@ pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account], changed: Changed)
     Ok(())
 }
 
-/// Changes how far below zero an account may go.
-pub fn set_credit_limit(tx: &mut Tx<'_>, id: AccountId, limit: Amount) -> Result<(), DbError> {
-    let row = params![limit.to_bytes(), id.0];
-    tx.execute("UPDATE accounts SET credit_limit = $1 WHERE id = $2", row)?;
-    Ok(())
-}
-
-/// Which of these accounts may neither give nor receive now.
-pub fn frozen_among(reader: &mut Reader<'_>, ids: &[AccountId]) -> Result<Vec<AccountId>, DbError> {
-    let keys: Vec<Value> = ids.iter().map(|id| Value::Integer(id.0)).collect();
-    let rows = in_lists(&keys, |places, keys| {
-        reader.query(&format!("SELECT id, is_frozen FROM accounts WHERE id IN ({places})"), keys)
-    })?;
-    let frozen = rows.iter().map(|row| Ok((AccountId(row.try_get(0)?), row.try_get::<bool>(1)?)));
-    let frozen: Vec<(AccountId, bool)> = frozen.collect::<Result<_, DbError>>()?;
-    Ok(frozen.into_iter().filter_map(|(id, is_frozen)| is_frozen.then_some(id)).collect())
-}
-
 /// Replaces the limits of an account.
 pub fn set_limits(tx: &mut Tx<'_>, id: AccountId, limits: &OwnLimits) -> Result<(), DbError> {
     tx.execute("UPDATE accounts SET limits = $1 WHERE id = $2", params![limits.to_bytes(), id.0])?;

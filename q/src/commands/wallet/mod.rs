@@ -342,7 +342,8 @@ fn new_limits(set: &[String], currency: &str) -> anyhow::Result<Vec<NewLimit>> {
 
 fn show_limits(limits: &LimitList) {
     for limit in &limits.items {
-        let (amount, currency) = (limit.amount.as_str(), &limit.currency);
+        let amount = limit.amount.as_str();
+        let currency = if limit.kind == "countPerHour" { "payments" } else { &limit.currency };
         output::line(format!(
             "{:<14}  {} of {amount} {currency} used, {}",
             limit.kind,

@@ -577,12 +577,11 @@ impl<'a> Run<'a> {
             let is_raise = effective.is_some_and(|effective| *wanted > effective);
             let asked = limits.get(*kind).and_then(|limit| limit.raised).map(|(amount, _)| amount);
             let is_confirmed = match change.authority {
-                Authority::Parent | Authority::TwoOperators => true,
                 // Two persons raise a limit: the owner asks, the operator confirms.
                 Authority::Operator if is_raise && asked != Some(*wanted) => {
                     return Err(Refusal::InvalidState("not what the owner asked for"));
                 }
-                Authority::Operator => true,
+                Authority::Parent | Authority::TwoOperators | Authority::Operator => true,
                 Authority::Sub if is_raise => return Err(Refusal::Profile(SUB_RAISES)),
                 Authority::Owner if is_raise && *kind == LimitKind::Dao => {
                     return Err(Refusal::Profile(DAO_RAISES));

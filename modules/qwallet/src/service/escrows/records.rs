@@ -144,7 +144,7 @@ impl Record for Asked {
         let mut shares = self.shares(state, row.amount);
         // What is for a wallet that may not be paid now waits until it may.
         let accounts: Vec<AccountId> = shares.iter().filter_map(|share| share.account).collect();
-        let frozen = store::ledger::frozen_among(tx, &accounts)?;
+        let frozen = store::wallets::frozen_among(tx, &accounts)?;
         for share in &mut shares {
             share.account = share.account.filter(|account| !frozen.contains(account));
         }
