@@ -9,18 +9,19 @@ fn refused(outcome: &Outcome, code: &str) {
 
 #[test]
 fn a_large_payment_is_approved_by_two_proved_by_a_second_key_and_made() {
-    let roomy = [("QWALLET_STEP_UP", "10 QToken"), ("QWALLET_LIMIT_DAILY", "none")];
+    let roomy = [("QWALLET_STEP_UP", "100 QToken"), ("QWALLET_LIMIT_DAILY", "none")];
     let Some(house) = Instance::demo(&roomy) else { return };
     for name in ["carol", "dora"] {
-        assert_eq!(house.q(&["id", "create", name]).code, Some(0));
+        assert_eq!(house.q(&["id", "new", name]).code, Some(0));
     }
+    assert_eq!(house.q(&["wallet", "faucet", "1000", "--as", "bob"]).code, Some(0));
     let set = ["wallet", "approvals", "set", "--above", "5", "--required", "2", "--approver", "carol"];
     let set = [&set[..], &["--approver", "dora", "--approver", "alice", "--as", "bob", "--json"]].concat();
     assert_eq!(house.q(&set).json()["version"], 1);
-    refused(&house.q(&["wallet", "pay", "alice", "20", "--as", "bob"]), "APPROVAL_REQUIRED");
+    refused(&house.q(&["wallet", "pay", "alice", "120", "--as", "bob"]), "APPROVAL_REQUIRED");
     assert_eq!(house.q(&["wallet", "pay", "alice", "5", "--as", "bob"]).code, Some(0));
 
-    let intent = house.q(&["wallet", "intents", "new", "alice", "20", "--as", "bob", "--json"]).json();
+    let intent = house.q(&["wallet", "intents", "new", "alice", "120", "--as", "bob", "--json"]).json();
     assert_eq!(intent["nextAction"], "approve(2 of 3)");
     let id = intent["intentId"].as_str().unwrap().to_owned();
     let pay = ["wallet", "intents", "pay", id.as_str(), "--as", "bob", "--json"];
@@ -41,7 +42,7 @@ fn a_large_payment_is_approved_by_two_proved_by_a_second_key_and_made() {
     assert_eq!(house.q(&pay).json()["status"], "SETTLED");
 
     // What is rejected by too many is over.
-    let intent = house.q(&["wallet", "intents", "new", "alice", "21", "--as", "bob", "--json"]).json();
+    let intent = house.q(&["wallet", "intents", "new", "alice", "121", "--as", "bob", "--json"]).json();
     let id = intent["intentId"].as_str().unwrap().to_owned();
     for name in ["carol", "dora"] {
         assert_eq!(house.q(&["wallet", "reject", &id, "--as", name]).code, Some(0));
