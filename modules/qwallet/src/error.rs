@@ -262,12 +262,15 @@ impl From<Refusal> for Problem {
                     .with("left", text(left))
                     .with("attempted", text(held.asked))
             }
+            Refusal::RailUnsupported => problem.hint(
+                "payments between wallets of this instance go over `internal`; GET /rails lists what else is set up, for \
+                 POST /withdrawals",
+            ),
             Refusal::FeesExceedMaximum => problem.hint("see GET /quote for the present fees"),
             Refusal::AmountForm(_)
             | Refusal::WalletNotFound
             | Refusal::IntentNotFound
             | Refusal::SelfPayment
-            | Refusal::RailUnsupported
             | Refusal::AmountPrecision
             | Refusal::ApprovalRequired { .. }
             | Refusal::StepUpRequired { .. }

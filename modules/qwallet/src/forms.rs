@@ -12,6 +12,7 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "clientRef" | "items[].clientRef" | "orderRef" => {
             "1 to 35 characters, none of them a control character"
         }
+        "capture" => "auto or manual",
         "catchUp" => "skip, once or all",
         "cid" => "the CID of a delegation, as its grant lists it",
         "count" => "from the number of stripes there are to 8: there are never fewer than before",
@@ -27,7 +28,9 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "expiresIn" => "seconds, from 60 to 86400",
         "format" => "json, csv, camt053, ofx, hledger, ledger or beancount",
         "from" => "an instant before `to` (RFC 3339)",
+        "holdFor" => "seconds, from 60 to 2592000, and only with capture: \"manual\"",
         "holders" => "1 to 10000 identities, none of them twice",
+        "into" => "payee or escrow",
         "label" | "q" => "at most 100 characters",
         "limits" => "1 to 3 limits of one currency",
         "limits[].kind" => "perTransaction, daily or monthly",
@@ -47,6 +50,7 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "purpose" | "reason" | "items[].purpose" => "at most 500 characters",
         "refundFees" => "none or proportional",
         "scheme" => "v1 (a shared secret) or v1a (a key pair)",
+        "role" => "payer or payee",
         "rule.above" => "one amount for each currency",
         "rule.approvers" => "other identities than the owner, none of them twice",
         "rule.required" => {

@@ -18,7 +18,7 @@ use crate::{
         currency::{self, Currency, CurrencyId},
         fees::{FeeClass, QUOTE_TTL},
         limits::{LimitKind, OwnLimits},
-        payment::{self, INTERNAL_RAIL, Refusal},
+        payment::{self, Refusal},
         profile::{Profile, Status},
         wallet_ref::WalletRef,
     },
@@ -150,7 +150,7 @@ impl Service {
             min: currency.least(),
             // What a payment may be, not what anybody has.
             max: currency.greatest(),
-            rails: vec![INTERNAL_RAIL.to_owned()],
+            rails: self.rails.names(Some(currency)),
             iso_alias: self.iso_alias.clone().filter(|_| place == 0),
         });
         CurrencyList { items: items.collect() }
@@ -201,7 +201,7 @@ impl Service {
             allowed_recipients: row.allowed,
             balances,
             limits: self.limits_of(entry).await?.items,
-            rails: vec![INTERNAL_RAIL.to_owned()],
+            rails: self.rails.names(None),
             created_at: row.created_at,
         })
     }

@@ -7,9 +7,9 @@ use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
     CreateWithdrawal, DepositAddressRequest, GetDepositAddress, GetWithdrawal, GetWithdrawalQuote,
-    ListDeposits, ListRails, ListRailsRequest, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState,
-    ReconcileRail, SetRailKey, SetRailKeyRequest, WalletPath, Withdrawal, WithdrawalPath,
-    WithdrawalQuoteRequest, WithdrawalRequest,
+    ListCurrencies, ListCurrenciesRequest, ListDeposits, ListRails, ListRailsRequest, RAIL_KEY_TYP,
+    RailKeyOrder, RailPath, RailState, ReconcileRail, SetRailKey, SetRailKeyRequest, WalletPath, Withdrawal,
+    WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{self, PaymentOrder},
 };
 
@@ -210,6 +210,11 @@ on_each_world!(a_deposit_is_shown_at_once_and_credited_when_it_is_final, async |
     let address = harbour.address(&ann).await;
     assert_eq!(harbour.address(&ann).await, address, "an address stays");
     assert_ne!(harbour.address(&bob).await, address);
+    assert_eq!(ann.wallet.rails, ["internal", "evm"]);
+    let currencies = ann.client.call::<ListCurrencies>(&ListCurrenciesRequest {}).await.unwrap().items;
+    let carried = currencies.iter().filter(|currency| currency.rails == ["internal", "evm"]).count();
+    assert_eq!(carried, 1, "a rail carries one currency: {currencies:?}");
+    assert!(currencies.iter().all(|currency| currency.rails[0] == "internal"));
     harbour.send(&address, 5 * COIN);
     harbour.visit().await;
     assert_eq!(harbour.balance(&ann).await, ("0".into(), "5".into(), "0".into()));

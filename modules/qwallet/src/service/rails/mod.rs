@@ -26,7 +26,7 @@ use crate::{
     domain::{
         account::{Account, AccountId, AccountKind},
         currency::Currency,
-        payment::Refusal,
+        payment::{INTERNAL_RAIL, Refusal},
     },
     error::Error,
     store::{
@@ -175,6 +175,16 @@ impl Rails {
     /// Whether there is no chain to visit.
     pub const fn is_empty(&self) -> bool {
         self.chains.is_empty()
+    }
+
+    /// Over what money of a currency moves, or any money where none is named: between wallets, and the rails that are set
+    /// up.
+    pub fn names(&self, currency: Option<&Currency>) -> Vec<String> {
+        let chains = self.chains.iter().map(Entry::side);
+        let sides = chains.chain(self.bank.iter().map(|bank| bank.side));
+        let sides = sides.filter(|side| currency.is_none_or(|currency| *currency == *side.currency));
+        let names = sides.map(|side| side.name.to_owned());
+        [INTERNAL_RAIL.to_owned()].into_iter().chain(names).collect()
     }
 
     /// What is wrong with a rail, as the last visit found it.
