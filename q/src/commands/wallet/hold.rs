@@ -7,7 +7,7 @@ use qwallet_api::{
     IntentId, IntentPath, ListIntents, ListIntentsRequest, SignIntent, SignRequest, VoidIntent,
 };
 
-use super::{hint_to_open, sign_as};
+use super::{hint_to_open, intents, sign_as};
 use crate::{
     cli::AsArgs,
     output::{self, usage},
@@ -158,7 +158,12 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Intent> {
         hold_for: args.hold_for,
     };
     let intent = client()?.call::<CreateIntent>(&request).await.map_err(hint_to_open)?;
-    let signature = sign_as(session, HOLD_TYP, intent.signing_input.as_bytes());
+    if args.hold_for.is_some_and(|asked| intent.hold_for != Some(asked)) {
+        anyhow::bail!(
+            "nothing was signed: the instance would hold the money for another time than was asked for"
+        );
+    }
+    let signature = sign_as(session, HOLD_TYP, intents::input(session, &intent)?);
     let request = SignRequest { intent_id: intent.intent_id, signature };
     client()?.call::<SignIntent>(&request).await?;
     Ok(client()?.call::<GetIntent>(&IntentPath { intent_id: intent.intent_id }).await?)

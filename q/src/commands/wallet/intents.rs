@@ -101,8 +101,12 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
             keyed().call::<CreateIntent>(&request).await.map_err(hint_to_open)?
         }
         IntentsVerb::List { status, .. } => {
-            let request =
-                ListIntentsRequest { status: status.clone(), cursor: None, limit: PageLimit::default() };
+            let request = ListIntentsRequest {
+                role: None,
+                status: status.clone(),
+                cursor: None,
+                limit: PageLimit::default(),
+            };
             let page = client.call::<ListIntents>(&request).await?;
             output::show(json, &page, |page| page.items.iter().for_each(show));
             return Ok(());
@@ -114,6 +118,11 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
             let transaction_id = match intent.transaction_id {
                 Some(signed) => signed,
                 None => {
+                    if intent.capture != "auto" {
+                        bail!(
+                            "its payee takes the money once it is signed: q wallet hold open signs such an intent"
+                        );
+                    }
                     let signature = sign_as(session, PAYMENT_TYP, input(session, &intent)?);
                     let request = SignRequest { intent_id: intent.intent_id, signature };
                     keyed().call::<SignIntent>(&request).await?.transaction_id
@@ -203,7 +212,7 @@ mod tests {
         let intent: Intent = serde_json::from_value(serde_json::json!({
             "intentId": id, "status": "PENDING", "amount": "5", "currency": "QToken", "recipient": "bob", "wallet": "W",
             "fees": { "network": "0", "platform": "0.03", "total": "0.03" },
-            "signingInput": signing_input, "nextAction": "sign",
+            "signingInput": signing_input, "signingType": "q-payment+jws", "capture": "auto", "nextAction": "sign",
             "createdAt": "2026-11-22T09:00:00Z", "expiresAt": "2026-11-22T10:00:00Z",
         }))
         .unwrap();
