@@ -97,9 +97,13 @@ fn wait(process: &mut Running, folder: &Path) -> Result<Note> {
         }
         // One process, one note; a draft is not one yet.
         let entries = fs::read_dir(&notes).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        let written = entries.into_iter().find(|path| path.extension().is_some_and(|end| end == "json"));
-        if let Some(text) = written.and_then(|path| fs::read(path).ok()) {
-            return serde_json::from_slice(&text).context("the note of the instance");
+        let written = entries.filter(|path| path.extension().is_some_and(|end| end == "json"));
+        for text in written.filter_map(|path| fs::read(path).ok()) {
+            let note: Note = serde_json::from_slice(&text).context("the note of the instance")?;
+            // One that was stopped before it was ready may have left its own.
+            if note.pid == process.id() {
+                return Ok(note);
+            }
         }
         machine::pause(Duration::from_millis(20))?;
     }
