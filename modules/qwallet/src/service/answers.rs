@@ -186,7 +186,7 @@ fn load(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<Stored>, Db
         None => CurrencyId(0),
     };
     let created_at = time(row.commit).unwrap_or_default();
-    Ok(Some(Stored { created_at, moved, row, hold, transfers, currency }))
+    Ok(Some(Stored { row, hold, transfers, created_at, moved, currency }))
 }
 
 /// The transfers from a place on, with their leaf hashes.

@@ -53,10 +53,9 @@ const HOLD_FOR_MAX: u32 = 30 * 86_400;
 pub(super) fn hold_for(capture: Option<&str>, asked: Option<u32>) -> Result<Option<u32>, Refusal> {
     match (capture, asked) {
         (None | Some("auto"), None) => Ok(None),
-        (None | Some("auto"), Some(_)) => Err(Refusal::Malformed("holdFor")),
         (Some("manual"), None) => Ok(Some(HOLD_FOR_DEFAULT)),
         (Some("manual"), Some(60..=HOLD_FOR_MAX)) => Ok(asked),
-        (Some("manual"), Some(_)) => Err(Refusal::Malformed("holdFor")),
+        (None | Some("auto" | "manual"), Some(_)) => Err(Refusal::Malformed("holdFor")),
         (Some(_), _) => Err(Refusal::Malformed("capture")),
     }
 }
@@ -119,8 +118,8 @@ impl Service {
         if !(1..=BATCH_ITEMS_MAX).contains(&(asked.post.len() + asked.void.len())) {
             return Err(Refusal::BatchSize.into());
         }
-        let amounts = asked.post.iter().filter_map(|item| item.amount.as_ref());
-        amounts.map(AmountText::check_form).collect::<Result<(), _>>().map_err(Refusal::AmountForm)?;
+        let mut amounts = asked.post.iter().filter_map(|item| item.amount.as_ref());
+        amounts.try_for_each(AmountText::check_form).map_err(Refusal::AmountForm)?;
         let by = caller.did().ok_or(Refusal::IntentNotFound)?.clone();
         let request = request_of(by.as_str(), key);
         let ids: Vec<IntentId> =

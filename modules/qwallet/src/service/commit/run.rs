@@ -264,7 +264,9 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let order = self.order(work);
-        changes.into_iter().for_each(|changed| self.note_change(changed));
+        for changed in changes {
+            self.note_change(changed);
+        }
         for (step, (swept, applied)) in taken {
             self.note_sweep(swept);
             match step {
@@ -273,11 +275,10 @@ impl<'a> Run<'a> {
                     self.note(item, applied, &order);
                     self.note_hold(item.id, None, None, until.unwrap_or(Timestamp::MAX));
                 }
-                Step::Guard(_) | Step::Terms(..) => {}
+                Step::Guard(_) | Step::Terms(..) | Step::Change(_) => {}
                 Step::End(transaction, end) => {
                     self.rows.ends.push((*transaction, None, *end, applied.first_seq));
                 }
-                Step::Change(_) => {}
             }
         }
         Ok(())
@@ -499,7 +500,9 @@ impl<'a> Run<'a> {
             "captured": captured, "voided": done.len() - captured, "refused": refusals.len(),
         });
         self.rows.audits.push(AuditEntry::change("hold.batch", Some(&batch.by), batch.id).details(facts));
-        done.into_iter().for_each(|changed| self.note_change(changed));
+        for changed in done {
+            self.note_change(changed);
+        }
         self.rows.refusal_count += refusals.len();
         refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
     }
@@ -785,7 +788,9 @@ fn load_accounts(
                 let changes = batch.changes.iter().flatten();
                 let holds = changes.filter_map(|change| books.hold(change.transaction));
                 let legs: Vec<Leg> = holds.flat_map(|hold| hold.legs.iter().map(|(_, leg)| *leg)).collect();
-                legs.iter().for_each(|leg| need(books, leg));
+                for leg in &legs {
+                    need(books, leg);
+                }
             }
             Action::Sweep(account) => {
                 alone.push(*account);
