@@ -115,18 +115,17 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
         IntentsVerb::Cancel(args) => keyed().call::<CancelIntent>(&path(&args.intent)?).await?,
         IntentsVerb::Pay(args) => {
             let intent = client.call::<GetIntent>(&path(&args.intent)?).await?;
-            let transaction_id = match intent.transaction_id {
-                Some(signed) => signed,
-                None => {
-                    if intent.capture != "auto" {
-                        bail!(
-                            "its payee takes the money once it is signed: q wallet hold open signs such an intent"
-                        );
-                    }
-                    let signature = sign_as(session, PAYMENT_TYP, input(session, &intent)?);
-                    let request = SignRequest { intent_id: intent.intent_id, signature };
-                    keyed().call::<SignIntent>(&request).await?.transaction_id
+            let transaction_id = if let Some(signed) = intent.transaction_id {
+                signed
+            } else {
+                if intent.capture != "auto" {
+                    bail!(
+                        "its payee takes the money once it is signed: q wallet hold open signs such an intent"
+                    );
                 }
+                let signature = sign_as(session, PAYMENT_TYP, input(session, &intent)?);
+                let request = SignRequest { intent_id: intent.intent_id, signature };
+                keyed().call::<SignIntent>(&request).await?.transaction_id
             };
             let paid = keyed().call::<Pay>(&PayRequest { transaction_id }).await?;
             output::show(json, &paid, show_transaction);

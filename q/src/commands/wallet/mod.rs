@@ -29,10 +29,10 @@ use q_contract::{CallError, Client};
 use q_core::Span;
 use q_jose::jws;
 use qwallet_api::{
-    BalanceReport, CreatePayment, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, GetLimits, GetQuote, GetTrialBalance, GetWallet, LimitList, ListHeads,
+    BalanceReport, ChainList, CreatePayment, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest,
+    GetBalance, GetBalanceRequest, GetLimits, GetQuote, GetTrialBalance, GetWallet, LimitList, ListHeads,
     ListHeadsRequest, NewLimit, PaymentRequest, QuoteRequest, SetLimits, SetLimitsRequest, SetStripes,
-    SetStripesRequest, Transaction, TrialBalanceRequest, Wallet, WalletPath,
+    SetStripesRequest, Transaction, TrialBalance, TrialBalanceRequest, Wallet, WalletPath,
     signing::{PAYMENT_TYP, PaymentOrder, signing_input},
 };
 
@@ -107,14 +107,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         }
         WalletVerb::Heads { acting } => {
             let chains = open(acting)?.client("qwallet")?.call::<ListHeads>(&ListHeadsRequest {}).await?;
-            output::show(acting.json, &chains, |chains| {
-                for chain in &chains.items {
-                    output::line(format!(
-                        "writer {}  {} commits  {}  {}",
-                        chain.writer, chain.commits, chain.head, chain.at
-                    ));
-                }
-            });
+            output::show(acting.json, &chains, show_chains);
         }
         WalletVerb::Request(args) => request::run(&open(args.verb.acting())?, args).await?,
         WalletVerb::Refund(args) => refund::run(&open(&args.acting)?, args).await?,
@@ -144,21 +137,32 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::TrialBalance { at, acting } => {
             let request = TrialBalanceRequest { at: *at };
             let books = open(acting)?.client("qwallet")?.call::<GetTrialBalance>(&request).await?;
-            output::show(acting.json, &books, |books| {
-                for row in &books.items {
-                    output::line(format!(
-                        "{}  debits {}  credits {}  difference {}  in circulation {}",
-                        row.currency,
-                        row.debits.as_str(),
-                        row.credits.as_str(),
-                        row.difference.as_str(),
-                        row.in_circulation.as_str()
-                    ));
-                }
-            });
+            output::show(acting.json, &books, show_books);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn show_chains(chains: &ChainList) {
+    for chain in &chains.items {
+        output::line(format!(
+            "writer {}  {} commits  {}  {}",
+            chain.writer, chain.commits, chain.head, chain.at
+        ));
+    }
+}
+
+fn show_books(books: &TrialBalance) {
+    for row in &books.items {
+        output::line(format!(
+            "{}  debits {}  credits {}  difference {}  in circulation {}",
+            row.currency,
+            row.debits.as_str(),
+            row.credits.as_str(),
+            row.difference.as_str(),
+            row.in_circulation.as_str()
+        ));
+    }
 }
 
 /// Writes a document into a file, or to standard output byte for byte.

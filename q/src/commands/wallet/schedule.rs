@@ -225,12 +225,11 @@ pub(super) async fn blank(
     let client = session.client("qwallet")?;
     let own = WalletPath { squid_id: session.did().to_string() };
     let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
-    let max_fees = match max_fees {
-        Some(max_fees) => max_fees.into(),
-        None => {
-            let quote = QuoteRequest { amount: most.into(), currency: currency.to_owned() };
-            client.call::<GetQuote>(&quote).await?.fees.total
-        }
+    let max_fees = if let Some(max_fees) = max_fees {
+        max_fees.into()
+    } else {
+        let quote = QuoteRequest { amount: most.into(), currency: currency.to_owned() };
+        client.call::<GetQuote>(&quote).await?.fees.total
     };
     let now = session.env.now();
     Ok(CreateScheduleRequest {
