@@ -235,10 +235,10 @@ impl<'a> Run<'a> {
                     let applied = self.books.apply(&end_of(*transaction, *end), self.now);
                     applied.map(|applied| (Vec::new(), applied)).map_err(Refusal::from)
                 }
-                Step::Guard(account) => {
-                    self.books.guard(*account)?;
-                    continue;
-                }
+                Step::Guard(account) => match self.books.guard(*account) {
+                    Ok(()) => continue,
+                    Err(refusal) => Err(refusal.into()),
+                },
                 Step::Terms(account, terms) => match self.books.set_terms(*account, terms) {
                     Ok(()) => continue,
                     Err(refusal) => Err(refusal.into()),
