@@ -34,7 +34,7 @@ const AUDIT_ROWS_MAX: u32 = 512;
 /// How soon a producer of this process is read again after it had something, so that one read takes what several
 /// commits wrote; what comes after a silence is read at once. Nobody waits for the trail to have a row, but a reaction
 /// to an event may be waited for.
-const GATHER_EVENTS: Duration = Duration::from_millis(10);
+const GATHER_EVENTS: Duration = Duration::from_millis(5);
 const GATHER_AUDIT: Duration = Duration::from_millis(50);
 /// The first and the longest pause after a failed reaction.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
