@@ -249,6 +249,20 @@ on_each_world!(a_dao_pays_what_was_delegated_to_it, async |world: World| {
     bank.close().await;
 });
 
+on_each_world!(nobody_delegates_to_themselves_instead_of_the_limits_of_the_instance, async |world: World| {
+    let bank = Bank::open_with(world, settings(&[("step_up", "none")])).await;
+    let (ann, bob) = (bank.person("ann", "10000").await, bank.person("bob", "0").await);
+    let [first, _] = bank.operators().await;
+    bank.stands("robot", IdentityKind::Root, &[&ann]);
+    let robot = bank.person("robot", "0").await;
+    for owner in [&ann, &robot] {
+        assert_eq!(set(owner, owner, &[("dao", "50000")]).await, "FORBIDDEN");
+    }
+    assert_eq!(set(&first, &ann, &[("dao", "50000")]).await, "INVALID_STATE", "nor does one operator alone");
+    assert_eq!(code(try_pay(&bank, &ann, &bob, "1500").await), "DAILY_LIMIT_EXCEEDED");
+    bank.close().await;
+});
+
 on_each_world!(an_aid_has_one_currency_and_no_texts, async |world: World| {
     let bank = Bank::open(world).await;
     let bob = bank.person("bob", "0").await;

@@ -577,7 +577,8 @@ impl<'a> Run<'a> {
         let mut changes = Vec::with_capacity(change.wanted.len());
         for (kind, wanted) in &change.wanted {
             let effective = defaults.effective(Some(&limits), *kind, self.now);
-            let is_raise = effective.is_some_and(|effective| *wanted > effective);
+            // Where nothing was delegated, to delegate is a raise: it takes the place of the instance's limits.
+            let is_raise = effective.map_or(*kind == LimitKind::Dao, |effective| *wanted > effective);
             let asked = limits.get(*kind).and_then(|limit| limit.raised).map(|(amount, _)| amount);
             let is_confirmed = match change.authority {
                 // Two persons raise a limit: the owner asks, the operator confirms.
