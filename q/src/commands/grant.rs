@@ -58,12 +58,17 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
                 limit: PageLimit::default(),
             };
             let page = session.client("qonsent")?.call::<ListPermissions>(&request).await?;
-            let qwallet = session.client("qwallet")?;
+            // What was used up qwallet counts; without it the grants are listed all the same.
+            let qwallet = session.client("qwallet").ok();
             let mut used = BTreeMap::new();
             for grant in page.items.iter().filter(|grant| grant.resource.starts_with("qwallet:")) {
                 for counted in grant.conditions.iter().filter(|of| of.conditions.max_uses.is_some()) {
                     let path = UsesPath { cid: counted.cid.to_string() };
-                    used.insert(path.cid.clone(), qwallet.call::<GetUses>(&path).await?.used);
+                    if let Some(qwallet) = &qwallet
+                        && let Ok(uses) = qwallet.call::<GetUses>(&path).await
+                    {
+                        used.insert(path.cid, uses.used);
+                    }
                 }
             }
             let shown = Shown { page: &page, used: &used };

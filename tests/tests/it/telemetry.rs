@@ -151,7 +151,11 @@ async fn one_trace_goes_from_the_edge_to_the_store_to_the_event_in_another_proce
     }
 
     // A payment: its own span of waiting for the disk, and the commit it shares with others.
-    let paid = house.q(&["wallet", "pay", "bob", "1", "--as", "alice"]);
+    for verb in [&["id", "new", "carol"][..], &["wallet", "open", "--as", "carol"]] {
+        let done = house.q(verb);
+        assert_eq!(done.code, Some(0), "{}", done.complained);
+    }
+    let paid = house.q(&["wallet", "pay", "carol", "1", "--as", "alice"]);
     assert_eq!(paid.code, Some(0), "{}", paid.complained);
     let edge =
         collector.wait_for("the payment", |span| is(span, "POST /payments") && !is(span, "POST /payments/"));
