@@ -6,11 +6,13 @@
 //!
 //! **Invariant:** what is signed is on disk, and covers what the statement before does not.
 
+use std::sync::Arc;
+
 use q_core::{
     AuditEntry, Span, Timestamp,
     hash::{Sha256, hex},
 };
-use q_db::{Db, DbError, Tx};
+use q_db::{Db, DbError, Reader, Tx};
 use q_runtime::Peers;
 use qerberos_api::{SearchEvents, SearchEventsRequest, types::SearchLimit};
 use qwallet_api::{HEAD_TYP, HeadStatement, LedgerAnchored};
@@ -20,7 +22,11 @@ use super::Service;
 use crate::{
     domain::chain,
     error::Error,
-    store::{self, heads::HeadRow, ledger::commit_id},
+    store::{
+        self,
+        heads::HeadRow,
+        ledger::{ChainEnd, commit_id},
+    },
 };
 
 /// How often the head of a chain that grows is signed.
@@ -65,13 +71,16 @@ struct Wanted {
 }
 
 impl Service {
-    /// Signs the heads of the chains that have grown. Several processes may do this: whoever is second finds it done.
+    /// Signs the heads of the chains that have grown, up to where they are now: while others pay they never stop
+    /// growing. Several processes may do this: whoever is second finds it done.
     pub async fn anchor_heads(&self) -> Result<(), Error> {
         if !self.db.mode().is_normal() {
             return Ok(());
         }
+        let ends = Arc::new(self.db.read(store::ledger::chain_ends).await?);
         loop {
-            let wanted = self.db.read(wanted).await?;
+            let up_to = ends.clone();
+            let wanted = self.db.read(move |reader| wanted(reader, &up_to)).await?;
             if wanted.is_empty() {
                 return Ok(());
             }
@@ -105,10 +114,10 @@ impl Service {
     }
 }
 
-/// The chains that have grown since their last statement, and are due for another.
-fn wanted(reader: &mut q_db::Reader<'_>) -> Result<Vec<Wanted>, DbError> {
+/// The next statements on the way to these ends.
+fn wanted(reader: &mut Reader<'_>, ends: &[(i64, ChainEnd)]) -> Result<Vec<Wanted>, DbError> {
     let mut all = Vec::new();
-    for (writer, end) in store::ledger::chain_ends(reader)? {
+    for &(writer, end) in ends {
         let after = store::heads::last(reader, writer)?.map_or(0, |last| last.number);
         let number = end.number.min(after.saturating_add(COMMITS_MAX));
         if number <= after {
