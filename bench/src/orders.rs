@@ -156,6 +156,7 @@ impl Orders {
             nonce: nonce.clone(),
             payer: payer.did.clone(),
             purpose: None,
+            quote_id: None,
             rail: None,
             recipient: recipient.wallet.clone(),
             signature,

@@ -8,7 +8,7 @@ const VERBS: &[(&str, &str)] = &[
     ("GET /escrows", "`q wallet escrow list`"),
     ("GET /imports/{importId}", "`q wallet import`"),
     ("GET /plans", "`q wallet plan list`"),
-    ("GET /quote", "`q call qwallet GET '/quote?amount=1&currency=QToken'`"),
+    ("GET /quote", "`q wallet quote`"),
     ("GET /r/{requestId}", "`q wallet request show`"),
     ("GET /rails", "`q wallet rail list`"),
     ("PUT /rails/{rail}/key", "`q wallet rail key`"),

@@ -287,6 +287,9 @@ pub enum WalletVerb {
         /// What it is for.
         #[arg(long)]
         purpose: Option<String>,
+        /// A quote that still holds (`q wallet quote`): the fees are what it says.
+        #[arg(long, value_name = "QUOTE")]
+        quote: Option<String>,
         /// Repeat an earlier attempt under its key; nothing is paid twice.
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
@@ -294,6 +297,8 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// What a payment would cost, held for five minutes.
+    Quote(commands::wallet::quote::QuoteArgs),
     /// List transactions, newest first.
     History(commands::wallet::history::HistoryArgs),
     /// Write a statement: opening balance, changes, closing balance, in the format of another program.

@@ -83,6 +83,7 @@ impl Payer {
             max_fees: FEES_MAX,
             nonce,
             payer: &payer,
+ quote_id: None,
             rail: "internal",
             recipient,
             v: 1,

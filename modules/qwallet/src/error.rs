@@ -12,7 +12,9 @@ use crate::{
         formats::NotRepresentable,
         limits::{self, LimitKind},
         payment::{LimitOf, Refusal},
-        payouts, recurrence,
+        payouts,
+        quotes::QuoteFault,
+        recurrence,
     },
     forms::form_of,
     service::executor::Fault,
@@ -266,6 +268,9 @@ impl From<Refusal> for Problem {
                 "payments between wallets of this instance go over `internal`; GET /rails lists what else is set up, for \
                  POST /withdrawals",
             ),
+            Refusal::Quote(_) => {
+                problem.detail(refusal.to_string()).hint("ask for another, GET /quote, and name it within 300 s")
+            }
             Refusal::FeesExceedMaximum => problem.hint("see GET /quote for the present fees"),
             Refusal::AmountForm(_)
             | Refusal::WalletNotFound
@@ -319,6 +324,8 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
             LimitKind::Dao => &api::DAO_LIMIT_EXCEEDED,
         },
         Refusal::CaptureExceeds { .. } => &api::CAPTURE_EXCEEDS_HOLD,
+        Refusal::Quote(QuoteFault::Expired(_)) => &api::QUOTE_EXPIRED,
+        Refusal::Quote(_) => &api::QUOTE_INVALID,
         Refusal::FeesExceedMaximum => &api::FEES_EXCEED_MAXIMUM,
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
         Refusal::Record { code, .. } => code,

@@ -9,6 +9,7 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "autoReleaseAt" => {
             "an instant still to come, at most a year ahead, such as 2027-01-31T12:00:00Z (RFC 3339)"
         }
+        "class" => "p2p, merchant or module: that of the recipient where one is told, and p2p over a rail",
         "clientRef" | "items[].clientRef" | "orderRef" => {
             "1 to 35 characters, none of them a control character"
         }
@@ -47,6 +48,7 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "owner" => "an identity that is registered here",
         "period" => "7d, 30d or 90d",
         "period of the plan" => "day, week, month or year",
+        "priority" => "low, normal or high",
         "purpose" | "reason" | "items[].purpose" => "at most 500 characters",
         "refundFees" => "none or proportional",
         "scheme" => "v1 (a shared secret) or v1a (a key pair)",

@@ -28,6 +28,7 @@ pub async fn play(layout: &Layout, running: &Running) -> anyhow::Result<()> {
             currency: CURRENCY.to_owned(),
             purpose: Some("a first payment".to_owned()),
             client_ref: None,
+            quote_id: None,
         };
         let paid = wallet::pay(&alice, &payment, "demo-first-payment").await?;
         output::announce(format!(

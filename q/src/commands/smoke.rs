@@ -235,6 +235,7 @@ async fn pay(two: &Two) -> anyhow::Result<(Transaction, String)> {
         currency: two.currency.code.clone(),
         purpose: Some("smoke test".to_owned()),
         client_ref: None,
+        quote_id: None,
     };
     let paid = wallet::pay(&two.payer, &payment, &two.payer.fresh_key()).await?;
     ensure!(paid.status == "SETTLED", "the payment is {}", paid.status);

@@ -8,18 +8,18 @@ use crate::{
         BATCH_TOO_LARGE, COUNT_LIMIT_EXCEEDED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED,
         DAO_LIMIT_EXCEEDED, EXPORT_NOT_REPRESENTABLE, FEES_EXCEED_MAXIMUM, IMPORT_INVALID, IMPORT_NOT_FOUND,
         INSUFFICIENT_FUNDS, INTENT_EXPIRED, INTENT_NOT_CANCELLABLE, INTENT_NOT_FOUND, INVALID_STATE,
-        MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER, QUEUE_FULL, RAIL_UNSUPPORTED, RECIPIENT_UNKNOWN,
-        REQUEST_STATE, SELF_PAYMENT, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED,
-        WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
+        MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER, QUEUE_FULL, QUOTE_EXPIRED, QUOTE_INVALID, RAIL_UNSUPPORTED,
+        RECIPIENT_UNKNOWN, REQUEST_STATE, SELF_PAYMENT, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND,
+        TX_LIMIT_EXCEEDED, WALLET_EXISTS, WALLET_FROZEN, WALLET_NOT_FOUND,
     },
     types::{
         BalanceReport, BatchRequest, BatchResult, ChainList, CreateIntentRequest, CreateWalletRequest,
         CurrencyList, EntryPage, ExecuteImportRequest, ExportRequest, FaucetRequest, GetBalanceRequest,
         Import, ImportPath, ImportRequest, Intent, IntentPage, IntentPath, IssuanceRequest, LimitList,
         ListCurrenciesRequest, ListHeadsRequest, ListIntentsRequest, ListTransactionsRequest,
-        ListWalletsRequest, PayRequest, PaymentRequest, Quote, QuoteRequest, SetLimitsRequest,
-        SetStripesRequest, SignRequest, SignedIntent, StripeList, Transaction, TransactionPath, TrialBalance,
-        TrialBalanceRequest, Wallet, WalletList, WalletPath,
+        ListWalletsRequest, PayRequest, PaymentRequest, SetLimitsRequest, SetStripesRequest, SignRequest,
+        SignedIntent, StripeList, Transaction, TransactionPath, TrialBalance, TrialBalanceRequest, Wallet,
+        WalletList, WalletPath,
     },
 };
 
@@ -110,20 +110,14 @@ endpoint! {
     access Access::Identity("wallet:read");
 }
 endpoint! {
-    /// Tells what a payment would cost.
-    pub GetQuote = GET "/quote" (QuoteRequest) -> Quote;
-    access Access::Identity("wallet:read");
-    errors [CURRENCY_UNSUPPORTED, AMOUNT_MALFORMED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE];
-    tool "wallet.quote";
-}
-endpoint! {
     /// Decides a payment from the caller's wallet; the answer holds the text to sign.
     pub CreateIntent = POST "/intents" (CreateIntentRequest) -> Intent;
     status 201;
     access Access::Identity("wallet:write");
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, WALLET_NOT_FOUND, RECIPIENT_UNKNOWN, SELF_PAYMENT,
-        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, codes::FORBIDDEN,
+        CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, codes::FORBIDDEN, QUOTE_INVALID,
+        QUOTE_EXPIRED,
     ];
     tool "wallet.intent";
     example { "amount": "1.5", "currency": "QToken", "recipient": "QQ0000000000000000000000" };
@@ -174,7 +168,7 @@ endpoint! {
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT, RAIL_UNSUPPORTED,
         CURRENCY_UNSUPPORTED, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, TX_LIMIT_EXCEEDED,
-        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, REQUEST_STATE, INSUFFICIENT_FUNDS, QUEUE_FULL, codes::FORBIDDEN, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
+        DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, QUOTE_INVALID, QUOTE_EXPIRED, FEES_EXCEED_MAXIMUM, REQUEST_STATE, INSUFFICIENT_FUNDS, QUEUE_FULL, codes::FORBIDDEN, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
     ];
     tool "wallet.pay_once";
 }

@@ -1,5 +1,5 @@
 //! The refusals of qwallet, in the order in which they are checked: syntax, idempotency, not found, state,
-//! signature, recipient, currency and amount, wallet status, approvals, step-up, limits, fees, funds.
+//! signature, recipient, currency and amount, wallet status, approvals, step-up, limits, quote, fees, funds.
 
 use q_contract::ErrorCode;
 
@@ -93,6 +93,13 @@ pub const COUNT_LIMIT_EXCEEDED: ErrorCode = ErrorCode::new(
     403,
     "the wallet's number of payments in an hour would be exceeded",
 );
+/// There is no rate between the two currencies.
+pub const NO_RATE: ErrorCode = ErrorCode::new("NO_RATE", 422, "there is no rate between the two currencies");
+/// The quote is not one of this payer, or for something else.
+pub const QUOTE_INVALID: ErrorCode =
+    ErrorCode::new("QUOTE_INVALID", 422, "the quote is not for this payment");
+/// The quote held until an instant that is over.
+pub const QUOTE_EXPIRED: ErrorCode = ErrorCode::new("QUOTE_EXPIRED", 410, "the quote has expired");
 /// The fees are above what the payer signed.
 pub const FEES_EXCEED_MAXIMUM: ErrorCode =
     ErrorCode::new("FEES_EXCEED_MAXIMUM", 422, "the fees are above the signed maximum");

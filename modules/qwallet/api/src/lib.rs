@@ -14,6 +14,7 @@ pub mod holds;
 pub mod ids;
 pub mod notes;
 pub mod plans;
+pub mod quotes;
 pub mod rails;
 pub mod receipts;
 pub mod refunds;
@@ -40,6 +41,7 @@ pub use ids::{
 };
 pub use notes::*;
 pub use plans::*;
+pub use quotes::*;
 pub use rails::*;
 pub use receipts::*;
 pub use refunds::*;

@@ -420,30 +420,6 @@ wire! {
         pub items: Vec<Currency>,
     }
 
-    /// Asks what a payment would cost.
-    pub struct QuoteRequest {
-        /// What the recipient is to get.
-        pub amount: AmountText,
-        /// The currency.
-        pub currency: String,
-    }
-
-    /// What a payment would cost.
-    pub struct Quote {
-        /// What the recipient gets.
-        pub amount: AmountText,
-        /// The currency.
-        pub currency: String,
-        /// What the payer pays on top.
-        pub fees: Fees,
-        /// Which version of the fee schedule this is from.
-        pub schedule_version: u32,
-        /// Seconds until it settles.
-        pub estimated_time: u32,
-        /// Until when it holds.
-        pub valid_until: Timestamp,
-    }
-
     /// Decides a payment from the caller's wallet, to be signed next.
     pub struct CreateIntentRequest {
         /// What the recipient is to get.
@@ -461,6 +437,9 @@ wire! {
         /// The paying wallet, when the caller has several.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub wallet: Option<String>,
+        /// A quote of the caller that still holds (`GET /quote`): the fees are what it says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub quote_id: Option<String>,
         /// Who moves the money once it is signed: `auto`, also when absent: the payer by `POST /pay`; `manual`: the payee
         /// by `POST /intents/{intentId}/capture`, in parts if wanted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -598,6 +577,10 @@ wire! {
         /// What it is for, at most 500 characters; not part of what is signed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub purpose: Option<String>,
+        /// A quote of the payer that still holds (`GET /quote`): the fees are what it says. Not part of what is signed:
+        /// whatever it says, no more than `maxFees` is paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub quote_id: Option<String>,
         /// The rail; `internal` when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub rail: Option<String>,
@@ -834,7 +817,6 @@ json_types!(
     EntryPage,
     Transaction,
     CurrencyList,
-    Quote,
     Intent,
     IntentPage,
     SignedIntent,

@@ -35,9 +35,9 @@ impl FeeClass {
     /// All of them, by their place in a schedule.
     pub const ALL: [Self; 3] = [Self::P2p, Self::Merchant, Self::Module];
 
-    /// The class of a payment from one wallet to another.
-    pub fn of(payer: &WalletAccounts, recipient: &WalletAccounts) -> Self {
-        if payer.is_family_of(recipient) {
+    /// The class of a payment from one wallet to another; from nobody's yet, as from a stranger's.
+    pub fn of(payer: Option<&WalletAccounts>, recipient: &WalletAccounts) -> Self {
+        if payer.is_some_and(|payer| payer.is_family_of(recipient)) {
             return Self::Module;
         }
         match recipient.profile {

@@ -18,6 +18,7 @@ pub mod order;
 pub mod payment;
 pub mod payouts;
 pub mod profile;
+pub mod quotes;
 pub mod rails;
 pub mod receipt;
 pub mod recurrence;

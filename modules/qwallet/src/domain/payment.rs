@@ -3,6 +3,8 @@
 //! The refusals stand in the order in which they are checked; `tests` walks that order, each row mending
 //! the fault of the row before.
 
+use std::sync::Arc;
+
 use q_contract::ErrorCode;
 use q_core::{Amount, AmountError, AmountText, Span, Timestamp};
 use qwallet_api::{TransactionId, WalletId};
@@ -15,6 +17,7 @@ use super::{
     limits::Exceeded,
     order::SignatureFault,
     profile::Profile,
+    quotes::{QuoteFault, Quoted},
     transfer::{Leg, Purpose},
 };
 
@@ -117,6 +120,9 @@ pub enum Refusal {
         /// What is held.
         held: books::Held,
     },
+    /// The quote does not hold for this payment.
+    #[error("{0}")]
+    Quote(QuoteFault),
     /// Fees above the signed maximum.
     #[error("the fees are above the signed maximum")]
     FeesExceedMaximum,
@@ -289,10 +295,41 @@ pub struct Facts<'a> {
     pub house: &'a [HouseAccounts],
     /// What payments cost.
     pub schedules: InForce,
+    /// What the payer was quoted, where a quote is named: the fees are what it says.
+    pub quote: Option<Result<QuotedPrice, QuoteFault>>,
     /// What this one is, as far as its price goes, where that does not follow from the two wallets.
     pub class: Option<FeeClass>,
     /// Whether the payer proved a second key, where that is asked for.
     pub step_up: StepUp<'a>,
+}
+
+/// A quote, and the version of the fee schedule it was made from.
+#[derive(Debug, Clone)]
+pub struct QuotedPrice {
+    /// What was quoted.
+    pub quoted: Quoted,
+    /// The version.
+    pub schedule: Arc<FeeSchedule>,
+}
+
+impl QuotedPrice {
+    /// The payment at the price that was quoted, if it is the one that was quoted and the quote still holds.
+    fn plan(
+        &self,
+        planned: &Plan,
+        class: FeeClass,
+        now: Timestamp,
+        plan_by: impl Fn(&FeeSchedule) -> Result<Plan, Refusal>,
+    ) -> Result<Plan, Refusal> {
+        let asked = (planned.currency.id, planned.amount);
+        self.quoted.check(asked, class, now).map_err(Refusal::Quote)?;
+        let planned = plan_by(&self.schedule)?;
+        if planned.fees == self.quoted.fees {
+            Ok(planned)
+        } else {
+            Err(Refusal::Quote(QuoteFault::Withdrawn))
+        }
+    }
 }
 
 /// Whether a large payment needs a payer who proved a second key just now.
@@ -366,11 +403,17 @@ pub fn decide(terms: &Terms<'_>, facts: &Facts<'_>) -> Result<Plan, Refusal> {
     let plan_by = |schedule: &FeeSchedule| plan(payer, recipient, currency, amount, facts, schedule);
     let planned = plan_by(&facts.schedules.now)?;
     facts.step_up.check(currency, amount)?;
-    let Some(max_fees) = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?
-    else {
-        return Ok(planned);
+    let max_fees = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
+    // A quote says by which version; without one it is the present one, or as below the one before.
+    let (planned, before) = match &facts.quote {
+        None => (planned, facts.schedules.before.as_deref()),
+        Some(quote) => {
+            let quote = quote.as_ref().map_err(|fault| Refusal::Quote(*fault))?;
+            (quote.plan(&planned, class_of(payer, recipient, facts), facts.now, plan_by)?, None)
+        }
     };
-    match (check_fees(planned.fees.total(), max_fees), &facts.schedules.before) {
+    let Some(max_fees) = max_fees else { return Ok(planned) };
+    match (check_fees(planned.fees.total(), max_fees), before) {
         // Who was quoted a moment before the fees rose pays what was quoted.
         (Err(refusal), Some(before)) => {
             let planned = plan_by(before)?;
@@ -458,10 +501,15 @@ fn plan(
     let house = house.ok_or(Refusal::CurrencyUnsupported)?;
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-    let class = facts.class.unwrap_or_else(|| FeeClass::of(payer, recipient));
+    let class = class_of(payer, recipient, facts);
     let fees = schedule.fees(currency.id, class, amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
     let legs = legs(debit, credit, house, amount, fees);
     Ok(Plan { currency, amount, fees, legs })
+}
+
+/// What a payment is, as far as its price goes.
+fn class_of(payer: &WalletAccounts, recipient: &WalletAccounts, facts: &Facts<'_>) -> FeeClass {
+    facts.class.unwrap_or_else(|| FeeClass::of(Some(payer), recipient))
 }
 
 /// The transfers of a payment: the principal, then each fee that is not nothing.
@@ -487,8 +535,6 @@ pub const fn default_currency() -> &'static Currency {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::{super::fees::Rates, *};
 
     fn wallet(number: u8) -> WalletAccounts {
@@ -526,6 +572,7 @@ mod tests {
         signature: Result<(), SignatureFault>,
         step_up: StepUp<'static>,
         is_recipient_suspended: bool,
+        quote: Option<Result<QuotedPrice, QuoteFault>>,
     }
 
     impl Case {
@@ -549,11 +596,28 @@ mod tests {
                     now: Arc::new(FeeSchedule::of_settings(Rates::REFERENCE)),
                     before: None,
                 },
+                quote: self.quote.clone(),
                 class: None,
                 step_up: self.step_up,
             };
             decide(&terms, &facts)
         }
+    }
+
+    /// A quote of so much PI, by the fees of the instance.
+    fn quote(amount: u128, platform: u128, valid_until: i64) -> QuotedPrice {
+        let quoted = Quoted {
+            version: 1,
+            class: FeeClass::P2p,
+            currency: CurrencyId(2),
+            amount: Amount::from_units(amount),
+            fees: FeeAmounts {
+                platform: Amount::from_units(platform),
+                network: Amount::from_units(amount / 1_000),
+            },
+            valid_until: Timestamp::from_seconds(valid_until),
+        };
+        QuotedPrice { quoted, schedule: Arc::new(FeeSchedule::of_settings(Rates::REFERENCE)) }
     }
 
     type Mend = fn(&mut Case);
@@ -573,6 +637,7 @@ mod tests {
             signature: Err(SignatureFault::DoesNotHold),
             step_up: StepUp::Missing(&ABOVE),
             is_recipient_suspended: true,
+            quote: Some(Err(QuoteFault::NotGiven)),
         };
         let pi = Currency::find("PI").unwrap();
         let rows: Vec<(Refusal, Mend)> = vec![
@@ -594,6 +659,22 @@ mod tests {
             (Refusal::AmountOutOfRange(Currency::find("PI")), |case| case.amount = "1".into()),
             (Refusal::RecipientSuspended, |case| case.is_recipient_suspended = false),
             (Refusal::StepUpRequired { above: ABOVE[0].1, currency: pi }, |case| case.step_up = StepUp::Done),
+            (Refusal::Quote(QuoteFault::NotGiven), |case| case.quote = Some(Ok(quote(99_999_999, 6, 7)))),
+            (Refusal::Quote(QuoteFault::OtherAmount), |case| {
+                case.quote = Some(Ok(QuotedPrice {
+                    quoted: Quoted { class: FeeClass::Merchant, ..quote(100_000_000, 6, 999).quoted },
+                    ..quote(0, 0, 0)
+                }));
+            }),
+            (Refusal::Quote(QuoteFault::OtherClass), |case| {
+                case.quote = Some(Ok(quote(100_000_000, 6, 999)))
+            }),
+            (Refusal::Quote(QuoteFault::Expired(Timestamp::from_seconds(999))), |case| {
+                case.quote = Some(Ok(quote(100_000_000, 500_001, 1_000)));
+            }),
+            (Refusal::Quote(QuoteFault::Withdrawn), |case| {
+                case.quote = Some(Ok(quote(100_000_000, 500_000, 1_000)));
+            }),
             (Refusal::FeesExceedMaximum, |case| case.max_fees = "0.006".into()),
         ];
         for (row, (refusal, mend)) in rows.into_iter().enumerate() {

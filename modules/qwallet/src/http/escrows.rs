@@ -11,7 +11,7 @@ use crate::service::{Service, explaining::Wanted};
 /// Adds the endpoints of this room.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     api.on::<CreateEscrow, _, _, _>(|service, context, request| async move {
-        let wanted = Wanted::of(&request.wallet, &request.currency, &request.amount);
+        let wanted = Wanted::of(&request.wallet, None, &request.currency, &request.amount);
         let opened = service.create_escrow(&context.caller, context.request_key.as_ref(), request).await;
         explained(&service, &context.caller, opened, &wanted).await
     })

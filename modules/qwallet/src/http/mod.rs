@@ -10,6 +10,7 @@ mod holds;
 mod mcp;
 mod money_requests;
 mod notes;
+mod quotes;
 mod rails;
 mod receipts;
 mod refunds;
@@ -27,8 +28,8 @@ use q_core::Caller;
 use q_http::Api;
 use qwallet_api::{
     CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
-    Faucet, GetBalance, GetImport, GetImportStatus, GetIntent, GetLimits, GetQuote, GetTransaction,
-    GetWallet, IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay, SetLimits,
+    Faucet, GetBalance, GetImport, GetImportStatus, GetIntent, GetLimits, GetTransaction, GetWallet,
+    IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay, SetLimits,
     SetStripes, SignIntent, UpdateWallet, WalletList,
 };
 
@@ -75,7 +76,6 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.transaction_for(&context.caller, request.transaction_id).await
         })
         .on::<ListCurrencies, _, _, _>(|service, _, _| async move { Ok::<_, Error>(service.currencies()) })
-        .on::<GetQuote, _, _, _>(|service, _, request| async move { service.quote(&request) })
         .on::<CreateIntent, _, _, _>(|service, context, request| async move {
             service.create_intent(&context.caller, context.request_key.as_ref(), request).await
         })
@@ -96,7 +96,8 @@ pub fn api(service: &Arc<Service>) -> Api {
             service.pay(&context.caller, context.request_key.as_ref(), request.transaction_id).await
         })
         .on::<CreatePayment, _, _, _>(|service, context, request| async move {
-            let wanted = Wanted::of(&request.wallet, &request.currency, &request.amount);
+            let wanted =
+                Wanted::of(&request.wallet, Some(&request.recipient), &request.currency, &request.amount);
             let paid = service.pay_once(&context.caller, context.request_key.as_ref(), request).await;
             explained(&service, &context.caller, paid, &wanted).await
         })
@@ -120,6 +121,7 @@ pub fn api(service: &Arc<Service>) -> Api {
         });
     let api = approvals::mount(api);
     let api = fees::mount(api);
+    let api = quotes::mount(api);
     let api = books::mount(api);
     let api = rails::mount(api);
     let api = refunds::mount(api);

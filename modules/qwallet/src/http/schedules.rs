@@ -35,7 +35,8 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     })
     .on::<CreateSubscription, _, _, _>(|service, context, request| async move {
         let mandate = &request.mandate;
-        let wanted = Wanted::of(&mandate.wallet, &mandate.currency, &mandate.amount);
+        let wanted =
+            Wanted::of(&mandate.wallet, Some(&mandate.recipient), &mandate.currency, &mandate.amount);
         let subscribed = service.subscribe(&context.caller, context.request_key.as_ref(), request).await;
         explained(&service, &context.caller, subscribed, &wanted).await
     })

@@ -279,10 +279,11 @@ impl Service {
         currency: &str,
         amount: &AmountText,
     ) -> Result<Refusal, Error> {
-        let (Refusal::StepUpRequired { .. } | Refusal::FeesExceedMaximum, Some(payer)) = (refusal, payer)
-        else {
-            return Ok(refusal);
-        };
+        let is_later = matches!(
+            refusal,
+            Refusal::StepUpRequired { .. } | Refusal::Quote(_) | Refusal::FeesExceedMaximum
+        );
+        let (true, Some(payer)) = (is_later, payer) else { return Ok(refusal) };
         let (currency, amount) = payment::read_amount(currency, amount)?;
         let rules = self.rules_of(payer).await?;
         let rule = rules.at(self.env.now());

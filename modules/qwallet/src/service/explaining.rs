@@ -5,7 +5,7 @@
 
 use q_contract::Problem;
 use q_core::{AmountText, Caller};
-use qwallet_api::{GetBalanceRequest, QuoteRequest};
+use qwallet_api::GetBalanceRequest;
 
 use super::Service;
 use crate::{
@@ -20,14 +20,21 @@ pub struct Wanted {
     pub wallet: String,
     /// The currency's code.
     pub currency: String,
+    /// Whom, where that is one wallet: DID, id or reference.
+    pub recipient: Option<String>,
     /// How much, without fees.
     pub amount: AmountText,
 }
 
 impl Wanted {
-    /// This amount of this currency out of this wallet.
-    pub fn of(wallet: &str, currency: &str, amount: &AmountText) -> Self {
-        Self { wallet: wallet.to_owned(), currency: currency.to_owned(), amount: amount.clone() }
+    /// This amount of this currency out of this wallet to that one.
+    pub fn of(wallet: &str, recipient: Option<&str>, currency: &str, amount: &AmountText) -> Self {
+        Self {
+            wallet: wallet.to_owned(),
+            recipient: recipient.map(str::to_owned),
+            currency: currency.to_owned(),
+            amount: amount.clone(),
+        }
     }
 }
 
@@ -59,9 +66,9 @@ impl Service {
             return None;
         }
         let currency = Currency::find(&wanted.currency)?;
-        let asked = QuoteRequest { amount: wanted.amount.clone(), currency: wanted.currency.clone() };
         let read = |text: &AmountText| text.parse(currency.scale).ok();
-        let fees = read(&self.quote(&asked).ok()?.fees.total)?;
+        let price = (wanted.currency.as_str(), &wanted.amount);
+        let fees = self.fees_to(&wanted.wallet, wanted.recipient.as_deref(), price).await.ok()?.total()?;
         let needed = read(&wanted.amount)?.checked_add(fees)?;
         let request = GetBalanceRequest {
             squid_id: wanted.wallet.clone(),

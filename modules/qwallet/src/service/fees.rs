@@ -60,6 +60,11 @@ impl Schedules {
         InForce::at(&versions, now).unwrap_or_else(first)
     }
 
+    /// The version with this number.
+    pub fn version(&self, number: u32) -> Option<Arc<FeeSchedule>> {
+        self.0.read().iter().find(|version| version.version == number).cloned()
+    }
+
     /// The schedule of the settings.
     fn of_settings(&self) -> Arc<FeeSchedule> {
         self.0.read()[0].clone()

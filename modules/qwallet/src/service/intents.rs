@@ -69,9 +69,23 @@ impl Service {
         };
         // Whether the signature holds, and whether a second key was proved, is asked when it comes.
         let facts = self.facts(payer.as_deref(), recipient.as_deref(), Ok(()));
-        let plan = payment::decide(&terms, &Facts { step_up: StepUp::Done, ..facts })?;
+        let quote = request.quote_id.as_deref().map(|id| self.quoted(id, &payer_did));
+        let decided = payment::decide(&terms, &Facts { step_up: StepUp::Done, quote, ..facts });
+        if let Err(refusal) = decided
+            && !matches!(refusal, Refusal::Quote(_))
+        {
+            return Err(refusal.into());
+        }
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
         self.profile_rules(&payer).await?.check(&recipient, request.purpose.is_some())?;
+        let plan = match decided {
+            Ok(plan) => plan,
+            // Whoever asks again under a key gets the first answer, though the quote has lapsed since.
+            Err(refusal) => {
+                let made = self.db.write_once(key, move |_| Err::<IntentId, _>(Error::from(refusal)));
+                return self.intent(caller, made.await?.value).await;
+            }
+        };
         let id = IntentId::new(&self.env);
         let purpose = request.purpose.as_deref();
         let row = IntentRow {

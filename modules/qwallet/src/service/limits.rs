@@ -138,7 +138,7 @@ impl Service {
         self.limits.iter().find(|(of, _)| *of == currency.id).map(|(_, limits)| *limits).unwrap_or_default()
     }
 
-    /// The refusal of a payment whose fees are too high, unless its wallets or limits refuse it before.
+    /// The refusal of a payment whose quote does not hold or whose fees are too high, unless its wallets or limits refuse it before.
     pub(super) async fn limits_first(
         &self,
         refusal: Refusal,
@@ -146,7 +146,9 @@ impl Service {
         currency: &str,
         amount: &q_core::AmountText,
     ) -> Result<Refusal, Error> {
-        let (Refusal::FeesExceedMaximum, Some(payer), Some(recipient)) = (refusal, payer, recipient) else {
+        let (Refusal::FeesExceedMaximum | Refusal::Quote(_), Some(payer), Some(recipient)) =
+            (refusal, payer, recipient)
+        else {
             return Ok(refusal);
         };
         let (currency, amount) = crate::domain::payment::read_amount(currency, amount)?;

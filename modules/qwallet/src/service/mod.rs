@@ -26,6 +26,7 @@ pub(crate) mod money_requests;
 mod notes;
 mod payments;
 mod profiles;
+mod quotes;
 pub mod rails;
 mod reading;
 mod receipts;

@@ -66,7 +66,8 @@ impl Service {
             expires_at,
         };
         let facts = self.facts(payer.as_deref(), recipient.as_deref(), signature);
-        let facts = Facts { step_up: self.step_up_of(caller, &payment.payer), ..facts };
+        let quote = payment.quote_id.as_deref().map(|id| self.quoted(id, &payment.payer));
+        let facts = Facts { step_up: self.step_up_of(caller, &payment.payer), quote, ..facts };
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
@@ -145,6 +146,7 @@ impl Service {
             is_recipient_suspended: recipient.is_some_and(|entry| self.keys.is_blocked(&entry.row.owner)),
             house: self.directory.house(),
             schedules: self.schedules.at(now),
+            quote: None,
             class: None,
             step_up: StepUp::Missing(&self.step_up),
         }

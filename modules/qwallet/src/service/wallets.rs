@@ -8,15 +8,14 @@ use q_db::{DbError, Tx};
 use q_pdp::{Request, Resource};
 use qwallet_api::{
     AsOf, Balance, BalanceReport, CreateWalletRequest, Currency as WireCurrency, CurrencyList,
-    GetBalanceRequest, Quote, QuoteRequest, Wallet, WalletId, events,
+    GetBalanceRequest, Wallet, WalletId, events,
 };
 
-use super::{Service, directory::WalletEntry, issuance, payments::fees};
+use super::{Service, directory::WalletEntry, issuance};
 use crate::{
     domain::{
         account::{Account, AccountId, AccountKind, sum_of},
         currency::{self, Currency, CurrencyId},
-        fees::{FeeClass, QUOTE_TTL},
         limits::{LimitKind, OwnLimits},
         payment::{self, Refusal},
         profile::{Profile, Status},
@@ -154,24 +153,6 @@ impl Service {
             iso_alias: self.iso_alias.clone().filter(|_| place == 0),
         });
         CurrencyList { items: items.collect() }
-    }
-
-    /// What a payment would cost.
-    pub fn quote(&self, request: &QuoteRequest) -> Result<Quote, Error> {
-        request.amount.check_form().map_err(Refusal::AmountForm)?;
-        let (currency, amount) = payment::read_amount(&request.currency, &request.amount)?;
-        let now = self.env.now();
-        let schedule = self.schedules.at(now).now;
-        let costs = schedule.fees(currency.id, FeeClass::P2p, amount);
-        let costs = costs.ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
-        Ok(Quote {
-            amount: request.amount.clone(),
-            currency: currency.code.to_owned(),
-            fees: fees(currency, costs),
-            schedule_version: schedule.version,
-            estimated_time: 1,
-            valid_until: now + QUOTE_TTL,
-        })
     }
 
     /// The wallet with this name, if the caller may read it.

@@ -48,6 +48,7 @@ async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
         expires_in: Some(600),
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     payer.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap()

@@ -14,7 +14,7 @@ use qwallet_api::{
 
 use crate::support::{Bank, Person, code, fresh, sign_as};
 
-type Approver = (Did, SecretKey);
+pub type Approver = (Did, SecretKey);
 
 fn rate(currency: &str, class: &str, platform: u16) -> FeeRate {
     FeeRate {
@@ -26,7 +26,7 @@ fn rate(currency: &str, class: &str, platform: u16) -> FeeRate {
 }
 
 /// Fees of so many basis points, `ahead` seconds from now, approved by `signers`.
-fn version(bank: &Bank, platform: u16, ahead: i64, signers: &[&Approver]) -> SetFeesRequest {
+pub fn version(bank: &Bank, platform: u16, ahead: i64, signers: &[&Approver]) -> SetFeesRequest {
     let order = SetFeesRequest {
         approvals: Vec::new(),
         client_ref: "RES-7".into(),
@@ -52,14 +52,14 @@ fn approved(bank: &Bank, order: SetFeesRequest, signers: &[&Approver]) -> SetFee
     SetFeesRequest { approvals, ..order }
 }
 
-async fn set(person: &Person, order: &SetFeesRequest) -> Result<FeeVersions, String> {
+pub async fn set(person: &Person, order: &SetFeesRequest) -> Result<FeeVersions, String> {
     match person.client.clone().with_key(fresh()).call::<SetFees>(order).await {
         Ok(versions) => Ok(versions),
         refused => Err(code(refused)),
     }
 }
 
-async fn operators(bank: &Bank) -> (Approver, Approver) {
+pub async fn operators(bank: &Bank) -> (Approver, Approver) {
     let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
     let resource = Resource::instance(&instance.0);
     for approver in [&first, &second] {
@@ -69,7 +69,7 @@ async fn operators(bank: &Bank) -> (Approver, Approver) {
 }
 
 async fn quote(person: &Person) -> (u32, String) {
-    let asked = QuoteRequest { amount: "100".into(), currency: "QToken".into() };
+    let asked = QuoteRequest::of("100", "QToken");
     let quote = person.client.call::<GetQuote>(&asked).await.unwrap();
     (quote.schedule_version, quote.fees.total.as_str().to_owned())
 }
@@ -123,6 +123,7 @@ on_each_world!(two_approvers_set_what_payments_cost_from_an_instant_on, async |w
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap();

@@ -26,6 +26,7 @@ fn ask(payee: &Person, amount: &str, hold_for: Option<u32>) -> CreateIntentReque
         expires_in: Some(600),
         wallet: None,
         capture: Some("manual".into()),
+        quote_id: None,
         hold_for,
     }
 }

@@ -21,6 +21,7 @@ fn ask(recipient: &Person, amount: &str) -> CreateIntentRequest {
         expires_in: Some(600),
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     }
 }

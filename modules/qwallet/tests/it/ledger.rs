@@ -55,6 +55,7 @@ async fn busy(world: World) -> (Bank, Vec<Person>) {
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

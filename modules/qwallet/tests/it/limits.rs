@@ -103,6 +103,7 @@ on_each_world!(a_hold_counts_until_it_is_freed, async |world: World| {
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

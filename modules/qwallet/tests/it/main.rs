@@ -29,6 +29,7 @@ mod notes;
 mod past;
 mod payments;
 mod profiles;
+mod quotes;
 mod rails;
 mod reading;
 mod receipts;

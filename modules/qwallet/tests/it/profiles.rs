@@ -122,6 +122,7 @@ on_each_world!(a_freed_hold_gives_back_to_both, async |world: World| {
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = robot.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

@@ -6,10 +6,10 @@ use q_pdp::Resource;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
-    CreateWithdrawal, DepositAddressRequest, GetDepositAddress, GetWithdrawal, GetWithdrawalQuote,
-    ListCurrencies, ListCurrenciesRequest, ListDeposits, ListRails, ListRailsRequest, RAIL_KEY_TYP,
-    RailKeyOrder, RailPath, RailState, ReconcileRail, SetRailKey, SetRailKeyRequest, WalletPath, Withdrawal,
-    WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
+    CreateWithdrawal, DepositAddressRequest, GetDepositAddress, GetQuote, GetWithdrawal, GetWithdrawalQuote,
+    ListCurrencies, ListCurrenciesRequest, ListDeposits, ListRails, ListRailsRequest, QuoteRequest,
+    RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState, ReconcileRail, SetRailKey, SetRailKeyRequest,
+    WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{self, PaymentOrder},
 };
 
@@ -240,6 +240,20 @@ on_each_world!(a_withdrawal_is_held_signed_kept_sent_and_settled_when_final, asy
         WithdrawalQuoteRequest { rail: "evm".into(), amount: "40".into(), recipient: STRANGER.into() };
     let quote = ann.client.call::<GetWithdrawalQuote>(&quote).await.unwrap();
     assert_eq!((quote.fees.network.as_str(), quote.fees.platform.as_str()), ("0.25", "0.2"));
+    let asked = QuoteRequest {
+        network: Some("evm".into()),
+        recipient: Some(STRANGER.into()),
+        ..QuoteRequest::of("40", "QToken")
+    };
+    let told = ann.client.call::<GetQuote>(&asked).await.unwrap();
+    assert_eq!((told.network.as_str(), &told.fees), ("evm", &quote.fees));
+    assert_eq!(
+        (told.quote_id, told.valid_until),
+        (None, None),
+        "the chain's price is not the house's to hold"
+    );
+    let other = QuoteRequest { currency: "PI".into(), ..asked };
+    assert_eq!(code(ann.client.call::<GetQuote>(&other).await), "CURRENCY_UNSUPPORTED");
     let order = harbour.order(&ann, STRANGER, "40");
     let client = ann.client.clone().with_key("once");
     let withdrawal = client.call::<CreateWithdrawal>(&order).await.unwrap();

@@ -131,6 +131,7 @@ on_each_world!(a_history_is_searched, async |world: World| {
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let held = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&held).await.unwrap();
@@ -195,8 +196,7 @@ on_each_world!(a_history_is_searched, async |world: World| {
 on_each_world!(quotes_and_currencies, async |world: World| {
     let bank = Bank::open(world).await;
     let ann = bank.person("ann", "0").await;
-    let ask =
-        |amount: &str, currency: &str| QuoteRequest { amount: amount.into(), currency: currency.into() };
+    let ask = |amount: &str, currency: &str| QuoteRequest::of(amount, currency);
     let quote = ann.client.call::<GetQuote>(&ask("200", "QToken")).await.unwrap();
     assert_eq!((quote.fees.platform.as_str(), quote.fees.network.as_str()), ("1", "0.2"));
     assert_eq!(code(ann.client.call::<GetQuote>(&ask("1", "EUR")).await), "CURRENCY_UNSUPPORTED");

@@ -91,6 +91,7 @@ on_each_world!(a_held_payment_is_proved_where_it_was_held_and_where_it_moved, as
         expires_in: Some(600),
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

@@ -58,6 +58,7 @@ on_each_world!(an_intent_tells_that_it_needs_a_second_key, async |world: World| 
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap();

@@ -168,6 +168,7 @@ impl Bank {
             nonce: format!("nonce-{}", fresh()),
             payer: payer.did.clone(),
             purpose: Some("bread".into()),
+            quote_id: None,
             rail: None,
             recipient: recipient.into(),
             signature: String::new(),

@@ -143,6 +143,7 @@ on_each_world!(notices_intents_and_payout_files_somebody_touched, async |world: 
             expires_in: Some(600),
             wallet: None,
             capture: None,
+            quote_id: None,
             hold_for: None,
         };
         let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
@@ -202,6 +203,7 @@ on_each_world!(an_incremental_look_finds_what_is_newer_and_trusts_what_is_older,
         expires_in: Some(600),
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

@@ -46,6 +46,7 @@ async fn hold(payer: &Person, recipient: &Person, amount: &str) -> (IntentPath, 
         expires_in: Some(600),
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = payer.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

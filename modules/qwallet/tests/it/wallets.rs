@@ -100,6 +100,7 @@ on_each_world!(what_was_signed_before_is_not_settled_while_frozen, async |world:
         expires_in: None,
         wallet: None,
         capture: None,
+        quote_id: None,
         hold_for: None,
     };
     let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();

@@ -153,7 +153,7 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
     let client = session.client("qwallet")?;
     let own = WalletPath { squid_id: session.did().to_string() };
     let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
-    let quote = QuoteRequest { amount: args.amount.as_str().into(), currency: args.currency.clone() };
+    let quote = QuoteRequest::of(args.amount.as_str(), &args.currency);
     let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
     let arbiter: Option<Did> = match &args.arbiter {
         Some(name) => Some(session.identity_or_text(name).parse().context("--arbiter is no identity")?),

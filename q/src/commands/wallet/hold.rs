@@ -155,6 +155,7 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Intent> {
         expires_in: None,
         wallet: None,
         capture: Some("manual".to_owned()),
+        quote_id: None,
         hold_for: args.hold_for,
     };
     let intent = client()?.call::<CreateIntent>(&request).await.map_err(hint_to_open)?;

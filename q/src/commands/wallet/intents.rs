@@ -96,6 +96,7 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
                 expires_in: Some(*expires_in),
                 wallet: None,
                 capture: None,
+                quote_id: None,
                 hold_for: None,
             };
             keyed().call::<CreateIntent>(&request).await.map_err(hint_to_open)?

@@ -13,6 +13,7 @@ pub mod import;
 pub mod intents;
 pub mod note;
 pub mod plan;
+pub mod quote;
 pub mod rail;
 pub mod refund;
 pub mod request;
@@ -58,7 +59,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             let report = balance(&session, who.as_deref()).await?;
             output::show(acting.json, &report, show_balance);
         }
-        WalletVerb::Pay { recipient, amount, currency, purpose, idempotency_key, acting } => {
+        WalletVerb::Pay { recipient, amount, currency, purpose, quote, idempotency_key, acting } => {
             let session = open(acting)?;
             let payment = Payment {
                 recipient: session.wallet_of(recipient)?,
@@ -66,12 +67,14 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
                 currency: currency.clone(),
                 purpose: purpose.clone(),
                 client_ref: None,
+                quote_id: quote.clone(),
             };
             let key = idempotency_key.clone().unwrap_or_else(|| session.fresh_key());
             let paid = pay(&session, &payment, &key).await;
             let transaction = paid.map_err(|error| hint_to_payee(&session, recipient, error))?;
             output::show(acting.json, &transaction, show_transaction);
         }
+        WalletVerb::Quote(args) => quote::run(&open(&args.acting)?, args).await?,
         WalletVerb::History(args) => history::run(&open(&args.acting)?, args).await?,
         WalletVerb::Statement(args) => statement::run(&open(&args.acting)?, args).await?,
         WalletVerb::Stats(args) => stats::run(&open(&args.acting)?, args).await?,
@@ -188,6 +191,8 @@ pub struct Payment {
     pub purpose: Option<String>,
     /// The payer's reference, or the request for money it fulfils; a fresh one when absent.
     pub client_ref: Option<String>,
+    /// A quote of the payer, which says the fees.
+    pub quote_id: Option<String>,
 }
 
 /// Opens the session's wallet.
@@ -240,7 +245,10 @@ async fn signed_order(
 ) -> anyhow::Result<PaymentRequest> {
     let own = WalletPath { squid_id: session.did().to_string() };
     let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
-    let quote = QuoteRequest { amount: payment.amount.as_str().into(), currency: payment.currency.clone() };
+    let quote = QuoteRequest {
+        recipient: Some(payment.recipient.clone()),
+        ..QuoteRequest::of(payment.amount.as_str(), &payment.currency)
+    };
     let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
     let nonce = session.fresh_key();
     let client_ref = payment.client_ref.as_deref().unwrap_or(&nonce);
@@ -271,6 +279,7 @@ async fn signed_order(
         nonce: nonce.clone(),
         payer: session.did().clone(),
         purpose: payment.purpose.clone(),
+        quote_id: payment.quote_id.clone(),
         rail: None,
         recipient: payment.recipient.clone(),
         wallet: wallet.wallet_ref.clone(),

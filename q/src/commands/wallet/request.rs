@@ -182,6 +182,7 @@ async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::
         currency: asked.currency,
         purpose: Some(asked.memo).filter(|memo| !memo.is_empty()),
         client_ref: Some(asked.request_id.to_string()),
+        quote_id: None,
     };
     output::progress(format!("paying {} {} to {}", payment.amount, payment.currency, payment.recipient));
     super::pay(session, &payment, &session.fresh_key()).await

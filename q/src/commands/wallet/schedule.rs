@@ -228,7 +228,7 @@ pub(super) async fn blank(
     let max_fees = if let Some(max_fees) = max_fees {
         max_fees.into()
     } else {
-        let quote = QuoteRequest { amount: most.into(), currency: currency.to_owned() };
+        let quote = QuoteRequest::of(most, currency);
         client.call::<GetQuote>(&quote).await?.fees.total
     };
     let now = session.env.now();
