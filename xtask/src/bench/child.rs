@@ -6,22 +6,28 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
+use tempfile::TempDir;
 
 /// The child: `prepare` is answered by `ready`, `measure` by one line of JSON.
 pub struct Child {
     name: String,
     input: ChildStdin,
     answers: BufReader<ChildStdout>,
-    // Last, so that its input is closed before it is stopped.
+    // After its input, so that that is closed before it is stopped.
     _running: Running,
+    // Last: what it keeps goes with it, also where it is stopped before it tidies up by itself.
+    _folder: TempDir,
 }
 
 impl Child {
     /// Starts it.
     pub fn start(name: &str, command: &mut Command) -> Result<Self> {
-        let mut running = Running::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+        let folder = tempfile::tempdir()?;
+        command.env("TMPDIR", folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut running = Running::start(command)?;
         let (input, output) = running.pipes().context("the child has no pipes")?;
-        Ok(Self { name: name.to_owned(), input, answers: BufReader::new(output), _running: running })
+        let answers = BufReader::new(output);
+        Ok(Self { name: name.to_owned(), input, answers, _running: running, _folder: folder })
     }
 
     /// Says one line and reads the line it is answered with.
