@@ -10,9 +10,9 @@ use crate::tasks::Busy;
 
 /// A run that takes longer than this, and than ten pauses, does not come to an end.
 const RUN_MAX: Span = Span::seconds(15 * 60);
-/// How long a run at hand may keep a house from stopping. What it has not committed by then has not happened, and the
-/// next start does it.
-const STOP_MAX: Duration = Duration::from_secs(5);
+/// How long a run at hand may keep a house from stopping, and clients waiting where another process takes over. What it
+/// has not committed by then has not happened, and the next start does it.
+const STOP_MAX: Duration = Duration::from_secs(1);
 
 /// A piece of work done again and again.
 #[derive(Clone)]
