@@ -4,7 +4,7 @@ use q_auth::directory::DirectoryError;
 use q_contract::{ErrorCode, Problem, codes, step_up_required};
 use q_core::{Amount, AmountError};
 use q_db::DbError;
-use qwallet_api::errors as api;
+use qwallet_api::{IntentId, errors as api};
 
 use crate::{
     domain::{
@@ -75,6 +75,22 @@ pub enum Error {
         /// Where a person reads what is to be approved.
         link: String,
     },
+    /// A payment beyond the own limits of a wallet, which a parent or guardian may approve.
+    #[error("{}", if *is_approved {
+        "the payment was approved: sign the intent that was made of it".to_owned()
+    } else {
+        format!("the payment is beyond the wallet's {kind} limit: its parent or a guardian has to approve it")
+    })]
+    BeyondLimits {
+        /// Which limit.
+        kind: &'static str,
+        /// The intent they are asked about.
+        intent: IntentId,
+        /// Whether one of them approved it.
+        is_approved: bool,
+        /// Where a person reads what is to be approved.
+        link: String,
+    },
     /// More test money at once than the faucet gives.
     #[error("the faucet gives at most {0} {1} at once")]
     FaucetMaximum(u128, &'static str),
@@ -135,7 +151,18 @@ impl From<Error> for Problem {
             Error::ApprovalRequired => Self::new(&api::APPROVAL_REQUIRED).detail(detail),
             Error::SelfApproval(_) => Self::new(&api::SELF_APPROVAL).detail(detail),
             Error::Unapproved { given, required, link } => unapproved(given, required)
-                .hint("approvers run `q wallet approve INTENT`; then sign it again")
+                .hint(format!("approvers open {link}, which tells them how; then sign it again"))
+                .with("link", link),
+            Error::BeyondLimits { kind, intent, is_approved, link } => Self::new(&api::APPROVAL_REQUIRED)
+                .detail(detail)
+                .hint(if is_approved {
+                    format!("sign {intent}, as GET /intents/{{intentId}} shows it: POST /sign")
+                } else {
+                    format!("a person opens {link}, which tells how; then sign {intent}: POST /sign")
+                })
+                .with("kind", kind)
+                .with("intentId", intent.to_string())
+                .with("approvals", serde_json::json!({ "given": u8::from(is_approved), "required": 1 }))
                 .with("link", link),
             Error::FaucetMaximum(..) => {
                 Self::new(&api::AMOUNT_OUT_OF_RANGE).detail(detail).hint("ask again for more")

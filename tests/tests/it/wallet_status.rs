@@ -49,7 +49,7 @@ fn a_program_spends_within_its_own_and_its_owners_limits() {
     assert_eq!(moved["fees"]["total"], "0", "within a family nothing is charged");
     assert_eq!(house.q(&["wallet", "limits", "robot", "--set", "daily=10", "--as", "alice"]).code, Some(0));
     assert_eq!(house.q(&["wallet", "pay", "bob", "6", "--as", "robot"]).code, Some(0));
-    refused(&house.q(&["wallet", "pay", "bob", "6", "--as", "robot"]), "DAILY_LIMIT_EXCEEDED");
+    refused(&house.q(&["wallet", "pay", "bob", "6", "--as", "robot"]), "APPROVAL_REQUIRED");
     refused(&house.q(&["wallet", "limits", "--set", "daily=50", "--as", "robot"]), "FORBIDDEN");
     assert_eq!(house.q(&["wallet", "limits", "robot", "--set", "daily=50", "--as", "alice"]).code, Some(0));
     assert_eq!(house.q(&["wallet", "limits", "--set", "daily=8", "--as", "alice"]).code, Some(0));

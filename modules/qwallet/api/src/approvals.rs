@@ -1,6 +1,6 @@
 //! Approvals: payments above an amount that others have to agree to before they are held.
 
-use q_contract::{Access, codes, endpoint, json_types};
+use q_contract::{Access, Readable, codes, endpoint, json_types};
 use q_core::{AmountText, Did, PageLimit, Timestamp};
 
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
         CURRENCY_UNSUPPORTED, INTENT_EXPIRED, INTENT_NOT_FOUND, INVALID_STATE, NOT_AN_APPROVER, QUEUE_FULL,
         SELF_APPROVAL, SIGNATURE_INVALID, WALLET_NOT_FOUND,
     },
-    types::{Intent, IntentPage, WalletPath},
+    types::{Fees, Intent, IntentPage, WalletPath},
     wire::wire,
 };
 
@@ -94,6 +94,9 @@ wire! {
 
     /// How far an intent is approved.
     pub struct IntentApprovals {
+        /// Why it has to be: `rule`, for what the wallet's owner has approved; `limits`, for what is beyond the own limits
+        /// of a wallet below another, where a parent or guardian approves.
+        pub because: String,
         /// How many present approvers approved.
         pub given: u8,
         /// How many have to.
@@ -104,6 +107,45 @@ wire! {
         pub decisions: Vec<ApproverDecision>,
         /// Where a person reads what is to be approved.
         pub link: String,
+    }
+
+    /// A payment that others are to approve, by its link.
+    pub struct AskedIntentPath {
+        /// The intent.
+        pub intent_id: IntentId,
+        /// What only those know who were given the link.
+        pub code: String,
+    }
+
+    /// A payment that others are to approve, as whoever has its link sees it.
+    pub struct AskedIntent {
+        /// The intent.
+        pub intent_id: IntentId,
+        /// `PENDING`, `SIGNED`, `SETTLED`, `EXPIRED` or `CANCELLED`.
+        pub status: String,
+        /// Who would pay.
+        pub payer: Did,
+        /// The reference of the paying wallet.
+        pub wallet: String,
+        /// What the recipient would get.
+        pub amount: AmountText,
+        /// The currency's code.
+        pub currency: String,
+        /// What the payer would pay on top.
+        pub fees: Fees,
+        /// The recipient, as it was named.
+        pub recipient: String,
+        /// What it is for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub purpose: Option<String>,
+        /// Why it has to be approved: `rule` or `limits`.
+        pub because: String,
+        /// How many approved.
+        pub given: u8,
+        /// How many have to.
+        pub required: u8,
+        /// When it lapses.
+        pub expires_at: Timestamp,
     }
 
     /// Asks for intents that wait for the caller's approval, newest first.
@@ -117,7 +159,7 @@ wire! {
     }
 }
 
-json_types!(WalletApprovals);
+json_types!(WalletApprovals, AskedIntent);
 
 endpoint! {
     /// Tells which payments of a wallet others have to approve.
@@ -149,6 +191,10 @@ endpoint! {
     /// Approves or rejects a payment, under a signature over exactly what its payer signs: a compact JWS of the type
     /// `q-approval+jws` to approve, `q-rejection+jws` to reject.
     ///
+    /// What is beyond the own limits of a wallet below another (a sub-identity's, or somebody's in care) is approved by its
+    /// parent or one of its guardians, once: the payment that was approved may exceed these limits, while the parent's
+    /// limits and the most that one payment may be hold all the same.
+    ///
     /// Who approved may still reject; a rejection stands. When so many reject that too few are left, the intent is
     /// cancelled.
     pub DecideIntent = POST "/intents/{intentId}/approvals" (DecideIntentRequest) -> Intent;
@@ -162,4 +208,11 @@ endpoint! {
     /// Lists the payments that wait for the caller's approval, newest first.
     pub ListApprovals = GET "/approvals" (ListApprovalsRequest) -> IntentPage;
     access Access::Identity("wallet:read");
+}
+endpoint! {
+    /// Shows whoever has the link of a payment that others are to approve what would be paid: as JSON, or as a page (HTML
+    /// without scripts) to a browser, which names `text/html` in `Accept`. Nothing is decided here.
+    pub ReadAsked = GET "/a/{intentId}/{code}" (AskedIntentPath) -> Readable<AskedIntent>;
+    access Access::Public("who was given the link is to read what is asked, with whatever is at hand");
+    errors [INTENT_NOT_FOUND];
 }

@@ -394,6 +394,21 @@ pub struct Exceeded {
     pub is_inherited: bool,
 }
 
+/// Whether `attempted` may be paid at once by anybody: what a parent or guardian approves is bounded by this alone.
+pub fn check_cap(defaults: &Defaults, attempted: Amount) -> Result<(), Exceeded> {
+    match defaults.transaction {
+        Some(limit) if attempted > limit => Err(Exceeded {
+            kind: LimitKind::Transaction,
+            limit,
+            used: Amount::ZERO,
+            attempted,
+            resets_at: None,
+            is_inherited: false,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether `attempted` may be spent now.
 pub fn check(
     defaults: &Defaults,

@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** no SQL and no rule.
 
+mod approval_page;
 mod approvals;
 mod books;
 mod escrows;

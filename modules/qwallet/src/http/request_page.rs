@@ -75,7 +75,7 @@ fn sentence(request: &PublicRequest) -> (&'static str, String) {
 }
 
 /// An instant for people, such as `2026-11-21, 09:00 UTC`.
-fn when(at: Timestamp) -> String {
+pub(super) fn when(at: Timestamp) -> String {
     let text = Timestamp::from_seconds(at.seconds()).to_string();
     match text.split_once('T') {
         Some((day, time)) => format!("{day}, {} UTC", time.get(..5).unwrap_or(time)),

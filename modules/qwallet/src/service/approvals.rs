@@ -18,6 +18,7 @@ use super::{
     Service,
     commit::{Action, Outcome, Work},
     directory::WalletEntry,
+    guardians::{LIMITS, REQUIRED, RULE},
     record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
     request_of,
 };
@@ -135,6 +136,7 @@ impl Service {
             Some((header, rest)) => format!("{header}.{}.{rest}", q_jose::base64url::encode(&input)),
             None => asked.signature,
         };
+        let guardians = self.guardians_of(&wallet).await?;
         let by = approver.clone();
         let decided = self.db.write_once(key, move |tx| {
             match store::intents::lock_status(tx, id)? {
@@ -149,10 +151,13 @@ impl Service {
             }
             let rules = store::approvals::rules(tx, row.wallet, &row.payer)?;
             let rule = rules.at(now);
-            if !rule.approvers().contains(&by) {
+            let is_guardian = guardians.contains(&by);
+            if !is_guardian && !rule.approvers().contains(&by) {
                 return Err(Error::NotAnApprover(by.to_string()));
             }
-            if !rule.concerns(currency.id, amount) {
+            let is_ruled = rule.approvers().contains(&by) && rule.concerns(currency.id, amount);
+            let is_asked = is_guardian && !store::guardians::asked(tx, id)?.is_empty();
+            if !is_ruled && !is_asked {
                 return Err(Refusal::InvalidState("free to be signed without approval").into());
             }
             // A signature says nothing of when it was made: an approval from before could be handed in once more.
@@ -164,19 +169,26 @@ impl Service {
                 DecisionRow { approver: by.clone(), is_approved, signature: signature.clone(), at: now };
             store::approvals::decide(tx, id, &decision)?;
             let decisions = store::approvals::decisions(tx, id)?;
-            let given = rule.count(in_favour(&decisions));
             let rejected = decisions.iter().filter(|decision| !decision.is_approved);
+            let rejected: Vec<&Did> = rejected.map(|decision| &decision.approver).collect();
+            let is_vetoed = is_asked && guardians.iter().all(|guardian| rejected.contains(&guardian))
+                || is_ruled && rule.is_out_of_reach(rule.count(rejected.iter().copied()));
+            let (given, required) = if is_ruled {
+                (rule.count(in_favour(&decisions)), rule.required())
+            } else {
+                (u8::from(is_approved), REQUIRED)
+            };
             if is_approved {
-                let (wallet_id, required) = (row.wallet, rule.required());
+                let wallet_id = row.wallet;
                 let approver = by.clone();
                 tx.emit(&events::IntentApproved { intent_id: id, wallet_id, approver, given, required })?;
-            } else if rule.is_out_of_reach(rule.count(rejected.map(|decision| &decision.approver))) {
+            } else if is_vetoed {
                 store::intents::advance(tx, id, IntentStatus::Pending, IntentStatus::Cancelled, None)?;
                 let reason = "REJECTED".to_owned();
                 tx.emit(&events::IntentCancelled { intent_id: id, wallet_id: row.wallet, reason })?;
             }
             let action = if is_approved { "intent.approve" } else { "intent.reject" };
-            let facts = serde_json::json!({ "given": given, "required": rule.required() });
+            let facts = serde_json::json!({ "given": given, "required": required });
             tx.audit(AuditEntry::change(action, Some(&by), id).details(facts))?;
             Ok(())
         });
@@ -225,17 +237,29 @@ impl Service {
         rows: &[IntentRow],
         wallet: &WalletEntry,
     ) -> Result<HashMap<IntentId, IntentApprovals>, Error> {
-        let (id, owner) = (wallet.row.id, wallet.row.owner.clone());
+        let (id, owner, is_below) = (wallet.row.id, wallet.row.owner.clone(), wallet.is_below_another());
         let ids: Vec<IntentId> = rows.iter().map(|row| row.id).collect();
         let found = self.db.read(move |reader| {
             let rules = store::approvals::rules(reader, id, &owner)?;
-            if rules.version == 0 {
+            if rules.version == 0 && !is_below {
                 return Ok::<_, DbError>(None);
             }
-            let decided = ids.into_iter().map(|id| Ok((id, store::approvals::decisions(reader, id)?)));
-            Ok(Some((rules, decided.collect::<Result<HashMap<_, _>, DbError>>()?)))
+            let (mut decided, mut asked) = (HashMap::new(), HashMap::new());
+            for id in ids {
+                decided.insert(id, store::approvals::decisions(reader, id)?);
+                if is_below {
+                    asked.insert(id, store::guardians::asked(reader, id)?);
+                }
+            }
+            Ok(Some((rules, decided, asked)))
         });
-        let Some((rules, mut decided)) = found.await? else { return Ok(HashMap::new()) };
+        let Some((rules, mut decided, asked)) = found.await? else { return Ok(HashMap::new()) };
+        let is_asked = |id: &IntentId| asked.get(id).is_some_and(|asked| !asked.is_empty());
+        let guardians = if rows.iter().any(|row| is_asked(&row.id)) {
+            self.guardians_of(wallet).await?
+        } else {
+            Vec::new()
+        };
         let rule = rules.at(self.env.now());
         let mut answers = HashMap::new();
         for row in rows {
@@ -243,32 +267,47 @@ impl Service {
             let is_concerned = Currency::by_id(row.currency)
                 .and_then(|currency| currency.read(&row.amount).ok())
                 .is_some_and(|amount| rule.concerns(row.currency, amount));
-            if is_concerned || !decisions.is_empty() {
-                answers.insert(row.id, self.approvals_answer(row.id, rule, decisions));
+            // The wallet's own rule first: who is beyond the limits too asks the parent or guardians next.
+            let is_ruled = is_concerned && rule.count(in_favour(&decisions)) < rule.required();
+            if is_asked(&row.id) && !is_ruled {
+                let given = in_favour(&decisions).filter(|did| guardians.contains(did)).count();
+                let given = u8::try_from(given).unwrap_or(u8::MAX).min(REQUIRED);
+                let how = (LIMITS, given, REQUIRED);
+                answers.insert(row.id, self.approvals_answer(row, how, guardians.clone(), decisions));
+            } else if is_concerned || !decisions.is_empty() {
+                let how = (RULE, rule.count(in_favour(&decisions)), rule.required());
+                let approvers = rule.approvers().iter().cloned().collect();
+                answers.insert(row.id, self.approvals_answer(row, how, approvers, decisions));
             }
         }
         Ok(answers)
     }
 
-    fn approvals_answer(&self, id: IntentId, rule: &Rule, decisions: Vec<DecisionRow>) -> IntentApprovals {
-        let given = rule.count(in_favour(&decisions));
+    fn approvals_answer(
+        &self,
+        row: &IntentRow,
+        (because, given, required): (&str, u8, u8),
+        approvers: Vec<Did>,
+        decisions: Vec<DecisionRow>,
+    ) -> IntentApprovals {
         let decisions = decisions.into_iter().map(|row| ApproverDecision {
             approver: row.approver,
             decision: if row.is_approved { "APPROVE" } else { "REJECT" }.to_owned(),
             at: row.at,
         });
         IntentApprovals {
+            because: because.to_owned(),
             given,
-            required: rule.required(),
-            approvers: rule.approvers().iter().cloned().collect(),
+            required,
+            approvers,
             decisions: decisions.collect(),
-            link: self.intent_link(id),
+            link: self.intent_link(row),
         }
     }
 
     /// Where a person reads what is to be approved.
-    pub(super) fn intent_link(&self, id: IntentId) -> String {
-        format!("{}/qwallet/intents/{id}", self.instance.origin)
+    pub(super) fn intent_link(&self, row: &IntentRow) -> String {
+        format!("{}/qwallet/a/{}/{}", self.instance.origin, row.id, row.nonce)
     }
 
     /// The refusal of a payment without an intent, unless it has to be approved: that is said before.

@@ -22,7 +22,7 @@ use crate::{
         approvals::Rule,
         books::HoldEnd,
         currency::Currency,
-        payment::{self, Facts, INTERNAL_RAIL, Refusal, StepUp, Terms},
+        payment::{self, Facts, INTERNAL_RAIL, Plan, Refusal, StepUp, Terms},
     },
     error::Error,
     store::{
@@ -86,15 +86,31 @@ impl Service {
                 return self.intent(caller, made.await?.value).await;
             }
         };
-        let id = IntentId::new(&self.env);
-        let purpose = request.purpose.as_deref();
-        let row = IntentRow {
+        let parties = (&*payer, &*recipient);
+        let row = self.new_intent(parties, request.recipient, &plan, request.purpose.as_deref(), expires_in);
+        let row = IntentRow { amount: request.amount, hold_for, ..row };
+        let guardians = self.to_be_asked(&payer, &recipient, &plan).await?;
+        let id = self.made(key, row, guardians).await?;
+        self.intent(caller, id).await
+    }
+
+    /// A payment that was decided, for the recipient as it was named.
+    pub(super) fn new_intent(
+        &self,
+        (payer, recipient): (&WalletEntry, &WalletEntry),
+        name: String,
+        plan: &Plan,
+        purpose: Option<&str>,
+        expires_in: u32,
+    ) -> IntentRow {
+        let (id, now) = (IntentId::new(&self.env), self.env.now());
+        IntentRow {
             id,
             wallet: payer.row.id,
-            payer: payer_did,
-            recipient: request.recipient,
+            payer: payer.row.owner.clone(),
+            recipient: name,
             recipient_wallet: recipient.row.id,
-            amount: request.amount,
+            amount: plan.currency.text(plan.amount),
             currency: plan.currency.id,
             fees: plan.fees,
             purpose: purpose.map(|purpose| self.seal("intents", "purpose", &id.to_string(), purpose)),
@@ -102,16 +118,9 @@ impl Service {
             status: IntentStatus::Pending,
             transaction: None,
             created_at: now,
-            expires_at,
-            hold_for,
-        };
-        let made = self.db.write_once(key, move |tx| {
-            store::intents::insert(tx, &row)?;
-            tx.emit(&events::IntentCreated { intent_id: id, wallet_id: row.wallet, expires_at })?;
-            Ok::<_, Error>(id)
-        });
-        let id = made.await?.value;
-        self.intent(caller, id).await
+            expires_at: now + Span::seconds(i64::from(expires_in)),
+            hold_for: None,
+        }
     }
 
     /// An intent of the caller.
@@ -218,10 +227,11 @@ impl Service {
             Ok(plan) => plan,
             Err(refusal) => {
                 let answer = self.refusal_or_replay(stored, refusal).await;
-                let answer = answer.map_err(|error| self.unapproved(id, error))?;
+                let answer = answer.map_err(|error| self.unapproved(&row, error))?;
                 return self.signed_before(&row, deadline, answer, request.signature).await;
             }
         };
+        let guardians = self.approving_guardians(&payer, in_favour(&decisions)).await?;
         let transaction = TransactionId::new(&self.env);
         let purpose = self.unseal("intents", "purpose", &id.to_string(), row.purpose.as_deref())?;
         let work = Work {
@@ -249,20 +259,23 @@ impl Service {
                     }),
                 },
                 hold_until,
+                guardians,
             },
         };
         match self.executor.submit(work).await? {
             Outcome::Done(_) => Ok(signed(&row, hold_until, transaction, request.signature)),
             Outcome::Replayed(answer) => self.signed_before(&row, deadline, answer, request.signature).await,
-            Outcome::Refused(refusal) => Err(self.unapproved(id, self.refused(refusal, &payer).await)),
+            Outcome::Refused(refusal) => {
+                Err(self.unapproved(&row, self.unless_approved(&row, &payer, refusal).await?))
+            }
         }
     }
 
     /// The error, with the place where a person reads what is to be approved.
-    fn unapproved(&self, id: IntentId, error: Error) -> Error {
+    fn unapproved(&self, row: &IntentRow, error: Error) -> Error {
         match error {
             Error::Refused(Refusal::ApprovalRequired { given, required }) => {
-                Error::Unapproved { given, required, link: self.intent_link(id) }
+                Error::Unapproved { given, required, link: self.intent_link(row) }
             }
             error => error,
         }

@@ -134,7 +134,7 @@ impl Service {
         Ok(LimitList { items })
     }
 
-    fn defaults_of(&self, currency: &Currency) -> Defaults {
+    pub(super) fn defaults_of(&self, currency: &Currency) -> Defaults {
         self.limits.iter().find(|(of, _)| *of == currency.id).map(|(_, limits)| *limits).unwrap_or_default()
     }
 
@@ -151,9 +151,19 @@ impl Service {
         else {
             return Ok(refusal);
         };
-        let (currency, amount) = crate::domain::payment::read_amount(currency, amount)?;
+        let asked = crate::domain::payment::read_amount(currency, amount)?;
+        Ok(self.beyond_limits(payer, recipient, asked).await?.unwrap_or(refusal))
+    }
+
+    /// What the wallets or limits have against a payment, by what was spent until now.
+    pub(super) async fn beyond_limits(
+        &self,
+        payer: &WalletEntry,
+        recipient: &WalletEntry,
+        (currency, amount): (&'static Currency, Amount),
+    ) -> Result<Option<Refusal>, Error> {
         let account = |entry: &WalletEntry| entry.accounts.account(currency.id);
-        let (Some(debit), Some(credit)) = (account(payer), account(recipient)) else { return Ok(refusal) };
+        let (Some(debit), Some(credit)) = (account(payer), account(recipient)) else { return Ok(None) };
         let found = self.db.read(move |reader| {
             let debit = store::ledger::find_account(reader, debit)?;
             let parent = debit.as_ref().and_then(|debit| debit.parent);
@@ -161,9 +171,9 @@ impl Service {
                 parent.map(|parent| store::ledger::find_account(reader, parent)).transpose()?.flatten();
             Ok::<_, DbError>((debit, store::ledger::find_account(reader, credit)?, parent))
         });
-        let (Some(debit), Some(credit), parent) = found.await? else { return Ok(refusal) };
+        let (Some(debit), Some(credit), parent) = found.await? else { return Ok(None) };
         if debit.is_frozen || credit.is_frozen {
-            return Ok(Refusal::WalletFrozen);
+            return Ok(Some(Refusal::WalletFrozen));
         }
         let counted = books::counted(debit.side(), credit.side(), Purpose::Principal);
         let own = counted.own.then_some((&debit, false)).into_iter();
@@ -175,10 +185,12 @@ impl Service {
                 limits::check(&defaults, limits, &account.spent, amount, Window::of(now), now)
             {
                 let exceeded = limits::Exceeded { is_inherited, ..exceeded };
-                return Ok(Refusal::LimitExceeded { limit: LimitOf { currency: Some(currency), exceeded } });
+                return Ok(Some(Refusal::LimitExceeded {
+                    limit: LimitOf { currency: Some(currency), exceeded },
+                }));
             }
         }
-        Ok(refusal)
+        Ok(None)
     }
 
     /// The refusal, told to whoever watches the wallet if it is because of a limit, once per window.

@@ -15,6 +15,7 @@ pub mod explaining;
 mod exports;
 pub mod fees;
 mod filters;
+pub(crate) mod guardians;
 pub mod heads;
 mod holds;
 mod imports;

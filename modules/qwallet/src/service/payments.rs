@@ -12,6 +12,7 @@ use super::{
     Service,
     commit::{Action, Done, Item, Outcome, Work},
     directory::WalletEntry,
+    guardians::Refused,
     request_of, unexpected,
 };
 use crate::{
@@ -97,9 +98,14 @@ impl Service {
             client_ref: Some(payment.client_ref.clone()),
             purpose,
         };
+        // What fulfils a request for money is decided with it, so no intent takes its place.
+        let mut is_plain = false;
         let action = match self.fulfilment(&payment.client_ref, &plan, &item, &recipient).await? {
             Some(fulfilment) => Action::Record(Arc::new(fulfilment)),
-            None => Action::Pay(item),
+            None => {
+                is_plain = true;
+                Action::Pay(item)
+            }
         };
         let work = Work {
             request,
@@ -121,6 +127,16 @@ impl Service {
                 ..settled(id, TransactionKind::Payment, &plan, party(&payer), party(&recipient), &done)
             }),
             Outcome::Replayed(answer) => self.replayed_payment(answer).await,
+            Outcome::Refused(refusal) if is_plain => {
+                let refused = Refused {
+                    payer: &payer,
+                    recipient: &recipient,
+                    name: &payment.recipient,
+                    plan: &plan,
+                    purpose: payment.purpose.as_deref(),
+                };
+                Err(self.ask_instead(refused, refusal).await?)
+            }
             Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
         }
     }

@@ -21,7 +21,7 @@ const NOT_ALLOWED: &str = "the recipient is not among the wallet's allowedRecipi
 
 /// Why the payment of somebody in care waits.
 const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GET /wallets/{squidId}/limits: a guardian \
-                        approves it by raising them (PUT), and then it can be paid";
+                        approves an intent of it (POST /intents), or raises them (PUT)";
 
 /// What a payer's profile asks of each payment, read once for all payments of an order.
 #[derive(Debug)]

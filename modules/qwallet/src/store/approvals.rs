@@ -118,15 +118,17 @@ pub fn decide(tx: &mut Tx<'_>, intent: IntentId, decision: &DecisionRow) -> Resu
     Ok(())
 }
 
-/// The pending intents made before `before` of wallets for which somebody approves, newest first.
+/// The pending intents made before `before` of wallets for which somebody approves, or that a parent or guardian was
+/// asked about, newest first.
 pub fn waiting(
     reader: &mut Reader<'_>,
     approver: &Did,
     before: IntentId,
     count: u32,
 ) -> Result<Vec<IntentRow>, DbError> {
-    let condition = "wallet IN (SELECT wallet FROM approvers WHERE approver = $1) AND id < $2 AND status = 0 \
-                     ORDER BY id DESC LIMIT $3";
+    let condition = "id IN (SELECT intents.id FROM intents JOIN approvers ON approvers.wallet = intents.wallet \
+                     WHERE approver = $1 AND status = 0 UNION SELECT intent FROM asked_guardians WHERE guardian = $1) \
+                     AND id < $2 AND status = 0 ORDER BY id DESC LIMIT $3";
     super::intents::select(reader, condition, params![approver, before.bytes(), count])
 }
 

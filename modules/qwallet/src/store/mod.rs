@@ -7,6 +7,7 @@ pub mod books;
 pub mod captures;
 pub mod escrows;
 pub mod fees;
+pub mod guardians;
 pub mod heads;
 pub mod history;
 pub mod holds;
@@ -51,6 +52,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (14, "profiles", include_str!("../../migrations/sqlite/0014_profiles.sql")),
         (15, "fees", include_str!("../../migrations/sqlite/0015_fees.sql")),
         (16, "captures", include_str!("../../migrations/sqlite/0016_captures.sql")),
+        (17, "guardians", include_str!("../../migrations/sqlite/0017_guardians.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -69,6 +71,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (14, "profiles", include_str!("../../migrations/postgres/0014_profiles.sql")),
         (15, "fees", include_str!("../../migrations/postgres/0015_fees.sql")),
         (16, "captures", include_str!("../../migrations/postgres/0016_captures.sql")),
+        (17, "guardians", include_str!("../../migrations/postgres/0017_guardians.sql")),
     ],
 );
 

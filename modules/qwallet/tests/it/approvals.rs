@@ -100,7 +100,9 @@ on_each_world!(two_of_three_approve_what_is_above_the_amount, async |world: Worl
     assert_eq!(intent.next_action, "approve(2 of 3)");
     let told = problem(sign_it(&intent, &ann).await);
     assert_eq!(told.code, "APPROVAL_REQUIRED");
-    assert!(told.extra["link"].as_str().unwrap().ends_with(&intent.intent_id.to_string()));
+    let link = told.extra["link"].as_str().unwrap();
+    assert!(link.contains(&format!("/qwallet/a/{}/", intent.intent_id)), "{link}");
+    assert!(told.hint.unwrap().contains(link), "people see it too");
     assert_eq!(decide(&bank, &decision(&intent, true, &stranger)).await.unwrap_err(), "NOT_AN_APPROVER");
     let by_ann = (ann.did.clone(), ann.key.clone());
     assert_eq!(decide(&bank, &decision(&intent, true, &by_ann)).await.unwrap_err(), "SELF_APPROVAL");

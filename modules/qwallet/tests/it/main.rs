@@ -16,6 +16,7 @@ mod escrows;
 mod family_model;
 mod faults;
 mod fees;
+mod guardians;
 mod holds;
 mod imports;
 mod intents;

@@ -185,7 +185,9 @@ pub(super) fn show(intent: &Intent) {
         intent.expires_at
     ));
     if let Some(approvals) = &intent.approvals {
-        output::line(format!("  {} of {} approvals", approvals.given, approvals.required));
+        let why = if approvals.because == "limits" { ", beyond the limits of its wallet" } else { "" };
+        output::line(format!("  {} of {} approvals{why}", approvals.given, approvals.required));
+        output::line(format!("  {}", approvals.link));
         for decision in &approvals.decisions {
             output::line(format!("  {}  {}  {}", decision.decision, decision.approver, decision.at));
         }

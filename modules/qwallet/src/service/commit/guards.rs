@@ -44,21 +44,27 @@ impl Guards {
                 Action::Record(record) => record.accounts().into_iter().filter(is_guarded).collect(),
                 _ => continue,
             };
-            if givers.is_empty() {
-                continue;
-            }
+            let is_under_rules = !givers.is_empty();
             for giver in givers {
                 if let Entry::Vacant(place) = guards.rules.entry(giver) {
                     place.insert(store::approvals::of_account(tx, giver)?.at(now).clone());
                 }
             }
-            if let Action::Sign { intent, .. } = &work.action {
+            if let Action::Sign { intent, guardians, .. } = &work.action
+                && (is_under_rules || !guardians.is_empty())
+            {
                 let decisions = store::approvals::decisions(tx, *intent)?;
                 let approved = decisions.into_iter().filter(|decision| decision.is_approved);
                 guards.approved.insert(*intent, approved.map(|decision| decision.approver).collect());
             }
         }
         Ok(guards)
+    }
+
+    /// Whether one of `guardians` approved the intent, which is locked.
+    pub(super) fn is_approved_by(&self, intent: IntentId, guardians: &[Did]) -> bool {
+        let approved = self.approved.get(&intent);
+        approved.is_some_and(|approved| guardians.iter().any(|guardian| approved.contains(guardian)))
     }
 
     /// Whether what `legs` spend together is approved, where it has to be.

@@ -77,6 +77,8 @@ pub enum Action {
         item: Item,
         /// Until when.
         hold_until: Timestamp,
+        /// Who of those that approve what is beyond the wallet's own limits did.
+        guardians: Vec<Did>,
     },
     /// Ends the hold of a signed intent.
     End {

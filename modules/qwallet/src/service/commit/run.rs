@@ -338,14 +338,18 @@ impl<'a> Run<'a> {
                 refusals = self.pay_all(batch, work);
                 batch.id.bytes()
             }
-            Action::Sign { intent, wallet, item, hold_until } => {
+            Action::Sign { intent, wallet, item, hold_until, guardians } => {
                 match self.intents.get(intent) {
                     Some(IntentStatus::Pending) => {}
                     Some(status) => return Err(Refusal::InvalidState(status.name())),
                     None => return Err(Refusal::IntentNotFound),
                 }
                 self.guards.check(self.books, item.legs.iter(), Some(*intent))?;
-                let (swept, applied) = self.hold(item, *hold_until)?;
+                let lifted = self.guards.is_approved_by(*intent, guardians).then_some(());
+                self.books.lift_limits(lifted.and_then(|()| Some(item.legs.first()?.debit)));
+                let held = self.hold(item, *hold_until);
+                self.books.lift_limits(None);
+                let (swept, applied) = held?;
                 self.intents.insert(*intent, IntentStatus::Signed);
                 let order = self.order(work);
                 self.note_sweep(swept);

@@ -1,0 +1,9 @@
+-- Payments beyond a wallet's own limits, and who was asked to approve them: the parent, or the guardians of somebody in
+-- care.
+CREATE TABLE asked_guardians (
+    guardian TEXT NOT NULL,
+    intent BYTEA NOT NULL REFERENCES intents (id),
+    PRIMARY KEY (guardian, intent)
+);
+
+CREATE INDEX asked_guardians_by_intent ON asked_guardians (intent);

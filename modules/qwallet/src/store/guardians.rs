@@ -1,0 +1,39 @@
+//! Payments beyond a wallet's own limits, which a parent or guardian was asked to approve.
+
+use q_core::{Did, Timestamp};
+use q_db::{DbError, Reader, Tx, params};
+use qwallet_api::{IntentId, WalletId};
+
+use super::intents::IntentRow;
+use crate::domain::currency::CurrencyId;
+
+/// Notes that these are asked about an intent; who was before stays.
+pub fn ask(tx: &mut Tx<'_>, intent: IntentId, guardians: &[Did]) -> Result<(), DbError> {
+    for guardian in guardians {
+        let sql = "INSERT INTO asked_guardians (guardian, intent) VALUES ($1, $2) \
+                   ON CONFLICT (guardian, intent) DO NOTHING";
+        tx.execute(sql, params![guardian, intent.bytes()])?;
+    }
+    Ok(())
+}
+
+/// Who was asked about an intent, in order.
+pub fn asked(reader: &mut Reader<'_>, intent: IntentId) -> Result<Vec<Did>, DbError> {
+    let sql = "SELECT guardian FROM asked_guardians WHERE intent = $1 ORDER BY guardian";
+    let rows = reader.query(sql, params![intent.bytes()])?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// The newest pending intent of the same payment about which somebody was asked.
+pub fn find_same(
+    reader: &mut Reader<'_>,
+    (wallet, recipient): (WalletId, WalletId),
+    (amount, currency): (&str, CurrencyId),
+    now: Timestamp,
+) -> Result<Option<IntentRow>, DbError> {
+    let condition = "wallet = $1 AND recipient_wallet = $2 AND amount = $3 AND currency = $4 AND status = 0 \
+                     AND expires_at > $5 AND hold_seconds IS NULL AND id IN (SELECT intent FROM asked_guardians) \
+                     ORDER BY id DESC LIMIT 1";
+    let values = params![wallet.bytes(), recipient.bytes(), amount, currency.0, now];
+    Ok(super::intents::select(reader, condition, values)?.pop())
+}
