@@ -73,11 +73,16 @@ fn hands() -> usize {
     thread::available_parallelism().map_or(2, NonZero::get).clamp(1, 4)
 }
 
+/// Asked between two pieces.
+pub(crate) type IsWanted<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Writes contents to a target.
 pub(crate) struct Writer<'a> {
     pub target: &'a Target,
     pub recipients: &'a Recipients,
     pub making: &'a Making,
+    /// Whether to go on.
+    pub is_wanted: IsWanted<'a>,
     known: Mutex<HashSet<String>>,
     /// Pieces that were not there before.
     fresh: Mutex<Vec<String>>,
@@ -87,13 +92,19 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// Looks which pieces the target has.
-    pub fn new(target: &'a Target, recipients: &'a Recipients, making: &'a Making) -> Result<Self, Error> {
+    pub fn new(
+        target: &'a Target,
+        recipients: &'a Recipients,
+        making: &'a Making,
+        is_wanted: IsWanted<'a>,
+    ) -> Result<Self, Error> {
         let known = target.list("chunks/")?;
         let name = |object: crate::Object| object.name.rsplit('/').next().map(str::to_owned);
         Ok(Self {
             target,
             recipients,
             making,
+            is_wanted,
             known: Mutex::new(known.into_iter().filter_map(name).collect()),
             fresh: Mutex::default(),
             written: AtomicU64::new(0),
@@ -129,6 +140,9 @@ impl<'a> Writer<'a> {
                 }
                 if buffer.is_empty() || failure.lock().is_some() {
                     return Ok(());
+                }
+                if !(self.is_wanted)() {
+                    return Err(Error::GivenUp);
                 }
                 let rest = buffer.split_off(cut_at(&buffer));
                 whole.update(&buffer);

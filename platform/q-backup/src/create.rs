@@ -11,13 +11,13 @@ use std::{
 
 use q_core::Env;
 use q_db::{
-    backup::{Copying, Snapshot, snapshots},
+    backup::{Copying, Snapshot, SnapshotError, snapshots},
     dump::Checker,
 };
 
 use crate::{
     Error, Manifest, ModuleCopy, Target,
-    chunks::{Content, Writer},
+    chunks::{Content, IsWanted, Writer},
     files,
     manifest::FORMAT,
     name,
@@ -57,26 +57,46 @@ impl Lock {
 ///
 /// Until its manifest is written, which is the last thing, there is no such backup; earlier ones are never touched.
 pub fn create(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Error> {
+    create_while(&|| true, source, place, env)
+}
+
+/// The same, [given up](Error::GivenUp) as soon as it is not wanted any more: the next one finds the pieces that are in
+/// the target by then.
+pub fn create_while(
+    is_wanted: &(dyn Fn() -> bool + Sync),
+    source: &Source,
+    place: &Place,
+    env: &Env,
+) -> Result<Manifest, Error> {
     let _lock = Lock::take(&source.data, &place.target)?;
-    let made = create_locked(source, place, env);
+    let made = create_locked(is_wanted, source, place, env);
     Status::note(&source.data, |status| match &made {
         Ok(manifest) => status.succeeded(manifest, &place.target.to_string()),
+        Err(Error::GivenUp) => {}
         Err(error) => status.failed(env.now(), error),
     });
     made
 }
 
-fn create_locked(source: &Source, place: &Place, env: &Env) -> Result<Manifest, Error> {
+fn create_locked(
+    is_wanted: IsWanted<'_>,
+    source: &Source,
+    place: &Place,
+    env: &Env,
+) -> Result<Manifest, Error> {
     let began = Instant::now();
     // First of all: without a signature nobody would take it.
     place.signer.current()?;
-    let writer = Writer::new(&place.target, &place.recipients, &place.making)?;
+    let writer = Writer::new(&place.target, &place.recipients, &place.making, is_wanted)?;
     // Before the stores: what lies beside them is never ahead of them.
     let secrets = files_of(&writer, &source.keys, secrets::names(&source.keys)?)?;
     let wanted = source.files.iter().filter(|name| source.data.join(name).is_file()).cloned().collect();
     let about = files_of(&writer, &source.data, wanted)?;
     let before = shipping::states(&source.data);
-    let begun = snapshots(&source.stores)?;
+    let begun = match snapshots(&source.stores, is_wanted) {
+        Err(SnapshotError::NeverAtRest(_)) if !is_wanted() => return Err(Error::GivenUp),
+        begun => begun?,
+    };
     let at = env.now();
     let after = shipping::states(&source.data);
     let scratch = Scratch::new(&source.data.join("backup.scratch"))?;
@@ -135,7 +155,9 @@ fn copy(writer: &Writer<'_>, snapshot: &Snapshot, scratch: &Path) -> Result<(&'s
     match snapshot.copying()? {
         Copying::File(copying) => {
             let path = scratch.join(&snapshot.module);
-            copying.write(&path).map_err(|error| full_or(error, scratch))?;
+            if !copying.write(&path, writer.is_wanted).map_err(|error| full_or(error, scratch))? {
+                return Err(Error::GivenUp);
+            }
             let content = File::open(&path).map_err(|error| Error::io("read", &path, error));
             let content = writer.write(content?)?;
             fs::remove_file(&path).map_err(|error| Error::io("removed", &path, error))?;

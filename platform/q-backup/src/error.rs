@@ -75,6 +75,9 @@ pub enum Error {
     /// Another backup is being made, or old ones are being removed.
     #[error("another backup of this instance is being made or pruned right now; wait for it to end")]
     Busy,
+    /// It was given up before it was whole.
+    #[error("the backup was given up, because this process stops; earlier ones are as they were")]
+    GivenUp,
     /// No snapshot.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),

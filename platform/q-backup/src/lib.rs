@@ -33,7 +33,7 @@ mod target;
 
 pub use archive::{Archive, Plan, Verified, Wanted};
 pub use chunks::Content;
-pub use create::{Lock, create};
+pub use create::{Lock, create, create_while};
 pub use error::Error;
 pub use manifest::{Chain, FORMAT, Manifest, ModuleCopy};
 pub use name::instant_of;

@@ -10,7 +10,9 @@ use tokio::{
 };
 
 use crate::{
-    Error, Keep, create,
+    Error, Keep,
+    chunks::IsWanted,
+    create,
     place::{Place, Source},
     retention,
     shipping::{Shipped, Shipper},
@@ -54,7 +56,8 @@ impl Service {
         Ok(Self { shipper, tasks, stop })
     }
 
-    /// Ends: ships what is left. Called when the stores are closed, so that nothing is written afterwards.
+    /// Ends: gives a whole backup up that is being made, because clients may wait for the stores, and ships what is
+    /// left. Called when the stores are closed, so that nothing is written afterwards.
     pub async fn finish(mut self) {
         self.stop.send_replace(true);
         while self.tasks.join_next().await.is_some() {}
@@ -117,11 +120,14 @@ async fn back_up(
             () = wanted.notified() => {}
         }
         let (source, place, env) = (source.clone(), place.clone(), env.clone());
-        let done = tokio::task::spawn_blocking(move || once(&source, &place, schedule.keep, &env)).await;
+        let stopping = stop.clone();
+        let making = move || once(&|| !*stopping.borrow(), &source, &place, schedule.keep, &env);
+        let done = tokio::task::spawn_blocking(making).await;
         pause = match done {
             Ok(Ok(())) => schedule.every,
             // Another process makes one.
             Ok(Err(Error::Busy)) => AFTER_FAILURE.min(schedule.every),
+            Ok(Err(Error::GivenUp)) => return,
             Ok(Err(error)) => {
                 tracing::error!(%error, "the scheduled backup failed; earlier ones are as they were");
                 AFTER_FAILURE.min(schedule.every)
@@ -134,8 +140,8 @@ async fn back_up(
     }
 }
 
-fn once(source: &Source, place: &Place, keep: Keep, env: &Env) -> Result<(), Error> {
-    let made = create::create(source, place, env)?;
+fn once(is_wanted: IsWanted<'_>, source: &Source, place: &Place, keep: Keep, env: &Env) -> Result<(), Error> {
+    let made = create::create_while(is_wanted, source, place, env)?;
     tracing::info!(
         id = made.id,
         bytes = made.bytes,

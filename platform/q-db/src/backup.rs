@@ -28,9 +28,15 @@ use crate::{
     streams,
 };
 
-/// How often the tables of a server's database are asked for at once, each time for a moment.
-const SERVER_TRIES: usize = 20;
-const SERVER_PAUSE: Duration = Duration::from_millis(50);
+/// How often all stores are asked to hold still at once, each time for a moment.
+const TRIES: usize = 20;
+const TRY_PAUSE: Duration = Duration::from_millis(50);
+/// How long one of them is waited for while writers of the others wait. Shorter than a server's patience with
+/// deadlocks: we give way, never a payment.
+const HOLD_MAX: Duration = Duration::from_millis(300);
+
+/// How many pages are copied before somebody is asked whether the copy is still wanted.
+const PAGES_AT_ONCE: std::ffi::c_int = 4_096;
 
 /// How far a store has come, and how far it has heard others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,34 +244,59 @@ fn of_store(module: &str) -> impl Fn(DbError) -> SnapshotError {
     move |source| SnapshotError::Store { module: module.clone(), source }
 }
 
-/// Begins a snapshot of each of `stores`, all of one instant. Blocks, so not for an async task.
-pub fn snapshots(stores: &[(String, DbConfig)]) -> Result<Vec<Snapshot>, SnapshotError> {
-    // Always in the same order; whoever waits for one of these locks holds none of the others.
-    let mut held = Vec::new();
+/// Begins a snapshot of each of `stores`, all of one instant; no attempt begins that is not wanted any more. Blocks, so
+/// not for an async task.
+pub fn snapshots(
+    stores: &[(String, DbConfig)],
+    is_wanted: impl Fn() -> bool,
+) -> Result<Vec<Snapshot>, SnapshotError> {
+    let mut locks = Vec::with_capacity(stores.len());
     for (module, config) in stores {
-        held.push(match config {
-            DbConfig::Sqlite { path } => Held::file(module, path)?,
-            DbConfig::Postgres { url } => Held::server(module, url)?,
+        locks.push(match config {
+            DbConfig::Sqlite { path } => Lock::of_file(module, path)?,
+            DbConfig::Postgres { url } => Lock::of_server(module, url)?,
         });
     }
-    // Nobody can commit now.
+    // Nobody commits between the last store that holds still and the last snapshot. Where one is in use the others are
+    // let go, so that nobody waits long for a store that somebody else keeps busy.
+    let mut in_use = String::new();
+    for _ in (0..TRIES).take_while(|_| is_wanted()) {
+        let mut count = 0;
+        for (lock, (module, _)) in locks.iter_mut().zip(stores) {
+            if !lock.hold().map_err(of_store(module))? {
+                in_use.clone_from(module);
+                break;
+            }
+            count += 1;
+        }
+        if count == locks.len() {
+            return begun(stores, locks);
+        }
+        for (lock, (module, _)) in locks.iter_mut().zip(stores).take(count) {
+            lock.let_go().map_err(of_store(module))?;
+        }
+        std::thread::sleep(TRY_PAUSE);
+    }
+    Err(SnapshotError::NeverAtRest(in_use))
+}
+
+/// The snapshots of stores that hold still.
+fn begun(stores: &[(String, DbConfig)], mut held: Vec<Lock>) -> Result<Vec<Snapshot>, SnapshotError> {
     let mut snapshots = Vec::new();
     for ((module, _), held) in stores.iter().zip(&mut held) {
-        snapshots.push((module.clone(), held.snapshot().map_err(of_store(module))?));
+        snapshots.push(held.snapshot().map_err(of_store(module))?);
     }
-    stores
-        .iter()
-        .zip(held)
-        .zip(snapshots)
-        .map(|(((module, config), held), (_, (position, source)))| {
+    let parts = stores.iter().zip(held).zip(snapshots);
+    parts
+        .map(|(((module, config), held), (position, source))| {
             let source = held.release(config, source).map_err(of_store(module))?;
             Ok(Snapshot { module: module.clone(), position, source })
         })
         .collect()
 }
 
-/// A store whose writers wait.
-enum Held {
+/// What has the writers of a store wait.
+enum Lock {
     File {
         path: PathBuf,
         lock: SqliteConnection,
@@ -273,6 +304,8 @@ enum Held {
     Server {
         url: String,
         lock: postgres::Client,
+        /// Its tables, as SQL names them.
+        tables: String,
         /// What the snapshot is made on: connected before anybody waits.
         view: Option<Box<postgres::Client>>,
     },
@@ -283,20 +316,20 @@ enum Begun {
     Server(postgres::Client, String),
 }
 
-impl Held {
-    fn file(module: &str, path: &Path) -> Result<Self, SnapshotError> {
+impl Lock {
+    fn of_file(module: &str, path: &Path) -> Result<Self, SnapshotError> {
         if !std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
             return Err(SnapshotError::Missing(module.to_owned()));
         }
-        let hold = || {
+        let open = || {
             let lock = SqliteConnection::open(path, true)?;
-            lock.run("BEGIN IMMEDIATE")?;
+            lock.raw.busy_timeout(HOLD_MAX).map_err(classified)?;
             Ok(Self::File { path: path.to_owned(), lock })
         };
-        hold().map_err(of_store(module))
+        open().map_err(of_store(module))
     }
 
-    fn server(module: &str, url: &str) -> Result<Self, SnapshotError> {
+    fn of_server(module: &str, url: &str) -> Result<Self, SnapshotError> {
         let connect = || postgres::Client::connect(url, NoTls).map_err(pg_classified);
         let mut lock = connect().map_err(of_store(module))?;
         let sql = "SELECT string_agg(format('%I.%I', table_schema, table_name), ', ') FROM information_schema.tables \
@@ -304,22 +337,39 @@ impl Held {
         let tables = lock.query_one(sql, &[]).map_err(pg_classified).map_err(of_store(module))?;
         let tables: Option<String> = tables.get(0);
         let tables = tables.ok_or_else(|| SnapshotError::Missing(module.to_owned()))?;
-        let view = Box::new(connect().map_err(of_store(module))?);
-        for _ in 0..SERVER_TRIES {
-            // Shorter than the server's patience with deadlocks: we give way, never a payment. First the gate that
-            // writers pass when they begin (`postgres/worker.rs`): when those inside are through, the tables are free,
-            // but for writers that know no gate.
-            let taken = lock.batch_execute(&format!(
-                "BEGIN; SET LOCAL lock_timeout = '300ms'; LOCK TABLE q_store IN EXCLUSIVE MODE; \
-                 LOCK TABLE {tables} IN SHARE MODE"
-            ));
-            if taken.is_ok() {
-                return Ok(Self::Server { url: url.to_owned(), lock, view: Some(view) });
+        let view = Some(Box::new(connect().map_err(of_store(module))?));
+        Ok(Self::Server { url: url.to_owned(), lock, tables, view })
+    }
+
+    /// Has the writers wait from now on; `false` where the store stayed in use.
+    fn hold(&mut self) -> Result<bool, DbError> {
+        match self {
+            Self::File { lock, .. } => match lock.run("BEGIN IMMEDIATE") {
+                Err(DbError::Busy(_)) => Ok(false),
+                held => held.map(|()| true),
+            },
+            Self::Server { lock, tables, .. } => {
+                // First the gate that writers pass when they begin (`postgres/worker.rs`): when those inside are
+                // through, the tables are free, but for writers that know no gate.
+                let taken = lock.batch_execute(&format!(
+                    "BEGIN; SET LOCAL lock_timeout = '{}ms'; LOCK TABLE q_store IN EXCLUSIVE MODE; \
+                     LOCK TABLE {tables} IN SHARE MODE",
+                    HOLD_MAX.as_millis()
+                ));
+                if taken.is_err() {
+                    self.let_go()?;
+                }
+                Ok(taken.is_ok())
             }
-            lock.batch_execute("ROLLBACK").map_err(pg_classified).map_err(of_store(module))?;
-            std::thread::sleep(SERVER_PAUSE);
         }
-        Err(SnapshotError::NeverAtRest(module.to_owned()))
+    }
+
+    /// Lets them go on.
+    fn let_go(&mut self) -> Result<(), DbError> {
+        match self {
+            Self::File { lock, .. } => lock.run("ROLLBACK"),
+            Self::Server { lock, .. } => lock.batch_execute("ROLLBACK").map_err(pg_classified),
+        }
     }
 
     fn snapshot(&mut self) -> Result<(Position, Begun), DbError> {
@@ -354,14 +404,13 @@ impl Held {
         }
     }
 
-    fn release(self, config: &DbConfig, begun: Begun) -> Result<SnapshotOf, DbError> {
+    fn release(mut self, config: &DbConfig, begun: Begun) -> Result<SnapshotOf, DbError> {
+        self.let_go()?;
         match (self, begun) {
             (Self::File { lock, .. }, Begun::File(connection)) => {
-                lock.run("ROLLBACK")?;
                 Ok(SnapshotOf::Sqlite { connection, _writable: lock })
             }
-            (Self::Server { mut lock, url, .. }, Begun::Server(client, id)) => {
-                lock.batch_execute("ROLLBACK").map_err(pg_classified)?;
+            (Self::Server { url, .. }, Begun::Server(client, id)) => {
                 Ok(SnapshotOf::Postgres { _client: client, id, url })
             }
             _ => unreachable!("each store is begun as what it is: {config}"),
@@ -381,21 +430,26 @@ pub enum Copying<'a> {
 pub struct FileCopy<'a>(&'a SqliteConnection);
 
 impl FileCopy<'_> {
-    /// Writes the store, as it was, to `path`, a new file that its owner alone can read.
-    pub fn write(&self, path: &Path) -> Result<(), OpenError> {
+    /// Writes the store, as it was, to `path`, a new file that its owner alone can read; as long as `is_wanted`.
+    /// Answers whether it is whole.
+    pub fn write(&self, path: &Path, is_wanted: impl Fn() -> bool) -> Result<bool, OpenError> {
         drop(crate::sqlite::private_file(path)?);
-        let copy = || -> rusqlite::Result<()> {
+        let copy = || -> rusqlite::Result<bool> {
             let mut copy = rusqlite::Connection::open(path)?;
             // It is read once and removed: nothing to recover.
             copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")?;
             let backup = rusqlite::backup::Backup::new(&self.0.raw, &mut copy)?;
-            match backup.step(-1)? {
-                rusqlite::backup::StepResult::Done => Ok(()),
-                _ => Err(rusqlite::Error::SqliteFailure(
-                    rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-                    None,
-                )),
+            while is_wanted() {
+                match backup.step(PAGES_AT_ONCE)? {
+                    rusqlite::backup::StepResult::Done => return Ok(true),
+                    rusqlite::backup::StepResult::More => {}
+                    _ => {
+                        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                        return Err(rusqlite::Error::SqliteFailure(busy, None));
+                    }
+                }
             }
+            Ok(false)
         };
         copy().map_err(|error| classified(error).into())
     }

@@ -618,7 +618,7 @@ async fn heard_by_others(
     let mut others = backups::source(layout, config, None)?.stores;
     others.retain(|(name, _)| !plan.modules.contains(name));
     let positions = blocking(move || {
-        let snapshots = q_db::backup::snapshots(&others)?;
+        let snapshots = q_db::backup::snapshots(&others, || true)?;
         Ok(snapshots.into_iter().map(|snapshot| snapshot.position).collect::<Vec<Position>>())
     })
     .await?;

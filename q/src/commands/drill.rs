@@ -276,7 +276,7 @@ pub async fn rehearse(
 /// above all when one of them is damaged.
 fn live_positions(stores: &[(String, DbConfig)]) -> BTreeMap<String, Position> {
     let positions = |stores: &[(String, DbConfig)]| {
-        let snapshots = q_db::backup::snapshots(stores)?;
+        let snapshots = q_db::backup::snapshots(stores, || true)?;
         Ok::<_, q_db::backup::SnapshotError>(snapshots.into_iter().map(|one| (one.module, one.position)))
     };
     if let Ok(all) = positions(stores) {

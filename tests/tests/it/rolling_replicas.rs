@@ -38,7 +38,7 @@ const SETTINGS: [(&str, &str); 4] = [
 const RATE: &str = "Q_ROLLING_RATE";
 const RATE_HERE: f64 = 150.0;
 /// The load lasts until the updates are done, and no longer than this.
-const LOAD_MAX: Duration = Duration::from_mins(3);
+const LOAD_MAX: Duration = Duration::from_mins(5);
 /// What is due within this time of a hand-over waits for it.
 const HANDOVER: Duration = Duration::from_secs(1);
 /// The promise outside of these seconds; of a release, because a debug build promises nothing.

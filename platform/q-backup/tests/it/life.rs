@@ -1,6 +1,10 @@
 //! From making to removing.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+};
 
 use q_backup::{Error, Lock, Target, Wanted};
 use q_db::on_each_engine;
@@ -32,6 +36,34 @@ on_each_engine!(what_was_backed_up_comes_back, async |_stores| {
     assert!(again.contains("already"), "{again}");
     let unknown = scene.restore(Wanted::Backup("x".into()), "unknown").await.unwrap_err();
     assert!(matches!(unknown, Error::Unknown(_)), "{unknown}");
+});
+
+on_each_engine!(a_backup_that_is_not_wanted_any_more_is_given_up, async |_stores| {
+    let scene = Scene::new(crate::again(_stores)).await;
+    for id in 0..300 {
+        note(&scene.first, id).await;
+    }
+    let made = scene.back_up().await;
+    let (mut steps, mut given_up) = (0, 0);
+    // Each time a step later, until it is through.
+    loop {
+        let (source, place, env) = (scene.source(), scene.place(), scene.env.clone());
+        let left = AtomicU32::new(steps);
+        let is_wanted = move || left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        let making = move || q_backup::create_while(&is_wanted, &source, &place, &env);
+        match tokio::task::spawn_blocking(making).await.unwrap() {
+            Err(Error::GivenUp) => given_up += 1,
+            whole => break drop(whole.unwrap()),
+        }
+        let status = q_backup::status(&scene.data());
+        assert_eq!((status.id.as_ref(), status.last_error), (Some(&made.id), None));
+        assert_eq!(scene.archive().ids().unwrap(), std::slice::from_ref(&made.id));
+        steps += 1;
+    }
+    assert!(given_up > 3, "{given_up}");
+    assert_eq!(scene.archive().ids().unwrap().len(), 2);
+    let newest = scene.restore(Wanted::Newest, "newest").await.unwrap();
+    assert_eq!(notes(&newest["first"], &FIRST).await, (0..300).collect::<Vec<_>>());
 });
 
 #[tokio::test(flavor = "multi_thread")]

@@ -55,13 +55,13 @@ async fn both(stores: &TestStores) -> (Db, Db) {
 }
 
 async fn begin(stores: Vec<(String, DbConfig)>) -> Vec<Snapshot> {
-    tokio::task::spawn_blocking(move || snapshots(&stores).unwrap()).await.unwrap()
+    tokio::task::spawn_blocking(move || snapshots(&stores, || true).unwrap()).await.unwrap()
 }
 
 fn copy(snapshot: &Snapshot, folder: &Path) -> PathBuf {
     let path = folder.join(format!("{}.sqlite", snapshot.module));
     match snapshot.copying().unwrap() {
-        Copying::File(copy) => copy.write(&path).unwrap(),
+        Copying::File(copy) => assert!(copy.write(&path, || true).unwrap()),
         Copying::Server(_) => panic!("a file was expected"),
     }
     path
@@ -226,10 +226,59 @@ on_each_engine!(a_restored_store_goes_on_beyond_what_others_have_heard, async |s
     // Nothing is skipped when nobody has heard more than there is.
     db.resume_beyond(3, 41, entry("store.restored")).await.unwrap();
     assert_eq!(db.audit_head().await.unwrap(), 42);
-    let missing = snapshots(&[("gone".into(), DbConfig::sqlite("/nonexistent/gone.sqlite"))]);
+    let missing = snapshots(&[("gone".into(), DbConfig::sqlite("/nonexistent/gone.sqlite"))], || true);
     assert_eq!(missing.err().unwrap().to_string(), "the store of gone is not there");
     let _: Result<(), DbError> = Ok(());
 });
+
+/// Who copies several stores lets go of all while one of them is in use: nobody waits for what others do.
+#[test]
+fn no_store_waits_for_another_that_is_in_use() {
+    let stores = TestStores::sqlite();
+    q_db::testing::run(async {
+        let config = ["quiet", "used"].map(|name| (name.to_owned(), stores.config(name)));
+        let quiet = Db::open(&config[0].1, &LEDGER, &Env::system()).await.unwrap();
+        let used = Db::open(&config[1].1, &LEDGER, &Env::system()).await.unwrap();
+        let (begun, is_begun) = std::sync::mpsc::channel();
+        let (done, is_done) = std::sync::mpsc::channel::<()>();
+        let using = tokio::spawn({
+            let used = used.clone();
+            async move {
+                let write = used.write_locked(move |_| {
+                    begun.send(()).unwrap();
+                    is_done.recv().unwrap();
+                    Ok::<_, DbError>(())
+                });
+                write.await.unwrap();
+            }
+        });
+        is_begun.recv().unwrap();
+        let (ask, asked) = std::sync::mpsc::channel();
+        let (answer, answered) = std::sync::mpsc::channel();
+        let copying = tokio::task::spawn_blocking(move || {
+            let is_wanted = || {
+                ask.send(()).unwrap();
+                answered.recv().unwrap()
+            };
+            snapshots(&config, is_wanted).map(drop)
+        });
+        asked.recv().unwrap();
+        answer.send(true).unwrap();
+        // After an attempt that found one of them in use the other one is free.
+        asked.recv().unwrap();
+        quiet.write_locked(|_| Ok::<_, DbError>(())).await.unwrap();
+        answer.send(false).unwrap();
+        let refused = copying.await.unwrap().unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "the tables of used are in constant use: no instant was found at which nobody writes"
+        );
+        done.send(()).unwrap();
+        using.await.unwrap();
+        quiet.close().await;
+        used.close().await;
+    });
+}
 
 /// Writers that hold one table while they want another are never all at rest by themselves.
 #[test]
@@ -262,7 +311,7 @@ fn a_snapshot_is_taken_between_writers_who_never_rest() {
         let config = vec![("ledger".to_owned(), stores.config("ledger"))];
         for _ in 0..5 {
             let config = config.clone();
-            tokio::task::spawn_blocking(move || drop(snapshots(&config).unwrap())).await.unwrap();
+            tokio::task::spawn_blocking(move || drop(snapshots(&config, || true).unwrap())).await.unwrap();
         }
         is_over.store(true, Ordering::Relaxed);
         for writer in writers {

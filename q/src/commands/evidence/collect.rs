@@ -428,11 +428,11 @@ async fn stores(session: &Session, archive: &mut Archive) -> anyhow::Result<()> 
     let scratch = archive.scratch.clone();
     let copying = tokio::task::spawn_blocking(move || -> anyhow::Result<Vec<(String, PathBuf, Value)>> {
         let mut copied = Vec::new();
-        for snapshot in snapshots(&wanted)? {
+        for snapshot in snapshots(&wanted, || true)? {
             let path = match snapshot.copying()? {
                 Copying::File(copy) => {
                     let path = scratch.join(format!("{}.sqlite", snapshot.module));
-                    copy.write(&path)?;
+                    copy.write(&path, || true)?;
                     path
                 }
                 Copying::Server(mut dump) => {
