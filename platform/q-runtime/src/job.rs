@@ -53,7 +53,7 @@ impl Job {
                     tracing::warn!(module, job = self.name, %error, "a job failed and will be tried again");
                 },
                 () = too_late => {
-                    tracing::warn!(module, job = self.name, "a job took too long to wait for at the stop");
+                    tracing::info!(module, job = self.name, "a job took too long to wait for at the stop");
                     return;
                 }
             }
