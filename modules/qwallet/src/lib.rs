@@ -231,6 +231,7 @@ pub async fn open(
         step_up,
         iso_alias,
     };
+    service.note_settings(rates).await?;
     service.learn_fees().await?;
     Ok(Arc::new(Wallets { service: Arc::new(service), peers: ground.peers }))
 }

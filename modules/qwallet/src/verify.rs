@@ -15,6 +15,7 @@ mod approvals;
 mod asked;
 mod captures;
 mod escrows;
+mod fees;
 mod heads;
 mod holds;
 mod journal;
@@ -26,7 +27,7 @@ mod webhooks;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use q_auth::directory::DirectoryError;
-use q_core::{SignedAmount, Timestamp, Total, hash::Sha256};
+use q_core::{Did, SignedAmount, Timestamp, Total, hash::Sha256};
 use q_db::{DbError, Reader};
 use q_runtime::{Finding, Peers};
 use q_seal::Sealer;
@@ -56,6 +57,7 @@ fn rooms() -> Vec<Box<dyn Room>> {
         Box::<captures::Captures>::default(),
         Box::<escrows::Escrows>::default(),
         Box::<escrows::Refunds>::default(),
+        Box::<fees::Fees>::default(),
         Box::<heads::Heads>::default(),
         Box::<heads::Snapshots>::default(),
         Box::<notes::Notes>::default(),
@@ -69,6 +71,11 @@ fn rooms() -> Vec<Box<dyn Room>> {
 ///
 /// Only what changed is handed over when a verification begins after a commit ([`Scope::since`]); accounts always all.
 pub trait Room: Send {
+    /// Reads what is needed before the first commit.
+    fn begin(&mut self, _: &mut Reader<'_>, _: &mut Vec<Finding>) -> Result<(), DbError> {
+        Ok(())
+    }
+
     /// Each commit with its number in the store and its stored head, in the order of its chain.
     fn commit(&mut self, _id: i64, _commit: &Commit, _head: &Sha256, _found: &mut Vec<Finding>) {}
 
@@ -96,10 +103,12 @@ pub trait Room: Send {
     }
 }
 
-/// A key that signed in this module's name, as the signature says.
+/// A key that signed what the store keeps, as the signature says.
 pub struct KeyAsked {
     /// The DID URL.
     pub kid: String,
+    /// Whose it is to have been; this module's own where it is nobody else's.
+    pub whose: Option<Did>,
     /// The latest instant at which it signed.
     pub at: Timestamp,
     /// The first row that it signed.
@@ -134,6 +143,9 @@ pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Res
             scope.since = Some(at);
             check.begin_after(reader, at)?;
         }
+        for room in &mut check.rooms {
+            room.begin(reader, &mut check.findings)?;
+        }
         check.orders(reader)?;
         check.counted(reader)?;
         check.commits(reader)?;
@@ -156,21 +168,24 @@ pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Res
     });
     let (mut findings, asked) = read.await?;
     for asked in asked {
-        if !is_ours(service, &asked).await {
-            let detail =
-                format!("signed with {}, which was no key of this module at {}", asked.kid, asked.at);
+        if !was_held(service, &asked).await {
+            let whose = asked.whose.as_ref().map_or("this module", Did::as_str);
+            let detail = format!("signed with {}, which was no key of {whose} at {}", asked.kid, asked.at);
             findings.push(Finding::new("signer_unknown", asked.place, detail));
         }
     }
     Ok(findings)
 }
 
-/// Whether the module's own identity held a key when it signed.
-async fn is_ours(service: &Service, asked: &KeyAsked) -> bool {
-    if asked.kid == service.signer.key_id() {
+/// Whether the identity held a key when it signed.
+async fn was_held(service: &Service, asked: &KeyAsked) -> bool {
+    if asked.whose.is_none() && asked.kid == service.signer.key_id() {
         return true;
     }
-    match service.keys.resolve_at(service.signer.did(), asked.at).await {
+    let whose = asked.whose.as_ref().unwrap_or(service.signer.did());
+    match service.keys.resolve_at(whose, asked.at).await {
+        // Of an identity that has ended no keys are told.
+        Ok(methods) if methods.is_empty() => asked.whose.is_some(),
         Ok(methods) => methods.iter().any(|method| method.id == asked.kid),
         Err(DirectoryError::Unavailable(error)) => {
             tracing::warn!(%error, kid = asked.kid, "nobody can tell now whose key this is");

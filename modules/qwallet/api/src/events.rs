@@ -3,7 +3,7 @@
 use q_core::{AmountText, Did, EventPayload, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{EscrowId, IntentId, PlanId, ScheduleId, TransactionId, WalletId, plans::Entitlements};
+use crate::{EscrowId, FeeRate, IntentId, PlanId, ScheduleId, TransactionId, WalletId, plans::Entitlements};
 
 /// A wallet was opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -430,6 +430,84 @@ impl EventPayload for SchedulePaused {
     const TOPIC: &'static str = "q.qwallet.schedule.paused.v1";
     fn subject(&self) -> String {
         self.payer.to_string()
+    }
+}
+
+/// A schedule goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleResumed {
+    /// The schedule.
+    pub schedule_id: ScheduleId,
+    /// The wallet that pays.
+    pub payer: WalletId,
+    /// When it pays next.
+    pub next_at: Timestamp,
+}
+
+impl EventPayload for ScheduleResumed {
+    const TOPIC: &'static str = "q.qwallet.schedule.resumed.v1";
+    fn subject(&self) -> String {
+        self.payer.to_string()
+    }
+}
+
+/// A payer changed what a schedule pays, within its mandate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleChanged {
+    /// The schedule.
+    pub schedule_id: ScheduleId,
+    /// The wallet that pays.
+    pub payer: WalletId,
+    /// What it pays each time from here on.
+    pub amount: AmountText,
+    /// The currency's code.
+    pub currency: String,
+}
+
+impl EventPayload for ScheduleChanged {
+    const TOPIC: &'static str = "q.qwallet.schedule.changed.v1";
+    fn subject(&self) -> String {
+        self.payer.to_string()
+    }
+}
+
+/// A schedule pays no more: its payer ended it, its rule did, or a subscription could not be paid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleEnded {
+    /// The schedule.
+    pub schedule_id: ScheduleId,
+    /// The wallet that paid.
+    pub payer: WalletId,
+    /// `ENDED`, or `ENDING` as long as what a subscription paid for is not over.
+    pub status: String,
+}
+
+impl EventPayload for ScheduleEnded {
+    const TOPIC: &'static str = "q.qwallet.schedule.ended.v1";
+    fn subject(&self) -> String {
+        self.payer.to_string()
+    }
+}
+
+/// Two operators set what payments cost from an instant on. For everybody.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeesChanged {
+    /// The number of the version.
+    pub version: u32,
+    /// From when on it holds.
+    pub valid_from: Timestamp,
+    /// What payments cost then.
+    pub rates: Vec<FeeRate>,
+}
+
+impl EventPayload for FeesChanged {
+    const TOPIC: &'static str = "q.qwallet.fee.changed.v1";
+    fn subject(&self) -> String {
+        "fees".to_owned()
     }
 }
 

@@ -37,10 +37,15 @@ impl FeeClass {
 
     /// The class of a payment from one wallet to another; from nobody's yet, as from a stranger's.
     pub fn of(payer: Option<&WalletAccounts>, recipient: &WalletAccounts) -> Self {
-        if payer.is_some_and(|payer| payer.is_family_of(recipient)) {
+        Self::to(recipient.profile, payer.is_some_and(|payer| payer.is_family_of(recipient)))
+    }
+
+    /// The class of a payment to a wallet of this profile, which is of the payer's family or not.
+    pub const fn to(recipient: Profile, is_family: bool) -> Self {
+        if is_family {
             return Self::Module;
         }
-        match recipient.profile {
+        match recipient {
             Profile::Enterprise => Self::Merchant,
             Profile::Root | Profile::Dao | Profile::Consentida | Profile::Aid => Self::P2p,
         }
@@ -152,6 +157,19 @@ impl FeeSchedule {
     pub fn fees(&self, currency: CurrencyId, class: FeeClass, amount: Amount) -> Option<FeeAmounts> {
         self.rates(currency, class).fees(amount)
     }
+
+    /// The fees of paying several at once: parts of one class are one amount, so that dividing it costs nothing.
+    pub fn fees_of_parts(&self, currency: CurrencyId, parts: &[(FeeClass, Amount)]) -> Option<FeeAmounts> {
+        let mut fees = FeeAmounts::default();
+        for class in FeeClass::ALL {
+            let mut own = parts.iter().filter(|(of, _)| *of == class).map(|(_, amount)| *amount);
+            let sum = own.try_fold(Amount::ZERO, Amount::checked_add)?;
+            let of_class = self.fees(currency, class, sum)?;
+            fees.platform = fees.platform.checked_add(of_class.platform)?;
+            fees.network = fees.network.checked_add(of_class.network)?;
+        }
+        Some(fees)
+    }
 }
 
 /// The version that holds at an instant, and the one that was replaced so shortly before that somebody may have been
@@ -201,6 +219,24 @@ mod tests {
         assert_eq!(share(Amount::from_units(7), 0), Some(Amount::ZERO));
         assert_eq!(share(Amount::MAX, 10_000), Some(Amount::MAX));
         assert_eq!(share(Amount::MAX, 10_001), None);
+    }
+
+    #[test]
+    fn parts_of_one_class_are_one_amount() {
+        use FeeClass::{Merchant, Module, P2p};
+        let named = [(P2p, 50), (Merchant, 100), (Module, 0)].map(|(class, platform)| {
+            let rates = Rates { platform_basis_points: platform, network_basis_points: 0 };
+            (CurrencyId(1), class, rates)
+        });
+        let schedule = FeeSchedule::of_rates(2, Timestamp::default(), named);
+        let platform = |parts: &[(FeeClass, u128)]| {
+            let parts: Vec<_> =
+                parts.iter().map(|(class, units)| (*class, Amount::from_units(*units))).collect();
+            schedule.fees_of_parts(CurrencyId(1), &parts).map(|fees| fees.platform.units())
+        };
+        assert_eq!(platform(&[(P2p, 1), (P2p, 199)]), Some(1));
+        assert_eq!(platform(&[(P2p, 200), (Merchant, 100), (Module, 1_000)]), Some(2));
+        assert_eq!(platform(&[(P2p, u128::MAX), (P2p, 1)]), None);
     }
 
     proptest! {

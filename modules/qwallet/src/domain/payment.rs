@@ -297,8 +297,8 @@ pub struct Facts<'a> {
     pub schedules: InForce,
     /// What the payer was quoted, where a quote is named: the fees are what it says.
     pub quote: Option<Result<QuotedPrice, QuoteFault>>,
-    /// What this one is, as far as its price goes, where that does not follow from the two wallets.
-    pub class: Option<FeeClass>,
+    /// Its parts as far as their price goes, where that does not follow from the two wallets.
+    pub parts: Option<&'a [(FeeClass, Amount)]>,
     /// Whether the payer proved a second key, where that is asked for.
     pub step_up: StepUp<'a>,
 }
@@ -409,7 +409,7 @@ pub fn decide(terms: &Terms<'_>, facts: &Facts<'_>) -> Result<Plan, Refusal> {
         None => (planned, facts.schedules.before.as_deref()),
         Some(quote) => {
             let quote = quote.as_ref().map_err(|fault| Refusal::Quote(*fault))?;
-            (quote.plan(&planned, class_of(payer, recipient, facts), facts.now, plan_by)?, None)
+            (quote.plan(&planned, FeeClass::of(Some(payer), recipient), facts.now, plan_by)?, None)
         }
     };
     let Some(max_fees) = max_fees else { return Ok(planned) };
@@ -501,15 +501,11 @@ fn plan(
     let house = house.ok_or(Refusal::CurrencyUnsupported)?;
     let debit = payer.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
     let credit = recipient.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-    let class = class_of(payer, recipient, facts);
-    let fees = schedule.fees(currency.id, class, amount).ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
+    let whole = [(FeeClass::of(Some(payer), recipient), amount)];
+    let fees = schedule.fees_of_parts(currency.id, facts.parts.unwrap_or(&whole));
+    let fees = fees.ok_or(Refusal::AmountOutOfRange(Some(currency)))?;
     let legs = legs(debit, credit, house, amount, fees);
     Ok(Plan { currency, amount, fees, legs })
-}
-
-/// What a payment is, as far as its price goes.
-fn class_of(payer: &WalletAccounts, recipient: &WalletAccounts, facts: &Facts<'_>) -> FeeClass {
-    facts.class.unwrap_or_else(|| FeeClass::of(Some(payer), recipient))
 }
 
 /// The transfers of a payment: the principal, then each fee that is not nothing.
@@ -597,7 +593,7 @@ mod tests {
                     before: None,
                 },
                 quote: self.quote.clone(),
-                class: None,
+                parts: None,
                 step_up: self.step_up,
             };
             decide(&terms, &facts)

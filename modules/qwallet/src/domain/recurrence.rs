@@ -181,6 +181,11 @@ impl Rule {
         self.set.into_iter().take(COUNTED_MAX).map(|wall| wall.timestamp())
     }
 
+    /// Until when it occurs, where it has an end by the calendar.
+    pub const fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
     /// When the clocks of the zone show this.
     fn instant(&self, wall: i64) -> Option<Timestamp> {
         let shown = TimeZone::UTC.to_datetime(jiff::Timestamp::from_second(wall).ok()?);

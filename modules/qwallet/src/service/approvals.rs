@@ -244,14 +244,11 @@ impl Service {
             if rules.version == 0 && !is_below {
                 return Ok::<_, DbError>(None);
             }
-            let (mut decided, mut asked) = (HashMap::new(), HashMap::new());
-            for id in ids {
-                decided.insert(id, store::approvals::decisions(reader, id)?);
-                if is_below {
-                    asked.insert(id, store::guardians::asked(reader, id)?);
-                }
+            let mut asked = HashMap::new();
+            for id in ids.iter().filter(|_| is_below) {
+                asked.insert(*id, store::guardians::asked(reader, *id)?);
             }
-            Ok(Some((rules, decided, asked)))
+            Ok(Some((rules, store::approvals::decisions_of(reader, &ids)?, asked)))
         });
         let Some((rules, mut decided, asked)) = found.await? else { return Ok(HashMap::new()) };
         let is_asked = |id: &IntentId| asked.get(id).is_some_and(|asked| !asked.is_empty());

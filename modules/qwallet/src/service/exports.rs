@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use data_encoding::BASE64;
-use q_core::{Amount, SignedAmount, Timestamp, Total, hash};
+use q_core::{Amount, AmountText, Scale, SignedAmount, Timestamp, Total, hash};
 use q_db::{DbError, Reader};
 use qwallet_api::{
     AsOf, LedgerAccount, LedgerAccountPage, ListAccountsRequest, TransactionId, TrialBalance, TrialBalanceRow,
 };
+use ruint::aliases::U256;
 use serde_json::{Value, json};
 
 use super::Service;
@@ -36,14 +37,15 @@ struct Chart {
     accounts: BTreeMap<i64, (Account, &'static Currency, String)>,
 }
 
-#[derive(Default)]
+/// What all accounts of a currency have turned over: more than any one of them may, so it is counted in 256 bits.
+#[derive(Debug, Default)]
 struct Sums {
-    debits: Total,
-    credits: Total,
-    debits_pending: Total,
-    credits_pending: Total,
-    issued: Total,
-    withdrawn: Total,
+    debits: U256,
+    credits: U256,
+    debits_pending: U256,
+    credits_pending: U256,
+    issued: U256,
+    withdrawn: U256,
 }
 
 impl Service {
@@ -99,35 +101,51 @@ pub(super) fn differences(
     reader: &mut Reader<'_>,
 ) -> Result<Vec<(&'static Currency, SignedAmount)>, DbError> {
     let sums = sums(reader)?.into_iter().filter_map(|(id, sum)| {
-        let posted = sum.debits.less(sum.credits);
-        let pending = sum.debits_pending.less(sum.credits_pending);
+        let posted = difference(sum.debits, sum.credits);
+        let pending = difference(sum.debits_pending, sum.credits_pending);
         Some((Currency::by_id(id)?, sum_of([posted, pending].into_iter())))
     });
     Ok(sums.collect())
 }
 
-const OVERFLOW: DbError = DbError::BadRow { column: 0, expected: "sums that fit" };
+const LESS_THAN_CAME: DbError = DbError::BadRow { column: 0, expected: "as much as came since" };
 
 fn sums(reader: &mut Reader<'_>) -> Result<BTreeMap<CurrencyId, Sums>, DbError> {
     let mut sums: BTreeMap<CurrencyId, Sums> = BTreeMap::new();
     store::ledger::for_each_account(reader, |account| {
         let (account, _) = account?;
         let sum = sums.entry(account.currency).or_default();
-        let add = |into: &mut Total, total: Total| {
-            *into = into.checked_add(Amount::from_units(total.units())).ok_or(OVERFLOW)?;
-            Ok::<_, DbError>(())
-        };
-        add(&mut sum.debits, account.debits_posted)?;
-        add(&mut sum.credits, account.credits_posted)?;
-        add(&mut sum.debits_pending, account.debits_pending)?;
-        add(&mut sum.credits_pending, account.credits_pending)?;
+        // Fewer than 2^63 accounts, each below 2^128.
+        sum.debits += U256::from(account.debits_posted.units());
+        sum.credits += U256::from(account.credits_posted.units());
+        sum.debits_pending += U256::from(account.debits_pending.units());
+        sum.credits_pending += U256::from(account.credits_pending.units());
         if account.kind == AccountKind::Issuance {
-            add(&mut sum.issued, account.debits_posted)?;
-            add(&mut sum.withdrawn, account.credits_posted)?;
+            sum.issued += U256::from(account.debits_posted.units());
+            sum.withdrawn += U256::from(account.credits_posted.units());
         }
         Ok(())
     })?;
     Ok(sums)
+}
+
+/// How much more one sum is than the other. More than fits is damage as well, told as the most there is.
+fn difference(sum: U256, other: U256) -> SignedAmount {
+    let (greater, less) = if sum >= other { (sum, other) } else { (other, sum) };
+    let units = Total::from_units((greater - less).saturating_to());
+    if sum >= other { units.less(Total::ZERO) } else { Total::ZERO.less(units) }
+}
+
+/// A sum as decimal text, which may have more digits than an amount.
+fn text(sum: U256, scale: Scale) -> AmountText {
+    let (whole, fraction) = sum.div_rem(U256::from(scale.units_per_whole()));
+    // The rest of a division by units is below them, so it is an amount below one.
+    let fraction = Amount::from_units(fraction.to()).display(scale);
+    fraction
+        .strip_prefix('0')
+        .map_or_else(|| whole.to_string(), |rest| format!("{whole}{rest}"))
+        .as_str()
+        .into()
 }
 
 /// What came after an instant of interest, to be taken from the present sums, and what ended since, to be put back.
@@ -138,37 +156,31 @@ struct Since {
 }
 
 impl Since {
-    fn count(&mut self, transfer: &Transfer, [debit, credit]: [AccountKind; 2]) -> Result<(), DbError> {
-        let add = |sum: &mut Total| {
-            *sum = sum.checked_add(transfer.leg.amount).ok_or(OVERFLOW)?;
-            Ok::<_, DbError>(())
-        };
+    fn count(&mut self, transfer: &Transfer, [debit, credit]: [AccountKind; 2]) {
+        let units = U256::from(transfer.leg.amount.units());
         if transfer.phase.is_final_movement() {
-            add(&mut self.came.debits)?;
-            add(&mut self.came.credits)?;
+            self.came.debits += units;
+            self.came.credits += units;
             if debit == AccountKind::Issuance {
-                add(&mut self.came.issued)?;
+                self.came.issued += units;
             }
             if credit == AccountKind::Issuance {
-                add(&mut self.came.withdrawn)?;
+                self.came.withdrawn += units;
             }
         }
         let pending = match transfer.phase {
-            Phase::Posted => return Ok(()),
+            Phase::Posted => return,
             Phase::Held => &mut self.came,
             Phase::Settled | Phase::Voided => &mut self.ended,
         };
-        add(&mut pending.debits_pending)?;
-        add(&mut pending.credits_pending)
+        pending.debits_pending += units;
+        pending.credits_pending += units;
     }
 
     /// The sums as they were: what ended since is put back first, for it may have come since too.
     fn taken_from(&self, now: &Sums) -> Result<Sums, DbError> {
-        let then = |of: fn(&Sums) -> Total| {
-            let whole = of(now).checked_add(Amount::from_units(of(&self.ended).units()));
-            whole
-                .and_then(|whole| whole.checked_sub(Amount::from_units(of(&self.came).units())))
-                .ok_or(OVERFLOW)
+        let then = |of: fn(&Sums) -> U256| {
+            (of(now) + of(&self.ended)).checked_sub(of(&self.came)).ok_or(LESS_THAN_CAME)
         };
         Ok(Sums {
             debits: then(|sums| sums.debits)?,
@@ -191,15 +203,15 @@ fn trial_balance(reader: &mut Reader<'_>, at: Option<Timestamp>) -> Result<Trial
     }
     let items = sums.into_iter().filter_map(|(id, sum)| {
         let currency = Currency::by_id(id)?;
-        let text = |total: Total| currency.text(Amount::from_units(total.units()));
+        let text = |sum| text(sum, currency.scale);
         Some(TrialBalanceRow {
             currency: currency.code.to_owned(),
             debits: text(sum.debits),
             credits: text(sum.credits),
             debits_pending: text(sum.debits_pending),
             credits_pending: text(sum.credits_pending),
-            difference: sum.debits.less(sum.credits).display(currency.scale).into(),
-            in_circulation: sum.issued.less(sum.withdrawn).display(currency.scale).into(),
+            difference: difference(sum.debits, sum.credits).display(currency.scale).into(),
+            in_circulation: difference(sum.issued, sum.withdrawn).display(currency.scale).into(),
         })
     });
     let items = items.collect();
@@ -227,7 +239,7 @@ fn since(reader: &mut Reader<'_>, at: Timestamp) -> Result<BTreeMap<CurrencyId, 
             for (transfer, ..) in &page {
                 let (currency, debit) = known(transfer.leg.debit)?;
                 let (_, credit) = known(transfer.leg.credit)?;
-                found.entry(currency).or_default().count(transfer, [debit, credit])?;
+                found.entry(currency).or_default().count(transfer, [debit, credit]);
             }
         }
     }

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use q_core::{AuditEntry, Did, RequestKey, Span, Timestamp};
 use q_db::DbError;
 use qwallet_api::{
-    FeeRate, FeeVersion, FeeVersions, SetFeesRequest,
+    FeeRate, FeeVersion, FeeVersions, SetFeesRequest, events,
     fees::{FEES_TYP, FeesOrder},
     signing,
 };
@@ -38,7 +38,7 @@ const LEAD_MAX: Span = Span::seconds(400 * 86_400);
 const BASIS_POINTS_MAX: u16 = 10_000;
 
 /// How many different approvers a version needs.
-const APPROVERS_MIN: usize = 2;
+pub(crate) const APPROVERS_MIN: usize = 2;
 
 /// The most signatures looked at.
 const APPROVALS_MAX: usize = 8;
@@ -159,11 +159,22 @@ impl Service {
             let actor = row.approvers.first();
             let entry = AuditEntry::change("fees.set", actor, format!("version {}", row.version));
             tx.audit(entry.details(facts))?;
+            let (version, valid_from, rates) = (row.version, row.valid_from, row.rates.clone());
+            tx.emit(&events::FeesChanged { version, valid_from, rates })?;
             Ok(())
         });
         set.await?;
         self.learn_fees().await?;
         self.fee_versions().await
+    }
+
+    /// Writes down which rates of the settings this instance runs with: what a payment cost can be computed again.
+    pub async fn note_settings(&self, rates: Rates) -> Result<(), DbError> {
+        let known = self.db.read(store::fees::ran_with).await?;
+        if known.iter().any(|ran| ran.rates == rates) {
+            return Ok(());
+        }
+        self.db.write(move |tx| store::fees::note_settings(tx, rates)).await
     }
 
     /// Reads the versions, as every replica does every few seconds.
@@ -209,7 +220,7 @@ const fn rates_of(rate: &FeeRate) -> Rates {
 }
 
 /// The rates of every currency and class: merchants pay what persons pay where nothing is said, modules nothing.
-fn read_rates(rates: &[FeeRate]) -> Result<Vec<(CurrencyId, FeeClass, Rates)>, Refusal> {
+pub(crate) fn read_rates(rates: &[FeeRate]) -> Result<Vec<(CurrencyId, FeeClass, Rates)>, Refusal> {
     let mut named: Vec<(CurrencyId, FeeClass, Rates)> = Vec::new();
     for rate in rates {
         let currency = Currency::find(&rate.currency).ok_or(Refusal::CurrencyUnsupported)?;

@@ -293,7 +293,8 @@ fn limit(
     now: Timestamp,
 ) -> Option<SpendingLimit> {
     let own = account.limits.as_deref();
-    let amount = defaults.effective(own, kind, now)?;
+    // All there is is no limit.
+    let amount = defaults.effective(own, kind, now).filter(|amount| *amount != Amount::MAX)?;
     let chosen = own.and_then(|own| own.get(kind));
     let window = Window::of(now);
     let waiting = chosen.and_then(|limit| limit.raised).filter(|(_, from)| *from > now);

@@ -163,7 +163,7 @@ impl Service {
             house: self.directory.house(),
             schedules: self.schedules.at(now),
             quote: None,
-            class: None,
+            parts: None,
             step_up: StepUp::Missing(&self.step_up),
         }
     }

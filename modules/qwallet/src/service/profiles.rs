@@ -16,7 +16,7 @@ use crate::{
 const NO_TEXTS: &str = "an AID pays without texts, which may tell whose it is: leave `purpose` out";
 
 /// Why an undertaking's payment is refused.
-const NOT_ALLOWED: &str = "the recipient is not among the wallet's allowedRecipients; its owner adds it with PATCH \
+pub(super) const NOT_ALLOWED: &str = "the recipient is not among the wallet's allowedRecipients; its owner adds it with PATCH \
                            /wallets/{squidId}";
 
 /// Why the payment of somebody in care waits.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use q_auth::{Standing, directory::DirectoryError};
 use q_core::{Amount, AuditEntry, Caller, Did, RequestKey, Timestamp};
 use q_db::{DbError, Tx};
 use qwallet_api::{UpdateWalletRequest, WALLET_TYP, Wallet, WalletId, WalletOrder, events, signing};
@@ -115,8 +116,34 @@ impl Service {
         }
         let input = signing::signing_input(&WalletOrder::of(self.instance.did.as_str(), asked));
         let approvers = self.signers_of(&asked.approvals, WALLET_TYP, &input).await?;
+        self.check_outsiders(&approvers, &entry.row.owner).await?;
         self.check_approvers(&approvers, Some(&entry.row.owner))?;
         Ok(Some(Approval { approvers, input: text(input), signatures: asked.approvals.clone(), expires_at }))
+    }
+
+    /// Checks that nobody who approves is of the owner's family: whom the owner made, who made or acts for the owner, and
+    /// whoever one of them made besides.
+    async fn check_outsiders(&self, approvers: &[Did], owner: &Did) -> Result<(), Error> {
+        let of = self.keys.standing(owner).await?;
+        for approver in approvers {
+            let their = match self.keys.standing(approver).await {
+                Ok(standing) => standing,
+                Err(error @ DirectoryError::Unavailable(_)) => return Err(error.into()),
+                Err(_) => return Err(Error::NotAnApprover(approver.to_string())),
+            };
+            let is_above = |one: &Standing, other: &Did| {
+                [&one.parent, &one.root]
+                    .into_iter()
+                    .flatten()
+                    .chain(&one.guardians)
+                    .any(|above| above == other)
+            };
+            let is_beside = of.root.is_some() && of.root == their.root;
+            if is_above(&of, approver) || is_above(&their, owner) || is_beside {
+                return Err(Error::NotAnApprover(approver.to_string()));
+            }
+        }
+        Ok(())
     }
 
     async fn wallet_change(
@@ -299,6 +326,11 @@ impl Record for WalletChange {
                 "not open: the wallet is closed, and two operators open it again",
             )));
         }
+        if before.status == Status::Suspended && status == Status::Frozen {
+            return Ok(Err(Refusal::InvalidState(
+                "stopped already: an operator suspended the wallet, and it stays SUSPENDED until two operators open it",
+            )));
+        }
         let accounts = store::ledger::accounts_of(tx, self.wallet)?;
         if accounts.iter().any(|account| !self.accounts.contains(&account.id)) {
             return Ok(Err(Refusal::InvalidState("given stripes at this moment; ask again")));
@@ -311,7 +343,12 @@ impl Record for WalletChange {
             let (is_frozen, must_be_empty) = (Some(status.is_stopped()), status == Status::Closed);
             Step::Terms(account.id, NewTerms { is_frozen, credit_limit, must_be_empty })
         };
-        let steps = accounts.iter().map(step).collect();
+        let mut steps: Vec<Step> = accounts.iter().map(step).collect();
+        if matches!(self.allowed, Allowed::Only(_)) {
+            // Whoever pays from a marked account has the list read in the same commit.
+            let pays = accounts.iter().filter(|account| account.stripe == 0 && !account.is_guarded);
+            steps.extend(pays.map(|account| Step::Guard(account.id)));
+        }
         let after = WalletRow {
             label: self.label.clone().or_else(|| before.label.clone()),
             status,
@@ -333,6 +370,9 @@ impl WalletChange {
             store::wallets::set_credit_limit(tx, account, limit)?;
         }
         store::wallets::update(tx, after)?;
+        if after.allowed.is_some() {
+            store::approvals::begin(tx, after.id)?;
+        }
         if before.status != after.status {
             let told = events::WalletStatus {
                 wallet_id: after.id,

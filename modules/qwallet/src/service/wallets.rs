@@ -100,7 +100,11 @@ impl Service {
             // Nothing is delegated in a currency without a limit of the instance.
             Profile::Dao => {
                 let known = self.limits.iter().find(|(of, _)| *of == currency.id);
-                (LimitKind::Dao, known.map_or(Some(Amount::ZERO), |(_, defaults)| defaults.dao)?)
+                // Without a limit of delegation those for persons do not hold either: as much as there is was delegated.
+                (
+                    LimitKind::Dao,
+                    known.map_or(Amount::ZERO, |(_, defaults)| defaults.dao.unwrap_or(Amount::MAX)),
+                )
             }
             // Nothing is free before a guardian gives a limit.
             Profile::Consentida => (LimitKind::Daily, Amount::ZERO),

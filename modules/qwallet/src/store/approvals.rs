@@ -1,10 +1,12 @@
 //! Which payments others have to approve, and what they decided.
 
+use std::collections::HashMap;
+
 use q_core::{Did, Timestamp};
-use q_db::{DbError, Reader, Row, Tx, params};
+use q_db::{DbError, Reader, Row, Tx, Value, params};
 use qwallet_api::{ApprovalRule, IntentId, WalletId};
 
-use super::intents::IntentRow;
+use super::{in_lists, intents::IntentRow};
 use crate::domain::{
     account::AccountId,
     approvals::{Rule, Rules},
@@ -26,12 +28,18 @@ pub struct DecisionRow {
 /// Locks the rule of a wallet against other writers until the commit; makes an empty one where there is none, so that
 /// there is something to lock.
 pub fn lock(tx: &mut Tx<'_>, wallet: WalletId) -> Result<(), DbError> {
+    begin(tx, wallet)?;
+    tx.query_for_update("SELECT version FROM approval_rules WHERE wallet = $1", params![wallet.bytes()])?;
+    Ok(())
+}
+
+/// Makes an empty rule of a wallet where there is none: what is paid from a marked account is looked up there.
+pub fn begin(tx: &mut Tx<'_>, wallet: WalletId) -> Result<(), DbError> {
     let none = serde_json::to_string(&Rule::default().to_wire())?;
     let sql = "INSERT INTO approval_rules (wallet, version, rule, changed_at) VALUES ($1, 0, $2, $3) \
                ON CONFLICT (wallet) DO NOTHING";
     let now = tx.now();
     tx.execute(sql, params![wallet.bytes(), none, now])?;
-    tx.query_for_update("SELECT version FROM approval_rules WHERE wallet = $1", params![wallet.bytes()])?;
     Ok(())
 }
 
@@ -42,9 +50,12 @@ pub fn rules(reader: &mut Reader<'_>, wallet: WalletId, owner: &Did) -> Result<R
     read(&row, owner)
 }
 
-/// The rules that an account's wallet is under.
-pub fn of_account(reader: &mut Reader<'_>, account: AccountId) -> Result<Rules, DbError> {
-    let sql = "SELECT approval_rules.version, rule, pending, pending_from, wallets.owner FROM approval_rules \
+/// The rules that an account's wallet is under, and the only wallets it may pay, where it keeps a list.
+pub fn of_account(
+    reader: &mut Reader<'_>,
+    account: AccountId,
+) -> Result<(Rules, Option<Vec<WalletId>>), DbError> {
+    let sql = "SELECT approval_rules.version, rule, pending, pending_from, wallets.owner, wallets.allowed FROM approval_rules \
                JOIN accounts ON accounts.wallet = approval_rules.wallet \
                JOIN wallets ON wallets.id = approval_rules.wallet WHERE accounts.id = $1";
     let Some(row) = reader.query_opt(sql, params![account.0])? else {
@@ -52,7 +63,7 @@ pub fn of_account(reader: &mut Reader<'_>, account: AccountId) -> Result<Rules, 
         return Err(DbError::BadRow { column: 0, expected: "the rules of a guarded account" });
     };
     let owner = row.try_get(4)?;
-    read(&row, &owner)
+    Ok((read(&row, &owner)?, super::wallets::allowed(&row, 5)?))
 }
 
 fn read(row: &Row, owner: &Did) -> Result<Rules, DbError> {
@@ -98,6 +109,26 @@ pub fn decisions(reader: &mut Reader<'_>, intent: IntentId) -> Result<Vec<Decisi
     rows.iter().map(decision).collect()
 }
 
+/// What was decided about these intents, in the order of the approvers.
+pub fn decisions_of(
+    reader: &mut Reader<'_>,
+    intents: &[IntentId],
+) -> Result<HashMap<IntentId, Vec<DecisionRow>>, DbError> {
+    let keys: Vec<Value> = intents.iter().map(|id| id.bytes().into()).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!(
+            "SELECT approver, is_approved, signature, decided_at, intent FROM intent_approvals \
+             WHERE intent IN ({places}) ORDER BY intent, approver"
+        );
+        reader.query(&sql, keys)
+    })?;
+    let mut decided: HashMap<IntentId, Vec<DecisionRow>> = HashMap::new();
+    for row in &rows {
+        decided.entry(IntentId::from_bytes(row.try_get(4)?)).or_default().push(decision(row)?);
+    }
+    Ok(decided)
+}
+
 fn decision(row: &Row) -> Result<DecisionRow, DbError> {
     Ok(DecisionRow {
         approver: row.try_get(0)?,
@@ -132,14 +163,15 @@ pub fn waiting(
     super::intents::select(reader, condition, params![approver, before.bytes(), count])
 }
 
-/// Calls `each` with every wallet that has rules and whether all its accounts are marked.
+/// Calls `each` with every wallet that has rules or a list of whom it may pay, and whether all its accounts are marked.
 pub fn for_each_rule(
     reader: &mut Reader<'_>,
     mut each: impl FnMut(WalletId, Result<Rules, DbError>, bool) -> Result<(), DbError>,
 ) -> Result<(), DbError> {
     let sql = "SELECT version, rule, pending, pending_from, wallets.owner, wallets.id, \
                (SELECT COUNT(*) FROM accounts WHERE accounts.wallet = wallets.id AND accounts.stripe = 0 AND accounts.is_guarded = 0) \
-               FROM approval_rules JOIN wallets ON wallets.id = approval_rules.wallet WHERE version > 0 \
+               FROM approval_rules JOIN wallets ON wallets.id = approval_rules.wallet \
+               WHERE version > 0 OR wallets.allowed IS NOT NULL \
                ORDER BY wallets.id";
     reader.for_each(sql, params![], |row| {
         let (wallet, owner): ([u8; 16], Did) = (row.try_get(5)?, row.try_get(4)?);

@@ -4,6 +4,8 @@ use q_core::{Did, Timestamp};
 use q_db::{DbError, Reader, Row, Tx, params};
 use qwallet_api::FeeRate;
 
+use crate::domain::fees::Rates;
+
 /// A row of `fee_versions`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeeVersionRow {
@@ -48,6 +50,50 @@ fn row_of(row: &Row) -> Result<FeeVersionRow, DbError> {
 pub fn all(reader: &mut Reader<'_>) -> Result<Vec<FeeVersionRow>, DbError> {
     let rows = reader.query(&format!("SELECT {COLUMNS} FROM fee_versions ORDER BY version"), params![])?;
     rows.iter().map(row_of).collect()
+}
+
+/// Calls `each` with every version, by number.
+pub fn for_each(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(i64, Result<FeeVersionRow, DbError>) -> Result<(), DbError>,
+) -> Result<(), DbError> {
+    let sql = format!("SELECT {COLUMNS} FROM fee_versions ORDER BY version");
+    reader.for_each(&sql, params![], |row| each(row.try_get(0)?, row_of(&row)))
+}
+
+/// Rates of the settings, and when the instance was first started with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RanWith {
+    /// What payments cost then.
+    pub rates: Rates,
+    /// When it was first started so.
+    pub since: Timestamp,
+}
+
+/// The rates of the settings that the instance ran with.
+pub fn ran_with(reader: &mut Reader<'_>) -> Result<Vec<RanWith>, DbError> {
+    let sql = "SELECT platform, network, since FROM fee_settings ORDER BY since, platform, network";
+    let rows = reader.query(sql, params![])?;
+    let read = |row: &Row| {
+        let (platform, network): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let points = |points| {
+            u16::try_from(points).map_err(|_| DbError::BadRow { column: 0, expected: "basis points" })
+        };
+        let rates =
+            Rates { platform_basis_points: points(platform)?, network_basis_points: points(network)? };
+        Ok(RanWith { rates, since: row.try_get(2)? })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Notes that the instance runs with these rates of the settings.
+pub fn note_settings(tx: &mut Tx<'_>, rates: Rates) -> Result<(), DbError> {
+    let sql =
+        "INSERT INTO fee_settings (platform, network, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let (platform, network) = (i64::from(rates.platform_basis_points), i64::from(rates.network_basis_points));
+    let since = tx.now();
+    tx.execute(sql, params![platform, network, since])?;
+    Ok(())
 }
 
 /// The highest number there is.

@@ -53,6 +53,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (15, "fees", include_str!("../../migrations/sqlite/0015_fees.sql")),
         (16, "captures", include_str!("../../migrations/sqlite/0016_captures.sql")),
         (17, "guardians", include_str!("../../migrations/sqlite/0017_guardians.sql")),
+        (18, "fee settings", include_str!("../../migrations/sqlite/0018_fee_settings.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -72,6 +73,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (15, "fees", include_str!("../../migrations/postgres/0015_fees.sql")),
         (16, "captures", include_str!("../../migrations/postgres/0016_captures.sql")),
         (17, "guardians", include_str!("../../migrations/postgres/0017_guardians.sql")),
+        (18, "fee settings", include_str!("../../migrations/postgres/0018_fee_settings.sql")),
     ],
 );
 

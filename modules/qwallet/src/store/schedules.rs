@@ -132,7 +132,8 @@ pub fn lock(tx: &mut Tx<'_>, id: ScheduleId) -> Result<(), DbError> {
     Ok(())
 }
 
-/// The schedules of a signer, or the subscriptions among them, made before `before`, newest first.
+/// The schedules of a signer, or the subscriptions among them, made before `before`, newest first; of one that cannot be
+/// read, why.
 pub fn list(
     reader: &mut Reader<'_>,
     signer: &Did,
@@ -140,20 +141,23 @@ pub fn list(
     only_plans: bool,
     before: ScheduleId,
     count: u32,
-) -> Result<Vec<ScheduleRow>, DbError> {
+) -> Result<Vec<(ScheduleId, Result<ScheduleRow, DbError>)>, DbError> {
     let only_plans = if only_plans { "AND plan IS NOT NULL " } else { "" };
     let sql = format!(
         "SELECT {COLUMNS} FROM schedules WHERE signer = $1 AND id < $2 {only_plans}\
          AND (CAST($3 AS BIGINT) = -1 OR state = $3) ORDER BY id DESC LIMIT $4"
     );
     let row = params![signer, before.bytes(), state.map_or(-1, State::code), count];
-    reader.query(&sql, row)?.iter().map(schedule).collect()
+    let rows = reader.query(&sql, row)?;
+    rows.iter().map(|row| Ok((ScheduleId::from_bytes(row.try_get(0)?), schedule(row)))).collect()
 }
 
 /// How many schedules of a signer may still pay.
 pub fn open_count(reader: &mut Reader<'_>, signer: &Did) -> Result<i64, DbError> {
-    let sql = "SELECT COUNT(*) FROM schedules WHERE signer = $1 AND state <> $2";
-    reader.query_one(sql, params![signer, State::Ended.code()])?.try_get(0)
+    // Written out, not as a value: the index of the open ones is found by these words.
+    let sql =
+        format!("SELECT COUNT(*) FROM schedules WHERE signer = $1 AND state <> {}", State::Ended.code());
+    reader.query_one(&sql, params![signer])?.try_get(0)
 }
 
 /// Schedules that somebody has to look at, the longest waiting first.

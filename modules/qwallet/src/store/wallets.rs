@@ -7,6 +7,8 @@ use qwallet_api::WalletId;
 use super::in_lists;
 use crate::domain::{
     account::{Account, AccountId},
+    currency::CurrencyId,
+    fees::FeeClass,
     profile::{Profile, Status},
 };
 
@@ -99,12 +101,15 @@ fn wallet(row: &Row) -> Result<WalletRow, DbError> {
         status: Status::from_code(row.try_get(4)?).ok_or(bad(4, "the status of a wallet"))?,
         profile: Profile::from_code(row.try_get(5)?).ok_or(bad(5, "the profile of a wallet"))?,
         parent: row.try_get::<Option<[u8; 16]>>(6)?.map(WalletId::from_bytes),
-        allowed: row
-            .try_get::<Option<Vec<u8>>>(7)?
-            .map(|bytes| ids_from_bytes(&bytes).ok_or(bad(7, "ids of wallets")))
-            .transpose()?,
+        allowed: allowed(row, 7)?,
         created_at: row.try_get(8)?,
     })
+}
+
+/// A list of wallets in a column.
+pub(super) fn allowed(row: &Row, column: usize) -> Result<Option<Vec<WalletId>>, DbError> {
+    let bytes: Option<Vec<u8>> = row.try_get(column)?;
+    bytes.map(|bytes| ids_from_bytes(&bytes).ok_or(bad(column, "ids of wallets"))).transpose()
 }
 
 /// Adds a wallet; its accounts, with these terms, follow in the same commit.
@@ -185,6 +190,19 @@ pub fn frozen_among(reader: &mut Reader<'_>, ids: &[AccountId]) -> Result<Vec<Ac
     Ok(frozen.into_iter().filter_map(|(id, is_frozen)| is_frozen.then_some(id)).collect())
 }
 
+/// Whose these accounts are; nothing of the house's.
+pub fn of_accounts(
+    reader: &mut Reader<'_>,
+    ids: &[AccountId],
+) -> Result<Vec<(AccountId, WalletId)>, DbError> {
+    let keys: Vec<Value> = ids.iter().map(|id| Value::Integer(id.0)).collect();
+    let rows = in_lists(&keys, |places, keys| {
+        let sql = format!("SELECT id, wallet FROM accounts WHERE id IN ({places}) AND wallet IS NOT NULL");
+        reader.query(&sql, keys)
+    })?;
+    rows.iter().map(|row| Ok((AccountId(row.try_get(0)?), WalletId::from_bytes(row.try_get(1)?)))).collect()
+}
+
 /// The wallet with this id.
 pub fn find(reader: &mut Reader<'_>, id: WalletId) -> Result<Option<WalletRow>, DbError> {
     let sql = format!("SELECT {COLUMNS} FROM wallets WHERE id = $1");
@@ -220,5 +238,57 @@ pub fn for_each(
     reader.for_each(&sql, params![], |row| {
         let id = WalletId::from_bytes(row.try_get(0)?);
         each(id, wallet(&row).and_then(|wallet| Ok((wallet, row.try_get(9)?))))
+    })
+}
+
+/// Whose an account is, as far as the price of a payment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Party {
+    /// The wallet.
+    pub wallet: WalletId,
+    /// The wallet whose limits it draws on besides its own.
+    pub parent: Option<WalletId>,
+    /// What the kind of its owner means for it.
+    pub profile: Profile,
+    /// What the account counts.
+    pub currency: CurrencyId,
+}
+
+impl Party {
+    /// A wallet's account of a currency.
+    pub const fn of(wallet: &WalletRow, currency: CurrencyId) -> Self {
+        Self { wallet: wallet.id, parent: wallet.parent, profile: wallet.profile, currency }
+    }
+
+    /// The class of a payment to `taker`.
+    pub fn class_of(&self, taker: &Self) -> FeeClass {
+        FeeClass::to(
+            taker.profile,
+            self.parent.unwrap_or(self.wallet) == taker.parent.unwrap_or(taker.wallet),
+        )
+    }
+}
+
+/// Calls `each` with every account of a wallet. Those of a wallet that cannot be read are left out.
+pub fn for_each_party(
+    reader: &mut Reader<'_>,
+    mut each: impl FnMut(AccountId, Party),
+) -> Result<(), DbError> {
+    let sql = "SELECT accounts.id, accounts.currency, wallets.id, wallets.parent, wallets.profile FROM accounts \
+               JOIN wallets ON wallets.id = accounts.wallet";
+    reader.for_each(sql, params![], |row| {
+        let read = || {
+            let party = Party {
+                wallet: WalletId::from_bytes(row.try_get(2)?),
+                parent: row.try_get::<Option<[u8; 16]>>(3)?.map(WalletId::from_bytes),
+                profile: Profile::from_code(row.try_get(4)?).ok_or(bad(4, "the profile of a wallet"))?,
+                currency: CurrencyId(row.try_get(1)?),
+            };
+            Ok::<_, DbError>((AccountId(row.try_get(0)?), party))
+        };
+        if let Ok((account, party)) = read() {
+            each(account, party);
+        }
+        Ok(())
     })
 }

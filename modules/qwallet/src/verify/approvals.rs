@@ -11,12 +11,14 @@ use qwallet_api::{
 };
 use serde::Deserialize;
 
-use super::{Room, Scope};
+use super::{KeyAsked, Room, Scope, fees::proven};
 use crate::store::{self, approvals::DecisionRow, intents::IntentRow};
 
 /// The rules and the decisions under them.
 #[derive(Default)]
-pub(super) struct Approvals;
+pub(super) struct Approvals {
+    asked: Vec<KeyAsked>,
+}
 
 impl Room for Approvals {
     fn finish(
@@ -48,12 +50,20 @@ impl Room for Approvals {
         })?;
         for (id, decision) in decisions {
             let intent = store::intents::find(reader, id)?;
-            if let Some(fault) = fault_of(&decision, intent.as_ref()) {
-                let place = format!("intent_approvals {id} {}", decision.approver);
-                found.push(Finding::new("approval_mismatch", place, fault));
+            let place = format!("intent_approvals {id} {}", decision.approver);
+            match signed_with(&decision, intent.as_ref()) {
+                Ok(kid) => {
+                    let whose = Some(decision.approver);
+                    self.asked.push(KeyAsked { kid, whose, at: decision.at, place });
+                }
+                Err(fault) => found.push(Finding::new("approval_mismatch", place, fault)),
             }
         }
         Ok(())
+    }
+
+    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+        std::mem::take(&mut self.asked)
     }
 }
 
@@ -68,19 +78,17 @@ struct Said {
     recipient: String,
 }
 
-/// What is wrong with a decision about an intent. Whether the key was the approver's was checked when it came.
-fn fault_of(decision: &DecisionRow, intent: Option<&IntentRow>) -> Option<&'static str> {
-    let Some(intent) = intent else { return Some("its intent does not exist") };
+/// The key that signed a decision about an intent, or what is wrong with it. That the key was the approver's, the log of
+/// the approver says.
+fn signed_with(decision: &DecisionRow, intent: Option<&IntentRow>) -> Result<String, &'static str> {
+    let intent = intent.ok_or("its intent does not exist")?;
     if decision.approver == intent.payer {
-        return Some("the payer decided");
+        return Err("the payer decided");
     }
-    let Ok(signature) = jws::Parsed::parse(&decision.signature, jws::JWS_BYTES_MAX) else {
-        return Some("its signature cannot be read");
-    };
+    let parsed = jws::Parsed::parse(&decision.signature, jws::JWS_BYTES_MAX);
+    let parsed = parsed.map_err(|_| "its signature cannot be read")?;
     let typ = if decision.is_approved { APPROVAL_TYP } else { REJECTION_TYP };
-    let kid = signature.header.kid.as_deref().and_then(|kid| kid.split_once('#'));
-    let is_theirs = kid.is_some_and(|(did, _)| did == decision.approver.as_str());
-    let said: Option<Said> = serde_json::from_slice(signature.unverified_payload()).ok();
+    let said: Option<Said> = serde_json::from_slice(parsed.unverified_payload()).ok();
     let is_about_it = said.is_some_and(|said| {
         said.intent_id == intent.id
             && said.nonce == intent.nonce
@@ -88,6 +96,11 @@ fn fault_of(decision: &DecisionRow, intent: Option<&IntentRow>) -> Option<&'stat
             && said.recipient == intent.recipient
             && said.amount == intent.amount
     });
-    let is_right = signature.header.typ.as_deref() == Some(typ) && is_theirs && is_about_it;
-    (!is_right).then_some("its signature is for something else, or somebody else's")
+    let is_theirs = |kid: &str| kid.split_once('#').is_some_and(|(did, _)| did == decision.approver.as_str());
+    let header = &parsed.header;
+    if header.typ.as_deref() != Some(typ) || !header.kid.as_deref().is_some_and(is_theirs) || !is_about_it {
+        return Err("its signature is for something else, or somebody else's");
+    }
+    let proven = proven(&decision.signature, typ, parsed.unverified_payload());
+    proven.map(|proven| proven.kid).ok_or("its signature does not hold")
 }

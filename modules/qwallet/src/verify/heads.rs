@@ -188,7 +188,7 @@ impl Signed<'_> {
 fn ask(asked: &mut Vec<KeyAsked>, kid: String, at: Timestamp, place: &str) {
     match asked.iter_mut().find(|asked| asked.kid == kid) {
         Some(asked) => asked.at = asked.at.max(at),
-        None => asked.push(KeyAsked { kid, at, place: place.to_owned() }),
+        None => asked.push(KeyAsked { kid, whose: None, at, place: place.to_owned() }),
     }
 }
 

@@ -7,16 +7,19 @@ use qwallet_api::TransactionId;
 use super::Check;
 use crate::{
     domain::{
-        books::HoldEnd,
+        books::{HoldEnd, share},
         transfer::{Phase, Transfer},
     },
     store::{self, holds::HoldRow},
 };
 
 /// A held transfer of which something is left.
+#[derive(Clone, Copy)]
 pub(super) struct OpenHold {
     left: Amount,
     whole: Amount,
+    /// What moved of it.
+    moved: Amount,
     /// Whether it is what its transaction is about, and not a fee of it.
     is_first: bool,
     pub held_at: Timestamp,
@@ -24,11 +27,12 @@ pub(super) struct OpenHold {
 }
 
 /// The held transfers of one transaction.
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 pub(super) struct HeldGroup {
     open_count: usize,
     is_settled: bool,
-    /// How much of the first moved.
+    /// How much of the first was held, and how much of that moved.
+    whole: Amount,
     moved: Amount,
 }
 
@@ -58,8 +62,12 @@ impl Check {
             let group = self.held.entry(transaction).or_default();
             group.open_count += 1;
             let is_first = !transfer.leg.purpose.is_fee();
-            self.open
-                .insert(transfer.seq, OpenHold { left, whole: left, is_first, held_at: at, transaction });
+            if is_first {
+                group.whole = left;
+            }
+            let open =
+                OpenHold { left, whole: left, moved: Amount::ZERO, is_first, held_at: at, transaction };
+            self.open.insert(transfer.seq, open);
         }
     }
 
@@ -82,9 +90,16 @@ impl Check {
             }
             (Phase::Settled | Phase::Voided, Some(held)) => {
                 let is_settled = transfer.phase == Phase::Settled;
+                let open = self.open.get(&held).filter(|open| !open.is_first).copied();
+                let group = self.held.get(&transfer.transaction).copied();
                 let ended = self.end_of_hold(held, transfer, is_settled);
                 if ended.is_none() {
                     self.find("hold_ended_twice", place.to_owned(), format!("ends transfer {held}"));
+                } else if let (Some(mut fee), Some(group)) = (open, group) {
+                    if is_settled {
+                        fee.moved = fee.moved.checked_add(transfer.leg.amount).unwrap_or(Amount::MAX);
+                    }
+                    self.share_of(&fee, &group, place);
                 }
                 ended.unwrap_or(false)
             }
@@ -96,12 +111,32 @@ impl Check {
         }
     }
 
+    /// A fee moves with what it is for: of each part the same share, rounded down over all parts together.
+    fn share_of(&mut self, fee: &OpenHold, group: &HeldGroup, place: &str) {
+        // A hold whose first transfer is damaged or gone is named as that.
+        if !group.whole.is_zero() && group.moved <= group.whole {
+            let share = share(fee.whole, group.moved, group.whole);
+            if fee.moved != share {
+                let detail = format!(
+                    "{} of the {} units of a fee moved, its share by then is {}",
+                    fee.moved.units(),
+                    fee.whole.units(),
+                    share.units()
+                );
+                self.find("capture_fees", place.to_owned(), detail);
+            }
+        }
+    }
+
     /// Takes what a transfer ends off what was held; answers whether nothing of the transaction is left, and nothing
     /// where so much was not held.
     fn end_of_hold(&mut self, held: i64, transfer: &Transfer, is_settled: bool) -> Option<bool> {
         let open = self.open.get_mut(&held).filter(|open| open.transaction == transfer.transaction)?;
         let left = open.left.units().checked_sub(transfer.leg.amount.units())?;
         open.left = Amount::from_units(left);
+        if is_settled {
+            open.moved = open.moved.checked_add(transfer.leg.amount).unwrap_or(Amount::MAX);
+        }
         let group = self.held.get_mut(&transfer.transaction)?;
         group.is_settled |= is_settled;
         if is_settled && open.is_first {
@@ -133,6 +168,13 @@ impl Check {
 
     /// The rows of holds say what the journal says.
     pub(super) fn holds(&mut self, reader: &mut Reader<'_>) -> Result<(), DbError> {
+        let fees: Vec<(i64, OpenHold)> =
+            self.open.iter().filter(|(_, open)| !open.is_first).map(|(seq, open)| (*seq, *open)).collect();
+        for (seq, fee) in fees {
+            if let Some(group) = self.held.get(&fee.transaction).copied() {
+                self.share_of(&fee, &group, &format!("transfers {seq}"));
+            }
+        }
         let open: Vec<TransactionId> = self.held.keys().copied().collect();
         for (id, row) in store::holds::list(reader, &open)? {
             match row {

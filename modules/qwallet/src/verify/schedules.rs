@@ -66,7 +66,12 @@ impl Room for Schedules {
                 found.push(Finding::new("run_order", &place, "its transaction is not by this mandate"));
             }
             if current.most.is_some_and(|most| run.row.amount > most) {
-                found.push(Finding::new("run_above_mandate", place, "more than the mandate allows"));
+                found.push(Finding::new("run_above_mandate", &place, "more than the mandate allows"));
+            }
+            let until = current.rule.as_ref().and_then(Rule::until);
+            if until.is_some_and(|until| run.row.occurrence.at > until) {
+                let detail = "it paid for a time after its mandate ended";
+                found.push(Finding::new("run_outside_rule", &place, detail));
             }
             current.walls.insert(run.row.occurrence.wall);
             Ok::<_, DbError>(())

@@ -293,11 +293,23 @@ on_each_world!(a_rejection_stands_and_rules_are_told, async |world: World| {
     assert_eq!(bank.module.verify().await.unwrap(), []);
     for (sql, finding) in [
         ("UPDATE intent_approvals SET is_approved = 1 - is_approved", "approval_mismatch"),
+        (
+            "UPDATE intent_approvals SET is_approved = 1 - is_approved, \
+          signature = SUBSTR(signature, 1, LENGTH(signature) - 8) || 'AAAAAAAA'",
+            "approval_mismatch",
+        ),
         ("UPDATE accounts SET is_guarded = 0", "approvals_unmarked"),
     ] {
         bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap();
         let findings = bank.module.verify().await.unwrap();
         assert!(findings.iter().any(|found| found.code == finding), "{sql}: {findings:?}");
+        if sql.contains("SUBSTR") {
+            let is_told = |found: &q_runtime::Finding| found.detail.contains("does not hold");
+            assert!(
+                findings.iter().all(is_told),
+                "it is what was decided, and nobody signed it: {findings:?}"
+            );
+        }
     }
     bank.world.abandon().await;
 });

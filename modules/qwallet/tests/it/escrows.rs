@@ -232,3 +232,25 @@ on_each_world!(many_releases_at_once_pay_once, async |world: World| {
     );
     bank.close().await;
 });
+
+on_each_world!(each_part_costs_what_its_recipient_costs, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    bank.stands("robot", q_core::IdentityKind::Root, &[&ann]);
+    let robot = bank.person("robot", "0").await;
+    let zoe = identity("zoe").0;
+    let parts = [(bob.did.as_str(), "30"), (robot.did.as_str(), "60"), (zoe.as_str(), "10")];
+    let request = EscrowRequest { splits: splits(&parts), ..asked(&bank, &ann, &bob, "100", "order-1") };
+    let escrow = fund(&bank, request, &ann).await.unwrap();
+    // What stays in the family costs nothing; the rest is 0.6 percent of 40.
+    assert_eq!(escrow.fees.total.as_str(), "0.24");
+    let alone = [(robot.did.as_str(), "50")];
+    let request = EscrowRequest { splits: splits(&alone), ..asked(&bank, &ann, &bob, "50", "order-2") };
+    assert_eq!(fund(&bank, request, &ann).await.unwrap().fees.total.as_str(), "0");
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    let sql = "UPDATE escrows SET platform_fee = network_fee WHERE platform_fee <> network_fee";
+    bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap();
+    let codes: Vec<_> = bank.module.verify().await.unwrap().into_iter().map(|found| found.code).collect();
+    assert_eq!(codes, ["escrow_fees"]);
+    bank.world.abandon().await;
+});

@@ -164,3 +164,63 @@ on_each_world!(a_later_version_takes_the_place_of_one_that_has_not_begun, async 
     assert_eq!(quote(&ann).await, (3, "0.2".into()));
     bank.close().await;
 });
+
+on_each_world!(verify_computes_what_payments_cost_and_who_signed_the_fees, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "5000").await, bank.person("bob", "0").await);
+    let (first, second) = operators(&bank).await;
+    assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("0.6".into()));
+    let part = crate::holds::held(&bank, &ann, &bob, "30").await;
+    crate::holds::take(&bob, &part, Some("7"), false).await.unwrap();
+    let versions = set(&ann, &version(&bank, 100, 60, &[&first, &second])).await.unwrap();
+    let events = bank.module.db().outbox_after(0, 10_000).await.unwrap();
+    let told: Vec<_> = events.iter().filter(|row| row.event.topic == "q.qwallet.fee.changed.v1").collect();
+    assert_eq!((told.len(), &told[0].event.data["version"]), (1, &2.into()));
+    assert_eq!(told[0].event.data["validFrom"], versions.items[0].valid_from.to_string());
+    bank.world.clock.advance(Span::seconds(61));
+    assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("1".into()));
+    assert_eq!(pay(&bank, &ann, &bob, "0.6").await, Ok("0.6".into()));
+    let order = crate::escrows::asked(&bank, &ann, &bob, "50", "order-9");
+    crate::escrows::fund(&bank, order, &ann).await.unwrap();
+    bank.world.clock.advance(Span::seconds(400));
+    assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("1".into()));
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    let found = async |sql: &'static str| {
+        assert!(bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap() > 0, "{sql}");
+        let findings = bank.module.verify().await.unwrap();
+        findings.iter().map(|finding| finding.code.clone()).collect::<Vec<_>>()
+    };
+    // What the settings said then: the first payment and what was held cost something else.
+    let settings = found("UPDATE fee_settings SET platform = platform + 1").await;
+    assert_eq!(
+        settings,
+        ["fee_mismatch", "fee_mismatch", "fee_mismatch"],
+        "one of them in the time of the quote"
+    );
+    assert_eq!(found("UPDATE fee_settings SET platform = platform - 1").await, Vec::<String>::new());
+    // What operators signed: the payments of its time, the escrow, and the version itself.
+    let rates = found(r#"UPDATE fee_versions SET rates = REPLACE(rates, ':100}', ':99}')"#).await;
+    assert_eq!(rates, ["fee_version_mismatch", "fee_mismatch", "fee_mismatch", "fee_mismatch"]);
+    found(r#"UPDATE fee_versions SET rates = REPLACE(rates, ':99}', ':100}')"#).await;
+    let lone =
+        "UPDATE fee_versions SET signatures = SUBSTR(signatures, 1, LENGTH(signatures) - 8) || 'AAAAAAAA'";
+    let forged = found(lone).await;
+    assert!(forged.iter().all(|code| code == "fee_version_mismatch") && forged.len() == 2, "{forged:?}");
+    bank.world.abandon().await;
+});
+
+on_each_world!(a_replica_with_other_settings_leaves_older_payments_right, async |world: World| {
+    if world.engine == q_testkit::Engine::Sqlite {
+        return;
+    }
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "5000").await, bank.person("bob", "0").await);
+    assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("0.6".into()));
+    bank.world.clock.advance(Span::seconds(86_400));
+    let dearer = crate::support::settings(&[("fee_platform_basis_points", "70"), ("step_up", "none")]);
+    let again = crate::replicas::replica_with(&bank, None, dearer).await;
+    assert_eq!(again.verify().await.unwrap(), []);
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    again.settle().await.unwrap();
+    bank.close().await;
+});

@@ -486,3 +486,34 @@ on_each_world!(verification_after_a_commit_knows_what_was_taken_before_it, async
     assert!(findings.iter().any(|finding| finding.code == "hold_captured"), "{findings:?}");
     bank.world.abandon().await;
 });
+
+on_each_world!(what_is_left_goes_into_escrow_whatever_the_same_commit_took_before, async |world: World| {
+    let bank = Bank::open_with_one_lane(world).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    let mut intents = Vec::new();
+    for _ in 0..12 {
+        intents.push(held(&bank, &ann, &bob, "30").await);
+    }
+    let both = intents.iter().enumerate().map(async |(place, intent)| {
+        let rest = CaptureRequest {
+            into: Some("escrow".into()),
+            order_ref: Some(format!("order-{place}")),
+            ..part(intent, None, false)
+        };
+        let client = bob.client.clone().with_key(fresh());
+        let (first, second, rest) = tokio::join!(
+            take(&bob, intent, Some("10"), false),
+            take(&bob, intent, Some("5"), false),
+            client.call::<CaptureIntent>(&rest)
+        );
+        let taken =
+            [first.is_ok().then_some(10), second.is_ok().then_some(5)].into_iter().flatten().sum::<u32>();
+        let rest = rest.unwrap();
+        (rest.captured, rest.amount.as_str().parse::<u32>().unwrap() + taken)
+    });
+    for (captured, sum) in join_all(both).await {
+        assert_eq!((captured.as_str(), sum), ("30", 30));
+    }
+    is_sound(&bank).await;
+    bank.close().await;
+});

@@ -343,3 +343,30 @@ on_each_world!(past_books_are_those_of_then, async |world: World| {
     assert!(books(Some(Timestamp::default())).await.iter().all(|row| row.debits.as_str() == "0"));
     bank.close().await;
 });
+
+on_each_world!(a_trial_balance_counts_further_than_any_account, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let service = bank.module.service();
+    let before = service.trial_balance(None).await.unwrap().items.remove(0);
+    assert_eq!((before.debits.as_str(), before.difference.as_str()), ("100", "0"));
+    // Two accounts that turned over as much as one can, on either side.
+    let wallets = [ann.wallet.wallet_id, bob.wallet.wallet_id];
+    service
+        .db
+        .write(move |tx| {
+            let sql = "UPDATE accounts SET credits_posted = $1, debits_posted = $1 WHERE wallet = $2 AND currency = 1";
+            for wallet in wallets {
+                tx.execute(sql, q_db::params![[0xff_u8; 16], wallet.bytes()])?;
+            }
+            Ok::<_, q_db::DbError>(())
+        })
+        .await
+        .unwrap();
+    let row = service.trial_balance(None).await.unwrap().items.remove(0);
+    // Twice 2^128 - 1 units, and the hundred that the house issued.
+    assert_eq!(row.debits.as_str(), "680564733841876927026.74921486353642291");
+    assert_eq!(row.credits.as_str(), "680564733841876926926.74921486353642291");
+    assert_eq!((row.difference.as_str(), row.in_circulation.as_str()), ("100", "100"));
+    bank.world.abandon().await;
+});

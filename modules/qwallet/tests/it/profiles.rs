@@ -328,6 +328,46 @@ on_each_world!(an_undertaking_pays_whom_it_allowed, async |world: World| {
     assert_eq!((paid.committed, paid.results[1].problem.as_ref().unwrap().code.as_str()), (1, "FORBIDDEN"));
     update(&firm, allow(&firm, &["*"])).await.unwrap();
     assert_eq!(pay(&bank, &firm, &eve, "1").await, "SETTLED");
+    // What was decided before the list was made is asked about again where the money is held.
+    let request = CreateIntentRequest {
+        amount: "8".into(),
+        currency: "QToken".into(),
+        recipient: eve.did.to_string(),
+        purpose: None,
+        expires_in: None,
+        wallet: None,
+        capture: None,
+        hold_for: None,
+        quote_id: None,
+    };
+    let intent = firm.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
+    update(&firm, allow(&firm, &[bob.did.as_str()])).await.unwrap();
+    let signature = sign(intent.signing_input.as_bytes(), &firm.did, &firm.key);
+    let signed = SignRequest { intent_id: intent.intent_id, signature };
+    let refused = firm.client.clone().with_key(fresh()).call::<SignIntent>(&signed).await;
+    assert_eq!(code(refused), "FORBIDDEN");
+    let escrow = crate::escrows::asked(&bank, &firm, &eve, "1", "order-1");
+    assert_eq!(crate::escrows::fund(&bank, escrow, &firm).await.unwrap_err(), "FORBIDDEN");
+    let escrow = crate::escrows::asked(&bank, &firm, &bob, "1", "order-1");
+    crate::escrows::fund(&bank, escrow, &firm).await.unwrap();
+    assert_eq!(bank.findings().await, Vec::<String>::new());
+    update(&firm, allow(&firm, &["*"])).await.unwrap();
+    firm.client.clone().with_key(fresh()).call::<SignIntent>(&signed).await.unwrap();
+    assert_eq!(bank.findings().await, Vec::<String>::new());
+    bank.close().await;
+});
+
+on_each_world!(a_dao_without_a_limit_of_delegation_has_not_that_of_a_person, async |world: World| {
+    let bank = Bank::open_with(world, settings(&[("step_up", "none"), ("limit_dao", "none")])).await;
+    let (ann, bob) = (bank.person("ann", "0").await, bank.person("bob", "0").await);
+    bank.stands("dao", IdentityKind::Dao, &[&ann]);
+    let dao = bank.person("dao", "10000").await;
+    let shown = dao.wallet.limits.iter().filter(|limit| limit.currency == "QToken");
+    let shown: Vec<&str> = shown.map(|limit| limit.kind.as_str()).collect();
+    assert!(!shown.contains(&"dao") && !shown.contains(&"daily"), "{shown:?}");
+    assert_eq!(pay(&bank, &dao, &bob, "5000").await, "SETTLED");
+    assert_eq!(set(&dao, &dao, &[("dao", "5001")]).await, "SET");
+    assert_eq!(pay(&bank, &dao, &bob, "2").await, "DAO_LIMIT_EXCEEDED");
     assert_eq!(bank.findings().await, Vec::<String>::new());
     bank.close().await;
 });

@@ -163,7 +163,7 @@ on_each_world!(pays_when_its_rule_says_so_and_proves_the_mandate, async |world: 
     assert_eq!((seen.runs, seen.status.as_str(), seen.ended_at.is_some()), (2, "ENDED", true));
     pass(&bank, DAY).await;
     assert_eq!(bank.balance(&bob).await.1, "20");
-    assert_eq!(told(&bank).await, ["schedule.ran", "schedule.ran"]);
+    assert_eq!(told(&bank).await, ["schedule.ran", "schedule.ran", "schedule.ended"]);
     let all = ListSchedulesRequest {
         status: Some("ENDED".into()),
         cursor: None,
@@ -313,8 +313,51 @@ on_each_world!(it_is_changed_within_the_mandate_and_ended, async |world: World| 
     assert_eq!(change(&ann, &schedule, Some("ACTIVE"), None).await.unwrap_err(), "SCHEDULE_STATE");
     pass(&bank, DAY).await;
     assert_eq!(bank.balance(&bob).await.1, "23");
+    let of = |what: &str| format!("schedule.{what}");
+    let expected = ["changed", "ran", "paused", "changed", "resumed", "ran", "ended"].map(of);
+    assert_eq!(told(&bank).await, expected);
+    // A rule that is over ends its schedule too, and so does one that was paused beyond its end.
+    let short = create(&bank, asked(&bank, &ann, &bob, "1", "FREQ=DAILY;COUNT=1"), &ann).await.unwrap();
+    tend(&bank).await;
+    assert_eq!(look(&ann, &short).await.status, "ENDED");
+    assert_eq!(told(&bank).await.split_off(expected.len()), ["ran", "ended"].map(of));
     assert_eq!(bank.module.verify().await.unwrap(), []);
     bank.close().await;
+});
+
+on_each_world!(one_that_cannot_be_read_hides_no_other, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    for rule in ["FREQ=DAILY", "FREQ=WEEKLY", "FREQ=MONTHLY"] {
+        create(&bank, asked(&bank, &ann, &bob, "1", rule), &ann).await.unwrap();
+    }
+    let sql = "UPDATE schedules SET input = input || '}' WHERE input LIKE '%WEEKLY%'";
+    assert_eq!(bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap(), 1);
+    let list = ListSchedulesRequest { cursor: None, limit: q_core::PageLimit::default(), status: None };
+    let shown = ann.client.call::<ListSchedules>(&list).await.unwrap().items;
+    assert_eq!(
+        shown.iter().map(|item| item.rrule.as_str()).collect::<Vec<_>>(),
+        ["FREQ=MONTHLY", "FREQ=DAILY"]
+    );
+    bank.world.abandon().await;
+});
+
+on_each_world!(verify_finds_what_was_paid_after_the_end, async |world: World| {
+    let bank = Bank::open(world).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let until = Some((bank.now() + DAY + HOUR).to_string());
+    let request = CreateScheduleRequest { until, ..asked(&bank, &ann, &bob, "1", "FREQ=DAILY") };
+    create(&bank, request, &ann).await.unwrap();
+    tend(&bank).await;
+    pass(&bank, DAY).await;
+    assert_eq!(bank.module.verify().await.unwrap(), []);
+    // As if a third day had been paid for: the day is one of the rule, and beyond its end.
+    let sql = "UPDATE schedule_runs SET wall = wall + 86400, due_at = due_at + 86400000000 \
+               WHERE wall = (SELECT MAX(wall) FROM schedule_runs)";
+    assert_eq!(bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap(), 1);
+    let codes: Vec<_> = bank.module.verify().await.unwrap().into_iter().map(|found| found.code).collect();
+    assert_eq!(codes, ["run_outside_rule"]);
+    bank.world.abandon().await;
 });
 
 on_each_world!(what_the_house_missed_is_treated_as_the_mandate_says, async |world: World| {

@@ -218,7 +218,7 @@ on_each_world!(a_subscription_that_is_not_paid_lapses, async |world: World| {
     let failed = "schedule.failed";
     assert_eq!(
         told(&bank).await,
-        ["schedule.ran", "plan.changed", failed, failed, failed, failed, "plan.changed"]
+        ["schedule.ran", "plan.changed", failed, failed, failed, failed, "plan.changed", "schedule.ended"]
     );
     assert_eq!(bank.module.verify().await.unwrap(), []);
     bank.close().await;

@@ -236,3 +236,42 @@ on_each_world!(a_parent_and_a_guardian_freeze_too, async |world: World| {
     assert_eq!(update(&bob, &asked(&kid, "FROZEN")).await.unwrap().status, "FROZEN");
     bank.close().await;
 });
+
+on_each_world!(what_an_operator_suspended_stays_suspended, async |world: World| {
+    let bank = Bank::open(world).await;
+    let ann = bank.person("ann", "100").await;
+    let [first, second] = bank.operators().await;
+    update(&first, &asked(&ann, "SUSPENDED")).await.unwrap();
+    let refused = crate::support::problem(update(&ann, &asked(&ann, "FROZEN")).await);
+    assert_eq!(refused.code, "INVALID_STATE");
+    assert!(refused.detail.unwrap().contains("SUSPENDED"));
+    assert_eq!(update(&second, &asked(&ann, "SUSPENDED")).await.unwrap().status, "SUSPENDED");
+    assert_eq!(bank.findings().await, Vec::<String>::new());
+    bank.close().await;
+});
+
+on_each_world!(nobody_of_the_owners_family_is_one_of_the_two, async |world: World| {
+    let bank = Bank::open(world).await;
+    let ann = bank.person("ann", "100").await;
+    let (instance, key) = q_testkit::identity("instance");
+    let resource = q_pdp::Resource::instance(&instance);
+    let [first, second] = bank.operators().await;
+    bank.stands("robot", IdentityKind::Root, &[&ann]);
+    bank.stands("sister", IdentityKind::Root, &[&ann]);
+    bank.stands("firm", IdentityKind::Enterprise, &[&first, &ann]);
+    let (robot, sister) = (bank.person("robot", "0").await, bank.person("sister", "0").await);
+    let firm = bank.person("firm", "0").await;
+    for person in [&ann, &robot, &sister, &firm] {
+        bank.grant(&instance, &key, &person.did, &resource, "admin").await;
+    }
+    for (of, by) in [(&ann, &robot), (&robot, &ann), (&robot, &sister), (&ann, &firm), (&firm, &ann)] {
+        update(of, &asked(of, "FROZEN")).await.unwrap();
+        let order = bank.approved(asked(of, "ACTIVE"), &[&second, by]);
+        assert_eq!(code(update(&second, &order).await), "NOT_AN_APPROVER");
+        // Of two strangers anything is believed.
+        let order =
+            bank.approved(asked(of, "ACTIVE"), &[&second, if of.did == firm.did { &robot } else { &first }]);
+        assert_eq!(update(&second, &order).await.unwrap().status, "ACTIVE");
+    }
+    bank.close().await;
+});

@@ -1,17 +1,18 @@
-//! Whether payments that others have to approve are approved.
+//! Whether payments that others have to approve are approved, and go to whom the payer's list allows.
 //!
-//! The rules of a wallet change only while its accounts are locked, and what approvers decide about an intent only while
+//! The rules and the list of a wallet change only while its accounts are locked, and what approvers decide about an intent only while
 //! the intent is: both are locked by the commit that pays, so what is read here is what holds.
 
 use std::collections::{HashMap, hash_map::Entry};
 
 use q_core::{Amount, Did, Timestamp};
 use q_db::{DbError, Tx};
-use qwallet_api::IntentId;
+use qwallet_api::{IntentId, WalletId};
 
 use super::{Action, Work};
 use crate::{
     domain::{account::AccountId, approvals::Rule, books::Books, payment::Refusal, transfer::Leg},
+    service::profiles::NOT_ALLOWED,
     store,
 };
 
@@ -20,6 +21,9 @@ use crate::{
 pub(super) struct Guards {
     rules: HashMap<AccountId, Rule>,
     approved: HashMap<IntentId, Vec<Did>>,
+    /// The only wallets that may be paid from these accounts, and whose the accounts are that are paid.
+    allowed: HashMap<AccountId, Vec<WalletId>>,
+    payees: HashMap<AccountId, WalletId>,
 }
 
 impl Guards {
@@ -45,10 +49,27 @@ impl Guards {
                 _ => continue,
             };
             let is_under_rules = !givers.is_empty();
+            let mut has_list = false;
             for giver in givers {
                 if let Entry::Vacant(place) = guards.rules.entry(giver) {
-                    place.insert(store::approvals::of_account(tx, giver)?.at(now).clone());
+                    let (rules, allowed) = store::approvals::of_account(tx, giver)?;
+                    place.insert(rules.at(now).clone());
+                    if let Some(allowed) = allowed {
+                        guards.allowed.insert(giver, allowed);
+                    }
                 }
+                has_list |= guards.allowed.contains_key(&giver);
+            }
+            if has_list {
+                let payees: Vec<AccountId> = match &work.action {
+                    Action::Pay(item) | Action::Sign { item, .. } => credits(&item.legs).collect(),
+                    Action::Batch(batch) => {
+                        batch.items.iter().flatten().flat_map(|item| credits(&item.legs)).collect()
+                    }
+                    Action::Record(record) => record.accounts(),
+                    _ => Vec::new(),
+                };
+                guards.payees.extend(store::wallets::of_accounts(tx, &payees)?);
             }
             if let Action::Sign { intent, guardians, .. } = &work.action
                 && (is_under_rules || !guardians.is_empty())
@@ -67,7 +88,7 @@ impl Guards {
         approved.is_some_and(|approved| guardians.iter().any(|guardian| approved.contains(guardian)))
     }
 
-    /// Whether what `legs` spend together is approved, where it has to be.
+    /// Whether what `legs` spend goes to whom it may, and is together approved, where it has to be.
     pub(super) fn check<'a>(
         &self,
         books: &Books,
@@ -77,8 +98,19 @@ impl Guards {
         if self.rules.is_empty() {
             return Ok(());
         }
+        let legs: Vec<&Leg> = legs.filter(|leg| leg.purpose.is_spending()).collect();
+        for leg in &legs {
+            // What the house takes for somebody else is asked about where it is known for whom.
+            let Some((allowed, payee)) = self.allowed.get(&leg.debit).zip(self.payees.get(&leg.credit))
+            else {
+                continue;
+            };
+            if !allowed.contains(payee) {
+                return Err(Refusal::Profile(NOT_ALLOWED));
+            }
+        }
         let mut spent: HashMap<AccountId, Amount> = HashMap::new();
-        for leg in legs.filter(|leg| leg.purpose.is_spending() && self.rules.contains_key(&leg.debit)) {
+        for leg in legs.into_iter().filter(|leg| self.rules.contains_key(&leg.debit)) {
             let sum = spent.entry(leg.debit).or_default();
             *sum = Amount::from_units(sum.units().saturating_add(leg.amount.units()));
         }
@@ -100,6 +132,10 @@ impl Guards {
         }
         Ok(())
     }
+}
+
+fn credits(legs: &[Leg]) -> impl Iterator<Item = AccountId> {
+    legs.iter().map(|leg| leg.credit)
 }
 
 fn debits(legs: &[Leg]) -> impl Iterator<Item = AccountId> {

@@ -59,6 +59,8 @@ pub(super) struct Rows {
     pub(super) holds: Vec<(HoldRow, Option<WalletId>)>,
     pub(super) ends: Vec<(TransactionId, Option<IntentId>, HoldEnd, i64)>,
     pub(super) captures: Vec<CaptureRow>,
+    /// How many of them are written already.
+    pub(super) captures_written: usize,
     pub(super) audits: Vec<AuditEntry>,
     pub(super) batches: Vec<BatchRow>,
     pub(super) limits: Vec<LimitsRow>,
@@ -80,8 +82,17 @@ impl Rows {
             && self.batches.is_empty()
     }
 
+    /// Writes the parts taken so far, before a record looks at what is left.
+    pub(super) fn write_captures(&mut self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        for capture in &self.captures[self.captures_written..] {
+            store::captures::insert(tx, capture)?;
+        }
+        self.captures_written = self.captures.len();
+        Ok(())
+    }
+
     pub(super) fn write(
-        self,
+        mut self,
         tx: &mut Tx<'_>,
         books: &Books,
         writer: i64,
@@ -102,6 +113,7 @@ impl Rows {
         store::ledger::insert_orders(tx, &self.orders)?;
         let changed = Changed { at: self.at, by: writer };
         store::ledger::update_accounts(tx, &books.changed_accounts(), changed)?;
+        self.write_captures(tx)?;
         self.write_states(tx, commit_id)?;
         let commit = Commit {
             writer,
@@ -200,9 +212,6 @@ impl Rows {
                 wallet_id: *wallet,
                 hold_expires_at: hold.expires_at,
             })?;
-        }
-        for capture in &self.captures {
-            store::captures::insert(tx, capture)?;
         }
         for (transaction, intent, end, seq) in &self.ends {
             store::holds::end(tx, *transaction, *end, *seq, commit_id)?;

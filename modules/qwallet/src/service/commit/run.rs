@@ -136,6 +136,7 @@ impl<'a> Run<'a> {
                 holds: Vec::new(),
                 ends: Vec::new(),
                 captures: Vec::new(),
+                captures_written: 0,
                 audits: Vec::new(),
                 batches: Vec::new(),
                 limits: Vec::new(),
@@ -201,6 +202,7 @@ impl<'a> Run<'a> {
         }
         let moment = Moment { at: self.now, commit: self.commit };
         let first_seq = self.books.next_seq();
+        self.rows.write_captures(tx)?;
         let Decision { steps, answer, write } = match record.decide(tx, moment)? {
             Ok(decision) => decision,
             Err(refusal) => return Ok(Err(refusal)),

@@ -92,9 +92,9 @@ impl Service {
             expires_at,
         };
         let facts = self.facts(payer.as_deref(), payee.as_deref(), signature);
-        // Parts may be for others than the payee, whose fees are not those of its family.
-        let class = (!asked.splits.is_empty()).then_some(FeeClass::P2p);
-        let facts = Facts { step_up: self.step_up_of(caller, &asked.payer), class, ..facts };
+        let parts = self.priced(&asked, payer.as_deref()).await?;
+        let step_up = self.step_up_of(caller, &asked.payer);
+        let facts = Facts { step_up, parts: parts.as_deref(), ..facts };
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal) => {
@@ -416,6 +416,28 @@ impl Service {
             held_in: self.held_in(row.currency)?,
             parties: (of_party(payer), of_party(payee)),
         })
+    }
+
+    /// What each part is as far as its price goes, where the order names parts: they may be for others than the payee.
+    /// Nothing of parts that cannot be read, which are refused.
+    async fn priced(
+        &self,
+        asked: &EscrowRequest,
+        payer: Option<&WalletEntry>,
+    ) -> Result<Option<Vec<(FeeClass, Amount)>>, Error> {
+        let (Some(payer), Some(currency)) = (payer, Currency::find(&asked.currency)) else { return Ok(None) };
+        if asked.splits.is_empty() {
+            return Ok(None);
+        }
+        let found =
+            self.directory.find_all(asked.splits.iter().map(|split| split.recipient.as_str())).await?;
+        let parts = asked.splits.iter().zip(found).map(|(split, entry)| {
+            // Who has no wallet yet is a person until another is known.
+            let class =
+                entry.map_or(FeeClass::P2p, |entry| FeeClass::of(Some(&payer.accounts), &entry.accounts));
+            Some((class, currency.read(&split.amount).ok()?))
+        });
+        Ok(parts.collect())
     }
 
     /// Whether the payer's profile allows paying the payee and whoever else gets a part.

@@ -14,6 +14,7 @@ use crate::{
     },
     service::{
         commit::Item,
+        profiles::NOT_ALLOWED,
         record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
     },
     store::{
@@ -50,10 +51,30 @@ impl Record for Funding {
         if store::escrows::of_order(tx, self.row.payer, &self.row.order_ref)?.is_some() {
             return Ok(Err(EXISTS));
         }
+        if !self.is_allowed(tx)? {
+            return Ok(Err(Refusal::Profile(NOT_ALLOWED)));
+        }
         let row = EscrowRow { created_at: moment.at, ..self.row.clone() };
         let write = move |tx: &mut Tx<'_>, _: Moment| fund(tx, &row, self.currency, &self.payer);
         let steps = vec![Step::Pay(self.item.clone())];
         Ok(Ok(Decision { steps, answer: self.row.id.bytes(), write: Box::new(write) }))
+    }
+}
+
+impl Funding {
+    /// Whether the payer's list, where there is one, allows whoever is to get something. It changes only while the payer's
+    /// accounts are locked.
+    fn is_allowed(&self, tx: &mut Tx<'_>) -> Result<bool, DbError> {
+        let payer = store::wallets::find(tx, self.row.payer)?;
+        let Some(allowed) = payer.and_then(|payer| payer.allowed) else { return Ok(true) };
+        for (recipient, _) in &self.row.splits {
+            let Ok(did) = recipient.parse::<Did>() else { return Ok(false) };
+            let wallet = store::wallets::find_by_owner(tx, &did)?;
+            if wallet.is_none_or(|wallet| !allowed.contains(&wallet.id)) {
+                return Ok(false);
+            }
+        }
+        Ok(allowed.contains(&self.row.payee))
     }
 }
 

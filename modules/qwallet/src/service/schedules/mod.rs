@@ -7,6 +7,7 @@ mod paying;
 mod plans;
 
 use q_core::{AuditEntry, Caller, RequestKey, Timestamp};
+use q_db::DbError;
 use qwallet_api::{
     CreateScheduleRequest, ListSchedulesRequest, Schedule, ScheduleFailure, ScheduleId, SchedulePage,
     ScheduleRun, UpdateScheduleRequest, errors, events,
@@ -76,11 +77,14 @@ impl Service {
             .db
             .read(move |reader| store::schedules::list(reader, &did, state, false, before, count))
             .await?;
-        let is_full = rows.len() == usize::try_from(count).unwrap_or(usize::MAX);
-        let next_cursor = rows.last().filter(|_| is_full).map(|row| row.id);
+        let next_cursor = last_of(&rows, count);
         let mut items = Vec::with_capacity(rows.len());
-        for row in rows {
-            items.push(self.schedule_answer(row).await?);
+        for (id, row) in rows {
+            let item = match row {
+                Ok(row) => self.schedule_answer(row).await,
+                Err(error) => Err(error.into()),
+            };
+            items.extend(readable(id, item)?);
         }
         Ok(SchedulePage { items, next_cursor })
     }
@@ -146,11 +150,12 @@ impl Service {
         amount: Option<q_core::Amount>,
     ) -> Result<(), Error> {
         let by = caller.did().cloned();
-        let rule = parts_of(&seen)?.1.rule()?;
+        let (currency, mandate) = parts_of(&seen)?;
+        let rule = mandate.rule()?;
         let changed = self.db.write_once(key, move |tx| {
             store::schedules::lock(tx, seen.id)?;
             let mut row = store::schedules::find(tx, seen.id)?.ok_or(NOT_FOUND)?;
-            let now = tx.now();
+            let (now, before) = (tx.now(), row.clone());
             match (row.progress.state, &change) {
                 (State::Ended | State::Ending, _) => {
                     return Err(Error::Refused(not_now("it is over, or will be by itself")));
@@ -166,11 +171,20 @@ impl Service {
                     let (next, skipped) = schedules::resume(&rule, row.progress.next, now);
                     row.progress = row.progress.moved_on(next, skipped, now);
                     row.progress.failure = None;
+                    if let Some(next) = row.progress.next {
+                        let (schedule_id, payer) = (row.id, row.payer);
+                        tx.emit(&events::ScheduleResumed { schedule_id, payer, next_at: next.at })?;
+                    }
                 }
                 (State::Active | State::Paused, Some(Change::End)) => paying::end(tx, &mut row, now)?,
             }
             row.amount = amount.unwrap_or(row.amount);
-            store::schedules::update(tx, &row)?;
+            if row.amount != before.amount {
+                let (amount, currency) = (currency.text(row.amount), currency.code.to_owned());
+                let (schedule_id, payer) = (row.id, row.payer);
+                tx.emit(&events::ScheduleChanged { schedule_id, payer, amount, currency })?;
+            }
+            paying::keep(tx, before.progress.state, &row)?;
             let what = match change {
                 Some(Change::Pause) => "schedule.pause",
                 Some(Change::Resume) => "schedule.resume",
@@ -240,6 +254,26 @@ impl Service {
             created_at: row.created_at,
             ended_at: progress.ended_at,
         })
+    }
+}
+
+/// Where the next page begins, if this one of `count` is full.
+fn last_of<T>(rows: &[(ScheduleId, T)], count: u32) -> Option<ScheduleId> {
+    let is_full = rows.len() == usize::try_from(count).unwrap_or(usize::MAX);
+    rows.last().filter(|_| is_full).map(|(id, _)| *id)
+}
+
+/// What is shown of one of many: a row that is damaged keeps none of the others from being seen, and `verify` names it.
+fn readable<T>(id: ScheduleId, item: Result<T, Error>) -> Result<Option<T>, Error> {
+    match item {
+        Ok(item) => Ok(Some(item)),
+        Err(
+            error @ (Error::Inconsistent(_) | Error::Storage(DbError::BadRow { .. }) | Error::Refused(_)),
+        ) => {
+            tracing::error!(%error, schedule = %id, "a schedule cannot be read");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -253,7 +253,7 @@ impl Service {
                 };
                 let now = tx.now();
                 change(tx, &mut row, now)?;
-                store::schedules::update(tx, &row)
+                keep(tx, seen.progress.state, &row)
             })
             .await
             .map_err(Error::Storage)
@@ -320,8 +320,8 @@ pub(super) fn note_run(
     let Some(occurrence) = turn.pay else { return Ok(()) };
     let run = RunRow { schedule: row.id, occurrence, paid_at: at, amount: row.amount, transaction };
     store::schedules::insert_run(tx, &run)?;
+    let before = row.progress.state;
     let row = ScheduleRow { progress: row.progress.paid(turn, plan.is_some(), at), ..row.clone() };
-    store::schedules::update(tx, &row)?;
     tx.emit(&events::ScheduleRan {
         schedule_id: row.id,
         payer: row.payer,
@@ -331,10 +331,21 @@ pub(super) fn note_run(
         currency: currency.code.to_owned(),
         transaction_id: transaction,
     })?;
+    keep(tx, before, &row)?;
     if let (Some(plan), Some(paid_until)) = (plan, row.progress.paid_until) {
         tell_plan(tx, &row, plan.entitlements.clone(), paid_until + schedules::GRACE)?;
     }
     Ok(())
+}
+
+/// Writes how far a schedule got that was `before`, and tells when it pays no more.
+pub(super) fn keep(tx: &mut Tx<'_>, before: State, row: &ScheduleRow) -> Result<(), DbError> {
+    let state = row.progress.state;
+    if state != before && matches!(state, State::Ending | State::Ended) {
+        let status = state.name().to_owned();
+        tx.emit(&events::ScheduleEnded { schedule_id: row.id, payer: row.payer, status })?;
+    }
+    store::schedules::update(tx, row)
 }
 
 /// Ends a schedule; a subscription when what is paid for is over.

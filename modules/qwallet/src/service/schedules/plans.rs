@@ -148,11 +148,14 @@ impl Service {
             .db
             .read(move |reader| store::schedules::list(reader, &did, None, true, before, count))
             .await?;
-        let is_full = rows.len() == usize::try_from(count).unwrap_or(usize::MAX);
-        let next_cursor = rows.last().filter(|_| is_full).map(|row| row.id);
+        let next_cursor = super::last_of(&rows, count);
         let mut items = Vec::with_capacity(rows.len());
-        for row in rows {
-            items.push(self.subscription_answer(row).await?);
+        for (id, row) in rows {
+            let item = match row {
+                Ok(row) => self.subscription_answer(row).await,
+                Err(error) => Err(error.into()),
+            };
+            items.extend(super::readable(id, item)?);
         }
         Ok(SubscriptionPage { items, next_cursor })
     }
