@@ -107,7 +107,7 @@ fn work(id: TransactionId, leg: Leg) -> Work {
         order: None,
         action: Action::Pay(Item {
             id,
-            kind: TransactionKind::Payment,
+            kind: TransactionKind::Transfer,
             legs: vec![leg],
             intent: None,
             client_ref: None,

@@ -365,8 +365,8 @@ on_each_world!(a_dao_without_a_limit_of_delegation_has_not_that_of_a_person, asy
     let shown = dao.wallet.limits.iter().filter(|limit| limit.currency == "QToken");
     let shown: Vec<&str> = shown.map(|limit| limit.kind.as_str()).collect();
     assert!(!shown.contains(&"dao") && !shown.contains(&"daily"), "{shown:?}");
-    assert_eq!(pay(&bank, &dao, &bob, "5000").await, "SETTLED");
-    assert_eq!(set(&dao, &dao, &[("dao", "5001")]).await, "SET");
+    assert_eq!(pay(&bank, &dao, &bob, "1600").await, "SETTLED");
+    assert_eq!(set(&dao, &dao, &[("dao", "1601")]).await, "SET");
     assert_eq!(pay(&bank, &dao, &bob, "2").await, "DAO_LIMIT_EXCEEDED");
     assert_eq!(bank.findings().await, Vec::<String>::new());
     bank.close().await;
