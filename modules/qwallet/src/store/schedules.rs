@@ -132,6 +132,9 @@ pub fn lock(tx: &mut Tx<'_>, id: ScheduleId) -> Result<(), DbError> {
     Ok(())
 }
 
+/// A schedule, or why it cannot be read.
+pub type Listed = (ScheduleId, Result<ScheduleRow, DbError>);
+
 /// The schedules of a signer, or the subscriptions among them, made before `before`, newest first; of one that cannot be
 /// read, why.
 pub fn list(
@@ -141,7 +144,7 @@ pub fn list(
     only_plans: bool,
     before: ScheduleId,
     count: u32,
-) -> Result<Vec<(ScheduleId, Result<ScheduleRow, DbError>)>, DbError> {
+) -> Result<Vec<Listed>, DbError> {
     let only_plans = if only_plans { "AND plan IS NOT NULL " } else { "" };
     let sql = format!(
         "SELECT {COLUMNS} FROM schedules WHERE signer = $1 AND id < $2 {only_plans}\
