@@ -4,6 +4,8 @@ use q_auth::directory::DirectoryError;
 use q_contract::{ErrorCode, Problem, codes, step_up_required};
 use q_core::{Amount, AmountError};
 use q_db::DbError;
+use q_pdp::{KeysUnavailable, Reason};
+use q_ucan::Refusal as Ucan;
 use qwallet_api::{IntentId, errors as api};
 
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
         currency::{self, Currency},
         formats::NotRepresentable,
         limits::{self, LimitKind},
+        order::SignatureFault,
         payment::{LimitOf, Refusal},
         payouts,
         quotes::QuoteFault,
@@ -106,6 +109,12 @@ pub enum Error {
     /// A webhook may not go there.
     #[error("{0}")]
     WebhookUrl(String),
+    /// Whoever signed is not let in now.
+    #[error("{0}")]
+    Gate(Box<Problem>),
+    /// Somebody would pay so much by an invocation, which proves one key.
+    #[error("{0}")]
+    OneKeyOnly(Refusal),
     /// The executor has no outcome.
     #[error(transparent)]
     Executor(#[from] Fault),
@@ -121,6 +130,18 @@ pub enum Error {
     /// A row that must be there is not, or cannot be read.
     #[error("the store lacks {0}")]
     Inconsistent(&'static str),
+}
+
+impl From<Box<Problem>> for Error {
+    fn from(problem: Box<Problem>) -> Self {
+        Self::Gate(problem)
+    }
+}
+
+impl From<KeysUnavailable> for Error {
+    fn from(error: KeysUnavailable) -> Self {
+        DirectoryError::Unavailable(error.0).into()
+    }
 }
 
 impl From<Error> for Problem {
@@ -178,6 +199,11 @@ impl From<Error> for Problem {
             Error::WebhookUrl(_) => Self::new(&api::WEBHOOK_URL_FORBIDDEN)
                 .detail(detail)
                 .hint("an operator allows other addresses with the setting webhook_allow"),
+            Error::Gate(problem) => *problem,
+            Error::OneKeyOnly(refusal) => Self::from(refusal).hint(
+                "an invocation proves one key: the payer sends it with a token of a login with two (`q auth step-up`), and \
+                 nobody pays so much under a delegation",
+            ),
             Error::Executor(Fault::QueueFull) => Self::new(&api::QUEUE_FULL)
                 .hint("try again with the same Idempotency-Key; nothing is done twice")
                 .with("retryAfter", 1),
@@ -225,6 +251,20 @@ impl From<Refusal> for Problem {
         }
         let problem = Self::new(code_of(&refusal));
         match refusal {
+            Refusal::Signature(SignatureFault::Ucan(Ucan::UnavailableProof(cid))) => problem
+                .detail(refusal.to_string())
+                .hint("send it in the same container as the invocation")
+                .with("prf", [cid.to_string()]),
+            Refusal::Signature(SignatureFault::Ucan(fault)) => problem
+                .detail(fault.to_string())
+                .hint(
+                    "invoke /qwallet/wallet/pay with the members of the signing input as arguments, the payer as subject \
+                     and the instance as audience; a delegation bounds it by these, `resource`, `action` and `costMicros`",
+                )
+                .with("rule", fault.name()),
+            Refusal::Signature(SignatureFault::Delegation(reason)) => {
+                problem.detail(refusal.to_string()).with("rule", reason.code())
+            }
             Refusal::Signature(fault) => problem
                 .detail(fault.to_string())
                 .hint("sign the exact signing input of the request with a current key of the payer"),
@@ -331,7 +371,7 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::IntentNotFound => &api::INTENT_NOT_FOUND,
         Refusal::InvalidState(_) => &api::INVALID_STATE,
         Refusal::Expired => &api::INTENT_EXPIRED,
-        Refusal::Signature(_) => &api::SIGNATURE_INVALID,
+        Refusal::Signature(fault) => code_of_signature(fault),
         Refusal::RecipientUnknown => &api::RECIPIENT_UNKNOWN,
         Refusal::SelfPayment => &api::SELF_PAYMENT,
         Refusal::RailUnsupported => &api::RAIL_UNSUPPORTED,
@@ -357,6 +397,21 @@ const fn code_of(refusal: &Refusal) -> &'static ErrorCode {
         Refusal::InsufficientFunds => &api::INSUFFICIENT_FUNDS,
         Refusal::Record { code, .. } => code,
         Refusal::RolledBack => &api::BATCH_ROLLED_BACK,
+    }
+}
+
+const fn code_of_signature(fault: &SignatureFault) -> &'static ErrorCode {
+    match fault {
+        SignatureFault::Ucan(Ucan::Malformed(_) | Ucan::InvalidClaim(_) | Ucan::TooLarge(_))
+        | SignatureFault::Delegation(Reason::NoGrant) => &api::UCAN_INVALID,
+        SignatureFault::Ucan(Ucan::Expired) => &api::UCAN_EXPIRED,
+        SignatureFault::Ucan(Ucan::TooEarly) => &api::UCAN_TOO_EARLY,
+        SignatureFault::Ucan(Ucan::InvalidCommand | Ucan::MatchError)
+        | SignatureFault::Delegation(Reason::OutsideTimeWindow) => &api::UCAN_POLICY_VIOLATION,
+        SignatureFault::Ucan(Ucan::UnavailableProof(_)) => &api::MISSING_PROOFS,
+        SignatureFault::Ucan(Ucan::Revoked(_)) => &api::UCAN_REVOKED,
+        SignatureFault::Delegation(Reason::Stale) => &api::QONSENT_STALE,
+        _ => &api::SIGNATURE_INVALID,
     }
 }
 

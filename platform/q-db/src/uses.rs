@@ -21,11 +21,19 @@ pub struct Allotment {
 /// Other writes of the same names wait for this one's commit, on every engine, in a body of `write` and of
 /// `write_locked` alike.
 pub fn take(tx: &mut Tx<'_>, allotments: &[Allotment]) -> Result<bool, DbError> {
-    let mut allotments = allotments.to_vec();
-    // Everybody in one order, or two that share two of them would wait for each other.
-    allotments.sort_unstable();
-    allotments.dedup_by_key(|allotment| allotment.name);
-    for allotment in &allotments {
+    if !are_left(tx, allotments)? {
+        return Ok(false);
+    }
+    for allotment in sorted(allotments) {
+        tx.execute("UPDATE q_uses SET used = used + 1 WHERE name = $1", params![allotment.name])?;
+    }
+    Ok(true)
+}
+
+/// Whether one of each of `allotments` is left. Until this commit nobody else takes any, so that [`take`] takes what
+/// this found.
+pub fn are_left(tx: &mut Tx<'_>, allotments: &[Allotment]) -> Result<bool, DbError> {
+    for allotment in sorted(allotments) {
         let most = i64::try_from(allotment.most).unwrap_or(i64::MAX);
         let sql = "INSERT INTO q_uses (name, used, most) VALUES ($1, 0, $2) ON CONFLICT (name) DO NOTHING";
         tx.execute(sql, params![allotment.name, most])?;
@@ -36,10 +44,15 @@ pub fn take(tx: &mut Tx<'_>, allotments: &[Allotment]) -> Result<bool, DbError> 
             return Ok(false);
         }
     }
-    for allotment in &allotments {
-        tx.execute("UPDATE q_uses SET used = used + 1 WHERE name = $1", params![allotment.name])?;
-    }
     Ok(true)
+}
+
+fn sorted(allotments: &[Allotment]) -> Vec<Allotment> {
+    let mut allotments = allotments.to_vec();
+    // Everybody in one order, or two that share two of them would wait for each other.
+    allotments.sort_unstable();
+    allotments.dedup_by_key(|allotment| allotment.name);
+    allotments
 }
 
 /// How often what `name` names was done.

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use q_core::{Caller, Did, RequestKey};
 
+use crate::Gate;
+
 /// The circumstances of one request.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -18,6 +20,8 @@ pub struct Context {
     pub peer: Option<IpAddr>,
     /// The headers, for the few endpoints whose standard defines one.
     pub headers: HeaderMap,
+    /// What is still to be passed by a request whose sender only its body names.
+    pub gate: Gate,
 }
 
 impl Context {

@@ -20,7 +20,7 @@ use q_core::{Caller, Principal, RequestKey, request_key::IDEMPOTENCY_KEY_BYTES_M
 use q_trace::{Kind, Remote, Span};
 
 use crate::{
-    Context, PeerAddress,
+    Context, Gate, PeerAddress,
     api::{Input, Route},
     body,
     metrics::{Answer, RouteMetrics},
@@ -137,8 +137,11 @@ async fn answered(
     let _place = place(mounted, &caller)?;
     let body = whole_body(&head, body, &route.declaration).await?;
     let request_key = request_key(&route.declaration, &head, &caller, &body)?;
+    let is_vouched_for = head.extensions.get::<TrustedCaller>().is_some();
+    let gate = if is_vouched_for { Gate::open() } else { Gate::of(mounted, &caller) };
     let context = Context {
         caller,
+        gate,
         request_key,
         trace_id: trace_id.to_owned(),
         peer: peer(&head),
@@ -215,10 +218,15 @@ fn informed(mounted: &Mounted) -> Result<(), Problem> {
     if mounted.is_informed.load(std::sync::atomic::Ordering::Relaxed) {
         return Ok(());
     }
-    Err(Problem::new(&codes::NOT_READY)
+    Err(uninformed())
+}
+
+/// The refusal while it is not known what was revoked.
+pub(crate) fn uninformed() -> Problem {
+    Problem::new(&codes::NOT_READY)
         .detail("it is not known here yet, or not any more, which tokens and permissions were revoked")
         .hint("try again; `q health` says which service is not heard")
-        .with("retryAfter", 1))
+        .with("retryAfter", 1)
 }
 
 /// Lets only modules of this instance in, as often as they like: one that follows another asks whenever something

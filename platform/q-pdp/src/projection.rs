@@ -12,12 +12,12 @@ use std::{
 use papaya::Equivalent;
 use parking_lot::Mutex;
 use q_core::{Did, Timestamp};
-use q_ucan::{Delegation, Keys, TokenCid, chain::check_signature, container};
+use q_ucan::{Delegation, Keys, Revocations, TokenCid, chain::check_signature, container};
 
 use crate::{
     Change, Counted, Decision, Digest, Freshness, GrantId, GrantIssued, Proven, Reason, Request,
     RevocationHead,
-    conditions::Limits,
+    conditions::{Limits, Use},
     prove,
     resource::{Resource, self_owner},
 };
@@ -238,6 +238,34 @@ impl Pdp {
         }
         // Whatever else was found on the way: one that counts is what there is.
         answer(if counted.is_some() { Reason::UsesUncounted } else { reason }, None)
+    }
+
+    /// Judges a chain that came with a request instead of being granted before: whether it counts at `now` for
+    /// `principal` to do `action`, and which uses are to be counted in the transaction of the effect.
+    ///
+    /// Signatures, times, principals, commands and policies are for [`q_ucan::Verifier`], with this projection as what
+    /// was revoked. Only what the owner signed proves anything here: a standing link never does.
+    pub fn judge_presented(
+        &self,
+        principal: &Did,
+        chain: &[Arc<Delegation>],
+        action: &str,
+        now: Timestamp,
+    ) -> Result<Vec<Use>, Reason> {
+        let inactive = self.0.inactive.pin();
+        let mut givers = chain.iter().map(|link| &link.issuer().did);
+        if inactive.contains(principal) || givers.any(|giver| inactive.contains(giver)) {
+            return Err(Reason::IdentityInactive);
+        }
+        if chain.iter().any(|link| link.issuer().did == self.0.authority) {
+            return Err(Reason::NoGrant);
+        }
+        let now = now.max(self.proved_at());
+        if !self.freshness(now).permits(action, false) {
+            return Err(Reason::Stale);
+        }
+        let limits = Limits::of(chain.iter().map(|link| &**link)).map_err(|_| Reason::NoGrant)?;
+        if limits.are_open(now) { Ok(limits.uses) } else { Err(Reason::OutsideTimeWindow) }
     }
 
     /// The epoch the projection has reached.
@@ -489,6 +517,12 @@ fn allowance(grant: &GrantIssued, proven: Proven) -> Option<Allowance> {
         cids: proven.chain.links().iter().map(|link| link.cid()).collect(),
         givers: givers.collect(),
     })
+}
+
+impl Revocations for Pdp {
+    fn is_revoked(&self, delegation: &Delegation) -> bool {
+        Self::is_revoked(self, &delegation.cid())
+    }
 }
 
 impl std::fmt::Debug for Pdp {

@@ -127,7 +127,7 @@ fn read_tag(kind: Kind, text: &str) -> Result<Version, Refusal> {
     [Version::V1, Version::Rc1]
         .into_iter()
         .find(|version| tag(kind, *version) == text)
-        .ok_or(Refusal::Malformed("the payload tag names the expected kind and version 1.0.0"))
+        .ok_or(Refusal::OTHER_KIND)
 }
 
 fn split(value: Ipld) -> Result<(Vec<u8>, BTreeMap<String, Ipld>), Refusal> {

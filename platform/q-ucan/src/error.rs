@@ -3,7 +3,7 @@
 use crate::TokenCid;
 
 /// The answer "no" with its reason.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The bytes are not a well-formed token; the text names the broken rule.
     #[error("the token is not a valid UCAN: {0}")]
@@ -47,6 +47,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The refusal of a token that is of another kind: a delegation read as an invocation, or the other way round.
+    pub const OTHER_KIND: Self = Self::Malformed("the payload tag names the expected kind and version 1.0.0");
+
     /// The name that the official fixtures use for this class of error.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -41,6 +41,27 @@ pub const INTENT_NOT_CANCELLABLE: ErrorCode =
 /// The signature does not authorise exactly this.
 pub const SIGNATURE_INVALID: ErrorCode =
     ErrorCode::new("SIGNATURE_INVALID", 400, "the signature does not authorise this order");
+/// The container of the invocation, or a token in it, breaks a rule.
+pub const UCAN_INVALID: ErrorCode = ErrorCode::new("UCAN_INVALID", 400, "the invocation breaks a rule");
+/// A delegation has ended.
+pub const UCAN_EXPIRED: ErrorCode = ErrorCode::new("UCAN_EXPIRED", 400, "the delegation has expired");
+/// A delegation has not begun.
+pub const UCAN_TOO_EARLY: ErrorCode =
+    ErrorCode::new("UCAN_TOO_EARLY", 400, "the delegation is not valid yet");
+/// A delegation was revoked.
+pub const UCAN_REVOKED: ErrorCode = ErrorCode::new("UCAN_REVOKED", 409, "the delegation was revoked");
+/// What the delegations allow is less than what is paid.
+pub const UCAN_POLICY_VIOLATION: ErrorCode =
+    ErrorCode::new("UCAN_POLICY_VIOLATION", 403, "the delegation does not allow this payment");
+/// The delegation was used as often as it allows.
+pub const UCAN_USED_UP: ErrorCode =
+    ErrorCode::new("UCAN_USED_UP", 403, "the delegation was used as often as it allows");
+/// A delegation that the invocation names did not come with it.
+pub const MISSING_PROOFS: ErrorCode =
+    ErrorCode::new("MISSING_PROOFS", 422, "a delegation that the invocation names is not there");
+/// What is known of revocations is too old to pay on somebody else's behalf.
+pub const QONSENT_STALE: ErrorCode =
+    ErrorCode::new("QONSENT_STALE", 503, "what is known of revocations is too old");
 /// The recipient has no wallet here.
 pub const RECIPIENT_UNKNOWN: ErrorCode =
     ErrorCode::new("RECIPIENT_UNKNOWN", 422, "the recipient has no wallet here");

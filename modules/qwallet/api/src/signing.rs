@@ -17,6 +17,17 @@ use crate::{approvals::Threshold, types::BatchItem};
 /// The JOSE type of a payment's, batch's or payout file's signature.
 pub const PAYMENT_TYP: &str = "q-payment+jws";
 
+/// The command of a UCAN invocation that stands in for the signature of a payment. Its arguments are the members of the
+/// signing input, its subject is the payer and its audience the instance.
+pub const PAYMENT_COMMAND: &str = "/qwallet/wallet/pay";
+
+/// The action on a wallet (`qwallet:wallet:<id>`) that this command is.
+pub const PAYMENT_ACTION: &str = "pay";
+
+/// What policies of delegations may bound besides the arguments: amount and greatest fees together, in millionths of the
+/// currency, rounded up; an integer.
+pub const COST_MICROS: &str = "costMicros";
+
 /// The JOSE type of an approver's signature under an issuance.
 pub const ISSUANCE_TYP: &str = "q-issuance+jws";
 

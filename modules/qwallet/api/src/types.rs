@@ -570,9 +570,9 @@ wire! {
         pub expires_at: String,
         /// The most the payer will pay in fees.
         pub max_fees: AmountText,
-        /// Unique per payer, 8 to 64 characters: an order is executed once.
+        /// Unique per signer, 8 to 64 characters: an order is executed once.
         pub nonce: String,
-        /// The payer.
+        /// The payer: the owner of the paying wallet.
         pub payer: Did,
         /// What it is for, at most 500 characters; not part of what is signed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -586,9 +586,11 @@ wire! {
         pub rail: Option<String>,
         /// DID, wallet id or wallet reference.
         pub recipient: String,
-        /// The compact JWS over the order (`signing::PaymentOrder`).
+        /// The compact JWS over the order (`signing::PaymentOrder`); or in its place a UCAN 1.0 container (`ctn-v1` as
+        /// base64 or base64url) of one invocation of `/qwallet/wallet/pay`, whose arguments are the members of the order,
+        /// and of the delegations that prove it where the invoker is not the payer.
         pub signature: String,
-        /// The paying wallet: id or reference.
+        /// The paying wallet: id or reference; its id where somebody pays under a delegation.
         pub wallet: String,
     }
 

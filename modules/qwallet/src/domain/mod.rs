@@ -12,6 +12,7 @@ pub mod currency;
 pub mod escrows;
 pub mod fees;
 pub mod formats;
+pub mod invocation;
 pub mod limits;
 pub mod money_request;
 pub mod order;

@@ -33,6 +33,22 @@ pub enum SignatureFault {
     /// The order was executed before.
     #[error("the nonce was used before")]
     NonceSpent,
+    /// The invocation that stands in for a signature does not hold, or its delegations do not.
+    #[error("{0}")]
+    Ucan(#[from] q_ucan::Refusal),
+    /// The delegations do not count now.
+    #[error("{}", why(*.0))]
+    Delegation(q_pdp::Reason),
+}
+
+fn why(reason: q_pdp::Reason) -> &'static str {
+    use q_pdp::Reason;
+    match reason {
+        Reason::IdentityInactive => "whoever invokes, or somebody who delegated, may not act",
+        Reason::OutsideTimeWindow => "a delegation counts at other times",
+        Reason::Stale => "what is known of revocations is too old to pay on somebody else's behalf",
+        _ => "a delegation is not by the owner or their delegates, or asks for what cannot be kept here",
+    }
 }
 
 /// A signature whose form and content fit, by a key that has yet to be looked up.

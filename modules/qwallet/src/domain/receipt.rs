@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use super::{
     account::AccountId,
     chain::{self, Commit, TransactionLeaf},
+    invocation::Presented,
     order::Unverified,
     transfer::{Leg, Phase, Purpose, Transfer},
 };
@@ -210,7 +211,19 @@ fn order_of(content: &ReceiptContent, order: &ReceiptOrder) -> Result<Vec<String
         return Err(Fault::Order);
     }
     let mut keys = Vec::new();
-    for signature in order.signatures.split_whitespace() {
+    for signature in order.signatures.split_whitespace().filter(|text| Presented::is_meant(text)) {
+        let read = Presented::read(signature, order.input.as_bytes()).map_err(|_| Fault::Order)?;
+        if read.invoker().as_str() != order.signer {
+            return Err(Fault::Order);
+        }
+        // As of when it was carried out: in the commit that began the transaction.
+        let began =
+            content.commits.iter().find(|commit| commit.leaves.iter().any(|leaf| leaf.transfer.is_none()));
+        let at = Timestamp::from_micros(began.ok_or(Fault::Transaction)?.at_micros);
+        read.check_as_stranger(&content.iss, at).map_err(|_| Fault::Order)?;
+        keys.extend(read.key_ids());
+    }
+    for signature in order.signatures.split_whitespace().filter(|text| !Presented::is_meant(text)) {
         let header = signature.split('.').next().and_then(|header| base64url::decode(header).ok());
         let header: Option<serde_json::Value> =
             header.and_then(|header| serde_json::from_slice(&header).ok());

@@ -99,7 +99,9 @@ pub fn api(service: &Arc<Service>) -> Api {
         .on::<CreatePayment, _, _, _>(|service, context, request| async move {
             let wanted =
                 Wanted::of(&request.wallet, Some(&request.recipient), &request.currency, &request.amount);
-            let paid = service.pay_once(&context.caller, context.request_key.as_ref(), request).await;
+            let paid =
+                service.pay_through(&context.gate, &context.caller, context.request_key.as_ref(), request);
+            let paid = paid.await;
             explained(&service, &context.caller, paid, &wanted).await
         })
         .on::<CreateBatch, _, _, _>(|service, context, request| async move {

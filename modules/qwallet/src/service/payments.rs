@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use q_core::{Caller, Did, RequestKey, Timestamp};
+use q_http::Gate;
 use qwallet_api::{
     Fees, Party, PaymentRequest, Transaction, TransactionId,
-    signing::{self, PAYMENT_TYP, PaymentOrder},
+    signing::{self, PaymentOrder},
 };
 
 use super::{
     Service,
     commit::{Action, Done, Item, Outcome, Work},
+    delegated,
     directory::WalletEntry,
     guardians::Refused,
     request_of, unexpected,
@@ -39,8 +41,18 @@ impl Service {
         key: Option<&RequestKey>,
         payment: PaymentRequest,
     ) -> Result<Transaction, Error> {
+        self.pay_through(&Gate::open(), caller, key, payment).await
+    }
+
+    /// The same for a request that came through `gate`.
+    pub async fn pay_through(
+        &self,
+        gate: &Gate,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        payment: PaymentRequest,
+    ) -> Result<Transaction, Error> {
         let expires_at = check_form(&payment)?;
-        let request = request_of(payment.payer.as_str(), key);
         let (payer, recipient) = self.parties(&payment).await?;
         let rail = payment.rail.as_deref().unwrap_or(INTERNAL_RAIL);
         let input = signing::signing_input(&PaymentOrder {
@@ -58,17 +70,24 @@ impl Service {
             v: 1,
             wallet: &payment.wallet,
         });
-        let signature = self.check_signature(&payment.signature, PAYMENT_TYP, &input, &payment.payer).await?;
+        let permission = self.permission(gate, &payment, &input, expires_at).await?;
+        // Whoever signs is the caller: an agent's keys and nonces never meet those of its principal.
+        let request = request_of(permission.signer.as_str(), key);
         let terms = Terms {
             amount: &payment.amount,
             currency: &payment.currency,
             max_fees: Some(&payment.max_fees),
             rail,
-            expires_at,
+            expires_at: permission.ends_at,
         };
-        let facts = self.facts(payer.as_deref(), recipient.as_deref(), signature);
-        let quote = payment.quote_id.as_deref().map(|id| self.quoted(id, &payment.payer));
-        let facts = Facts { step_up: self.step_up_of(caller, &payment.payer), quote, ..facts };
+        let facts = self.facts(payer.as_deref(), recipient.as_deref(), permission.verdict);
+        let step_up = match permission.signer == payment.payer {
+            true => self.step_up_of(caller, &payment.payer),
+            // Whatever the payer may have proved, it is not the payer who asks.
+            false => StepUp::Missing(&self.step_up),
+        };
+        let quote = payment.quote_id.as_deref().map(|id| self.quoted(id, &permission.signer));
+        let facts = Facts { step_up, quote, ..facts };
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
@@ -78,7 +97,14 @@ impl Service {
                     .await?;
                 let parties = (payer.as_deref(), recipient.as_deref());
                 let limited = self.limits_first(refusal, parties, &payment.currency, &payment.amount).await?;
-                return self.replayed_payment(self.refusal_or_replay(request, limited).await?).await;
+                return match self.refusal_or_replay(request, limited).await {
+                    Err(Error::Refused(refusal @ Refusal::StepUpRequired { .. }))
+                        if permission.is_invoked =>
+                    {
+                        Err(Error::OneKeyOnly(refusal))
+                    }
+                    answer => self.replayed_payment(answer?).await,
+                };
             }
         };
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
@@ -107,16 +133,17 @@ impl Service {
                 Action::Pay(item)
             }
         };
+        let action = delegated::counting(permission.uses, action);
         let work = Work {
             request,
-            nonce: Some(Nonce::of(payment.payer.as_str(), &payment.nonce, expires_at)),
-            expires_at: Some(expires_at),
+            nonce: Some(Nonce::of(permission.signer.as_str(), &payment.nonce, expires_at)),
+            expires_at: Some(permission.lasts_until),
             order: Some(OrderRow {
                 id: 0,
                 kind: PAYMENT_ORDER,
-                signer: payment.payer.to_string(),
+                signer: permission.signer.to_string(),
                 input: text(input),
-                signatures: payment.signature,
+                signatures: permission.evidence,
             }),
             action,
         };

@@ -45,6 +45,8 @@ pub enum RecordTable {
     Wallets,
     /// Money that is held for a payee.
     Holds,
+    /// How often delegations were used.
+    Uses,
 }
 
 /// When and where something is carried out.

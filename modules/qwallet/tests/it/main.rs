@@ -20,6 +20,7 @@ mod guardians;
 mod holds;
 mod imports;
 mod intents;
+mod invocations;
 mod issuance;
 mod ledger;
 mod limits;

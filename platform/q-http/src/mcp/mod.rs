@@ -18,7 +18,7 @@ use q_core::{Caller, RequestKey};
 use serde_json::{Value, json};
 
 use crate::{
-    Context,
+    Context, Gate,
     api::{Input, Route},
     metrics::{Answer, RouteMetrics},
     mode,
@@ -215,6 +215,7 @@ async fn invoke(
         None => format!("resources/read {}", route.declaration.operation),
     });
     let context = Context {
+        gate: Gate::of(mounted, &caller),
         caller,
         request_key,
         trace_id: span.context().trace.to_string(),

@@ -1,0 +1,116 @@
+//! Who permits a payment, and by what: a signature of the payer, or an invocation by the payer or their delegate.
+
+use q_core::{Did, Principal, Timestamp};
+use q_db::uses::Allotment;
+use q_http::Gate;
+use q_pdp::resolve_keys;
+use qwallet_api::{
+    PaymentRequest,
+    signing::{PAYMENT_ACTION, PAYMENT_TYP},
+};
+
+use super::Service;
+use crate::{
+    domain::{invocation::Presented, order::SignatureFault},
+    error::Error,
+};
+
+/// What permits a payment, or why nothing does.
+pub(super) struct Permission {
+    /// Whether it holds.
+    pub(super) verdict: Result<(), SignatureFault>,
+    /// Who gives it: the payer, or whoever acts for the payer.
+    pub(super) signer: Did,
+    /// What is kept of it.
+    pub(super) evidence: String,
+    /// When what was signed for this payment ends.
+    pub(super) ends_at: Timestamp,
+    /// When everything it rests on has ended; not after `ends_at`.
+    pub(super) lasts_until: Timestamp,
+    /// The delegations whose uses are counted.
+    pub(super) uses: Vec<Allotment>,
+    /// Whether it is an invocation.
+    pub(super) is_invoked: bool,
+}
+
+impl Service {
+    /// Judges the signature of a payment whose signing input is `input` and which ends at `expires_at`.
+    pub(super) async fn permission(
+        &self,
+        gate: &Gate,
+        payment: &PaymentRequest,
+        input: &[u8],
+        expires_at: Timestamp,
+    ) -> Result<Permission, Error> {
+        let mut permission = Permission {
+            verdict: Ok(()),
+            signer: payment.payer.clone(),
+            evidence: payment.signature.clone(),
+            ends_at: expires_at,
+            lasts_until: expires_at,
+            uses: Vec::new(),
+            is_invoked: Presented::is_meant(&payment.signature),
+        };
+        if !permission.is_invoked {
+            let checked = self.check_signature(&payment.signature, PAYMENT_TYP, input, &payment.payer);
+            permission.verdict = checked.await?;
+            return Ok(permission);
+        }
+        let presented = match Presented::read(&payment.signature, input) {
+            Ok(presented) => presented,
+            Err(fault) => return Ok(Permission { verdict: Err(fault), ..permission }),
+        };
+        permission.signer = presented.invoker().clone();
+        permission.ends_at = presented.ends_at().map_or(expires_at, |end| end.min(expires_at));
+        permission.lasts_until = permission.ends_at;
+        if let Err(fault) = self.judge_invocation(&presented, &mut permission).await? {
+            return Ok(Permission { verdict: Err(fault), ..permission });
+        }
+        // It has proved whom it is from: from here on it is counted as theirs.
+        gate.admit(&self.principal(&permission.signer).await).map_err(Box::new)?;
+        Ok(permission)
+    }
+
+    async fn judge_invocation(
+        &self,
+        presented: &Presented,
+        permission: &mut Permission,
+    ) -> Result<Result<(), SignatureFault>, Error> {
+        let (now, issuers) = (self.env.now(), presented.issuers());
+        let keys = resolve_keys(&issuers, &*self.keys, now).await?;
+        let chain = match presented.check(&keys, &self.pdp, &self.instance.did, now) {
+            Ok(chain) => chain,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        for issuer in &issuers {
+            let did =
+                self.keys.resolve(&issuer.did).await.map_or_else(|_| issuer.did.clone(), |it| it.did.clone());
+            if self.keys.is_blocked(&did) {
+                return Ok(Err(SignatureFault::KeyUnknown));
+            }
+        }
+        if !chain.is_empty() {
+            let judged = self.pdp.judge_presented(presented.invoker(), &chain, PAYMENT_ACTION, now);
+            let uses = match judged {
+                Ok(uses) => uses,
+                Err(reason) => return Ok(Err(SignatureFault::Delegation(reason))),
+            };
+            permission.uses = uses.iter().map(|one| Allotment { name: one.name(), most: one.max }).collect();
+        }
+        let ends = chain.iter().filter_map(|link| link.expires_at());
+        permission.lasts_until = ends.fold(permission.ends_at, Timestamp::min);
+        permission.evidence = presented.evidence(&chain);
+        Ok(Ok(()))
+    }
+
+    /// Whoever signed, as far as limits on requests go.
+    async fn principal(&self, did: &Did) -> Principal {
+        let principal = Principal::new(did.clone(), self.env.now());
+        match self.keys.standing(did).await {
+            Ok(standing) => {
+                Principal { kind: Some(standing.kind), parent: standing.parent.clone(), ..principal }
+            }
+            Err(_) => principal,
+        }
+    }
+}
