@@ -297,6 +297,8 @@ pub enum WalletVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Pay by a UCAN invocation: one signature and no token, also from a wallet whose owner delegates it.
+    Invoke(commands::wallet::invoke::InvokeArgs),
     /// What a payment would cost, held for five minutes.
     Quote(commands::wallet::quote::QuoteArgs),
     /// List transactions, newest first.
@@ -458,10 +460,16 @@ pub enum GrantVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
-    /// Take back what IDENTITY may do with the wallet of the acting identity.
+    /// Let IDENTITY pay from the wallet of the acting identity, within bounds.
+    Pay(commands::grant::pay::PayArgs),
+    /// Take back what IDENTITY may do with the wallet of the acting identity, or one delegation.
     Revoke {
         /// A keyring name or DID.
-        identity: String,
+        #[arg(required_unless_present = "delegation", conflicts_with = "delegation")]
+        identity: Option<String>,
+        /// The CID of the delegation, whoever holds it.
+        #[arg(long, value_name = "CID")]
+        delegation: Option<String>,
         /// Who revokes.
         #[command(flatten)]
         acting: AsArgs,

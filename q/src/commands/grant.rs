@@ -1,4 +1,6 @@
-//! `q grant`: let somebody read a wallet, and take it back.
+//! `q grant`: let somebody read a wallet or pay from it, and take it back.
+
+pub mod pay;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -15,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{Cli, GrantVerb},
-    output,
+    output::{self, usage},
     session::Session,
 };
 
@@ -29,17 +31,29 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
             let grant = wallet(&session, identity, terms).await?;
             output::show(acting.json, &grant, |grant| show(grant, &BTreeMap::new()));
         }
-        GrantVerb::Revoke { identity, acting } => {
+        GrantVerb::Pay(args) => pay::run(&Session::open(&cli.data, &args.acting.name)?, args).await?,
+        GrantVerb::Revoke { identity, delegation, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
-            let request = RevokeRequest {
-                resource: Some(own_wallet(&session).await?.as_str().to_owned()),
-                identity: Some(session.identity(identity)?.to_string()),
-                ..RevokeRequest::default()
+            let request = match (identity, delegation) {
+                (Some(identity), _) => RevokeRequest {
+                    resource: Some(own_wallet(&session).await?.as_str().to_owned()),
+                    identity: Some(session.identity(identity)?.to_string()),
+                    ..RevokeRequest::default()
+                },
+                (None, cid) => {
+                    let cid = cid.as_deref().map(str::parse).transpose();
+                    let cid = cid.map_err(|error| usage(format!("--delegation: {error}")))?;
+                    RevokeRequest { cid, ..RevokeRequest::default() }
+                }
             };
             let client = session.client("qonsent")?.with_key(session.fresh_key());
             let revocation = client.call::<RevokeGrant>(&request).await?;
             output::show(acting.json, &revocation, |revocation| {
-                output::line(format!("revoked: {}", revocation.revoked_permissions.join(", ")));
+                let what = match revocation.revoked_permissions.as_slice() {
+                    [] => revocation.cids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                    permissions => permissions.join(", "),
+                };
+                output::line(format!("revoked: {what}"));
                 for other in &revocation.ineffective {
                     let still = other.permissions.join(", ");
                     output::line(format!(

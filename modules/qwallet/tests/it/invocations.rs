@@ -199,7 +199,7 @@ on_each_world!(what_deviates_pays_nothing, async |world: World| {
         ("UCAN_INVALID", |it, bank| it.expires_at = Some(bank.now() + Span::seconds(86_401))),
     ];
     for (row, (expected, change)) in rows.into_iter().enumerate() {
-        let order = bank.order(&ann, bob.did.as_str(), "1");
+        let order = order(&bank, &ann, &bob, "1");
         let mut draft = draft(&bank, &order, &ann.did, &[]);
         change(&mut draft, &bank);
         let sent = packed(order, &draft.sign(&ann.key).unwrap(), &[]);
@@ -439,7 +439,7 @@ on_each_world!(uses_are_counted_with_the_payment, async |world: World| {
     let path = UsesPath { cid: given.cid().to_string() };
     let used = async || ann.client.call::<GetUses>(&path).await.unwrap().used;
     // What is refused uses nothing.
-    assert_eq!(code(pay(&bank, &ask("5000")).await), "INSUFFICIENT_FUNDS");
+    assert_eq!(code(pay(&bank, &ask("500")).await), "INSUFFICIENT_FUNDS");
     assert_eq!(used().await, 0);
     // A request for money is fulfilled under a delegation as well.
     let wanted = CreateRequestRequest {

@@ -11,6 +11,7 @@ pub mod history;
 pub mod hold;
 pub mod import;
 pub mod intents;
+pub mod invoke;
 pub mod note;
 pub mod plan;
 pub mod quote;
@@ -74,6 +75,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
             let transaction = paid.map_err(|error| hint_to_payee(&session, recipient, error))?;
             output::show(acting.json, &transaction, show_transaction);
         }
+        WalletVerb::Invoke(args) => invoke::run(&open(&args.acting)?, args).await?,
         WalletVerb::Quote(args) => quote::run(&open(&args.acting)?, args).await?,
         WalletVerb::History(args) => history::run(&open(&args.acting)?, args).await?,
         WalletVerb::Statement(args) => statement::run(&open(&args.acting)?, args).await?,
