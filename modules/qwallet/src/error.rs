@@ -251,23 +251,7 @@ impl From<Refusal> for Problem {
         }
         let problem = Self::new(code_of(&refusal));
         match refusal {
-            Refusal::Signature(SignatureFault::Ucan(Ucan::UnavailableProof(cid))) => problem
-                .detail(refusal.to_string())
-                .hint("send it in the same container as the invocation")
-                .with("prf", [cid.to_string()]),
-            Refusal::Signature(SignatureFault::Ucan(fault)) => problem
-                .detail(fault.to_string())
-                .hint(
-                    "invoke /qwallet/wallet/pay with the members of the signing input as arguments, the payer as subject \
-                     and the instance as audience; a delegation bounds it by these, `resource`, `action` and `costMicros`",
-                )
-                .with("rule", fault.name()),
-            Refusal::Signature(SignatureFault::Delegation(reason)) => {
-                problem.detail(refusal.to_string()).with("rule", reason.code())
-            }
-            Refusal::Signature(fault) => problem
-                .detail(fault.to_string())
-                .hint("sign the exact signing input of the request with a current key of the payer"),
+            Refusal::Signature(fault) => unsigned(problem, &fault),
             Refusal::Malformed(field) => {
                 let problem = problem.detail(refusal.to_string()).with("field", field);
                 match form_of(field) {
@@ -350,6 +334,24 @@ impl From<Refusal> for Problem {
             | Refusal::NotEmpty
             | Refusal::RolledBack => problem,
         }
+    }
+}
+
+/// What is wrong with a signature or invocation, and what would not be.
+fn unsigned(problem: Problem, fault: &SignatureFault) -> Problem {
+    let problem = problem.detail(fault.to_string());
+    match fault {
+        SignatureFault::Ucan(Ucan::UnavailableProof(cid)) => problem
+            .hint("send it in the same container as the invocation")
+            .with("prf", [cid.to_string()]),
+        SignatureFault::Ucan(refusal) => problem
+            .hint(
+                "invoke /qwallet/wallet/pay with the members of the signing input as arguments, the payer as subject and \
+                 the instance as audience; a delegation bounds it by these, `resource`, `action` and `costMicros`",
+            )
+            .with("rule", refusal.name()),
+        SignatureFault::Delegation(reason) => problem.with("rule", reason.code()),
+        _ => problem.hint("sign the exact signing input of the request with a current key of the payer"),
     }
 }
 

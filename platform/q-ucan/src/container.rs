@@ -78,7 +78,7 @@ pub fn decode(packed: &[u8]) -> Result<Vec<Vec<u8>>, Refusal> {
         .into_iter()
         .map(|item| match item {
             Ipld::Bytes(token) => Ok(token),
-            _ => Err(refused.clone()),
+            _ => Err(refused),
         })
         .collect()
 }

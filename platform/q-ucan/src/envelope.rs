@@ -165,7 +165,7 @@ fn check_nesting(bytes: &[u8]) -> Result<(), Refusal> {
             27 => 8,
             _ => return Err(refused),
         };
-        let argument = bytes.get(at + 1..at + 1 + extra).ok_or_else(|| refused.clone())?;
+        let argument = bytes.get(at + 1..at + 1 + extra).ok_or(refused)?;
         let value = match extra {
             0 => u64::from(head & 0x1f),
             _ => argument.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)),
@@ -176,7 +176,7 @@ fn check_nesting(bytes: &[u8]) -> Result<(), Refusal> {
                 at = usize::try_from(value)
                     .ok()
                     .and_then(|length| at.checked_add(length))
-                    .ok_or_else(|| refused.clone())?;
+                    .ok_or(refused)?;
                 0
             }
             4 => value,

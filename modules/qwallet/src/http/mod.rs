@@ -26,12 +26,12 @@ use std::sync::Arc;
 
 use q_contract::{Problem, Text};
 use q_core::Caller;
-use q_http::Api;
+use q_http::{Api, Context};
 use qwallet_api::{
     CancelIntent, CreateBatch, CreateImport, CreateIntent, CreatePayment, CreateWallet, ExecuteImport,
     Faucet, GetBalance, GetImport, GetImportStatus, GetIntent, GetLimits, GetTransaction, GetWallet,
-    IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay, SetLimits,
-    SetStripes, SignIntent, UpdateWallet, WalletList,
+    IntentPage, Issue, ListCurrencies, ListIntents, ListTransactions, ListWallets, Pay, PaymentRequest,
+    SetLimits, SetStripes, SignIntent, Transaction, UpdateWallet, WalletList,
 };
 
 use crate::{
@@ -96,14 +96,7 @@ pub fn api(service: &Arc<Service>) -> Api {
         .on::<Pay, _, _, _>(|service, context, request| async move {
             service.pay(&context.caller, context.request_key.as_ref(), request.transaction_id).await
         })
-        .on::<CreatePayment, _, _, _>(|service, context, request| async move {
-            let wanted =
-                Wanted::of(&request.wallet, Some(&request.recipient), &request.currency, &request.amount);
-            let paid =
-                service.pay_through(&context.gate, &context.caller, context.request_key.as_ref(), request);
-            let paid = paid.await;
-            explained(&service, &context.caller, paid, &wanted).await
-        })
+        .on::<CreatePayment, _, _, _>(pay_once)
         .on::<CreateBatch, _, _, _>(|service, context, request| async move {
             service.pay_batch(&context.caller, context.request_key.as_ref(), request).await
         })
@@ -147,6 +140,18 @@ pub fn api(service: &Arc<Service>) -> Api {
             .done();
     }
     api.done()
+}
+
+/// Carries out a payment that came over the network.
+async fn pay_once(
+    service: Arc<Service>,
+    context: Context,
+    request: PaymentRequest,
+) -> Result<Transaction, Problem> {
+    let wanted = Wanted::of(&request.wallet, Some(&request.recipient), &request.currency, &request.amount);
+    let (caller, key) = (&context.caller, context.request_key.as_ref());
+    let paid = service.pay_through(&context.gate, caller, key, request).await;
+    explained(&service, caller, paid, &wanted).await
 }
 
 /// What was done, or its refusal with figures for whoever may know them.

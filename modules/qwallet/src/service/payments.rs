@@ -55,21 +55,7 @@ impl Service {
         let expires_at = check_form(&payment)?;
         let (payer, recipient) = self.parties(&payment).await?;
         let rail = payment.rail.as_deref().unwrap_or(INTERNAL_RAIL);
-        let input = signing::signing_input(&PaymentOrder {
-            amount: payment.amount.as_str(),
-            aud: self.instance.did.as_str(),
-            client_ref: Some(&payment.client_ref),
-            currency: &payment.currency,
-            expires_at: &payment.expires_at,
-            intent_id: None,
-            max_fees: payment.max_fees.as_str(),
-            nonce: &payment.nonce,
-            payer: payment.payer.as_str(),
-            rail,
-            recipient: &payment.recipient,
-            v: 1,
-            wallet: &payment.wallet,
-        });
+        let input = self.payment_input(&payment, rail);
         let permission = self.permission(gate, &payment, &input, expires_at).await?;
         // Whoever signs is the caller: an agent's keys and nonces never meet those of its principal.
         let request = request_of(permission.signer.as_str(), key);
@@ -81,13 +67,12 @@ impl Service {
             expires_at: permission.ends_at,
         };
         let facts = self.facts(payer.as_deref(), recipient.as_deref(), permission.verdict);
-        let step_up = match permission.signer == payment.payer {
-            true => self.step_up_of(caller, &payment.payer),
-            // Whatever the payer may have proved, it is not the payer who asks.
-            false => StepUp::Missing(&self.step_up),
-        };
+        let is_payers_own = permission.signer == payment.payer;
+        // Whatever payer or delegate proved besides: that the payer asks is what a delegation cannot say.
+        let step_up = is_payers_own.then(|| self.step_up_of(caller, &payment.payer));
+        let step_up = step_up.unwrap_or(StepUp::Missing(&self.step_up));
         let quote = payment.quote_id.as_deref().map(|id| self.quoted(id, &permission.signer));
-        let facts = Facts { step_up, quote, ..facts };
+        let facts = Facts { quote, step_up, ..facts };
         let plan = match payment::decide(&terms, &facts) {
             Ok(plan) => plan,
             Err(refusal @ (Refusal::AmountForm(_) | Refusal::Malformed(_))) => return Err(refusal.into()),
@@ -97,14 +82,8 @@ impl Service {
                     .await?;
                 let parties = (payer.as_deref(), recipient.as_deref());
                 let limited = self.limits_first(refusal, parties, &payment.currency, &payment.amount).await?;
-                return match self.refusal_or_replay(request, limited).await {
-                    Err(Error::Refused(refusal @ Refusal::StepUpRequired { .. }))
-                        if permission.is_invoked =>
-                    {
-                        Err(Error::OneKeyOnly(refusal))
-                    }
-                    answer => self.replayed_payment(answer?).await,
-                };
+                let answer = self.refusal_or_replay(request, limited).await;
+                return self.replayed_payment(answer.map_err(|error| permission.explain(error))?).await;
             }
         };
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
@@ -124,15 +103,11 @@ impl Service {
             client_ref: Some(payment.client_ref.clone()),
             purpose,
         };
-        // What fulfils a request for money is decided with it, so no intent takes its place.
-        let mut is_plain = false;
-        let action = match self.fulfilment(&payment.client_ref, &plan, &item, &recipient).await? {
-            Some(fulfilment) => Action::Record(Arc::new(fulfilment)),
-            None => {
-                is_plain = true;
-                Action::Pay(item)
-            }
-        };
+        let fulfilment = self.fulfilment(&payment.client_ref, &plan, &item, &recipient).await?;
+        // What fulfils a request for money is decided with it, so no intent takes its place; nor does one of the payer's
+        // take the place of what a delegate may not pay.
+        let is_plain = fulfilment.is_none() && is_payers_own;
+        let action = fulfilment.map_or(Action::Pay(item), |fulfilment| Action::Record(Arc::new(fulfilment)));
         let action = delegated::counting(permission.uses, action);
         let work = Work {
             request,
@@ -166,6 +141,25 @@ impl Service {
             }
             Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
         }
+    }
+
+    /// The signing input of a payment.
+    fn payment_input(&self, payment: &PaymentRequest, rail: &str) -> Vec<u8> {
+        signing::signing_input(&PaymentOrder {
+            amount: payment.amount.as_str(),
+            aud: self.instance.did.as_str(),
+            client_ref: Some(&payment.client_ref),
+            currency: &payment.currency,
+            expires_at: &payment.expires_at,
+            intent_id: None,
+            max_fees: payment.max_fees.as_str(),
+            nonce: &payment.nonce,
+            payer: payment.payer.as_str(),
+            rail,
+            recipient: &payment.recipient,
+            v: 1,
+            wallet: &payment.wallet,
+        })
     }
 
     /// The first answer of a payment that was carried out before.

@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::Service;
 use crate::{
-    domain::{invocation::Presented, order::SignatureFault},
+    domain::{invocation::Presented, order::SignatureFault, payment::Refusal},
     error::Error,
 };
 
@@ -31,6 +31,18 @@ pub(super) struct Permission {
     pub(super) uses: Vec<Allotment>,
     /// Whether it is an invocation.
     pub(super) is_invoked: bool,
+}
+
+impl Permission {
+    /// The refusal, which has to say more where nobody asks who could have proved a second key.
+    pub(super) fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::Refused(refusal @ Refusal::StepUpRequired { .. }) if self.is_invoked => {
+                Error::OneKeyOnly(refusal)
+            }
+            other => other,
+        }
+    }
 }
 
 impl Service {

@@ -120,13 +120,13 @@ impl FromStr for Selector {
             return Err(Refusal::TooLarge("a selector has at most 256 bytes"));
         }
         let mut steps = Vec::new();
-        let mut rest = text.strip_prefix('.').ok_or_else(|| refused.clone())?;
+        let mut rest = text.strip_prefix('.').ok_or(refused)?;
         let mut may_name_field = true;
         while !rest.is_empty() {
             let (kind, after) = if rest.starts_with('[') {
-                bracket(rest).ok_or_else(|| refused.clone())?
+                bracket(rest).ok_or(refused)?
             } else if may_name_field {
-                let (name, after) = field(rest).ok_or_else(|| refused.clone())?;
+                let (name, after) = field(rest).ok_or(refused)?;
                 (StepKind::Field(name.to_owned()), after)
             } else {
                 return Err(refused);
