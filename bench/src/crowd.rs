@@ -24,8 +24,11 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
 
-/// Wallets that are written in one commit.
-const AT_ONCE: usize = 4_096;
+/// Wallets that are written in one commit. Their names are random, so a commit touches as many pages of the indexes as it
+/// has wallets, until it has more wallets than there are pages.
+const WALLETS_AT_ONCE: usize = 65_536;
+/// Wallets that get their money in one commit.
+const FUNDED_AT_ONCE: usize = 4_096;
 /// What each gets, in whole units: enough for thousands of the smallest payments.
 const FUNDS: u128 = 100;
 
@@ -68,8 +71,9 @@ pub async fn fill(file: &Path, count: usize) -> Result<Value> {
     let executor = Executor::open(&db, &Options { lanes: 1, ..Options::default() }).await?;
     let amount = Amount::from_units(FUNDS * currency::ALL[0].scale.units_per_whole());
     let began = Instant::now();
-    for first in (0..count).step_by(AT_ONCE) {
-        let rows = (first..count.min(first + AT_ONCE)).map(|number| row(number, &env));
+    let mut made = Vec::with_capacity(count);
+    for first in (0..count).step_by(WALLETS_AT_ONCE) {
+        let rows = (first..count.min(first + WALLETS_AT_ONCE)).map(|number| row(number, &env));
         let rows: Vec<WalletRow> = rows.collect::<Result<_>>()?;
         let write = db.write(move |tx| {
             let next = store::ledger::last_account(tx)? + 1;
@@ -82,7 +86,10 @@ pub async fn fill(file: &Path, count: usize) -> Result<Value> {
             }
             Ok::<_, DbError>(ids)
         });
-        let items = write.await?.into_iter().map(|credit| {
+        made.extend(write.await?);
+    }
+    for some in made.chunks(FUNDED_AT_ONCE) {
+        let items = some.iter().map(|&credit| {
             let legs = vec![Leg { debit: issuance, credit, amount, purpose: Purpose::Mint }];
             let id = TransactionId::new(&env);
             let kind = TransactionKind::Transfer;

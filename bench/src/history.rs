@@ -206,130 +206,249 @@ async fn submit(
     }
 }
 
+/// A kind of question, and the name of its figures.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// One row by its primary key.
+    Lookup,
+    /// As many rows as a page has, by their primary keys in one statement.
+    PageOfLookups,
+    /// One row, and what a wallet held that nobody asked for since the process began: who it is and who owns it is read as
+    /// well.
+    FirstLookup,
+    First,
+    /// What a wallet held that was asked for before.
+    Balance,
+    /// The same of the wallet with the long history.
+    MerchantBalance,
+    Page,
+    MerchantPage,
+    /// The look-up by primary key that the module itself offers: a transaction by its id.
+    Transaction,
+    /// A row and a past balance with nothing of the store in memory.
+    ColdLookup,
+    ColdBalance,
+}
+
+const NAMES: [&str; 11] = [
+    "lookup",
+    "lookups_of_a_page",
+    "lookup_at_first",
+    "first_balance",
+    "balance",
+    "balance_of_the_merchant",
+    "page",
+    "page_of_the_merchant",
+    "transaction",
+    "cold_lookup",
+    "cold_balance",
+];
+
+/// What is held against what.
+const RATIOS: [(&str, Asked, Asked); 8] = [
+    ("balance_ratio", Asked::Balance, Asked::Lookup),
+    ("first_balance_ratio", Asked::First, Asked::FirstLookup),
+    ("balance_of_the_merchant_ratio", Asked::MerchantBalance, Asked::Lookup),
+    ("page_ratio", Asked::Page, Asked::PageOfLookups),
+    ("page_of_the_merchant_ratio", Asked::MerchantPage, Asked::PageOfLookups),
+    ("cold_balance_ratio", Asked::ColdBalance, Asked::ColdLookup),
+    ("balance_to_transaction_ratio", Asked::Balance, Asked::Transaction),
+    ("page_to_transaction_ratio", Asked::Page, Asked::Transaction),
+];
+
+/// Rounds that are not counted.
+const WARM_UP: usize = 200;
+/// How often a row and a balance are asked for with nothing in memory.
+const COLD_QUESTIONS: u64 = 200;
+
+/// How long each question took.
+struct Took(Vec<Histogram<u64>>);
+
+impl Took {
+    fn note(&mut self, what: Asked, began: Instant) -> Result<()> {
+        Ok(self.0[what as usize].record(u64::try_from(began.elapsed().as_nanos())?)?)
+    }
+
+    fn median(&self, what: Asked) -> f64 {
+        micros(self.0[what as usize].value_at_quantile(0.5))
+    }
+}
+
+/// What is asked, in an order that is the same in every run.
+struct Questions {
+    module: Arc<Wallets>,
+    random: u64,
+    /// The first and the last instant, and the last place in the journal.
+    at: (i64, i64),
+    last_seq: i64,
+    took: Took,
+}
+
 /// Asks about the past, `count` times each, and looks rows up by their primary keys between.
 ///
 /// # Errors
 /// When the store cannot be read, or an answer is not what the journal says.
 pub async fn measure(folder: &Path, count: u64) -> Result<Value> {
     let module = open(folder).await?;
-    let service = module.service().clone();
-    let span = service.db.read(|reader| {
+    let span = module.service().db.read(|reader| {
         let row = reader.query_one("SELECT MIN(at), MAX(at), COUNT(*) FROM commits", &[])?;
         let last: i64 = reader.query_one("SELECT MAX(seq) FROM transfers", &[])?.try_get(0)?;
         Ok::<_, DbError>((row.try_get::<i64>(0)?, row.try_get::<i64>(1)?, row.try_get::<i64>(2)?, last))
     });
     let (first_at, last_at, commits, last_seq) = span.await?;
     let mut figures = json!({ "transfers": last_seq, "commits": commits, "page_entries": PAGE });
-    let mut random = 7;
-    let mut within = |bound: i64| i64::try_from(next(&mut random)).unwrap_or_default() % bound.max(1);
-    let caller = |number: usize| Caller::Identity(Principal::new(owner(number), service.env.now()));
-    let names = [
-        "lookup",
-        "lookups_of_a_page",
-        "balance",
-        "balance_of_the_merchant",
-        "page",
-        "page_of_the_merchant",
-        "transaction",
-    ];
-    let mut took: Vec<Histogram<u64>> = names.iter().map(|_| Histogram::new(3)).collect::<Result<_, _>>()?;
-    for round in 0..=count {
-        // The first round opens connections and prepares statements.
-        let mut note = |place: usize, began: Instant| -> Result<()> {
-            if round > 0 {
-                took[place].record(u64::try_from(began.elapsed().as_nanos())?)?;
-            }
-            Ok(())
-        };
-        let seq = 1 + within(last_seq);
-        let began = Instant::now();
-        let sql = "SELECT transaction_id, debit, credit, amount, debit_balance, credit_balance FROM transfers WHERE seq = $1";
-        service.db.read(move |reader| reader.query_one(sql, params![seq]).map(|_| ())).await?;
-        note(0, began)?;
-
-        let seqs: Vec<i64> = (0..PAGE).map(|_| 1 + within(last_seq)).collect();
-        let began = Instant::now();
-        let found = service.db.read(move |reader| store::ledger::transfers_at(reader, &seqs)).await?;
-        note(1, began)?;
-        ensure!(!found.is_empty(), "no transfers");
-
-        let wallet = 1 + usize::try_from(within(i64::try_from(WALLETS - 1)?))?;
-        for (places, number) in [((2, 4), wallet), ((3, 5), 0)] {
-            let at = Timestamp::from_micros(first_at + within(last_at - first_at));
-            let request = GetBalanceRequest {
-                squid_id: owner(number).to_string(),
-                currency: Some("QToken".into()),
-                at: Some(at),
-            };
-            let began = Instant::now();
-            let report = service.balance(&caller(number), request).await?;
-            note(places.0, began)?;
-            let held = report.balances.get("QToken").context("no balance")?.posted.as_str().to_owned();
-
-            let version = last_version(&service.db, number).await?;
-            let mut request: ListTransactionsRequest =
-                serde_json::from_value(json!({ "squidId": owner(number).to_string() }))?;
-            request.limit = PageLimit::try_from(PAGE).map_err(anyhow::Error::msg)?;
-            request.cursor = Some((2 + within(version)).to_string());
-            let began = Instant::now();
-            let page = service.transactions(&caller(number), request).await?;
-            note(places.1, began)?;
-            let entry = page.items.first().context("an empty page")?;
-            // The look-up by primary key that the module itself offers: a transaction by its id.
-            let began = Instant::now();
-            service.transaction_for(&caller(number), entry.transaction_id).await?;
-            note(6, began)?;
-            if round % 100 == 1 {
-                check(&module, number, at, &held).await?;
-            }
-        }
+    let took: Result<Vec<Histogram<u64>>, _> = NAMES.iter().map(|_| Histogram::new(3)).collect();
+    let mut questions = Questions { module, random: 7, at: (first_at, last_at), last_seq, took: Took(took?) };
+    // The first rounds open connections and prepare statements.
+    for number in 0..WARM_UP {
+        questions.lookup(Asked::Lookup).await?;
+        questions.balance(Asked::Balance, 0, false).await?;
+        questions.first(WALLETS - 1 - number).await?;
     }
-    for (name, took) in names.iter().zip(&took) {
-        figures[format!("{name}_us")] = json!(micros(took.value_at_quantile(0.5)));
-        figures[format!("{name}_p99_us")] = json!(micros(took.value_at_quantile(0.99)));
+    for histogram in &mut questions.took.0 {
+        histogram.reset();
     }
-    let ratio = |of: usize, to: usize| {
-        let median = |place: usize| micros(took[place].value_at_quantile(0.5));
-        round(median(of) / median(to))
-    };
-    figures["balance_ratio"] = json!(ratio(2, 0));
-    figures["balance_of_the_merchant_ratio"] = json!(ratio(3, 0));
-    figures["page_ratio"] = json!(ratio(4, 1));
-    figures["page_of_the_merchant_ratio"] = json!(ratio(5, 1));
-    figures["page_to_one_lookup_ratio"] = json!(ratio(4, 0));
-    figures["balance_to_transaction_ratio"] = json!(ratio(2, 6));
-    figures["merchant_balance_to_transaction_ratio"] = json!(ratio(3, 6));
-    figures["page_to_transaction_ratio"] = json!(ratio(4, 6));
-    service.db.close().await;
+    for number in 0..usize::try_from(count)?.min(WALLETS - 1 - WARM_UP) {
+        questions.first(1 + number).await?;
+    }
+    for number in 0..count {
+        questions.round(number % 100 == 0).await?;
+    }
+    let store = fs::File::open(folder.join("qwallet.sqlite"))?;
+    for _ in 0..COLD_QUESTIONS.min(count) {
+        questions.cold(&store).await?;
+    }
+    let Questions { module, took, .. } = questions;
+    for (name, histogram) in NAMES.iter().zip(&took.0) {
+        figures[format!("{name}_us")] = json!(micros(histogram.value_at_quantile(0.5)));
+        figures[format!("{name}_p99_us")] = json!(micros(histogram.value_at_quantile(0.99)));
+        figures[format!("{name}_count")] = json!(histogram.len());
+    }
+    for (name, of, to) in RATIOS {
+        figures[name] = json!(round(took.median(of) / took.median(to)));
+    }
+    module.service().db.close().await;
     Ok(figures)
 }
 
-async fn account_of(db: &Db, number: usize) -> Result<Account> {
-    let name = owner(number);
-    let read = db.read(move |reader| {
-        let Some(wallet) = store::wallets::find_by_owner(reader, &name)? else { return Ok(None) };
-        Ok::<_, DbError>(store::ledger::accounts_of(reader, wallet.id)?.into_iter().next())
-    });
-    read.await?.context("no account")
+impl Questions {
+    fn within(&mut self, bound: i64) -> i64 {
+        i64::try_from(next(&mut self.random)).unwrap_or_default() % bound.max(1)
+    }
+
+    fn instant(&mut self) -> Timestamp {
+        let (first, last) = self.at;
+        Timestamp::from_micros(first + self.within(last - first))
+    }
+
+    fn wallet(&mut self) -> usize {
+        1 + usize::try_from(next(&mut self.random)).unwrap_or_default() % (WALLETS - 1)
+    }
+
+    /// One question of each kind.
+    async fn round(&mut self, is_checked: bool) -> Result<()> {
+        let service = self.module.service().clone();
+        self.lookup(Asked::Lookup).await?;
+        let seqs: Vec<i64> = (0..PAGE).map(|_| 1 + self.within(self.last_seq)).collect();
+        let began = Instant::now();
+        let found = service.db.read(move |reader| store::ledger::transfers_at(reader, &seqs)).await?;
+        self.took.note(Asked::PageOfLookups, began)?;
+        ensure!(!found.is_empty(), "no transfers");
+
+        let wallet = self.wallet();
+        // Remembered from now on, if it was not.
+        service.directory.find(&owner(wallet).to_string()).await?;
+        self.balance(Asked::Balance, wallet, is_checked).await?;
+        self.balance(Asked::MerchantBalance, 0, is_checked).await?;
+        self.page(Asked::Page, wallet).await?;
+        self.page(Asked::MerchantPage, 0).await
+    }
+
+    /// A row, and a wallet that nobody asked for.
+    async fn first(&mut self, wallet: usize) -> Result<()> {
+        self.lookup(Asked::FirstLookup).await?;
+        let is_known = self.module.service().directory.remembered(&owner(wallet).to_string()).is_some();
+        ensure!(!is_known, "somebody asked for wallet {wallet}");
+        self.balance(Asked::First, wallet, false).await
+    }
+
+    async fn lookup(&mut self, what: Asked) -> Result<()> {
+        let seq = 1 + self.within(self.last_seq);
+        let began = Instant::now();
+        let sql = "SELECT transaction_id, debit, credit, amount, debit_balance, credit_balance FROM transfers WHERE seq = $1";
+        let db = &self.module.service().db;
+        db.read(move |reader| reader.query_one(sql, params![seq]).map(|_| ())).await?;
+        self.took.note(what, began)
+    }
+
+    async fn balance(&mut self, what: Asked, number: usize, is_checked: bool) -> Result<()> {
+        let at = self.instant();
+        let squid_id = owner(number).to_string();
+        let request = GetBalanceRequest { squid_id, currency: Some("QToken".into()), at: Some(at) };
+        let service = self.module.service();
+        let caller = caller(number, &service.env);
+        let began = Instant::now();
+        let report = service.balance(&caller, request).await?;
+        self.took.note(what, began)?;
+        let held = report.balances.get("QToken").context("no balance")?.posted.as_str().to_owned();
+        if is_checked { check(&self.module, number, at, &held).await } else { Ok(()) }
+    }
+
+    /// A page from somewhere in the history, as if it had been turned to: the store's first commits gave everybody money,
+    /// so there is one.
+    async fn page(&mut self, what: Asked, number: usize) -> Result<()> {
+        let (first, last) = self.at;
+        let from = last - self.within((last - first) / 10 * 9);
+        let mut request: ListTransactionsRequest =
+            serde_json::from_value(json!({ "squidId": owner(number).to_string() }))?;
+        request.limit = PageLimit::try_from(PAGE).map_err(anyhow::Error::msg)?;
+        request.cursor = Some(format!("{from}-0"));
+        let service = self.module.service().clone();
+        let caller = caller(number, &service.env);
+        let began = Instant::now();
+        let page = service.transactions(&caller, request).await?;
+        self.took.note(what, began)?;
+        let entry = page.items.first().context("an empty page")?;
+        let began = Instant::now();
+        service.transaction_for(&caller, entry.transaction_id).await?;
+        self.took.note(Asked::Transaction, began)
+    }
+
+    /// A row and a past balance, each with nothing of the store in the system's memory; what connections of ours remember
+    /// (4 MiB each) they keep, as they do whenever a store is larger than memory.
+    async fn cold(&mut self, store: &fs::File) -> Result<()> {
+        forget(store)?;
+        self.lookup(Asked::ColdLookup).await?;
+        forget(store)?;
+        let wallet = self.wallet();
+        self.balance(Asked::ColdBalance, wallet, false).await
+    }
 }
 
-async fn last_version(db: &Db, number: usize) -> Result<i64> {
-    Ok(account_of(db, number).await?.version)
+fn forget(store: &fs::File) -> Result<()> {
+    Ok(rustix::fs::fadvise(store, 0, None, rustix::fs::Advice::DontNeed)?)
 }
 
-/// Compares a past balance with the last row of the journal by then, found without any index of ours.
+fn caller(number: usize, env: &Env) -> Caller {
+    Caller::Identity(Principal::new(owner(number), env.now()))
+}
+
+/// Compares a past balance with the last row of the journal by then, found without any history.
 async fn check(module: &Arc<Wallets>, number: usize, at: Timestamp, held: &str) -> Result<()> {
     let db = &module.service().db;
-    let account = account_of(db, number).await?.id.0;
-    let scale = currency::ALL[0].scale;
-    let sql = "SELECT CASE WHEN debit = $1 THEN debit_balance ELSE credit_balance END FROM history \
-               JOIN transfers ON transfers.seq = history.seq JOIN commits ON commits.id = transfers.commit_id \
-               WHERE history.account = $1 AND commits.at <= $2 ORDER BY history.version DESC LIMIT 1";
+    let name = owner(number);
+    let sql = "SELECT CASE WHEN debit = $1 THEN debit_balance ELSE credit_balance END FROM transfers \
+               WHERE (debit = $1 OR credit = $1) AND seq <= (SELECT first_seq + transfer_count - 1 FROM commits \
+               WHERE at <= $2 ORDER BY at DESC, id DESC LIMIT 1) ORDER BY seq DESC LIMIT 1";
     let found = db.read(move |reader| {
-        let Some(row) = reader.query_opt(sql, params![account, at])? else { return Ok(None) };
-        row.try_get::<Vec<u8>>(0).map(Some)
+        let Some(wallet) = store::wallets::find_by_owner(reader, &name)? else { return Ok(None) };
+        let accounts = store::ledger::accounts_of(reader, wallet.id)?;
+        let Some(account) = accounts.first() else { return Ok(None) };
+        let row = reader.query_opt(sql, params![account.id.0, at])?;
+        row.map(|row| row.try_get::<Vec<u8>>(0)).transpose()
     });
     let expected = found.await?.and_then(|bytes| q_core::SignedAmount::from_bytes(&bytes));
+    let scale = currency::ALL[0].scale;
     let expected = expected.map_or_else(|| "0".to_owned(), |balance| balance.display(scale));
     ensure!(held == expected, "wallet {number} held {expected} at {at}, and {held} was told");
     Ok(())

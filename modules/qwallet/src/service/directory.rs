@@ -122,6 +122,25 @@ impl Directory {
         Ok(self.find_all([name].into_iter()).await?.pop().flatten())
     }
 
+    /// The wallet with this name from the store, and what `and` reads of it in the same snapshot: one way there and back for
+    /// whoever asks about a wallet that is not remembered.
+    pub async fn load_with<T: Send + 'static>(
+        &self,
+        name: &str,
+        and: impl FnOnce(&mut Reader<'_>, WalletId) -> Result<T, DbError> + Send + 'static,
+    ) -> Result<Option<(Arc<WalletEntry>, T)>, DbError> {
+        let Some(name) = Name::read(name) else { return Ok(None) };
+        let read = self.db.read(move |reader| {
+            let Some(row) = name.find(reader)? else { return Ok(None) };
+            let found = and(reader, row.id)?;
+            Ok::<_, DbError>(Some((entry(reader, row)?, found)))
+        });
+        let Some((entry, found)) = read.await? else { return Ok(None) };
+        let entry = Arc::new(entry);
+        self.remember(&entry);
+        Ok(Some((entry, found)))
+    }
+
     /// The wallets with these names, in order; asks the store once for all that are not remembered.
     pub async fn find_all<'a>(
         &self,

@@ -22,6 +22,7 @@ use crate::{
     error::Error,
     store::{
         self,
+        history::Mark,
         holds::HoldRow,
         ledger::{Journalled, TransactionRow},
     },
@@ -63,7 +64,8 @@ impl Service {
                 let mut lists = Vec::new();
                 for (place, account) in accounts.enumerate() {
                     // A stripe that was added while somebody turned pages holds nothing older than the first page.
-                    let before = cursor.as_ref().map(|cursor| cursor.get(place).copied().unwrap_or(1));
+                    let start = Mark { at: Timestamp::default(), version: 1 };
+                    let before = cursor.as_ref().map(|cursor| cursor.get(place).copied().unwrap_or(start));
                     lists.push(List::read(reader, account, before, (from, to), scanned)?);
                 }
                 let found = Found::read(reader, &lists)?;
@@ -78,8 +80,8 @@ impl Service {
         let (mut items, mut seqs) = (Vec::new(), Vec::new());
         while items.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
             let Some((list, total)) = newest(&mut lists, &rows) else { break };
-            let Some((version, seq)) = list.places.pop_front() else { break };
-            list.before = version;
+            let Some((mark, seq)) = list.places.pop_front() else { break };
+            list.before = mark;
             let (transfer, _, at, _) = rows.get(&seq).ok_or(Error::Inconsistent("a transfer"))?;
             let row = transactions.get(&transfer.transaction).ok_or(Error::Inconsistent("a transaction"))?;
             let other = other(transfer, &own);
@@ -99,7 +101,7 @@ impl Service {
             let purpose =
                 self.unseal("transactions", "purpose", &row.id.to_string(), row.purpose.as_deref())?;
             if filter.finds(&candidate, purpose.as_deref()) {
-                let side = Side { account: list.account, version, balance: total };
+                let side = Side { account: list.account, version: mark.version, balance: total };
                 items.push(entry_of(&candidate, &side, currency, purpose));
                 seqs.push(seq);
             }
@@ -107,10 +109,10 @@ impl Service {
         self.add_fees(&mut items, &seqs, &transactions, currency).await?;
         let has_more = lists
             .iter()
-            .any(|list| list.before > list.floor + 1 && (!list.places.is_empty() || list.was_full));
+            .any(|list| list.before.version > list.floor + 1 && (!list.places.is_empty() || list.was_full));
         let next_cursor = has_more.then(|| {
-            let places: Vec<String> = lists.iter().map(|list| list.before.to_string()).collect();
-            places.join(".")
+            let place = |list: &List| format!("{}-{}", list.before.at.micros(), list.before.version);
+            lists.iter().map(place).collect::<Vec<_>>().join(".")
         });
         self.add_notes(&mut items).await?;
         Ok(EntryPage { items, next_cursor })
@@ -222,36 +224,32 @@ struct List {
     floor: i64,
     /// What the account held then.
     rest: SignedAmount,
-    /// The version that everything left is below.
-    before: i64,
-    /// Version and place, newest first.
-    places: VecDeque<(i64, i64)>,
+    /// What everything left is before.
+    before: Mark,
+    /// Where in the account's history, and the place in the journal, newest first.
+    places: VecDeque<(Mark, i64)>,
     /// Whether there may be more behind these.
     was_full: bool,
 }
 
 impl List {
-    /// What is below the version `before` of the account, and between two instants.
+    /// What is before `before` in the account's history, and between two instants.
     fn read(
         reader: &mut Reader<'_>,
         account: &Account,
-        before: Option<i64>,
+        before: Option<Mark>,
         (from, to): (Option<Timestamp>, Option<Timestamp>),
         scanned: u32,
     ) -> Result<Self, DbError> {
-        let before = before.unwrap_or(i64::MAX);
+        let before = before.unwrap_or(Mark::END).min(to.map_or(Mark::END, Mark::before));
         let (floor, rest) = match from {
             Some(from) => store::history::version_at(reader, account, from - TICK)?,
             None => (0, SignedAmount::ZERO),
         };
-        let before = match to {
-            Some(to) => before.min(store::history::version_at(reader, account, to - TICK)?.0 + 1),
-            None => before,
-        };
         let mut places = store::history::places_before(reader, account.id, before, scanned)?;
         let was_full = places.len() == usize::try_from(scanned).unwrap_or(usize::MAX)
-            && places.last().is_some_and(|(version, _)| *version > floor + 1);
-        places.retain(|(version, _)| *version > floor);
+            && places.last().is_some_and(|(mark, _)| mark.version > floor + 1);
+        places.retain(|(mark, _)| mark.version > floor);
         Ok(Self { account: account.id, floor, rest, before, places: places.into(), was_full })
     }
 }
@@ -298,8 +296,12 @@ fn other(transfer: &Transfer, own: &[AccountId]) -> AccountId {
     if own.contains(&transfer.leg.debit) { transfer.leg.credit } else { transfer.leg.debit }
 }
 
-/// For each account of the wallet the version below which the next page begins.
-fn read_cursor(text: &str) -> Result<Vec<i64>, Refusal> {
-    let places: Result<Vec<i64>, _> = text.split('.').map(str::parse).collect();
-    places.ok().filter(|places| places.len() <= CURSOR_PLACES_MAX).ok_or(Refusal::Malformed("cursor"))
+/// For each account of the wallet where in its history the next page begins: micros and version.
+fn read_cursor(text: &str) -> Result<Vec<Mark>, Refusal> {
+    let mark = |place: &str| {
+        let (at, version) = place.split_once('-')?;
+        Some(Mark { at: Timestamp::from_micros(at.parse().ok()?), version: version.parse().ok()? })
+    };
+    let marks: Option<Vec<Mark>> = text.split('.').map(mark).collect();
+    marks.filter(|marks| marks.len() <= CURSOR_PLACES_MAX).ok_or(Refusal::Malformed("cursor"))
 }

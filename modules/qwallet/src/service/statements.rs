@@ -194,6 +194,7 @@ impl Movements {
 /// The transfers of one account in a period: those after one of its versions up to another.
 pub(super) struct VersionSpan {
     pub account: AccountId,
+    period: Period,
     after: i64,
     through: i64,
     opening: SignedAmount,
@@ -204,7 +205,7 @@ impl VersionSpan {
     pub fn read(reader: &mut Reader<'_>, account: &Account, period: Period) -> Result<Self, DbError> {
         let (after, opening) = store::history::version_at(reader, account, period.from - TICK)?;
         let (through, closing) = store::history::version_at(reader, account, period.to - TICK)?;
-        Ok(Self { account: account.id, after, through: through.max(after), opening, closing })
+        Ok(Self { account: account.id, period, after, through: through.max(after), opening, closing })
     }
 
     /// Calls `each` with every transfer, oldest first, in pages.
@@ -213,7 +214,7 @@ impl VersionSpan {
         reader: &mut Reader<'_>,
         each: impl FnMut(&mut Reader<'_>, &[&Journalled]) -> Result<(), DbError>,
     ) -> Result<(), DbError> {
-        store::movements::for_each_page(reader, self.account, self.after, self.through, each)
+        store::movements::for_each_page(reader, self.account, (self.period.from, self.period.to), each)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use q_auth::directory::DirectoryError;
 use q_core::{Amount, Caller, Did, RequestKey, SignedAmount, Timestamp, Total};
-use q_db::{DbError, Tx};
+use q_db::{DbError, Reader, Tx};
 use q_pdp::{Request, Resource};
 use qwallet_api::{
     AsOf, Balance, BalanceReport, CreateWalletRequest, Currency as WireCurrency, CurrencyList,
@@ -131,11 +131,21 @@ impl Service {
 
     /// What a wallet holds, now or as it was settled at a past instant.
     pub async fn balance(&self, caller: &Caller, request: GetBalanceRequest) -> Result<BalanceReport, Error> {
-        let entry = self.readable(caller, &request.squid_id).await?;
-        let only = request.currency.as_deref().map(issuance::currency).transpose()?;
-        let (balances, as_of) = match request.at {
-            None => self.balances_now(&entry).await?,
-            Some(at) => self.balances_at(&entry, at, only.map(|only| only.id)).await?,
+        let only = match request.currency.as_deref().map(issuance::currency).transpose() {
+            Ok(only) => only,
+            Err(unknown) => {
+                // Whether there is such a wallet comes first.
+                self.readable(caller, &request.squid_id).await?;
+                return Err(unknown.into());
+            }
+        };
+        let (entry, (balances, as_of)) = match request.at {
+            None => {
+                let entry = self.readable(caller, &request.squid_id).await?;
+                let balances = self.balances_now(&entry).await?;
+                (entry, balances)
+            }
+            Some(at) => self.balances_at(caller, &request.squid_id, at, only.map(|only| only.id)).await?,
         };
         let balances = balances
             .into_iter()
@@ -215,33 +225,32 @@ impl Service {
 
     async fn balances_at(
         &self,
-        entry: &WalletEntry,
+        caller: &Caller,
+        name: &str,
         at: Timestamp,
         only: Option<CurrencyId>,
-    ) -> Result<(BTreeMap<String, Balance>, AsOf), Error> {
-        let id = entry.row.id;
-        let mut most = store::history::UNMERGED_READ_MAX;
-        let (past, (commit, time)) = loop {
-            let read = self.db.read(move |reader| {
-                let Some(books) = store::history::Past::at_within(reader, at, most)? else { return Ok(None) };
-                let mut past: BTreeMap<CurrencyId, SignedAmount> = BTreeMap::new();
-                for (account, currency) in store::ledger::account_numbers_of(reader, id)? {
-                    if only.is_some_and(|only| only != currency) {
-                        continue;
-                    }
-                    let balance = books.balance(reader, account)?;
-                    let sum = past.entry(currency).or_default();
-                    *sum = sum_of([*sum, balance].into_iter());
-                }
-                Ok::<_, DbError>(Some((past, books.commit())))
-            });
-            if let Some(read) = read.await? {
-                break read;
+    ) -> Result<(Arc<WalletEntry>, (BTreeMap<String, Balance>, AsOf)), Error> {
+        let most = store::history::UNMERGED_READ_MAX;
+        let (entry, mut read) = if self.directory.remembered(name).is_some() {
+            let entry = self.readable(caller, name).await?;
+            let id = entry.row.id;
+            (entry, self.db.read(move |reader| past_of(reader, id, (at, most), only)).await?)
+        } else {
+            let past = move |reader: &mut Reader<'_>, id| past_of(reader, id, (at, most), only);
+            let loaded = self.directory.load_with(name, past).await?;
+            let (entry, read) = loaded.ok_or(Error::Refused(Refusal::WalletNotFound))?;
+            if !self.may_read_once(caller, &entry).await? {
+                return Err(Error::Refused(Refusal::WalletNotFound));
             }
+            (entry, read)
+        };
+        if read.is_none() {
             // Whatever is settled meanwhile is not of the past.
             self.catch_up().await?;
-            most = i64::MAX;
-        };
+            let id = entry.row.id;
+            read = self.db.read(move |reader| past_of(reader, id, (at, i64::MAX), only)).await?;
+        }
+        let (past, (commit, time)) = read.ok_or(Error::Inconsistent("a history"))?;
         let balances = past.into_iter().filter_map(|(currency, posted)| {
             let currency = Currency::by_id(currency)?;
             let posted = posted.display(currency.scale);
@@ -255,7 +264,7 @@ impl Service {
             };
             Some((currency.code.to_owned(), balance))
         });
-        Ok((balances.collect(), AsOf { commit, time }))
+        Ok((entry, (balances.collect(), AsOf { commit, time })))
     }
 
     pub(super) fn is_operator(&self, caller: &Caller) -> bool {
@@ -270,6 +279,24 @@ impl Service {
         };
         self.pdp.decide(&request).allowed
     }
+}
+
+/// What a wallet held at an instant, by currency, and the newest commit by then; `None` when that would take more than
+/// so many transfers that are in no history yet.
+#[expect(clippy::type_complexity, reason = "sums and where they stand")]
+fn past_of(
+    reader: &mut Reader<'_>,
+    wallet: WalletId,
+    (at, most): (Timestamp, i64),
+    only: Option<CurrencyId>,
+) -> Result<Option<(BTreeMap<CurrencyId, SignedAmount>, (i64, Timestamp))>, DbError> {
+    let Some(books) = store::history::Past::at_within(reader, at, most)? else { return Ok(None) };
+    let mut past: BTreeMap<CurrencyId, SignedAmount> = BTreeMap::new();
+    for (currency, balance) in books.of_wallet(reader, wallet, only)? {
+        let sum = past.entry(currency).or_default();
+        *sum = sum_of([*sum, balance].into_iter());
+    }
+    Ok(Some((past, books.commit())))
 }
 
 fn balance(accounts: &[&Account], currency: &Currency) -> Balance {

@@ -54,6 +54,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (16, "captures", include_str!("../../migrations/sqlite/0016_captures.sql")),
         (17, "guardians", include_str!("../../migrations/sqlite/0017_guardians.sql")),
         (18, "fee settings", include_str!("../../migrations/sqlite/0018_fee_settings.sql")),
+        (19, "history by time", include_str!("../../migrations/sqlite/0019_history_by_time.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -74,6 +75,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (16, "captures", include_str!("../../migrations/postgres/0016_captures.sql")),
         (17, "guardians", include_str!("../../migrations/postgres/0017_guardians.sql")),
         (18, "fee settings", include_str!("../../migrations/postgres/0018_fee_settings.sql")),
+        (19, "history by time", include_str!("../../migrations/postgres/0019_history_by_time.sql")),
     ],
 );
 

@@ -136,7 +136,7 @@ impl Check {
         if !self.is_whole() {
             let transfers: Vec<&Transfer> =
                 rows.iter().filter_map(|(_, row)| Some(&row.as_ref().ok()?.0)).collect();
-            self.recall(reader, &transfers)?;
+            self.recall(reader, &transfers, commit.at)?;
         }
         let mut leaves = Vec::with_capacity(rows.len());
         let mut begun: Vec<(TransactionId, i64)> = Vec::new();
@@ -186,7 +186,12 @@ impl Check {
 
     /// What transfers rely on that was committed before the journal is read: where their accounts were, and what they
     /// end.
-    fn recall(&mut self, reader: &mut Reader<'_>, transfers: &[&Transfer]) -> Result<(), DbError> {
+    fn recall(
+        &mut self,
+        reader: &mut Reader<'_>,
+        transfers: &[&Transfer],
+        at: Timestamp,
+    ) -> Result<(), DbError> {
         let mut ends = Vec::new();
         let mut begun: HashSet<i64> = HashSet::new();
         for transfer in transfers {
@@ -198,7 +203,7 @@ impl Check {
                 if self.accounts.contains_key(&account) {
                     continue;
                 }
-                let before = store::history::balance_after(reader, account, version - 1)?;
+                let before = store::history::balance_after(reader, account, version - 1, at)?;
                 let replayed = before.map(|balance| Replayed::after(version - 1, balance));
                 self.accounts.entry(account).or_insert_with(|| replayed.unwrap_or_default());
             }

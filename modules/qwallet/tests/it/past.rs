@@ -1,7 +1,7 @@
 //! The past of accounts that were used in every kind of rhythm, against looking through the journal.
 
 use q_core::{Amount, Env, SignedAmount, Timestamp};
-use q_db::{Column, Db, DbConfig, DbError, Value, params};
+use q_db::{Column, Db, DbError, Value, params, testing::TestStores};
 use qwallet::domain::account::AccountId;
 use qwallet::store::{self, history::Past};
 
@@ -23,9 +23,80 @@ fn account_of(seq: i64) -> i64 {
 
 #[tokio::test]
 async fn the_version_at_an_instant_is_found_however_an_account_was_used() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = DbConfig::sqlite(folder.path().join("qwallet.sqlite"));
-    let db = Db::open(&config, &qwallet::MIGRATIONS, &Env::system()).await.unwrap();
+    the_past_is_told(&TestStores::sqlite(), include_str!("../../migrations/sqlite/0019_history_by_time.sql"))
+        .await;
+    if let Some(stores) = TestStores::postgres() {
+        let migration = include_str!("../../migrations/postgres/0019_history_by_time.sql");
+        the_past_is_told(&stores, migration).await;
+    }
+}
+
+async fn the_past_is_told(stores: &TestStores, migration: &'static str) {
+    let db = stores.open(&qwallet::MIGRATIONS, &Env::system()).await.unwrap();
+    write(&db).await;
+    // With nothing merged, some, and everything.
+    for merges in 0..3 {
+        look(&db, if merges == 2 { 7 } else { 211 }).await;
+        if merges == 0 {
+            // As if the rest had come after the merge.
+            db.write(|tx| tx.execute("UPDATE transfers SET seq = seq + 10000000 WHERE seq > 3500", &[]))
+                .await
+                .unwrap();
+        }
+        db.write_locked(store::history::merge).await.unwrap();
+        if merges == 0 {
+            db.write(|tx| tx.execute("DELETE FROM history WHERE seq > 10000000", &[])).await.unwrap();
+            db.write(|tx| tx.execute("UPDATE transfers SET seq = seq - 10000000 WHERE seq > 3500", &[]))
+                .await
+                .unwrap();
+            db.write(|tx| tx.set_cursor("history", 3_500)).await.unwrap();
+        }
+    }
+    // A store from before the histories were kept by time, not wholly merged.
+    let before = db.write(|tx| {
+        for sql in [
+            "CREATE TABLE older (account BIGINT NOT NULL, version BIGINT NOT NULL, seq BIGINT NOT NULL, \
+             PRIMARY KEY (account, version))",
+            "INSERT INTO older SELECT account, version, seq FROM history WHERE seq <= 5000",
+            "DROP TABLE history",
+            "ALTER TABLE older RENAME TO history",
+        ] {
+            tx.execute(sql, &[])?;
+        }
+        tx.set_cursor("history", 5_000)
+    });
+    before.await.unwrap();
+    let migrated = db.write(move |tx| {
+        migration.split_inclusive(";\n").try_for_each(|statement| tx.execute(statement, &[]).map(drop))
+    });
+    migrated.await.unwrap();
+    look(&db, 101).await;
+    assert_eq!(db.read(store::history::entry_count).await.unwrap(), 10_000);
+    assert_eq!(
+        db.read(|reader| store::history::mismatches(reader, 1, 0)).await.unwrap(),
+        (5_000, Vec::new())
+    );
+    db.close().await;
+}
+
+/// Every so many transfers, what each account was.
+async fn look(db: &Db, step: usize) {
+    let look = db.read(move |reader| {
+        for seq in (0..=TRANSFERS + 1).step_by(step).chain([1, TRANSFERS]) {
+            let past = Past::at(reader, Timestamp::from_micros(seq * 10 + 3))?;
+            for account in 1..=7 {
+                let expected = (1..=seq.min(TRANSFERS)).filter(|seq| account_of(*seq) == account).count();
+                let (version, balance) = past.version(reader, AccountId(account))?;
+                let found = (usize::try_from(version).unwrap(), balance.magnitude().units());
+                assert_eq!(found, (expected, expected as u128), "account {account} at place {seq}");
+            }
+        }
+        Ok::<_, DbError>(())
+    });
+    look.await.unwrap();
+}
+
+async fn write(db: &Db) {
     let write = db.write(|tx| {
         const COLUMNS: [Column; 13] = [
             Column::integer("seq"),
@@ -75,35 +146,4 @@ async fn the_version_at_an_instant_is_found_however_an_account_was_used() {
         Ok::<_, DbError>(())
     });
     write.await.unwrap();
-    // With nothing merged, some, and everything.
-    for merges in 0..3 {
-        let look = db.read(move |reader| {
-            for seq in (0..=TRANSFERS + 1).step_by(if merges == 2 { 7 } else { 211 }).chain([1, TRANSFERS]) {
-                let past = Past::at(reader, Timestamp::from_micros(seq * 10 + 3))?;
-                for account in 1..=7 {
-                    let expected = (1..=seq.min(TRANSFERS)).filter(|seq| account_of(*seq) == account).count();
-                    let (version, balance) = past.version(reader, AccountId(account))?;
-                    let found = (usize::try_from(version).unwrap(), balance.magnitude().units());
-                    assert_eq!(found, (expected, expected as u128), "account {account} at place {seq}");
-                }
-            }
-            Ok::<_, DbError>(())
-        });
-        look.await.unwrap();
-        if merges == 0 {
-            // As if the rest had come after the merge.
-            db.write(|tx| tx.execute("UPDATE transfers SET seq = seq + 10000000 WHERE seq > 3500", &[]))
-                .await
-                .unwrap();
-        }
-        db.write_locked(store::history::merge).await.unwrap();
-        if merges == 0 {
-            db.write(|tx| tx.execute("DELETE FROM history WHERE seq > 10000000", &[])).await.unwrap();
-            db.write(|tx| tx.execute("UPDATE transfers SET seq = seq - 10000000 WHERE seq > 3500", &[]))
-                .await
-                .unwrap();
-            db.write(|tx| tx.set_cursor("history", 3_500)).await.unwrap();
-        }
-    }
-    db.close().await;
 }
