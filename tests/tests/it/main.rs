@@ -17,6 +17,7 @@ mod drill_slow_dependency;
 mod drill_store_cut;
 mod earlier_version;
 mod first_day;
+mod guardian;
 mod health;
 mod holds;
 mod incident;

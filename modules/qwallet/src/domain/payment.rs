@@ -663,7 +663,7 @@ mod tests {
                 }));
             }),
             (Refusal::Quote(QuoteFault::OtherClass), |case| {
-                case.quote = Some(Ok(quote(100_000_000, 6, 999)))
+                case.quote = Some(Ok(quote(100_000_000, 6, 999)));
             }),
             (Refusal::Quote(QuoteFault::Expired(Timestamp::from_seconds(999))), |case| {
                 case.quote = Some(Ok(quote(100_000_000, 500_001, 1_000)));

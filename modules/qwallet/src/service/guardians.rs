@@ -3,8 +3,7 @@
 //! **Invariant:** what is approved is one intent, by a signature over exactly what its payer signs. The parent's limits
 //! and the most that one payment may be hold all the same.
 
-use q_core::{Caller, Did};
-use q_db::DbError;
+use q_core::{Caller, Did, RequestKey};
 use qwallet_api::{AskedIntent, AskedIntentPath, IntentId, events};
 
 use super::{Service, approvals::in_favour, directory::WalletEntry, payments::fees};
@@ -114,11 +113,9 @@ impl Service {
             return Ok(told);
         }
         let id = row.id;
-        self.db
-            .write(move |tx| store::guardians::ask(tx, id, &guardians))
-            .await
-            .map_err(|error: DbError| error)?;
-        Ok(self.waiting(row, payer, refusal).await?)
+        let asked = self.db.write(move |tx| store::guardians::ask(tx, id, &guardians));
+        asked.await?;
+        self.waiting(row, payer, refusal).await
     }
 
     /// The error of a payment without an intent that the books refuse. Where a parent or guardian may approve it, an
@@ -138,15 +135,20 @@ impl Service {
         let found = self
             .db
             .read(move |reader| store::guardians::find_same(reader, ids, (amount.as_str(), currency), now));
-        let row = match found.await? {
-            Some(row) => row,
-            None => {
-                let row = self.new_intent((payer, recipient), name.to_owned(), plan, purpose, WAITS);
-                self.made(None, row.clone(), guardians).await?;
-                row
-            }
-        };
+        // The same is also for the same: people approve what they read.
+        if let Some(row) = found.await?
+            && self.purpose_of(&row)?.as_deref() == purpose
+        {
+            return self.waiting(&row, payer, refusal).await;
+        }
+        let row = self.new_intent((payer, recipient), name.to_owned(), plan, purpose, WAITS);
+        self.made(None, row.clone(), guardians).await?;
         self.waiting(&row, payer, refusal).await
+    }
+
+    /// What an intent is for.
+    pub(super) fn purpose_of(&self, row: &IntentRow) -> Result<Option<String>, Error> {
+        self.unseal("intents", "purpose", &row.id.to_string(), row.purpose.as_deref())
     }
 
     /// What is said of an intent that waits for a parent or guardian.
@@ -164,7 +166,7 @@ impl Service {
     /// Stores an intent; the one that was stored under the same key before where there is one.
     pub(super) async fn made(
         &self,
-        key: Option<&q_core::RequestKey>,
+        key: Option<&RequestKey>,
         row: IntentRow,
         guardians: Vec<Did>,
     ) -> Result<IntentId, Error> {

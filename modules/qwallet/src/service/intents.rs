@@ -233,7 +233,7 @@ impl Service {
         };
         let guardians = self.approving_guardians(&payer, in_favour(&decisions)).await?;
         let transaction = TransactionId::new(&self.env);
-        let purpose = self.unseal("intents", "purpose", &id.to_string(), row.purpose.as_deref())?;
+        let purpose = self.purpose_of(&row)?;
         let work = Work {
             request: stored,
             nonce: None,
@@ -421,7 +421,7 @@ impl Service {
             currency: currency.code.to_owned(),
             recipient: row.recipient.clone(),
             wallet: wallet_ref.to_owned(),
-            purpose: self.unseal("intents", "purpose", &row.id.to_string(), row.purpose.as_deref())?,
+            purpose: self.purpose_of(row)?,
             fees: fees(currency, row.fees),
             signing_input: text(self.intent_input(row, wallet_ref, currency)),
             signing_type: typ_of(row).to_owned(),

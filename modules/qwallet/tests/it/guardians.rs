@@ -7,8 +7,8 @@ use qwallet::SETTINGS;
 use qwallet_api::{
     AskedIntent, AskedIntentPath, CancelIntent, CreateIntent, CreateIntentRequest, CreatePayment,
     DecideIntent, DecideIntentRequest, GetIntent, GetLimits, Intent, IntentId, IntentPath, ListApprovals,
-    ListApprovalsRequest, NewLimit, Pay, PayRequest, ReadAsked, SetLimits, SetLimitsRequest, SignIntent,
-    SignRequest, SignedIntent, WalletPath,
+    ListApprovalsRequest, NewLimit, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, SetLimitsRequest,
+    SignIntent, SignRequest, SignedIntent, WalletPath,
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
@@ -117,6 +117,12 @@ on_each_world!(a_program_asks_its_owner_for_one_payment_beyond_its_limits, async
     // Asking again asks nobody twice.
     let again = try_pay(&bank, &robot, &bob, "25").await.unwrap_err();
     assert_eq!(told(&again, "intentId"), told(&refused, "intentId"));
+    let order = PaymentRequest { purpose: Some("wine".into()), ..bank.order(&robot, bob.did.as_str(), "25") };
+    let order = bank.signed(order, &robot);
+    let wine = problem(robot.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await);
+    assert_ne!(told(&wine, "intentId"), told(&refused, "intentId"), "people approve what they read");
+    let path = IntentPath { intent_id: told(&wine, "intentId").parse().unwrap() };
+    robot.client.clone().with_key(fresh()).call::<CancelIntent>(&path).await.unwrap();
     let id: IntentId = told(&refused, "intentId").parse().unwrap();
 
     // Whoever has the link reads what is asked; whoever has the id alone does not.
