@@ -142,6 +142,8 @@ endpoint! {
 }
 endpoint! {
     /// Signs an intent: the amount and the fees are held until it is paid, cancelled or lapses.
+    ///
+    /// Where others have to approve it first, `APPROVAL_REQUIRED` has the link that they open.
     pub SignIntent = POST "/sign" (SignRequest) -> SignedIntent;
     access Access::Signed;
     errors [
@@ -166,6 +168,9 @@ endpoint! {
     /// by the payer, or by whoever holds a delegation of the payer. Both replace a token. What a delegation's policy
     /// bounds are the arguments and `resource`, `action` and `costMicros` (amount and greatest fees, in millionths,
     /// rounded up).
+    ///
+    /// Beyond the own limits of a wallet below another nothing is paid, and an intent is made of it: `APPROVAL_REQUIRED`
+    /// has its id and the link that its parent or guardian opens. Once it is approved there, sign the intent.
     pub CreatePayment = POST "/payments" (PaymentRequest) -> Transaction;
     status 201;
     access Access::Signed;
