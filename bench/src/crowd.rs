@@ -119,6 +119,7 @@ fn row(number: usize, env: &Env) -> Result<WalletRow> {
         profile: Profile::Root,
         parent: None,
         allowed: None,
+        allowed_addresses: Vec::new(),
         created_at: env.now(),
     })
 }

@@ -157,6 +157,7 @@ async fn open_wallets(db: &Db, env: &Env) -> Result<Vec<AccountId>> {
                 profile: Profile::Root,
                 parent: None,
                 allowed: None,
+                allowed_addresses: Vec::new(),
                 created_at: env.now(),
             }
         })

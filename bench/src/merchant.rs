@@ -234,6 +234,7 @@ async fn open_wallets(
         profile: Profile::Root,
         parent: None,
         allowed: None,
+        allowed_addresses: Vec::new(),
         created_at: Timestamp::default(),
     };
     let currency = currency::ALL[0].id;

@@ -11,6 +11,7 @@ const VERBS: &[(&str, &str)] = &[
     ("GET /quote", "`q wallet quote`"),
     ("GET /r/{requestId}", "`q wallet request show`"),
     ("GET /rails", "`q wallet rail list`"),
+    ("GET /rails/{rail}/suspense", "`q wallet rail suspense`"),
     ("PUT /rails/{rail}/key", "`q wallet rail key`"),
     ("GET /tx/{transactionId}/refunds", "`q wallet show`"),
     ("GET /wallets/{squidId}/limits", "`q wallet limits`"),

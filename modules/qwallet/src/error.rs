@@ -50,6 +50,9 @@ pub enum Error {
     /// Only operators open wallets for others.
     #[error("only an operator opens a wallet for somebody else")]
     NotForOthers,
+    /// The rail is none of those of this instance.
+    #[error("this instance does not offer the rail")]
+    RailUnsupported(Vec<String>),
     /// The transaction is not there, or not the caller's to see.
     #[error("the transaction does not exist")]
     TransactionNotFound,
@@ -163,6 +166,11 @@ impl From<Error> for Problem {
                 .hint("the parent opens one first: POST /wallets"),
             Error::NotTheirs(_) => Self::new(&codes::FORBIDDEN).detail(detail),
             Error::NotForOthers => Self::new(&codes::FORBIDDEN).detail(detail).hint("leave `owner` out"),
+            Error::RailUnsupported(rails) => Self::new(&api::RAIL_UNSUPPORTED).hint(format!(
+                "the rails of this instance are {}; payments between its wallets go over internal, GET /rails tells of the \
+                 others",
+                rails.join(", ")
+            )),
             Error::TransactionNotFound => Self::new(&api::TRANSACTION_NOT_FOUND),
             Error::ImportNotFound => Self::new(&api::IMPORT_NOT_FOUND),
             Error::NotCancellable(_) => Self::new(&api::INTENT_NOT_CANCELLABLE).detail(detail),

@@ -15,6 +15,10 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         }
         "capture" => "auto or manual",
         "catchUp" => "skip, once or all",
+        "correction" => {
+            "BOOK_WITHDRAWAL with wallet, amount, recipient and reference; ASSIGN with depositId and wallet; or WRITE_OFF with \
+             depositId or amount; and nothing else"
+        }
         "cid" => "the CID of a delegation, as its grant lists it",
         "count" => "from the number of stripes there are to 8: there are never fewer than before",
         "cursor" => "the nextCursor of the page before, as it was given",

@@ -20,8 +20,10 @@ mod heads;
 mod holds;
 mod journal;
 mod notes;
+mod rail_corrections;
 mod rails;
 mod schedules;
+mod waiting;
 mod webhooks;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -61,8 +63,10 @@ fn rooms() -> Vec<Box<dyn Room>> {
         Box::<heads::Heads>::default(),
         Box::<heads::Snapshots>::default(),
         Box::<notes::Notes>::default(),
+        Box::<rail_corrections::Corrections>::default(),
         Box::<rails::Rails>::default(),
         Box::<schedules::Schedules>::default(),
+        Box::<waiting::Waiting>::default(),
         Box::<webhooks::Webhooks>::default(),
     ]
 }

@@ -30,6 +30,8 @@ mod on_postgres;
 mod operators_view;
 mod payout;
 mod postgres_dump;
+mod rails;
+mod rails_bank;
 mod receipts;
 mod release;
 mod replicas;

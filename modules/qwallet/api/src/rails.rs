@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Fees, TransactionId, WalletId,
+    approvals::IntentApprovals,
     errors::{
         ADDRESS_INVALID, AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION,
         APPROVAL_REQUIRED, COUNT_LIMIT_EXCEEDED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED,
         DAO_LIMIT_EXCEEDED, FEES_EXCEED_MAXIMUM, IMPORT_INVALID, INSUFFICIENT_FUNDS, INTENT_EXPIRED,
         INVALID_STATE, MONTHLY_LIMIT_EXCEEDED, NOT_AN_APPROVER, QUEUE_FULL, RAIL_DOWN, RAIL_KEY_CHANGED,
-        RAIL_UNSUPPORTED, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED, WALLET_FROZEN,
-        WALLET_NOT_FOUND,
+        RAIL_UNSUPPORTED, SELF_APPROVAL, SIGNATURE_INVALID, TRANSACTION_NOT_FOUND, TX_LIMIT_EXCEEDED,
+        WALLET_FROZEN, WALLET_NOT_FOUND,
     },
     types::WalletPath,
     wire::wire,
@@ -35,6 +36,64 @@ pub struct RailKeyOrder<'a> {
     pub rail: &'a str,
     /// The version of this form, 1.
     pub v: u8,
+}
+
+/// The JOSE type of the signatures under a correction of a rail's books.
+pub const RAIL_CORRECTION_TYP: &str = "q-rail-correction+jws";
+
+/// What two approvers sign to set right what the books of a rail say.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RailCorrectionOrder<'a> {
+    /// As in the request.
+    pub action: &'a str,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<&'a str>,
+    /// The DID of the instance.
+    pub aud: &'a str,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deposit_id: Option<TransactionId>,
+    /// RFC 3339, as in the request.
+    pub expires_at: &'a str,
+    /// As in the request.
+    pub nonce: &'a str,
+    /// The rail.
+    pub rail: &'a str,
+    /// As in the request.
+    pub reason: &'a str,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<&'a str>,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<&'a str>,
+    /// The version of this form, 1.
+    pub v: u8,
+    /// As in the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wallet: Option<&'a str>,
+}
+
+impl<'a> RailCorrectionOrder<'a> {
+    /// What is signed for a request to the instance `aud`.
+    pub fn of(aud: &'a str, asked: &'a CorrectRailRequest) -> Self {
+        Self {
+            action: &asked.action,
+            amount: asked.amount.as_ref().map(AmountText::as_str),
+            aud,
+            deposit_id: asked.deposit_id,
+            expires_at: &asked.expires_at,
+            nonce: &asked.nonce,
+            rail: &asked.rail,
+            reason: &asked.reason,
+            recipient: asked.recipient.as_deref(),
+            reference: asked.reference.as_deref(),
+            v: 1,
+            wallet: asked.wallet.as_deref(),
+        }
+    }
 }
 
 wire! {
@@ -186,7 +245,8 @@ wire! {
         pub withdrawal_id: TransactionId,
         /// The rail.
         pub rail: String,
-        /// `PENDING` (held), `SIGNED`, `BROADCASTING`, `CONFIRMED` (in a block that may still be rewritten), `SETTLED`
+        /// `AWAITING_APPROVAL` (others have to approve it first; `CANCELLED` when too many reject it, `EXPIRED` when the
+        /// order lapses before), `PENDING` (held), `SIGNED`, `BROADCASTING`, `CONFIRMED` (in a block that may still be rewritten), `SETTLED`
         /// (final) or `FAILED` (the money is free again).
         pub status: String,
         /// How much the recipient gets.
@@ -212,6 +272,31 @@ wire! {
         /// Why it waits or failed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub reason: Option<String>,
+        /// How far it is approved, where others had to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub approvals: Option<IntentApprovals>,
+        /// What approvers sign, where others had to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub signing_input: Option<String>,
+    }
+
+    /// Withdrawals, newest first, at most 200.
+    pub struct WithdrawalList {
+        /// The withdrawals.
+        pub items: Vec<Withdrawal>,
+    }
+
+    /// Asks for withdrawals that wait for the caller's approval.
+    pub struct ListWaitingWithdrawalsRequest {}
+
+    /// Approves or rejects a withdrawal that waits for it.
+    pub struct DecideWithdrawalRequest {
+        /// The withdrawal.
+        pub withdrawal_id: TransactionId,
+        /// `APPROVE` or `REJECT`.
+        pub decision: String,
+        /// The approver's signature over what the payer signed, of the type of the decision.
+        pub signature: String,
     }
 
     /// Names a withdrawal.
@@ -232,8 +317,9 @@ wire! {
         pub deposit_id: TransactionId,
         /// The rail.
         pub rail: String,
-        /// `PENDING` (shown as `pendingIn`), `CREDITED`, `REMOVED` (the chain was rewritten without it) or `HELD_BACK`
-        /// (not a whole number of the currency's units; an operator decides).
+        /// `PENDING` (shown as `pendingIn`), `CREDITED`, `REMOVED` (the chain was rewritten without it), `HELD_BACK`
+        /// (not a whole number of the currency's units; it stays out of the books) or `WRITTEN_OFF` (nobody's, and the
+        /// house's now).
         pub status: String,
         /// How much, where it can be written in the currency.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -283,6 +369,97 @@ wire! {
     }
 }
 
+wire! {
+    /// Hands in what the bank says of a file of payments.
+    pub struct TakePayoutReportRequest {
+        /// The rail.
+        pub rail: String,
+        /// pain.002, at most 10 MB.
+        pub document: String,
+    }
+
+    /// What came of a report.
+    pub struct PayoutReportTaken {
+        /// The file it is about.
+        pub message_id: String,
+        /// Withdrawals that the bank does not make: their money is free again.
+        pub rejected: u32,
+        /// Withdrawals it makes; a statement says when they are paid.
+        pub on_their_way: u32,
+        /// What is none of this file's withdrawals, or ended already.
+        pub unknown: u32,
+    }
+
+    /// Sets right what the books of a rail say.
+    pub struct CorrectRailRequest {
+        /// The rail.
+        pub rail: String,
+        /// `BOOK_WITHDRAWAL`: a withdrawal that left and that the books do not know, since they were put back from a backup;
+        /// with `wallet`, `amount`, `recipient` and `reference`. `ASSIGN`: money that came in for nobody is a wallet's;
+        /// with `depositId` and `wallet`. `WRITE_OFF`: money that came in for nobody is the house's (`depositId`), or what
+        /// the rail holds less than the books is the house's loss (`amount`).
+        pub action: String,
+        /// How much.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub amount: Option<AmountText>,
+        /// The deposit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub deposit_id: Option<TransactionId>,
+        /// The wallet: id or reference.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wallet: Option<String>,
+        /// Who got the withdrawal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub recipient: Option<String>,
+        /// Where it is seen: its transaction on the chain, or the bank's reference in a statement.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub reference: Option<String>,
+        /// Why, in at most 500 characters.
+        pub reason: String,
+        /// RFC 3339; at most a day ahead.
+        pub expires_at: String,
+        /// Unique, 8 to 64 graphic ASCII characters.
+        pub nonce: String,
+        /// Compact JWS of two or more approvers over the same signing input; none of them the wallet's owner.
+        pub approvals: Vec<String>,
+    }
+
+    /// What was set right.
+    pub struct RailCorrection {
+        /// The transaction.
+        pub correction_id: TransactionId,
+        /// The rail.
+        pub rail: String,
+        /// As in the request.
+        pub action: String,
+        /// How much.
+        pub amount: AmountText,
+        /// The code of the currency.
+        pub currency: String,
+        /// The wallet that paid or got it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub wallet_id: Option<WalletId>,
+        /// The deposit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub deposit_id: Option<TransactionId>,
+        /// The withdrawal that was booked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub withdrawal_id: Option<TransactionId>,
+        /// Why.
+        pub reason: String,
+        /// Who signed.
+        pub approvers: Vec<Did>,
+        /// When.
+        pub at: Timestamp,
+    }
+
+    /// What was set right on a rail, newest first, at most 200.
+    pub struct RailCorrectionList {
+        /// The corrections.
+        pub items: Vec<RailCorrection>,
+    }
+}
+
 /// What came of a statement. Taken in twice, nothing is booked twice.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -303,9 +480,9 @@ pub struct StatementReport {
     pub difference: String,
 }
 
-json_types!(PayoutFile, StatementReport);
+json_types!(PayoutFile, StatementReport, PayoutReportTaken, RailCorrection, RailCorrectionList);
 
-json_types!(RailList, RailState, DepositAddress, WithdrawalQuote, Withdrawal, DepositList);
+json_types!(RailList, RailState, DepositAddress, WithdrawalQuote, Withdrawal, WithdrawalList, DepositList);
 
 endpoint! {
     /// Lists the rails: how far each has read its chain, and the last comparison with the books.
@@ -350,7 +527,8 @@ endpoint! {
     ];
 }
 endpoint! {
-    /// Sends money out over a rail. It is held at once, given when the chain cannot be rewritten any more, and free
+    /// Sends money out over a rail. Above what others have to approve it waits for them, and is carried out with the last
+    /// approval it needs; asked for again, it tells where it is. Otherwise it is held at once, given when the chain cannot be rewritten any more, and free
     /// again when the chain refuses it.
     pub CreateWithdrawal = POST "/withdrawals" (WithdrawalRequest) -> Withdrawal;
     status 202;
@@ -364,7 +542,25 @@ endpoint! {
     ];
 }
 endpoint! {
-    /// Shows a withdrawal of the caller.
+    /// Approves or rejects a withdrawal, under a signature over exactly what its payer signed: a compact JWS of the type
+    /// `q-approval+jws` to approve, `q-rejection+jws` to reject.
+    ///
+    /// Who approved may still reject; a rejection stands. The last approval it needs holds the money; what keeps it from
+    /// being held is the answer's `reason`, and whoever asks for the withdrawal again tries again.
+    pub DecideWithdrawal = POST "/withdrawals/{withdrawalId}/approvals" (DecideWithdrawalRequest) -> Withdrawal;
+    access Access::Signed;
+    errors [
+        codes::INVALID_REQUEST, codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED,
+        SIGNATURE_INVALID, SELF_APPROVAL, NOT_AN_APPROVER, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Lists the withdrawals that wait for the caller's approval, newest first.
+    pub ListWaitingWithdrawals = GET "/approvals/withdrawals" (ListWaitingWithdrawalsRequest) -> WithdrawalList;
+    access Access::Identity("wallet:read");
+}
+endpoint! {
+    /// Shows a withdrawal of the caller, or one that the caller has to approve.
     pub GetWithdrawal = GET "/withdrawals/{withdrawalId}" (WithdrawalPath) -> Withdrawal;
     access Access::Identity("wallet:read");
     errors [TRANSACTION_NOT_FOUND];
@@ -395,6 +591,41 @@ endpoint! {
     access Access::Operator;
     errors [RAIL_UNSUPPORTED, IMPORT_INVALID];
     body_max 16 << 20;
+}
+
+endpoint! {
+    /// Takes in what the bank says of a file of payments (pain.002): what it does not make is free again. What it pays is
+    /// settled by the statement that shows it.
+    pub TakePayoutReport = POST "/rails/{rail}/reports" (TakePayoutReportRequest) -> PayoutReportTaken;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED, IMPORT_INVALID];
+    body_max 16 << 20;
+}
+endpoint! {
+    /// Lists what came in over a rail and is nobody's, newest first.
+    pub ListSuspense = GET "/rails/{rail}/suspense" (RailPath) -> DepositList;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED];
+}
+endpoint! {
+    /// Sets right what the books of a rail say, under the signatures of two approvers. What can be seen outside is looked
+    /// at: a withdrawal is booked only when the chain or a statement shows it, a loss only as far as the last comparison
+    /// found it.
+    pub CorrectRail = POST "/rails/{rail}/corrections" (CorrectRailRequest) -> RailCorrection;
+    status 201;
+    access Access::Signed;
+    errors [
+        codes::INVALID_REQUEST, AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::IDEMPOTENCY_KEY_REUSED, RAIL_UNSUPPORTED,
+        INTENT_EXPIRED, SIGNATURE_INVALID, NOT_AN_APPROVER, APPROVAL_REQUIRED, WALLET_NOT_FOUND, TRANSACTION_NOT_FOUND,
+        ADDRESS_INVALID, AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, INVALID_STATE, RAIL_DOWN, WALLET_FROZEN,
+        INSUFFICIENT_FUNDS, QUEUE_FULL,
+    ];
+}
+endpoint! {
+    /// Lists what was set right on a rail, newest first.
+    pub ListRailCorrections = GET "/rails/{rail}/corrections" (RailPath) -> RailCorrectionList;
+    access Access::Operator;
+    errors [RAIL_UNSUPPORTED];
 }
 
 /// Money came over a rail, or what was seen is gone.

@@ -69,6 +69,9 @@ wire! {
         /// The only wallets it may pay, where it keeps a list.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub allowed_recipients: Option<Vec<WalletId>>,
+        /// The only addresses outside that its money may leave to, where it keeps a list: `RAIL:ADDRESS`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub allowed_addresses: Vec<String>,
         /// By currency code.
         pub balances: BTreeMap<String, Balance>,
         /// How much may be spent: its own limits, then those of the parent.

@@ -107,7 +107,8 @@ wire! {
         /// operator; `ACTIVE` again by two.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub status: Option<String>,
-        /// The only recipients an ENTERPRISE may pay, at most 1,000; `["*"]` for everybody.
+        /// The only recipients an ENTERPRISE may pay, at most 1,000: wallets, and addresses outside as `RAIL:ADDRESS`;
+        /// `["*"]` for everybody.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub allowed_recipients: Option<Vec<String>>,
         /// How far below zero it may go; by two operators.

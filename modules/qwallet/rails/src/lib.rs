@@ -219,6 +219,10 @@ pub trait Rail: fmt::Debug + Send + Sync {
     /// What became of the transaction that was to make this payment.
     fn status<'a>(&'a self, hash: &'a str, payment: &'a Payment) -> Answer<'a, Status>;
 
+    /// Who signed the transaction and under which number, if it makes exactly this payment; nothing if it makes another,
+    /// or the node does not know it.
+    fn payer<'a>(&'a self, hash: &'a str, payment: &'a Payment) -> Answer<'a, Option<(String, u64)>>;
+
     /// What came to `addresses` in the blocks `from..=to`, in the order of the chain, each confirmed by its receipt.
     fn scan_deposits<'a>(&'a self, from: u64, to: u64, addresses: &'a [String]) -> Answer<'a, Vec<Arrival>>;
 

@@ -19,10 +19,91 @@ pub enum DepositStatus {
     Removed,
     /// Final, and not a whole number of the currency's units: an operator decides.
     HeldBack,
+    /// It was nobody's, and two operators gave it to the house.
+    WrittenOff,
+}
+
+/// Where a withdrawal is that others have to approve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingStatus {
+    /// Not enough have approved it, or its money could not be held yet.
+    Waiting,
+    /// Its money was held; where it is from then on is said of the withdrawal.
+    CarriedOut,
+    /// Too many rejected it.
+    Cancelled,
+}
+
+impl WaitingStatus {
+    const ALL: [Self; 3] = [Self::Waiting, Self::CarriedOut, Self::Cancelled];
+
+    /// The number in the store.
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::Waiting => 0,
+            Self::CarriedOut => 1,
+            Self::Cancelled => 2,
+        }
+    }
+
+    /// The status with this number.
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.code() == code)
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "AWAITING_APPROVAL",
+            Self::CarriedOut => "CARRIED_OUT",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+}
+
+/// How two operators set right what the books of a rail say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CorrectionKind {
+    /// A withdrawal left that the books do not know.
+    BookWithdrawal,
+    /// What came in for nobody is a wallet's.
+    Assign,
+    /// What came in for nobody is the house's.
+    WriteOff,
+    /// What the rail holds less than the books is the house's loss.
+    WriteOffLoss,
+}
+
+impl CorrectionKind {
+    const ALL: [Self; 4] = [Self::BookWithdrawal, Self::Assign, Self::WriteOff, Self::WriteOffLoss];
+
+    /// The number in the store.
+    pub const fn code(self) -> i64 {
+        match self {
+            Self::BookWithdrawal => 0,
+            Self::Assign => 1,
+            Self::WriteOff => 2,
+            Self::WriteOffLoss => 3,
+        }
+    }
+
+    /// The kind with this number.
+    pub fn from_code(code: i64) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.code() == code)
+    }
+
+    /// The name on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BookWithdrawal => "BOOK_WITHDRAWAL",
+            Self::Assign => "ASSIGN",
+            Self::WriteOff | Self::WriteOffLoss => "WRITE_OFF",
+        }
+    }
 }
 
 impl DepositStatus {
-    const ALL: [Self; 4] = [Self::Pending, Self::Credited, Self::Removed, Self::HeldBack];
+    const ALL: [Self; 5] = [Self::Pending, Self::Credited, Self::Removed, Self::HeldBack, Self::WrittenOff];
 
     /// The number in the store.
     pub const fn code(self) -> i64 {
@@ -31,6 +112,7 @@ impl DepositStatus {
             Self::Credited => 1,
             Self::Removed => 2,
             Self::HeldBack => 3,
+            Self::WrittenOff => 4,
         }
     }
 
@@ -46,6 +128,7 @@ impl DepositStatus {
             Self::Credited => "CREDITED",
             Self::Removed => "REMOVED",
             Self::HeldBack => "HELD_BACK",
+            Self::WrittenOff => "WRITTEN_OFF",
         }
     }
 }

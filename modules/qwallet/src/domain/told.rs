@@ -99,7 +99,8 @@ const fn is_principal(purpose: Purpose) -> bool {
         | Purpose::Release
         | Purpose::Deposit
         | Purpose::Withdrawal
-        | Purpose::Escrow => true,
+        | Purpose::Escrow
+        | Purpose::Correction => true,
         Purpose::PlatformFee | Purpose::NetworkFee | Purpose::FeeRefund | Purpose::Sweep => false,
     }
 }

@@ -32,11 +32,13 @@ pub enum Purpose {
     Withdrawal,
     /// What a payee took and leaves with the house until the deal is done.
     Escrow,
+    /// What two operators set right.
+    Correction,
 }
 
 impl Purpose {
     /// All of them, by their number in the store.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Principal,
         Self::PlatformFee,
         Self::NetworkFee,
@@ -49,6 +51,7 @@ impl Purpose {
         Self::Deposit,
         Self::Withdrawal,
         Self::Escrow,
+        Self::Correction,
     ];
 
     /// The number in the store.
@@ -66,6 +69,7 @@ impl Purpose {
             Self::Deposit => 9,
             Self::Withdrawal => 10,
             Self::Escrow => 11,
+            Self::Correction => 12,
         }
     }
 
@@ -99,6 +103,7 @@ impl Purpose {
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
             Self::Escrow => "escrow",
+            Self::Correction => "correction",
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use q_http::ApiBuilder;
 use qwallet_api::{
-    CreateWithdrawal, GetDepositAddress, GetPayoutFile, GetWithdrawal, GetWithdrawalQuote, ListDeposits,
-    ListRails, MakePayouts, ReconcileRail, RejectPayout, SetRailKey, TakeStatement,
+    CorrectRail, CreateWithdrawal, DecideWithdrawal, GetDepositAddress, GetPayoutFile, GetWithdrawal,
+    GetWithdrawalQuote, ListDeposits, ListRailCorrections, ListRails, ListSuspense, ListWaitingWithdrawals,
+    MakePayouts, ReconcileRail, RejectPayout, SetRailKey, TakePayoutReport, TakeStatement,
 };
 
 use crate::service::Service;
@@ -34,8 +35,24 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         .on::<TakeStatement, _, _, _>(
             |service, _, request| async move { service.take_statement(request).await },
         )
+        .on::<TakePayoutReport, _, _, _>(|service, _, request| async move {
+            service.take_payout_report(request).await
+        })
+        .on::<ListSuspense, _, _, _>(|service, _, request| async move { service.suspense(&request).await })
+        .on::<CorrectRail, _, _, _>(|service, context, request| async move {
+            service.correct_rail(context.request_key.as_ref(), request).await
+        })
+        .on::<ListRailCorrections, _, _, _>(|service, _, request| async move {
+            service.rail_corrections(&request).await
+        })
         .on::<CreateWithdrawal, _, _, _>(|service, context, request| async move {
             service.withdraw(&context.caller, context.request_key.as_ref(), request).await
+        })
+        .on::<DecideWithdrawal, _, _, _>(|service, context, request| async move {
+            service.decide_withdrawal(context.request_key.as_ref(), request).await
+        })
+        .on::<ListWaitingWithdrawals, _, _, _>(|service, context, _| async move {
+            service.withdrawals_waiting_for(&context.caller).await
         })
         .on::<GetWithdrawal, _, _, _>(|service, context, request| async move {
             service.withdrawal(&context.caller, request.withdrawal_id).await

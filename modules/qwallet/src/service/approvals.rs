@@ -131,11 +131,7 @@ impl Service {
         if approver == row.payer {
             return Err(Error::SelfApproval(approver.to_string()));
         }
-        // Kept with its payload, so that it can be checked by itself.
-        let signature = match asked.signature.split_once("..") {
-            Some((header, rest)) => format!("{header}.{}.{rest}", q_jose::base64url::encode(&input)),
-            None => asked.signature,
-        };
+        let signature = attached(asked.signature, &input);
         let guardians = self.guardians_of(&wallet).await?;
         let by = approver.clone();
         let decided = self.db.write_once(key, move |tx| {
@@ -329,7 +325,7 @@ impl Service {
         Ok(refusal)
     }
 
-    async fn rules_of(&self, wallet: &WalletEntry) -> Result<Rules, DbError> {
+    pub(super) async fn rules_of(&self, wallet: &WalletEntry) -> Result<Rules, DbError> {
         let (id, owner) = (wallet.row.id, wallet.row.owner.clone());
         self.db.read(move |reader| store::approvals::rules(reader, id, &owner)).await
     }
@@ -371,6 +367,14 @@ impl Service {
             v: 1,
             wallet: &wallet.row.reference,
         })
+    }
+}
+
+/// A signature with its payload, so that it can be checked by itself.
+pub(super) fn attached(signature: String, input: &[u8]) -> String {
+    match signature.split_once("..") {
+        Some((header, rest)) => format!("{header}.{}.{rest}", q_jose::base64url::encode(input)),
+        None => signature,
     }
 }
 

@@ -129,7 +129,10 @@ impl Service {
     /// The refusal of a request, unless it is the repetition of one that was carried out: idempotency comes
     /// before everything but the form, so an order that has lapsed since still gets its first answer.
     async fn refusal_or_replay(&self, request: Option<Request>, refusal: Refusal) -> Result<[u8; 16], Error> {
-        self.earlier(request).await?.ok_or(Error::Refused(refusal))
+        self.earlier(request).await?.ok_or_else(|| match refusal {
+            Refusal::RailUnsupported => self.rails.unsupported(),
+            refusal => Error::Refused(refusal),
+        })
     }
 
     fn seal(&self, table: &'static str, column: &'static str, row: &str, plain: &str) -> Vec<u8> {

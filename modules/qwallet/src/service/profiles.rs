@@ -9,7 +9,7 @@ use crate::{
         profile::Profile,
     },
     error::Error,
-    store,
+    store::{self, wallets::WalletRow},
 };
 
 /// Why an AID's payment is refused.
@@ -18,6 +18,10 @@ const NO_TEXTS: &str = "an AID pays without texts, which may tell whose it is: l
 /// Why an undertaking's payment is refused.
 pub(super) const NOT_ALLOWED: &str = "the recipient is not among the wallet's allowedRecipients; its owner adds it with PATCH \
                            /wallets/{squidId}";
+
+/// Why an undertaking's withdrawal is refused.
+const ADDRESS_NOT_ALLOWED: &str = "the address is not among the wallet's allowedRecipients; its owner adds it as \
+                                   RAIL:ADDRESS with PATCH /wallets/{squidId}";
 
 /// Why the payment of somebody in care waits.
 const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GET /wallets/{squidId}/limits: a guardian \
@@ -28,6 +32,20 @@ const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GE
 pub(super) struct Rules {
     has_texts: bool,
     allowed: Option<Vec<qwallet_api::WalletId>>,
+}
+
+/// Whether money of a wallet may leave to this address over this rail.
+pub(super) fn check_address(wallet: &WalletRow, rail: &str, address: &str) -> Result<(), Refusal> {
+    let is_listed = || wallet.allowed_addresses.contains(&listed(rail, address));
+    if wallet.allowed.is_some() && !is_listed() {
+        return Err(Refusal::Profile(ADDRESS_NOT_ALLOWED));
+    }
+    Ok(())
+}
+
+/// An address of a rail as it stands on a list.
+pub(super) fn listed(rail: &str, address: &str) -> String {
+    format!("{rail}:{address}")
 }
 
 impl Rules {

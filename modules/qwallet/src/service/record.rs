@@ -80,6 +80,12 @@ pub trait Record: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
+    /// The withdrawal whose approvals count for what it spends, where others have to approve that. Its row is locked by
+    /// [`Record::lock`].
+    fn approved_as(&self) -> Option<TransactionId> {
+        None
+    }
+
     /// Reads its rows and decides.
     fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError>;
 }

@@ -160,13 +160,14 @@ impl Service {
             None => Allowed::AsBefore,
             Some(names) if names.iter().any(|name| name == EVERYBODY) => Allowed::Everybody,
             Some(names) => {
+                let (outside, names) = self.addresses_among(names).await?;
                 let found = self.directory.find_all(names.iter().map(String::as_str)).await?;
                 let found: Option<Vec<WalletId>> =
                     found.iter().map(|one| Some(one.as_ref()?.row.id)).collect();
                 let mut found = found.ok_or(Refusal::RecipientUnknown)?;
                 found.sort_unstable();
                 found.dedup();
-                Allowed::Only(found)
+                Allowed::Only(found, outside)
             }
         };
         let credit = match &asked.credit_limit {
@@ -287,7 +288,8 @@ impl Approval {
 enum Allowed {
     AsBefore,
     Everybody,
-    Only(Vec<WalletId>),
+    /// These wallets, and these addresses outside.
+    Only(Vec<WalletId>, Vec<String>),
 }
 
 /// A change of a wallet in the executor: its accounts are told in the same commit, whoever else writes.
@@ -344,7 +346,7 @@ impl Record for WalletChange {
             Step::Terms(account.id, NewTerms { is_frozen, credit_limit, must_be_empty })
         };
         let mut steps: Vec<Step> = accounts.iter().map(step).collect();
-        if matches!(self.allowed, Allowed::Only(_)) {
+        if matches!(self.allowed, Allowed::Only(..)) {
             // Whoever pays from a marked account has the list read in the same commit.
             let pays = accounts.iter().filter(|account| account.stripe == 0 && !account.is_guarded);
             steps.extend(pays.map(|account| Step::Guard(account.id)));
@@ -352,12 +354,14 @@ impl Record for WalletChange {
         let after = WalletRow {
             label: self.label.clone().or_else(|| before.label.clone()),
             status,
-            allowed: match &self.allowed {
-                Allowed::AsBefore => before.allowed.clone(),
-                Allowed::Everybody => None,
-                Allowed::Only(wallets) => Some(wallets.clone()),
-            },
             ..before.clone()
+        };
+        let after = match &self.allowed {
+            Allowed::AsBefore => after,
+            Allowed::Everybody => WalletRow { allowed: None, allowed_addresses: Vec::new(), ..after },
+            Allowed::Only(wallets, addresses) => {
+                WalletRow { allowed: Some(wallets.clone()), allowed_addresses: addresses.clone(), ..after }
+            }
         };
         let write = move |tx: &mut Tx<'_>, _: Moment| self.write(tx, &before, &after);
         Ok(Ok(Decision { steps, answer: self.wallet.bytes(), write: Box::new(write) }))
@@ -395,7 +399,7 @@ impl WalletChange {
             "allowed": match &self.allowed {
                 Allowed::AsBefore => serde_json::Value::Null,
                 Allowed::Everybody => EVERYBODY.into(),
-                Allowed::Only(wallets) => wallets.len().into(),
+                Allowed::Only(wallets, addresses) => (wallets.len() + addresses.len()).into(),
             },
             "creditLimit": credit,
             "approval": self.approval.as_ref().map(Approval::facts),

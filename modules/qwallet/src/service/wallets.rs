@@ -64,6 +64,7 @@ impl Service {
             profile,
             parent: parent.as_ref().map(|parent| parent.row.id),
             allowed: None,
+            allowed_addresses: Vec::new(),
             created_at: self.env.now(),
         };
         let accounts = currency::ALL.iter().filter(|currency| only.is_none_or(|only| only == currency.id));
@@ -194,6 +195,7 @@ impl Service {
             parent: row.parent,
             status: row.status.name().to_owned(),
             allowed_recipients: row.allowed,
+            allowed_addresses: row.allowed_addresses,
             balances,
             limits: self.limits_of(entry).await?.items,
             rails: self.rails.names(None),

@@ -43,6 +43,8 @@ pub enum TransactionKind {
     Withdrawal,
     /// Somebody moved money between wallets of their own.
     Transfer,
+    /// Two operators set right what the books of a rail said.
+    Correction,
 }
 
 impl TransactionKind {
@@ -60,6 +62,7 @@ impl TransactionKind {
             Self::Deposit => 8,
             Self::Withdrawal => 9,
             Self::Transfer => 10,
+            Self::Correction => 11,
         }
     }
 
@@ -77,6 +80,7 @@ impl TransactionKind {
             8 => Some(Self::Deposit),
             9 => Some(Self::Withdrawal),
             10 => Some(Self::Transfer),
+            11 => Some(Self::Correction),
             _ => None,
         }
     }
@@ -100,6 +104,7 @@ impl TransactionKind {
             Self::Deposit => "deposit",
             Self::Withdrawal => "withdrawal",
             Self::Transfer => "transfer",
+            Self::Correction => "correction",
         }
     }
 }
@@ -619,6 +624,21 @@ pub fn order_digests(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, S
         reader.query(&format!("SELECT id, digest FROM orders WHERE id IN ({places})"), keys)
     })?;
     rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+}
+
+/// The order with this number.
+pub fn find_order(reader: &mut Reader<'_>, id: i64) -> Result<Option<OrderRow>, DbError> {
+    let sql = "SELECT id, kind, signer, input, signatures FROM orders WHERE id = $1";
+    let order = |row: Row| {
+        Ok(OrderRow {
+            id: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            signer: row.try_get(2)?,
+            input: row.try_get(3)?,
+            signatures: row.try_get(4)?,
+        })
+    };
+    reader.query_opt(sql, params![id])?.map(order).transpose()
 }
 
 /// Calls `each` with the number of every order of a writer after `id`, and the order and its stored digest or why they

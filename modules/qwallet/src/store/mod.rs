@@ -19,6 +19,7 @@ pub mod money_requests;
 pub mod movements;
 pub mod notes;
 pub mod plans;
+pub mod rail_corrections;
 pub mod rails;
 pub mod recent;
 pub mod refunds;
@@ -26,6 +27,7 @@ pub mod requests;
 pub mod schedules;
 pub mod snapshots;
 pub mod told;
+pub mod waiting_withdrawals;
 pub mod wallets;
 pub mod webhooks;
 pub mod writers;
@@ -55,6 +57,8 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (17, "guardians", include_str!("../../migrations/sqlite/0017_guardians.sql")),
         (18, "fee settings", include_str!("../../migrations/sqlite/0018_fee_settings.sql")),
         (19, "history by time", include_str!("../../migrations/sqlite/0019_history_by_time.sql")),
+        (20, "rail corrections", include_str!("../../migrations/sqlite/0020_rail_corrections.sql")),
+        (21, "waiting withdrawals", include_str!("../../migrations/sqlite/0021_waiting_withdrawals.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -76,6 +80,8 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (17, "guardians", include_str!("../../migrations/postgres/0017_guardians.sql")),
         (18, "fee settings", include_str!("../../migrations/postgres/0018_fee_settings.sql")),
         (19, "history by time", include_str!("../../migrations/postgres/0019_history_by_time.sql")),
+        (20, "rail corrections", include_str!("../../migrations/postgres/0020_rail_corrections.sql")),
+        (21, "waiting withdrawals", include_str!("../../migrations/postgres/0021_waiting_withdrawals.sql")),
     ],
 );
 

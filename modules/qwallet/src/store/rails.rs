@@ -460,6 +460,58 @@ pub fn deposits_of(reader: &mut Reader<'_>, wallet: WalletId) -> Result<Vec<Depo
     reader.query(&sql, params![wallet.bytes()])?.iter().map(deposit).collect()
 }
 
+/// What came in over a rail and is nobody's, newest first.
+pub fn nobodys_deposits(reader: &mut Reader<'_>, rail: &str) -> Result<Vec<DepositRow>, DbError> {
+    let sql = format!(
+        "SELECT {DEPOSIT} FROM deposits WHERE rail = $1 AND wallet IS NULL AND status = 1 \
+         ORDER BY id DESC LIMIT {LIST_MAX}"
+    );
+    reader.query(&sql, params![rail])?.iter().map(deposit).collect()
+}
+
+/// The deposit, if it was seen.
+pub fn find_deposit(reader: &mut Reader<'_>, id: TransactionId) -> Result<Option<DepositRow>, DbError> {
+    let sql = format!("SELECT {DEPOSIT} FROM deposits WHERE id = $1");
+    reader.query_opt(&sql, params![id.bytes()])?.as_ref().map(deposit).transpose()
+}
+
+/// Says whose a deposit of nobody is now; the house's where no wallet is named.
+pub fn assign_deposit(
+    tx: &mut Tx<'_>,
+    id: TransactionId,
+    wallet: Option<WalletId>,
+    status: DepositStatus,
+) -> Result<(), DbError> {
+    let sql = "UPDATE deposits SET wallet = $2, status = $3, changed_at = $4 WHERE id = $1";
+    let now = tx.now();
+    tx.execute(sql, params![id.bytes(), wallet.map(WalletId::bytes), status.code(), now])?;
+    Ok(())
+}
+
+/// Says whose money something was that had gone out as nobody's.
+pub fn set_withdrawal(
+    tx: &mut Tx<'_>,
+    id: TransactionId,
+    recipient: &str,
+    part: &WithdrawalPart,
+) -> Result<(), DbError> {
+    let sql = "UPDATE outgoing SET recipient = $2, wallet = $3, amount = $4, platform_fee = $5, network_fee = $6, \
+               client_ref = $7, changed_at = $8 WHERE id = $1";
+    let now = tx.now();
+    let values = params![
+        id.bytes(),
+        recipient,
+        part.wallet.bytes(),
+        part.amount.to_bytes(),
+        part.fees.platform.to_bytes(),
+        part.fees.network.to_bytes(),
+        part.client_ref.as_str(),
+        now,
+    ];
+    tx.execute(sql, values)?;
+    Ok(())
+}
+
 /// Calls `each` with every deposit.
 pub fn for_each_deposit(
     reader: &mut Reader<'_>,

@@ -31,6 +31,8 @@ pub struct WalletRow {
     pub parent: Option<WalletId>,
     /// The only wallets it may pay, where it keeps a list.
     pub allowed: Option<Vec<WalletId>>,
+    /// The only addresses outside that money may leave to, where it keeps a list; each with its rail.
+    pub allowed_addresses: Vec<String>,
     /// When it was opened.
     pub created_at: Timestamp,
 }
@@ -73,11 +75,17 @@ impl WalletRow {
         rules.extend(self.parent.map_or([0; 16], WalletId::bytes));
         rules.push(u8::from(self.allowed.is_some()));
         rules.extend(ids_to_bytes(self.allowed.as_deref().unwrap_or_default()));
+        // Lists without addresses keep the hash they were stored with before there were any.
+        if !self.allowed_addresses.is_empty() {
+            rules.extend(self.allowed_addresses.len().to_be_bytes());
+            rules.extend(self.allowed_addresses.join("\n").into_bytes());
+        }
         rules
     }
 }
 
-const COLUMNS: &str = "id, reference, owner, label, status, profile, parent, allowed, created_at";
+const COLUMNS: &str =
+    "id, reference, owner, label, status, profile, parent, allowed, created_at, allowed_addresses";
 
 fn ids_to_bytes(ids: &[WalletId]) -> Vec<u8> {
     ids.iter().flat_map(|id| id.bytes()).collect()
@@ -86,6 +94,11 @@ fn ids_to_bytes(ids: &[WalletId]) -> Vec<u8> {
 fn ids_from_bytes(bytes: &[u8]) -> Option<Vec<WalletId>> {
     let (ids, rest) = bytes.as_chunks();
     rest.is_empty().then(|| ids.iter().copied().map(WalletId::from_bytes).collect())
+}
+
+/// Addresses as they are stored, one a line.
+fn lines_of(addresses: &[String]) -> Option<String> {
+    (!addresses.is_empty()).then(|| addresses.join("\n"))
 }
 
 const fn bad(column: usize, expected: &'static str) -> DbError {
@@ -103,6 +116,9 @@ fn wallet(row: &Row) -> Result<WalletRow, DbError> {
         parent: row.try_get::<Option<[u8; 16]>>(6)?.map(WalletId::from_bytes),
         allowed: allowed(row, 7)?,
         created_at: row.try_get(8)?,
+        allowed_addresses: row
+            .try_get::<Option<String>>(9)?
+            .map_or_else(Vec::new, |lines| lines.lines().map(str::to_owned).collect()),
     })
 }
 
@@ -124,12 +140,13 @@ pub fn insert(tx: &mut Tx<'_>, wallet: &WalletRow, account_terms: &[u8]) -> Resu
         wallet.parent.map(WalletId::bytes),
         wallet.allowed.as_deref().map(ids_to_bytes),
         wallet.created_at,
+        lines_of(&wallet.allowed_addresses),
         wallet.status.is_stopped(),
         wallet.checksum(account_terms),
     ];
     let sql = format!(
         "INSERT INTO wallets ({COLUMNS}, is_frozen, checksum) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -155,13 +172,13 @@ pub fn update(tx: &mut Tx<'_>, wallet: &WalletRow) -> Result<(), DbError> {
         wallet.status.code(),
         is_stopped,
         wallet.allowed.as_deref().map(ids_to_bytes),
+        lines_of(&wallet.allowed_addresses),
         wallet.checksum(&terms),
         wallet.id.bytes(),
     ];
-    tx.execute(
-        "UPDATE wallets SET label = $1, status = $2, is_frozen = $3, allowed = $4, checksum = $5 WHERE id = $6",
-        row,
-    )?;
+    let sql = "UPDATE wallets SET label = $1, status = $2, is_frozen = $3, allowed = $4, allowed_addresses = $5, \
+               checksum = $6 WHERE id = $7";
+    tx.execute(sql, row)?;
     Ok(())
 }
 
@@ -237,7 +254,7 @@ pub fn for_each(
     let sql = format!("SELECT {COLUMNS}, checksum FROM wallets ORDER BY id");
     reader.for_each(&sql, params![], |row| {
         let id = WalletId::from_bytes(row.try_get(0)?);
-        each(id, wallet(&row).and_then(|wallet| Ok((wallet, row.try_get(9)?))))
+        each(id, wallet(&row).and_then(|wallet| Ok((wallet, row.try_get(10)?))))
     })
 }
 

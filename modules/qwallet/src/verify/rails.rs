@@ -13,7 +13,7 @@ use crate::{
     domain::{
         account::AccountId,
         books::HoldEnd,
-        rails::{DepositStatus, OutgoingStatus},
+        rails::{CorrectionKind, DepositStatus, OutgoingStatus},
         transfer::{Purpose, Transfer},
     },
     store::{
@@ -29,6 +29,12 @@ pub(super) struct Rails {
     fees: HashMap<AccountId, u128>,
     /// What came in and what went out for good, by rail.
     moved: HashMap<String, (u128, u128)>,
+    /// What operators booked as gone, by the account it went from outside.
+    corrected: HashMap<AccountId, u128>,
+    /// The withdrawals that operators booked.
+    booked: HashMap<TransactionId, Amount>,
+    /// What is in the books and nobody's, by rail.
+    nobodys: HashMap<String, u128>,
 }
 
 impl Room for Rails {
@@ -36,6 +42,10 @@ impl Room for Rails {
         let leg = &transfer.leg;
         if leg.purpose == Purpose::NetworkFee && transfer.phase.is_final_movement() {
             let sum = self.fees.entry(leg.credit).or_default();
+            *sum = sum.saturating_add(leg.amount.units());
+        }
+        if leg.purpose == Purpose::Correction {
+            let sum = self.corrected.entry(leg.credit).or_default();
             *sum = sum.saturating_add(leg.amount.units());
         }
     }
@@ -46,6 +56,12 @@ impl Room for Rails {
         scope: &Scope<'_>,
         found: &mut Vec<Finding>,
     ) -> Result<(), DbError> {
+        // What cannot be read is told of where corrections are checked.
+        store::rail_corrections::for_each(reader, |row| {
+            let booked = row.ok().filter(|row| row.kind == CorrectionKind::BookWithdrawal);
+            self.booked.extend(booked.and_then(|row| Some((row.about?, row.amount))));
+            Ok(())
+        })?;
         let mut deposits = Vec::new();
         store::rails::for_each_deposit(reader, |row| {
             deposits.push(row);
@@ -85,8 +101,12 @@ impl Rails {
         let moved = self.moved.entry(row.rail.clone()).or_default();
         let amount = row.amount.map_or(0, Amount::units);
         let is_right = match (row.status, row.held) {
-            (DepositStatus::Credited, Some(held)) => {
+            (DepositStatus::Credited | DepositStatus::WrittenOff, Some(held)) => {
                 moved.0 = moved.0.saturating_add(amount);
+                if row.status == DepositStatus::Credited && row.wallet.is_none() {
+                    let sum = self.nobodys.entry(row.rail.clone()).or_default();
+                    *sum = sum.saturating_add(amount);
+                }
                 matches!(end_of(reader, held)?, Held::Never | Held::Ended(HoldEnd::Settled))
             }
             (DepositStatus::Pending, Some(held)) => matches!(end_of(reader, held)?, Held::Open),
@@ -94,7 +114,8 @@ impl Rails {
                 matches!(end_of(reader, held)?, Held::Ended(HoldEnd::Voided))
             }
             (DepositStatus::Pending | DepositStatus::Removed | DepositStatus::HeldBack, None) => true,
-            (DepositStatus::Credited, None) | (DepositStatus::HeldBack, Some(_)) => false,
+            (DepositStatus::Credited | DepositStatus::WrittenOff, None)
+            | (DepositStatus::HeldBack, Some(_)) => false,
         };
         if !is_right {
             let detail = format!("it is {}, and the books say otherwise", row.status.name());
@@ -110,6 +131,13 @@ impl Rails {
         found: &mut Vec<Finding>,
     ) -> Result<(), DbError> {
         let place = || format!("outgoing {}", row.id);
+        if let Some(amount) = self.booked.get(&row.id) {
+            if row.withdrawal.as_ref().map(|part| part.amount) != Some(*amount) {
+                let detail = "operators booked another amount";
+                found.push(Finding::new("withdrawal_amount", place(), detail));
+            }
+            return Ok(());
+        }
         // A number that was used elsewhere and accepted by an operator has no bytes here, and moves nothing.
         let is_kept =
             row.nonce.is_none() || row.units.0 == 0 || !store::rails::sendings(reader, row.id)?.is_empty();
@@ -166,6 +194,13 @@ impl Rails {
             );
             found.push(Finding::new("rail_difference", place(), detail));
         }
+        let nobodys = self.nobodys.get(name).copied().unwrap_or_default();
+        let suspense = store::ledger::find_account(reader, row.accounts.suspense)?;
+        let suspense = suspense.map(|account| account.posted());
+        if suspense != Some(Total::from_units(nobodys).less(Total::from_units(0))) {
+            let detail = format!("{suspense:?} is in suspense, and {nobodys} units came in for nobody");
+            found.push(Finding::new("rail_suspense", place(), detail));
+        }
         // What was paid before is not handed over when a verification begins after a commit.
         if scope.since.is_some() {
             return Ok(());
@@ -177,7 +212,9 @@ impl Rails {
         let (received, sent) = self.moved.get(name).copied().unwrap_or_default();
         let fees = self.fees.get(&row.accounts.rail).copied().unwrap_or_default();
         let total = Total::from_units;
-        let expected: SignedAmount = total(sent.saturating_add(fees)).less(total(received));
+        let corrected = self.corrected.get(&row.accounts.rail).copied().unwrap_or_default();
+        let given = sent.saturating_add(fees).saturating_add(corrected);
+        let expected: SignedAmount = total(given).less(total(received));
         if account.posted() != expected {
             let detail =
                 format!("{:?} is not what came in less what went out, {expected:?}", account.posted());

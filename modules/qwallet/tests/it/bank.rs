@@ -1,27 +1,26 @@
 //! The bank account whose files people carry.
 
-use q_core::Span;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
     CreateWithdrawal, DepositAddressRequest, GetDepositAddress, GetPayoutFile, GetWithdrawal, ListDeposits,
     ListRails, ListRailsRequest, MakePayouts, PayoutFilePath, RailPath, RailState, RejectPayout,
     RejectPayoutRequest, StatementReport, TakeStatement, TakeStatementRequest, WalletPath, Withdrawal,
-    WithdrawalPath, WithdrawalRequest,
-    signing::{self, PaymentOrder},
+    WithdrawalPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, settings, sign};
+use crate::support::{Bank, Person, code, fresh, settings};
 
 const IBAN: &str = "DE75512108001245126199";
-const TO: &str = "payto://iban/FR1420041010050500013M02606?receiver-name=Zo%C3%A9";
+pub const TO: &str = "payto://iban/FR1420041010050500013M02606?receiver-name=Zo%C3%A9";
 
-struct Desk {
-    bank: Bank,
+/// A bank with a bank account.
+pub struct Desk {
+    pub bank: Bank,
 }
 
 impl Desk {
-    async fn open(world: World) -> Self {
+    pub async fn open(world: World) -> Self {
         let settings = settings(&[
             ("limit_transaction", "none"),
             ("limit_daily", "none"),
@@ -35,73 +34,45 @@ impl Desk {
         Self { bank }
     }
 
-    fn operator(&self) -> q_contract::Client {
+    pub fn operator(&self) -> q_contract::Client {
         self.bank.world.client("qwallet", &identity("operator").0).with_key(fresh())
     }
 
-    async fn state(&self) -> RailState {
+    pub async fn state(&self) -> RailState {
         self.operator().call::<ListRails>(&ListRailsRequest {}).await.unwrap().items.remove(0)
     }
 
-    async fn withdraw(&self, payer: &Person, to: &str, amount: &str) -> Result<Withdrawal, String> {
-        let request = WithdrawalRequest {
-            amount: amount.into(),
-            client_ref: "rent".into(),
-            currency: "QToken".into(),
-            expires_at: (self.bank.now() + Span::seconds(600)).to_string(),
-            max_fees: "1".into(),
-            nonce: format!("nonce-{}", fresh()),
-            payer: payer.did.clone(),
-            rail: "sepa-file".into(),
-            recipient: to.into(),
-            signature: String::new(),
-            wallet: payer.wallet.wallet_ref.clone(),
-        };
-        let input = signing::signing_input(&PaymentOrder {
-            amount: request.amount.as_str(),
-            aud: self.bank.world.instance.did.as_str(),
-            client_ref: Some(&request.client_ref),
-            currency: &request.currency,
-            expires_at: &request.expires_at,
-            intent_id: None,
-            max_fees: request.max_fees.as_str(),
-            nonce: &request.nonce,
-            payer: request.payer.as_str(),
-            rail: &request.rail,
-            recipient: &request.recipient,
-            v: 1,
-            wallet: &request.wallet,
-        });
-        let order = WithdrawalRequest { signature: sign(&input, &payer.did, &payer.key), ..request };
+    pub async fn withdraw(&self, payer: &Person, to: &str, amount: &str) -> Result<Withdrawal, String> {
+        let order = self.bank.withdrawal(payer, "sepa-file", to, amount);
         let client = payer.client.clone().with_key(fresh());
         client.call::<CreateWithdrawal>(&order).await.map_err(|refused| code(Err::<(), _>(refused)))
     }
 
-    async fn withdrawal(&self, payer: &Person, withdrawal: &Withdrawal) -> Withdrawal {
+    pub async fn withdrawal(&self, payer: &Person, withdrawal: &Withdrawal) -> Withdrawal {
         let path = WithdrawalPath { withdrawal_id: withdrawal.withdrawal_id };
         payer.client.call::<GetWithdrawal>(&path).await.unwrap()
     }
 
-    async fn take(&self, document: String) -> Result<StatementReport, String> {
+    pub async fn take(&self, document: String) -> Result<StatementReport, String> {
         let request = TakeStatementRequest { rail: "sepa-file".into(), document };
         let taken = self.operator().call::<TakeStatement>(&request).await;
         taken.map_err(|refused| code(Err::<(), _>(refused)))
     }
 
-    async fn deposits(&self, person: &Person) -> Vec<(String, String)> {
+    pub async fn deposits(&self, person: &Person) -> Vec<(String, String)> {
         let path = WalletPath { squid_id: person.wallet.wallet_ref.clone() };
         let list = person.client.call::<ListDeposits>(&path).await.unwrap();
         let text = |amount: Option<q_core::AmountText>| amount.map(|amount| amount.as_str().to_owned());
         list.items.into_iter().map(|item| (item.status, text(item.amount).unwrap_or_default())).collect()
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         assert_eq!(self.bank.module.verify().await.unwrap(), []);
         self.bank.close().await;
     }
 }
 
-fn statement(id: &str, from: &str, to: &str, entries: &[String]) -> String {
+pub fn statement(id: &str, from: &str, to: &str, entries: &[String]) -> String {
     let balance = |code: &str, amount: &str| {
         format!(
             "<Bal><Tp><CdOrPrtry><Cd>{code}</Cd></CdOrPrtry></Tp><Amt Ccy=\"EUR\">{amount}</Amt>\
@@ -117,7 +88,7 @@ fn statement(id: &str, from: &str, to: &str, entries: &[String]) -> String {
     )
 }
 
-fn entry(reference: &str, amount: &str, side: &str, id: &str, text: &str) -> String {
+pub fn entry(reference: &str, amount: &str, side: &str, id: &str, text: &str) -> String {
     format!(
         "<Ntry><Amt Ccy=\"EUR\">{amount}</Amt><CdtDbtInd>{side}</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts>\
          <AcctSvcrRef>{reference}</AcctSvcrRef><NtryDtls><TxDtls><Refs><EndToEndId>{id}</EndToEndId></Refs>\

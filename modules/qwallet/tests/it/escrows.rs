@@ -30,7 +30,7 @@ pub fn asked(bank: &Bank, payer: &Person, payee: &Person, amount: &str, order: &
     }
 }
 
-fn signed(bank: &Bank, request: EscrowRequest, payer: &Person) -> EscrowRequest {
+pub fn signed(bank: &Bank, request: EscrowRequest, payer: &Person) -> EscrowRequest {
     let input = signing::signing_input(&EscrowOrder {
         amount: request.amount.as_str(),
         arbiter: request.arbiter.as_ref().map(q_core::Did::as_str),

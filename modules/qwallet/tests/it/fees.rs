@@ -1,8 +1,6 @@
 //! The fee schedule: versions under two approvers, each from an instant on, quotes that hold.
 
-use q_core::{Did, Span};
-use q_jose::SecretKey;
-use q_pdp::Resource;
+use q_core::Span;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
@@ -12,9 +10,7 @@ use qwallet_api::{
     signing,
 };
 
-use crate::support::{Bank, Person, code, fresh, sign_as};
-
-pub type Approver = (Did, SecretKey);
+use crate::support::{Approver, Bank, Person, code, fresh, sign_as};
 
 fn rate(currency: &str, class: &str, platform: u16) -> FeeRate {
     FeeRate {
@@ -59,15 +55,6 @@ pub async fn set(person: &Person, order: &SetFeesRequest) -> Result<FeeVersions,
     }
 }
 
-pub async fn operators(bank: &Bank) -> (Approver, Approver) {
-    let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
-    let resource = Resource::instance(&instance.0);
-    for approver in [&first, &second] {
-        bank.grant(&instance.0, &instance.1, &approver.0, &resource, "admin").await;
-    }
-    (first, second)
-}
-
 async fn quote(person: &Person) -> (u32, String) {
     let asked = QuoteRequest::of("100", "QToken");
     let quote = person.client.call::<GetQuote>(&asked).await.unwrap();
@@ -86,7 +73,7 @@ async fn pay(bank: &Bank, payer: &Person, payee: &Person, max_fees: &str) -> Res
 on_each_world!(two_approvers_set_what_payments_cost_from_an_instant_on, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "5000").await, bank.person("bob", "0").await);
-    let (first, second) = operators(&bank).await;
+    let [first, second] = bank.approvers().await;
     let stranger = identity("stranger");
     for (signers, refusal) in [
         (vec![], "APPROVAL_REQUIRED"),
@@ -155,7 +142,7 @@ on_each_world!(two_approvers_set_what_payments_cost_from_an_instant_on, async |w
 on_each_world!(a_later_version_takes_the_place_of_one_that_has_not_begun, async |world: World| {
     let bank = Bank::open(world).await;
     let ann = bank.person("ann", "0").await;
-    let (first, second) = operators(&bank).await;
+    let [first, second] = bank.approvers().await;
     set(&ann, &version(&bank, 100, 120, &[&first, &second])).await.unwrap();
     set(&ann, &version(&bank, 20, 90, &[&first, &second])).await.unwrap();
     bank.world.clock.advance(Span::seconds(90));

@@ -32,7 +32,7 @@ pub fn file(debtor: &str, creditors: [&str; 2], message_id: &str) -> String {
     )
 }
 
-async fn import(person: &Person, document: String, key: &str) -> Result<Import, CallError> {
+pub async fn import(person: &Person, document: String, key: &str) -> Result<Import, CallError> {
     let request = ImportRequest { wallet: None, document };
     person.client.clone().with_key(key).call::<CreateImport>(&request).await
 }

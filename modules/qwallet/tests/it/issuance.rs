@@ -1,6 +1,5 @@
 //! `POST /issuance`, `POST /faucet`.
 
-use q_pdp::Resource;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
@@ -13,11 +12,7 @@ use crate::support::{Bank, code, fresh, issuance as order};
 on_each_world!(two_approvers_issue_and_withdraw, async |world: World| {
     let bank = Bank::open(world).await;
     let ann = bank.person("ann", "0").await;
-    let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
-    let resource = Resource::instance(&instance.0);
-    for approver in [&first, &second] {
-        bank.grant(&instance.0, &instance.1, &approver.0, &resource, "admin").await;
-    }
+    let [first, second] = bank.approvers().await;
     let stranger = identity("stranger");
     let issue =
         async |order: &IssuanceRequest| ann.client.clone().with_key(fresh()).call::<Issue>(order).await;

@@ -70,7 +70,7 @@ async fn intend(payer: &Person, asked: &CreateIntentRequest, key: &str) -> Resul
 on_each_world!(a_quote_holds_for_five_minutes_whatever_the_fees_become, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "5000").await, bank.person("bob", "0").await);
-    let (first, second) = fees::operators(&bank).await;
+    let [first, second] = bank.approvers().await;
     fees::set(&ann, &fees::version(&bank, 100, 60, &[&first, &second])).await.unwrap();
     let cheap = quote(&ann, to(&bob, "100")).await.unwrap();
     assert_eq!((cheap.fees.total.as_str(), cheap.schedule_version), ("0.6", 1));

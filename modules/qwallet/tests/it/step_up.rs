@@ -5,11 +5,12 @@ use q_core::Span;
 use q_testkit::{World, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
-    CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, GetIntent, IntentPath, SignIntent,
-    SignRequest,
+    CreateBatch, CreateEscrow, CreateIntent, CreateIntentRequest, CreatePayment, ExecuteImport,
+    ExecuteImportRequest, GetIntent, IntentPath, SignIntent, SignRequest,
 };
 
 use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign, stepped_up};
+use crate::{escrows, imports};
 
 /// A bank that asks for a second key above 1,000 and has no other bounds.
 pub async fn careful(world: World) -> Bank {
@@ -97,5 +98,34 @@ on_each_world!(a_second_key_is_asked_for_before_limits_and_funds, async |world: 
     let plain = ann.client.clone().with_key(fresh());
     assert_eq!(code(plain.call::<CreatePayment>(&order).await), "MFA_REQUIRED");
     assert_eq!(code(proven(&bank, &ann).call::<CreatePayment>(&order).await), "DAILY_LIMIT_EXCEEDED");
+    bank.close().await;
+});
+
+on_each_world!(what_the_house_is_to_hold_needs_a_second_key_as_a_payment_does, async |world: World| {
+    let bank = careful(world).await;
+    let (ann, bob) = (bank.person("ann", "9000").await, bank.person("bob", "0").await);
+    let asked =
+        |amount, order| escrows::signed(&bank, escrows::asked(&bank, &ann, &bob, amount, order), &ann);
+    let plain = || ann.client.clone().with_key(fresh());
+    plain().call::<CreateEscrow>(&asked("1000", "order-1")).await.unwrap();
+    let large = asked("1000.01", "order-2");
+    assert_eq!(code(plain().call::<CreateEscrow>(&large).await), "MFA_REQUIRED");
+    assert_eq!(proven(&bank, &ann).call::<CreateEscrow>(&large).await.unwrap().status, "HELD");
+    bank.close().await;
+});
+
+on_each_world!(a_payout_file_is_one_large_payment, async |world: World| {
+    let none = [("limit_transaction", "none"), ("limit_daily", "none"), ("limit_monthly", "none")];
+    let bank = Bank::open_with(world, settings(&[&none[..], &[("step_up", "3 QToken")]].concat())).await;
+    let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
+    let payee = bob.wallet.wallet_ref.as_str();
+    // 1.5 and 2.5: neither is above 3, and together they are.
+    let document = imports::file(&ann.wallet.wallet_ref, [payee, payee], "M1");
+    let import = imports::import(&ann, document, &fresh()).await.unwrap();
+    let signature = sign(import.signing_input.as_bytes(), &ann.did, &ann.key);
+    let request = ExecuteImportRequest { import_id: import.import_id, signature };
+    let plain = ann.client.clone().with_key(fresh());
+    assert_eq!(code(plain.call::<ExecuteImport>(&request).await), "MFA_REQUIRED");
+    assert_eq!(proven(&bank, &ann).call::<ExecuteImport>(&request).await.unwrap().committed, 2);
     bank.close().await;
 });

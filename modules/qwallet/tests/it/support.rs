@@ -23,7 +23,7 @@ use qwallet::{MIGRATIONS, SETTINGS, Wallets};
 use qwallet_api::{
     BatchItem, BatchRequest, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
     GetBalanceRequest, IssuanceRequest, Issue, PaymentRequest, UpdateWalletRequest, WALLET_TYP, Wallet,
-    WalletOrder,
+    WalletOrder, WithdrawalRequest,
     signing::{self, BatchOrder, ISSUANCE_TYP, IssuanceOrder, PAYMENT_TYP, PaymentOrder},
 };
 
@@ -48,6 +48,9 @@ impl LogLoader for NoLogs {
         Box::pin(async { Ok(found) })
     }
 }
+
+/// Somebody who may sign for the instance.
+pub type Approver = (Did, SecretKey);
 
 /// Somebody with a key and a wallet.
 #[derive(Clone)]
@@ -114,17 +117,60 @@ impl Bank {
         self.standings.0.lock().insert(did, standing);
     }
 
-    /// Two operators, who sign what needs two.
+    /// Two operators with wallets, who sign what needs two.
     pub async fn operators(&self) -> [Person; 2] {
+        let operators = [self.person("first", "0").await, self.person("second", "0").await];
+        self.approvers().await;
+        operators
+    }
+
+    /// Two who sign what needs two, `first` and `second`, without wallets.
+    pub async fn approvers(&self) -> [Approver; 2] {
         let (instance, key) = identity("instance");
         let resource = Resource::instance(&instance);
-        let mut operators = Vec::new();
-        for name in ["first-operator", "second-operator"] {
-            let operator = self.person(name, "0").await;
-            self.grant(&instance, &key, &operator.did, &resource, "admin").await;
-            operators.push(operator);
+        let approvers = [identity("first"), identity("second")];
+        for (approver, _) in &approvers {
+            self.grant(&instance, &key, approver, &resource, "admin").await;
         }
-        operators.try_into().unwrap_or_else(|_| panic!("two"))
+        approvers
+    }
+
+    /// The payer's signed order to withdraw.
+    pub fn withdrawal(&self, payer: &Person, rail: &str, to: &str, amount: &str) -> WithdrawalRequest {
+        let request = WithdrawalRequest {
+            amount: amount.into(),
+            client_ref: "OUT-1".into(),
+            currency: "QToken".into(),
+            expires_at: (self.now() + Span::seconds(600)).to_string(),
+            max_fees: "1".into(),
+            nonce: format!("nonce-{}", fresh()),
+            payer: payer.did.clone(),
+            rail: rail.into(),
+            recipient: to.into(),
+            signature: String::new(),
+            wallet: payer.wallet.wallet_ref.clone(),
+        };
+        let input = self.withdrawal_input(&request);
+        WithdrawalRequest { signature: sign(&input, &payer.did, &payer.key), ..request }
+    }
+
+    /// The bytes that are signed to withdraw, and to approve it.
+    pub fn withdrawal_input(&self, request: &WithdrawalRequest) -> Vec<u8> {
+        signing::signing_input(&PaymentOrder {
+            amount: request.amount.as_str(),
+            aud: self.world.instance.did.as_str(),
+            client_ref: Some(&request.client_ref),
+            currency: &request.currency,
+            expires_at: &request.expires_at,
+            intent_id: None,
+            max_fees: request.max_fees.as_str(),
+            nonce: &request.nonce,
+            payer: request.payer.as_str(),
+            rail: &request.rail,
+            recipient: &request.recipient,
+            v: 1,
+            wallet: &request.wallet,
+        })
     }
 
     /// The request with the signatures of those who approve it.
@@ -274,11 +320,7 @@ impl Bank {
 
     /// Puts money into circulation, whatever amount.
     pub async fn mint(&self, person: &Person, amount: &str) {
-        let (instance, first, second) = (identity("instance"), identity("first"), identity("second"));
-        let resource = Resource::instance(&instance.0);
-        for approver in [&first, &second] {
-            self.grant(&instance.0, &instance.1, &approver.0, &resource, "admin").await;
-        }
+        let [first, second] = self.approvers().await;
         let order = issuance(self, person, "MINT", amount, &[&first, &second]);
         person.client.clone().with_key(fresh()).call::<Issue>(&order).await.unwrap();
     }

@@ -5,15 +5,18 @@ use std::path::Path;
 use clap::{Args, Subcommand};
 use q_core::{Did, PageLimit};
 use qwallet_api::{
-    ApprovalRule, DecideIntent, DecideIntentRequest, GetApprovals, GetIntent, ListApprovals,
-    ListApprovalsRequest, SetApprovals, SetApprovalsRequest, Threshold, WalletApprovals, WalletPath,
+    ApprovalRule, DecideIntent, DecideIntentRequest, DecideWithdrawal, DecideWithdrawalRequest, GetApprovals,
+    GetIntent, GetWithdrawal, Intent, IntentPage, ListApprovals, ListApprovalsRequest,
+    ListWaitingWithdrawals, ListWaitingWithdrawalsRequest, SetApprovals, SetApprovalsRequest, Threshold,
+    TransactionId, WalletApprovals, WalletPath, Withdrawal, WithdrawalPath,
     signing::{APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP, signing_input},
 };
+use serde::Serialize;
 
 use super::{
     hint_to_open,
     intents::{self, OneArgs},
-    sign_as,
+    rail, sign_as,
 };
 use crate::{
     cli::AsArgs,
@@ -40,7 +43,7 @@ pub enum ApprovalsVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
-    /// List the payments of others that wait for the identity's approval.
+    /// List the payments and withdrawals of others that wait for the identity's approval.
     Waiting {
         /// Who asks.
         #[command(flatten)]
@@ -79,6 +82,16 @@ pub struct SetArgs {
     pub acting: AsArgs,
 }
 
+/// What waits for somebody's approval.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Waiting {
+    items: Vec<Intent>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+    withdrawals: Vec<Withdrawal>,
+}
+
 pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
     let (acting, signed_by) = match &args.verb {
         ApprovalsVerb::Show { acting, .. } | ApprovalsVerb::Waiting { acting } => (acting, &[][..]),
@@ -99,10 +112,14 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
         }
         ApprovalsVerb::Waiting { .. } => {
             let request = ListApprovalsRequest { cursor: None, limit: PageLimit::default() };
-            let page = client.call::<ListApprovals>(&request).await?;
-            output::show(acting.json, &page, |page| {
-                page.items.iter().for_each(intents::show);
-                if page.items.is_empty() {
+            let IntentPage { items, next_cursor } = client.call::<ListApprovals>(&request).await?;
+            let request = ListWaitingWithdrawalsRequest {};
+            let withdrawals = client.call::<ListWaitingWithdrawals>(&request).await?.items;
+            let waiting = Waiting { items, next_cursor, withdrawals };
+            output::show(acting.json, &waiting, |waiting| {
+                waiting.items.iter().for_each(intents::show);
+                waiting.withdrawals.iter().for_each(rail::show_withdrawal);
+                if waiting.items.is_empty() && waiting.withdrawals.is_empty() {
                     output::line("nothing waits");
                 }
             });
@@ -141,9 +158,12 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
 /// `q wallet approve` and `q wallet reject`.
 pub async fn decide(session: &Session, args: &OneArgs, is_approved: bool) -> anyhow::Result<()> {
     let client = session.client("qwallet")?;
+    if let Ok(withdrawal_id) = args.intent.parse() {
+        return decide_withdrawal(session, withdrawal_id, args.acting.json, is_approved).await;
+    }
     let intent = client.call::<GetIntent>(&intents::path(&args.intent)?).await?;
     let input = intents::input(session, &intent)?;
-    let (decision, typ) = if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) };
+    let (decision, typ) = decision(is_approved);
     let request = DecideIntentRequest {
         intent_id: intent.intent_id,
         decision: decision.to_owned(),
@@ -151,6 +171,31 @@ pub async fn decide(session: &Session, args: &OneArgs, is_approved: bool) -> any
     };
     let intent = client.with_key(session.fresh_key()).call::<DecideIntent>(&request).await?;
     output::show(args.acting.json, &intent, intents::show);
+    Ok(())
+}
+
+const fn decision(is_approved: bool) -> (&'static str, &'static str) {
+    if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) }
+}
+
+async fn decide_withdrawal(
+    session: &Session,
+    withdrawal_id: TransactionId,
+    is_json: bool,
+    is_approved: bool,
+) -> anyhow::Result<()> {
+    let client = session.client("qwallet")?;
+    let withdrawal = client.call::<GetWithdrawal>(&WithdrawalPath { withdrawal_id }).await?;
+    let input = withdrawal.signing_input.filter(|_| withdrawal.approvals.is_some());
+    let input = input.ok_or_else(|| usage("nobody has to approve this withdrawal"))?;
+    let (decision, typ) = decision(is_approved);
+    let request = DecideWithdrawalRequest {
+        withdrawal_id,
+        decision: decision.to_owned(),
+        signature: sign_as(session, typ, input.as_bytes()),
+    };
+    let withdrawal = client.with_key(session.fresh_key()).call::<DecideWithdrawal>(&request).await?;
+    output::show(is_json, &withdrawal, rail::show_withdrawal);
     Ok(())
 }
 

@@ -65,7 +65,7 @@ pub enum IntentsVerb {
 /// One intent.
 #[derive(Debug, Args)]
 pub struct OneArgs {
-    /// The intent.
+    /// The intent; to approve or reject also a withdrawal.
     pub intent: String,
     /// Who acts.
     #[command(flatten)]

@@ -16,6 +16,7 @@ pub mod note;
 pub mod plan;
 pub mod quote;
 pub mod rail;
+pub mod rail_corrections;
 pub mod refund;
 pub mod request;
 pub mod schedule;

@@ -12,15 +12,20 @@ use clap::{Args, Subcommand};
 use q_jose::jws;
 use qwallet_api::{
     CreateWithdrawal, Deposit, DepositAddressRequest, GetDepositAddress, GetPayoutFile, GetWallet,
-    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, MakePayouts, PayoutFile,
-    PayoutFilePath, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState, ReconcileRail, RejectPayout,
-    RejectPayoutRequest, SetRailKey, SetRailKeyRequest, StatementReport, TakeStatement, TakeStatementRequest,
-    TransactionId, WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
+    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, ListSuspense, MakePayouts,
+    PayoutFile, PayoutFilePath, PayoutReportTaken, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState,
+    ReconcileRail, RejectPayout, RejectPayoutRequest, SetRailKey, SetRailKeyRequest, StatementReport,
+    TakePayoutReport, TakePayoutReportRequest, TakeStatement, TakeStatementRequest, TransactionId,
+    WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{PaymentOrder, signing_input},
 };
 
-use super::{ORDER_LIFETIME, hint_to_open, sign};
-use crate::{cli::AsArgs, output, output::usage, session::Session};
+use super::{
+    ORDER_LIFETIME, hint_to_open,
+    rail_corrections::{self, AssignArgs, BookArgs, WriteOffArgs},
+    sign,
+};
+use crate::{advice::in_verbs, cli::AsArgs, output, output::usage, session::Session};
 
 /// The rail whose files people carry.
 const BANK: &str = "sepa-file";
@@ -116,10 +121,40 @@ pub enum RailVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
+    /// Take in what the bank says of a file of payments (pain.002): what it does not make is free again.
+    Report {
+        /// The file.
+        file: PathBuf,
+        /// Which operator asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
     /// Note that the bank did not make a payment: the money is free again.
     Reject {
         /// The withdrawal.
         withdrawal: TransactionId,
+        /// Which operator asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// List what came in over a rail and is nobody's.
+    Suspense {
+        /// The rail, such as evm.
+        rail: String,
+        /// Which operator asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Book a withdrawal that left and that the books have forgotten, since they were put back from a backup.
+    Book(BookArgs),
+    /// Give what came in for nobody to a wallet.
+    Assign(AssignArgs),
+    /// Write off what came in for nobody, or what the rail was found to hold less than the books.
+    WriteOff(WriteOffArgs),
+    /// List what operators set right on a rail: who, when and why.
+    Corrections {
+        /// The rail, such as evm.
+        rail: String,
         /// Which operator asks.
         #[command(flatten)]
         acting: AsArgs,
@@ -194,6 +229,34 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             let taken = take_statement(&open(acting)?, file).await?;
             output::show(acting.json, &taken, show_statement);
         }
+        RailVerb::Report { file, acting } => {
+            let taken = take_report(&open(acting)?, file).await?;
+            output::show(acting.json, &taken, |taken| {
+                output::line(format!(
+                    "{}: {} rejected, {} on their way, {} not of this file or over",
+                    taken.message_id, taken.rejected, taken.on_their_way, taken.unknown
+                ));
+            });
+        }
+        RailVerb::Suspense { rail, acting } => {
+            let path = RailPath { rail: rail.clone() };
+            let deposits = open(acting)?.client("qwallet")?.call::<ListSuspense>(&path).await?;
+            output::show(acting.json, &deposits, |deposits| {
+                for deposit in &deposits.items {
+                    output::line(deposit.deposit_id);
+                    show_deposit(deposit);
+                }
+                if deposits.items.is_empty() {
+                    output::line("nothing is in suspense");
+                }
+            });
+        }
+        RailVerb::Book(args) => rail_corrections::book(data, args).await?,
+        RailVerb::Assign(args) => rail_corrections::assign(data, args).await?,
+        RailVerb::WriteOff(args) => rail_corrections::write_off(data, args).await?,
+        RailVerb::Corrections { rail, acting } => {
+            rail_corrections::list(&open(acting)?, rail, acting.json).await?
+        }
         RailVerb::Reject { withdrawal, acting } => {
             let session = open(acting)?;
             let request = RejectPayoutRequest { withdrawal_id: *withdrawal };
@@ -239,6 +302,13 @@ async fn take_statement(session: &Session, file: &Path) -> anyhow::Result<Statem
     let request = TakeStatementRequest { rail: BANK.to_owned(), document };
     let client = session.client("qwallet")?.with_key(session.fresh_key());
     Ok(client.call::<TakeStatement>(&request).await?)
+}
+
+async fn take_report(session: &Session, file: &Path) -> anyhow::Result<PayoutReportTaken> {
+    let document = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let request = TakePayoutReportRequest { rail: BANK.to_owned(), document };
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    Ok(client.call::<TakePayoutReport>(&request).await?)
 }
 
 fn show_statement(taken: &StatementReport) {
@@ -357,7 +427,7 @@ fn show_rail(state: &RailState) {
     let label = if state.experimental { ", experimental" } else { "" };
     output::line(format!("{}  {} ({}{label})", state.rail, state.status, state.currency));
     if let Some(reason) = &state.reason {
-        output::line(format!("  {reason}"));
+        output::line(format!("  {}", in_verbs(reason)));
     }
     if let Some(address) = &state.house_address {
         output::line(format!("  pays out from {address}, key {}", state.key_generation));
@@ -385,7 +455,7 @@ fn show_deposit(deposit: &Deposit) {
     ));
 }
 
-fn show_withdrawal(withdrawal: &Withdrawal) {
+pub fn show_withdrawal(withdrawal: &Withdrawal) {
     output::line(format!(
         "{} {}\n  {} {} to {} over {}\n  fees {}",
         withdrawal.withdrawal_id,
@@ -396,6 +466,12 @@ fn show_withdrawal(withdrawal: &Withdrawal) {
         withdrawal.rail,
         withdrawal.fees.total.as_str()
     ));
+    if let Some(approvals) = &withdrawal.approvals {
+        output::line(format!(
+            "  {} of the {} approvals it needs; approvers run `q wallet approve {}`",
+            approvals.given, approvals.required, withdrawal.withdrawal_id
+        ));
+    }
     if let Some(hash) = &withdrawal.chain_hash {
         output::line(format!("  {hash}"));
     }

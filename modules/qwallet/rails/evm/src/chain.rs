@@ -122,6 +122,23 @@ pub(crate) struct Listed {
     pub value: Quantity,
 }
 
+/// A transaction as it was signed.
+#[derive(Deserialize)]
+pub(crate) struct Sent {
+    pub from: Data,
+    pub to: Option<Data>,
+    pub value: Quantity,
+    pub input: Data,
+    nonce: Quantity,
+}
+
+impl Sent {
+    /// Its number among those of its sender.
+    pub(crate) fn nonce(&self) -> Result<u64, RailError> {
+        self.nonce.narrow()
+    }
+}
+
 /// A log as a node tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -271,6 +288,10 @@ impl Node {
     pub(crate) async fn is_known(&self, hash: &str) -> Result<bool, RailError> {
         let found: Option<Value> = self.call("eth_getTransactionByHash", json!([hash])).await?;
         Ok(found.is_some_and(|found| !found.is_null()))
+    }
+
+    pub(crate) async fn sent(&self, hash: &str) -> Result<Option<Sent>, RailError> {
+        self.call("eth_getTransactionByHash", json!([hash])).await
     }
 
     pub(crate) async fn logs(&self, filter: Value) -> Result<Vec<Log>, RailError> {

@@ -20,7 +20,7 @@ use qwallet_rails::{
 use serde_json::json;
 
 use crate::{
-    chain::Height,
+    chain::{Data, Height},
     keys::{Address, Key},
     rpc::Node,
     transaction::Transaction,
@@ -261,6 +261,18 @@ impl Rail for Evm {
                 (What::Money, None) | (What::Gas, _) => true,
             };
             Ok(Status::Mined { is_success: receipt.is_success() && did_move, fee: receipt.fee(), block })
+        })
+    }
+
+    fn payer<'a>(&'a self, hash: &'a str, payment: &'a Payment) -> Answer<'a, Option<(String, u64)>> {
+        Box::pin(async move {
+            let Some(sent) = self.node.sent(hash).await? else { return Ok(None) };
+            let (to, value, input) = self.call_of(payment)?;
+            let is_it = sent.to.as_ref().and_then(Data::address) == Some(to)
+                && sent.value.amount() == Some(ChainAmount(value))
+                && sent.input.0 == input;
+            let from = sent.from.address().filter(|_| is_it);
+            from.map(|from| Ok((from.text(), sent.nonce()?))).transpose()
         })
     }
 

@@ -1,4 +1,4 @@
-//! Euro payments by files: what is to be paid as pain.001, what a bank did as camt.053.
+//! Euro payments by files: what is to be paid as pain.001, what a bank says of that as pain.002, what it did as camt.053.
 //!
 //! Nobody is connected to: a person carries the files to the bank and back. Both are checked against the published
 //! schemas.
@@ -8,8 +8,10 @@
 mod account;
 mod element;
 mod payouts;
+mod report;
 mod statement;
 
 pub use account::{Account, NotAnAccount};
 pub use payouts::{House, NotRepresentable, Payout, payouts};
+pub use report::{PaymentReport, PayoutReport, read_report};
 pub use statement::{Entry, Money, Statement, StatementError, read_statement};

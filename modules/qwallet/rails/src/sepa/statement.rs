@@ -11,7 +11,7 @@ const NAMESPACE: &str = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.";
 /// The most payments one statement may hold.
 const PAYMENTS_MAX: usize = 200_000;
 
-/// Why a statement is refused.
+/// Why a statement or a report is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
     /// The XML.
@@ -20,6 +20,9 @@ pub enum StatementError {
     /// Not a statement.
     #[error("not a camt.053 statement")]
     Namespace,
+    /// Not a report about payments.
+    #[error("not a pain.002 report")]
+    NoReport,
     /// Not exactly one statement of one account.
     #[error("a file holds exactly one statement")]
     Count,

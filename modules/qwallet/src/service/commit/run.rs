@@ -220,7 +220,11 @@ impl<'a> Run<'a> {
             Step::Pay(item) | Step::Hold(item, _) => Some(item),
             Step::End(..) | Step::Guard(_) | Step::Terms(..) | Step::Change(_) => None,
         });
-        self.guards.check(self.books, items.flat_map(|item| &item.legs), None)?;
+        let approved_as = match &work.action {
+            Action::Record(record) => record.approved_as().map(TransactionId::bytes),
+            _ => None,
+        };
+        self.guards.check(self.books, items.flat_map(|item| &item.legs), approved_as)?;
         let mark = self.books.mark();
         let (mut taken, mut changes) = (Vec::with_capacity(steps.len()), Vec::new());
         for step in steps {
@@ -346,7 +350,7 @@ impl<'a> Run<'a> {
                     Some(status) => return Err(Refusal::InvalidState(status.name())),
                     None => return Err(Refusal::IntentNotFound),
                 }
-                self.guards.check(self.books, item.legs.iter(), Some(*intent))?;
+                self.guards.check(self.books, item.legs.iter(), Some(intent.bytes()))?;
                 let lifted = self.guards.is_approved_by(*intent, guardians).then_some(());
                 self.books.lift_limits(lifted.and_then(|()| Some(item.legs.first()?.debit)));
                 let held = self.hold(item, *hold_until);

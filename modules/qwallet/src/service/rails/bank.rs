@@ -67,8 +67,8 @@ impl Bank {
     }
 }
 
-/// A statement or a file that is refused.
-fn refused(detail: impl Into<String>) -> Error {
+/// A statement, a report or a file that is refused.
+pub(super) fn refused(detail: impl Into<String>) -> Error {
     Error::ImportFacts(detail.into())
 }
 
@@ -181,7 +181,7 @@ impl Service {
         let row = row.filter(|row| row.rail == NAME).ok_or(Error::TransactionNotFound)?;
         let bank = self.rails.bank(NAME)?;
         let _one = bank.visit.lock().await;
-        let reason = Some("the bank did not make the payment");
+        let reason = Some("the bank did not make the payment".into());
         let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
         match self.end_in_books(bank.side, row, end, Amount::ZERO).await {
             Ok(true) => self.stored_withdrawal(id).await,
@@ -419,7 +419,7 @@ impl Service {
     }
 }
 
-fn ours(trouble: Trouble) -> Error {
+pub(super) fn ours(trouble: Trouble) -> Error {
     match trouble {
         Trouble::Ours(error) => error,
         Trouble::Down(_) | Trouble::Behind(_) | Trouble::Contradiction(_) => {

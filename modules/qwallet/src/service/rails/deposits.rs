@@ -39,7 +39,7 @@ impl Service {
         Ok(DepositList { items })
     }
 
-    fn deposit(&self, row: DepositRow) -> Result<Deposit, Error> {
+    pub(super) fn deposit(&self, row: DepositRow) -> Result<Deposit, Error> {
         let currency: &Currency = self.rails.currency_of(&row.rail)?;
         Ok(Deposit {
             deposit_id: row.id,

@@ -7,10 +7,13 @@
 //! **Invariant:** a rail's answers are looked at from several sides before money is credited: block, receipt, balance.
 
 mod bank;
+mod corrections;
 mod deposits;
 mod keys;
 mod outgoing;
+mod reports;
 mod tending;
+mod waiting;
 mod withdrawals;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use q_db::{Db, DbError, Tx};
 use qwallet_api::{RailList, RailState, Reconciliation, errors};
 use qwallet_rails::{ChainAmount, Rail, RailError, sepa::House};
 
+pub(crate) use self::corrections::CORRECTION_ORDER;
 use super::{Service, executor::Fault};
 use crate::{
     domain::{
@@ -195,15 +199,20 @@ impl Rails {
         })
     }
 
-    fn find(&self, name: &str) -> Result<&Entry, Refusal> {
-        self.chains.iter().find(|entry| entry.name() == name).ok_or(Refusal::RailUnsupported)
+    /// The refusal of a rail that there is not, which tells those there are.
+    pub fn unsupported(&self) -> Error {
+        Error::RailUnsupported(self.names(None))
     }
 
-    fn bank(&self, name: &str) -> Result<&Bank, Refusal> {
-        self.bank.as_ref().filter(|bank| bank.side.name == name).ok_or(Refusal::RailUnsupported)
+    fn find(&self, name: &str) -> Result<&Entry, Error> {
+        self.chains.iter().find(|entry| entry.name() == name).ok_or_else(|| self.unsupported())
     }
 
-    fn currency_of(&self, name: &str) -> Result<&'static Currency, Refusal> {
+    fn bank(&self, name: &str) -> Result<&Bank, Error> {
+        self.bank.as_ref().filter(|bank| bank.side.name == name).ok_or_else(|| self.unsupported())
+    }
+
+    fn currency_of(&self, name: &str) -> Result<&'static Currency, Error> {
         match self.bank(name) {
             Ok(bank) => Ok(bank.side.currency),
             Err(_) => self.find(name).map(|entry| entry.setup.currency),

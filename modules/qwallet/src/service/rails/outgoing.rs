@@ -3,7 +3,7 @@
 //! Bytes are kept before they are sent, so whatever happens the same bytes are sent again; and one number of an address
 //! stands for one payment for ever, so it cannot be made twice.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use q_core::{Amount, AuditEntry, Span};
 use q_db::{DbError, Tx};
@@ -107,7 +107,7 @@ impl Service {
     /// say: what took the number took nothing of the payer's.
     pub(super) async fn give_back(&self, entry: &Entry, displaced: Vec<OutgoingRow>) -> Result<(), Trouble> {
         for row in displaced {
-            let reason = Some("another transaction took its number");
+            let reason = Some("another transaction took its number".into());
             let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
             self.end(entry, row, end).await?;
         }
@@ -175,7 +175,7 @@ impl Service {
         }
         for row in open.into_iter().filter(|row| row.nonce.is_none()) {
             if row.made_at + PENDING_MAX < self.env.now() {
-                let reason = Some("it could not be signed for a day");
+                let reason = Some("it could not be signed for a day".into());
                 let end = End { hash: None, block: None, fee: ChainAmount(0), is_success: false, reason };
                 self.end(entry, row, end).await?;
                 continue;
@@ -487,7 +487,7 @@ pub(super) struct End {
     pub block: Option<Block>,
     pub fee: ChainAmount,
     pub is_success: bool,
-    pub reason: Option<&'static str>,
+    pub reason: Option<Cow<'static, str>>,
 }
 
 /// The end of something that went out, in the executor.
@@ -573,7 +573,8 @@ impl Record for EndRecord {
             }));
         }
         let end = &self.end;
-        let reason = end.reason.or((!end.is_success).then_some("the chain did not carry it out"));
+        let unmade = (!end.is_success).then_some("the chain did not carry it out");
+        let reason = end.reason.as_deref().or(unmade);
         let row = OutgoingRow {
             status,
             hash: end.hash.clone().or(row.hash.clone()),

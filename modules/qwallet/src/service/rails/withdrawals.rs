@@ -19,7 +19,7 @@ use crate::{
         fees::{FeeAmounts, FeeClass},
         order::SignatureFault,
         payment::{self, HouseAccounts, INTERNAL_RAIL, Refusal, StepUp},
-        rails::OutgoingStatus,
+        rails::{OutgoingStatus, WaitingStatus},
         transfer::{Leg, Purpose},
     },
     error::Error,
@@ -28,6 +28,7 @@ use crate::{
         commit::{Action, Item, Outcome, Work},
         directory::WalletEntry,
         payments::{PAYMENT_ORDER, check_fields, fees, text},
+        profiles,
         record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
         request_of, unexpected,
     },
@@ -35,7 +36,7 @@ use crate::{
         self,
         ledger::{OrderRow, TransactionKind},
         rails::{AddressRow, OutgoingRow, WithdrawalPart},
-        requests::Nonce,
+        requests::{Nonce, Request},
     },
 };
 
@@ -46,35 +47,37 @@ pub(super) const NO_RAILS: Refusal = Refusal::Record {
 };
 
 /// A withdrawal that is right but for the money.
-struct Plan {
+pub(super) struct Plan {
+    pub currency: &'static Currency,
     rail: AccountId,
-    wallet: Arc<WalletEntry>,
+    pub wallet: Arc<WalletEntry>,
     account: AccountId,
     house: HouseAccounts,
     recipient: String,
-    amount: Amount,
+    pub amount: Amount,
     units: ChainAmount,
-    fees: FeeAmounts,
+    pub fees: FeeAmounts,
     fee_max: Option<ChainAmount>,
     source: AddressRow,
 }
 
 /// The way a withdrawal takes.
 #[derive(Clone, Copy)]
-enum Way<'a> {
+pub(super) enum Way<'a> {
     Chain(&'a Entry),
     Bank(&'a Bank),
 }
 
 impl Way<'_> {
-    fn side(self) -> Side {
+    pub(super) fn side(self) -> Side {
         match self {
             Self::Chain(entry) => entry.side(),
             Self::Bank(bank) => bank.side,
         }
     }
 
-    fn units(self, amount: Amount) -> Result<ChainAmount, Refusal> {
+    /// The amount as it is counted outside.
+    pub(super) fn units(self, amount: Amount) -> Result<ChainAmount, Refusal> {
         match self {
             Self::Chain(entry) => entry.to_chain(amount),
             Self::Bank(bank) => bank.cents(amount),
@@ -121,21 +124,11 @@ impl Service {
         if let Some(answer) = self.earlier(request).await? {
             return self.stored_withdrawal(TransactionId::from_bytes(answer)).await;
         }
-        let input = signing::signing_input(&PaymentOrder {
-            amount: asked.amount.as_str(),
-            aud: self.instance.did.as_str(),
-            client_ref: Some(&asked.client_ref),
-            currency: &asked.currency,
-            expires_at: &asked.expires_at,
-            intent_id: None,
-            max_fees: asked.max_fees.as_str(),
-            nonce: &asked.nonce,
-            payer: asked.payer.as_str(),
-            rail: &asked.rail,
-            recipient: &asked.recipient,
-            v: 1,
-            wallet: &asked.wallet,
-        });
+        // So does one that waits to be approved.
+        if let Some(kept) = self.kept(&asked).await? {
+            return Ok(kept);
+        }
+        let input = order_input(self.instance.did.as_str(), &asked);
         let signature = self.check_signature(&asked.signature, PAYMENT_TYP, &input, &asked.payer).await?;
         let wallet = self.directory.find(&asked.wallet).await?;
         let wallet =
@@ -145,8 +138,28 @@ impl Service {
         }
         let step_up = self.step_up_of(caller, &asked.payer);
         let plan = self.plan_withdrawal(&asked, wallet, signature, step_up).await?;
-        let id = TransactionId::new(&self.env);
+        if self.is_to_be_approved(&plan).await? {
+            return self.keep_waiting(key, &asked, &plan).await;
+        }
+        let (id, wallet) = (TransactionId::new(&self.env), plan.wallet.clone());
+        match self.hold(&asked, plan, id, false, request).await? {
+            Outcome::Done(_) => self.stored_withdrawal(id).await,
+            Outcome::Replayed(answer) => self.stored_withdrawal(TransactionId::from_bytes(answer)).await,
+            Outcome::Refused(refusal) => Err(self.refused(refusal, &wallet).await),
+        }
+    }
+
+    /// Has the money held, and what is to go out noted; what was kept to be approved is over then.
+    pub(super) async fn hold(
+        &self,
+        asked: &WithdrawalRequest,
+        plan: Plan,
+        id: TransactionId,
+        was_kept: bool,
+        request: Option<Request>,
+    ) -> Result<Outcome, Error> {
         let now = self.env.now();
+        let expires_at = asked.expires_at.parse().map_err(|_| Refusal::Malformed("expiresAt"))?;
         let part = WithdrawalPart {
             wallet: plan.wallet.row.id,
             amount: plan.amount,
@@ -171,7 +184,7 @@ impl Service {
             made_at: now,
             changed_at: now,
         };
-        let record = HoldRecord { row, account: plan.account, rail: plan.rail, house: plan.house };
+        let record = HoldRecord { row, account: plan.account, rail: plan.rail, house: plan.house, was_kept };
         let work = Work {
             request,
             nonce: Some(Nonce::of(asked.payer.as_str(), &asked.nonce, expires_at)),
@@ -180,20 +193,24 @@ impl Service {
                 id: 0,
                 kind: PAYMENT_ORDER,
                 signer: asked.payer.to_string(),
-                input: text(input),
-                signatures: asked.signature,
+                input: text(order_input(self.instance.did.as_str(), asked)),
+                signatures: asked.signature.clone(),
             }),
             action: Action::Record(Arc::new(record)),
         };
-        match self.executor.submit(work).await? {
-            Outcome::Done(_) => self.stored_withdrawal(id).await,
-            Outcome::Replayed(answer) => self.stored_withdrawal(TransactionId::from_bytes(answer)).await,
-            Outcome::Refused(refusal) => Err(self.refused(refusal, &plan.wallet).await),
-        }
+        Ok(self.executor.submit(work).await?)
     }
 
     /// A withdrawal, for those who may read the wallet it leaves.
     pub async fn withdrawal(&self, caller: &Caller, id: TransactionId) -> Result<Withdrawal, Error> {
+        if let Some(row) = self.waiting_row(id).await? {
+            return match self.readable(caller, &row.wallet.to_string()).await {
+                Ok(_) => self.waiting_withdrawal(id).await,
+                Err(_) if self.may_approve(caller, &row).await? => self.waiting_withdrawal(id).await,
+                Err(Error::Refused(Refusal::WalletNotFound)) => Err(Error::TransactionNotFound),
+                Err(error) => Err(error),
+            };
+        }
         let row = self.db.read(move |reader| store::rails::find_outgoing(reader, id)).await?;
         let part = row.and_then(|row| row.withdrawal).ok_or(Error::TransactionNotFound)?;
         match self.readable(caller, &part.wallet.to_string()).await {
@@ -207,8 +224,10 @@ impl Service {
         let row = self.db.read(move |reader| store::rails::find_outgoing(reader, id)).await?;
         let row = row.ok_or_else(unexpected)?;
         let part = row.withdrawal.ok_or_else(unexpected)?;
-        let transaction = self.stored_transaction(id).await?.ok_or_else(unexpected)?;
-        let currency = Currency::by_id(transaction.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let rail = row.rail.clone();
+        let rail = self.db.read(move |reader| store::rails::find(reader, &rail)).await?;
+        let currency = rail.and_then(|rail| Currency::by_id(rail.currency));
+        let currency = currency.ok_or(Error::Inconsistent("a rail"))?;
         Ok(Withdrawal {
             withdrawal_id: row.id,
             rail: row.rail,
@@ -223,10 +242,13 @@ impl Service {
             chain_hash: row.hash,
             block: row.height,
             reason: row.reason,
+            approvals: None,
+            signing_input: None,
         })
     }
 
-    async fn plan_withdrawal(
+    /// What a withdrawal means, if it is right but for the money.
+    pub(super) async fn plan_withdrawal(
         &self,
         asked: &WithdrawalRequest,
         wallet: Arc<WalletEntry>,
@@ -235,7 +257,7 @@ impl Service {
     ) -> Result<Plan, Error> {
         signature.map_err(Refusal::Signature)?;
         if asked.rail == INTERNAL_RAIL {
-            return Err(Refusal::RailUnsupported.into());
+            return Err(self.rails.unsupported());
         }
         let way = self.way(&asked.rail)?;
         let recipient = self.recipient_of(way, &asked.recipient).await?;
@@ -247,10 +269,11 @@ impl Service {
         if !wallet.accounts.profile.has_rails() {
             return Err(NO_RAILS.into());
         }
-        if let Err(refusal) = step_up.check(currency, amount) {
-            let asked = self.approvals_first(refusal, Some(&wallet), &asked.currency, &asked.amount);
-            return Err(asked.await?.into());
-        }
+        let id = wallet.row.id;
+        let row = self.db.read(move |reader| store::wallets::find(reader, id)).await?;
+        profiles::check_address(&row.ok_or(Refusal::WalletNotFound)?, &asked.rail, &recipient)?;
+        // Whoever has to prove a second key does so when asking: others approve after that.
+        step_up.check(currency, amount)?;
         let max_fees = asked.max_fees.parse(currency.scale);
         let max_fees = max_fees.map_err(|fault| Refusal::from(AmountRefusal::Text(fault)).of(currency))?;
         let source = self.source_of(way).await?;
@@ -266,6 +289,7 @@ impl Service {
         let account = wallet.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         let house = *self.directory.house_of(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
         Ok(Plan {
+            currency,
             rail: way.side().accounts.rail,
             wallet,
             account,
@@ -279,14 +303,16 @@ impl Service {
         })
     }
 
-    fn way(&self, name: &str) -> Result<Way<'_>, Refusal> {
+    /// The rail of this name.
+    pub(super) fn way(&self, name: &str) -> Result<Way<'_>, Error> {
         match self.rails.bank(name) {
             Ok(bank) => Ok(Way::Bank(bank)),
             Err(_) => self.rails.find(name).map(Way::Chain),
         }
     }
 
-    async fn recipient_of(&self, way: Way<'_>, text: &str) -> Result<String, Error> {
+    /// The recipient in its one form, if it is one and none of this instance.
+    pub(super) async fn recipient_of(&self, way: Way<'_>, text: &str) -> Result<String, Error> {
         let refused = |detail| Error::from(Refusal::Record { code: &errors::ADDRESS_INVALID, detail });
         let entry = match way {
             Way::Chain(entry) => entry,
@@ -301,6 +327,28 @@ impl Service {
             return Err(refused("the address is a wallet's of this instance: pay the wallet"));
         }
         Ok(recipient)
+    }
+
+    /// The addresses outside among names, each with its rail as it stands on a list, and the other names.
+    pub(in crate::service) async fn addresses_among(
+        &self,
+        names: &[String],
+    ) -> Result<(Vec<String>, Vec<String>), Error> {
+        let (mut outside, mut others) = (Vec::new(), Vec::new());
+        for name in names {
+            let parts =
+                name.split_once(':').and_then(|(rail, address)| Some((self.way(rail).ok()?, address)));
+            match parts {
+                Some((way, address)) => {
+                    let address = self.recipient_of(way, address).await?;
+                    outside.push(profiles::listed(way.side().name, &address));
+                }
+                None => others.push(name.clone()),
+            }
+        }
+        outside.sort_unstable();
+        outside.dedup();
+        Ok((outside, others))
     }
 
     /// The address that pays out, on a rail that is up.
@@ -357,6 +405,25 @@ impl Service {
     }
 }
 
+/// The bytes that the payer signs, and approvers.
+pub(super) fn order_input(aud: &str, asked: &WithdrawalRequest) -> Vec<u8> {
+    signing::signing_input(&PaymentOrder {
+        amount: asked.amount.as_str(),
+        aud,
+        client_ref: Some(&asked.client_ref),
+        currency: &asked.currency,
+        expires_at: &asked.expires_at,
+        intent_id: None,
+        max_fees: asked.max_fees.as_str(),
+        nonce: &asked.nonce,
+        payer: asked.payer.as_str(),
+        rail: &asked.rail,
+        recipient: &asked.recipient,
+        v: 1,
+        wallet: &asked.wallet,
+    })
+}
+
 /// A withdrawal in the executor: the money is held, and the row waits to be signed.
 #[derive(Debug)]
 struct HoldRecord {
@@ -364,6 +431,8 @@ struct HoldRecord {
     account: AccountId,
     rail: AccountId,
     house: HouseAccounts,
+    /// Whether the order was kept until others approved it.
+    was_kept: bool,
 }
 
 impl Record for HoldRecord {
@@ -371,17 +440,32 @@ impl Record for HoldRecord {
         RecordKey(RecordTable::Withdrawals, self.row.id.bytes())
     }
 
-    fn lock(&self, _: &mut Tx<'_>) -> Result<(), DbError> {
-        // The row is made here.
-        Ok(())
+    fn lock(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        // The row of what goes out is made here.
+        if self.was_kept { store::waiting_withdrawals::lock(tx, self.row.id).map(drop) } else { Ok(()) }
+    }
+
+    fn approved_as(&self) -> Option<TransactionId> {
+        self.was_kept.then_some(self.row.id)
     }
 
     fn accounts(&self) -> Vec<AccountId> {
         vec![self.account, self.rail, self.house.platform_fees, self.house.network_fees]
     }
 
-    fn decide(&self, _: &mut Tx<'_>, _: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+    fn decide(&self, tx: &mut Tx<'_>, _: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+        if self.was_kept {
+            let row = store::waiting_withdrawals::lock(tx, self.row.id)?.ok_or(DbError::Aborted)?;
+            if row.status != WaitingStatus::Waiting {
+                return Ok(Err(Refusal::InvalidState(row.status.name())));
+            }
+        }
         let Some(part) = &self.row.withdrawal else { return Err(DbError::Aborted) };
+        // The list changes only while the wallet's accounts are locked, as they are now.
+        let wallet = store::wallets::find(tx, part.wallet)?.ok_or(DbError::Aborted)?;
+        if let Err(refusal) = profiles::check_address(&wallet, &self.row.rail, &self.row.recipient) {
+            return Ok(Err(refusal));
+        }
         let debit = self.account;
         let legs = [
             Leg { debit, credit: self.rail, amount: part.amount, purpose: Purpose::Withdrawal },
@@ -407,6 +491,10 @@ impl Record for HoldRecord {
             purpose: None,
         };
         let write = move |tx: &mut Tx<'_>, _: Moment| {
+            if self.was_kept {
+                let status = WaitingStatus::CarriedOut;
+                store::waiting_withdrawals::set_status(tx, self.row.id, status, None)?;
+            }
             store::rails::insert_outgoing(tx, &self.row)?;
             told(tx, &self.row, part, OutgoingStatus::Pending)?;
             let facts = serde_json::json!({
