@@ -76,10 +76,11 @@ on_each_world!(money_of_nobody_is_given_to_a_wallet_or_to_the_house_by_two, asyn
     let came =
         [entry("R1", "25.00", "CRDT", "X", "who knows"), entry("R2", "3.00", "CRDT", "X", "nobody")].concat();
     desk.take(statement("S-1", "0.00", "28.00", &[came])).await.unwrap();
-    let [(small, _), (large, amount)] = &suspense(bank, "sepa-file").await[..] else { panic!("two") };
-    assert_eq!(amount, "25");
+    let held = suspense(bank, "sepa-file").await;
+    let of = |amount: &str| held.iter().find(|(_, held)| held == amount).unwrap().0;
+    let (small, large) = (of("3"), of("25"));
     let assign =
-        CorrectRailRequest { deposit_id: Some(*large), wallet: to(&ann), ..asked("sepa-file", "ASSIGN") };
+        CorrectRailRequest { deposit_id: Some(large), wallet: to(&ann), ..asked("sepa-file", "ASSIGN") };
     let owner = (ann.did.clone(), ann.key.clone());
     for (signers, refusal) in [
         (vec![], "APPROVAL_REQUIRED"),
@@ -102,18 +103,18 @@ on_each_world!(money_of_nobody_is_given_to_a_wallet_or_to_the_house_by_two, asyn
 
     let given = correct(bank, &order).await.unwrap();
     assert_eq!((given.action.as_str(), given.amount.as_str()), ("ASSIGN", "25"));
-    assert_eq!((given.deposit_id, given.wallet_id), (Some(*large), Some(ann.wallet.wallet_id)));
+    assert_eq!((given.deposit_id, given.wallet_id), (Some(large), Some(ann.wallet.wallet_id)));
     assert_eq!(bank.balance(&ann).await.0, "25");
     assert_eq!(desk.deposits(&ann).await, [("CREDITED".to_owned(), "25".to_owned())]);
     let again = approved(bank, assign, &both);
     assert_eq!(correct(bank, &again).await.unwrap_err(), "INVALID_STATE", "it is somebody's now");
-    let off = CorrectRailRequest { deposit_id: Some(*small), ..asked("sepa-file", "WRITE_OFF") };
+    let off = CorrectRailRequest { deposit_id: Some(small), ..asked("sepa-file", "WRITE_OFF") };
     correct(bank, &approved(bank, off, &both)).await.unwrap();
     assert_eq!(suspense(bank, "sepa-file").await, []);
-    let told: Vec<_> =
-        list(bank, "sepa-file").await.into_iter().map(|row| (row.action, row.reason)).collect();
+    let told = list(bank, "sepa-file").await.into_iter().map(|row| (row.action, row.reason));
     let row = |action: &str| (action.to_owned(), "ticket 12".to_owned());
-    assert_eq!(told, [row("WRITE_OFF"), row("ASSIGN")]);
+    let told: std::collections::BTreeSet<_> = told.collect();
+    assert_eq!(told, [row("ASSIGN"), row("WRITE_OFF")].into());
     let facts = audited(bank).await;
     assert_eq!(facts.len(), 2);
     assert!(facts.iter().all(|facts| facts["reason"] == "ticket 12" && facts["approvers"][1].is_string()));

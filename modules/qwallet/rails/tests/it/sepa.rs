@@ -2,7 +2,7 @@
 
 use q_core::{Amount, Scale, Timestamp};
 use q_oracle::{ask, script};
-use qwallet_rails::sepa::{Account, House, Payout, StatementError, payouts, read_statement};
+use qwallet_rails::sepa::{Account, House, Payout, StatementError, payouts, read_report, read_statement};
 use serde_json::{Value, json};
 
 const SCALE: Scale = Scale::new(18).expect("18 decimals are allowed");
@@ -150,4 +150,42 @@ fn a_statement_that_hides_something_is_refused() {
     let deep = format!("<Document>{}", "<a>".repeat(40));
     assert!(matches!(read(&deep), Err(StatementError::Xml(_))));
     assert_eq!(read("<Document xmlns=\"urn:other\"></Document>"), Err(StatementError::Namespace));
+}
+
+#[test]
+fn what_a_bank_says_of_a_file_is_read_from_old_and_new_reports() {
+    let report = |version: &str, group: &str, payments: &str| {
+        format!(
+            "<?xml version=\"1.0\"?><Document xmlns=\"urn:iso:std:iso:20022:tech:xsd:pain.002.001.{version}\">\
+             <CstmrPmtStsRpt><GrpHdr><MsgId>R</MsgId><CreDtTm>2026-11-22T11:00:00Z</CreDtTm></GrpHdr>\
+             <OrgnlGrpInfAndSts><OrgnlMsgId>MSG-1</OrgnlMsgId><OrgnlMsgNmId>pain.001.001.09</OrgnlMsgNmId>{group}\
+             </OrgnlGrpInfAndSts>{payments}</CstmrPmtStsRpt></Document>"
+        )
+    };
+    let reason = "<StsRsnInf><Rsn><Cd>AC04</Cd></Rsn><AddtlInf>account &amp; all closed</AddtlInf></StsRsnInf>";
+    for version in ["03", "12", "15"] {
+        let payments = format!(
+            "<OrgnlPmtInfAndSts><OrgnlPmtInfId>MSG-1</OrgnlPmtInfId>\
+             <TxInfAndSts><OrgnlEndToEndId>tx_1</OrgnlEndToEndId><TxSts>ACSP</TxSts></TxInfAndSts>\
+             <TxInfAndSts><OrgnlEndToEndId>tx_2</OrgnlEndToEndId><TxSts>RJCT</TxSts>{reason}</TxInfAndSts>\
+             </OrgnlPmtInfAndSts>"
+        );
+        let document = report(version, "", &payments);
+        if let Some(told) = judged("pain002", &document) {
+            assert_eq!(told, Ok(json!({ "version": format!("pain.002.001.{version}") })));
+        }
+        let read = read_report(&document).expect("a report");
+        assert_eq!((read.message_id.as_str(), read.rejected), ("MSG-1", None));
+        let told: Vec<_> = read
+            .payments
+            .iter()
+            .map(|payment| (payment.end_to_end_id.as_str(), payment.rejected.as_deref()))
+            .collect();
+        assert_eq!(told, [("tx_1", None), ("tx_2", Some("AC04 account & all closed"))]);
+        let whole = report(version, &format!("<GrpSts>RJCT</GrpSts>{reason}"), "");
+        assert!(judged("pain002", &whole).is_none_or(|told| told.is_ok()));
+        assert!(read_report(&whole).expect("a report").rejected.is_some());
+    }
+    assert_eq!(read_report("<Document/>"), Err(StatementError::NoReport));
+    assert_eq!(read_report(&statement("08", "100.00", "")), Err(StatementError::NoReport));
 }
