@@ -155,7 +155,7 @@ on_each_world!(a_later_version_takes_the_place_of_one_that_has_not_begun, async 
 on_each_world!(verify_computes_what_payments_cost_and_who_signed_the_fees, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "5000").await, bank.person("bob", "0").await);
-    let (first, second) = operators(&bank).await;
+    let [first, second] = bank.approvers().await;
     assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("0.6".into()));
     let part = crate::holds::held(&bank, &ann, &bob, "30").await;
     crate::holds::take(&bob, &part, Some("7"), false).await.unwrap();
