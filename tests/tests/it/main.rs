@@ -21,6 +21,7 @@ mod guardian;
 mod health;
 mod holds;
 mod incident;
+mod invocations;
 mod keys;
 mod kill;
 mod kill_moments;

@@ -92,6 +92,10 @@ async fn answer(_: Arc<()>, context: Context, shout: Shout) -> Result<Echo, Prob
     if shout.text.contains('!') {
         return Err(Problem::new(&TOO_LOUD).hint("say it quietly"));
     }
+    if let Some(who) = shout.text.strip_prefix("from ") {
+        let did = who.parse().map_err(|_| Problem::new(&TOO_LOUD))?;
+        context.gate.admit(&Principal::new(did, Noon.now()))?;
+    }
     Ok(Echo { text: shout.text, key: context.request_key.map(|key| key.key) })
 }
 

@@ -93,6 +93,19 @@ async fn too_many_requests_of_one_address_wait() {
     assert_eq!(other.status(), 200);
 }
 
+/// Whoever is named by what was sent, and not by a token, is counted like everybody; with both, once.
+#[tokio::test]
+async fn who_proves_to_be_somebody_by_the_body_is_counted_as_them() {
+    let router = wall(RateLimits { per_identity_per_minute: 2, ..RateLimits::NONE }, Vec::new(), false);
+    let from = async |who: &str, headers: &[(&str, &str)]| {
+        let request = request("GET", &format!("/shouts/from%20did:x:{who}"), headers, "");
+        send(&router, request).await.0.status().as_u16()
+    };
+    assert_eq!([from("bob", &[]).await, from("bob", &[]).await, from("bob", &[]).await], [200, 200, 429]);
+    let alice = [from("alice", &[ALICE]).await, from("alice", &[ALICE]).await, from("alice", &[ALICE]).await];
+    assert_eq!(alice, [200, 200, 429]);
+}
+
 #[tokio::test]
 async fn while_draining_whoever_comes_is_answered_and_nobody_else_is_sent() {
     let router = wall(RateLimits::default(), Vec::new(), true);
