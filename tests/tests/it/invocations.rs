@@ -34,6 +34,7 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
             .q(&[&["wallet", "invoke", to, amount, "--under", cid, "--as", "robot", "--json"], more].concat())
     };
     refused(&pay("5", "alice", &[]), "UCAN_POLICY_VIOLATION");
+    done(&house.q(&["wallet", "open", "--as", "operator", "--json"]));
     refused(&pay("1", "operator", &[]), "UCAN_POLICY_VIOLATION");
     let first = pay("4", "alice", &["--idempotency-key", "rent"]);
     let paid = done(&first);
