@@ -156,6 +156,24 @@ fn money_goes_to_a_bank_account_and_comes_from_one() {
     );
     assert_eq!(shown(&paid)["status"], "SETTLED");
     assert_eq!(balance(&house, "bob"), ("71.8".to_owned(), "0".to_owned()));
+
+    // Above what others have to approve, it waits for them and leaves with the last approval.
+    for name in ["carol", "dora"] {
+        said(&house, &["id", "new", name]);
+    }
+    let set = ["wallet", "approvals", "set", "--above", "50", "--required", "2", "--as", "bob"];
+    said(&house, &[&set[..], &["--approver", "carol", "--approver", "dora"]].concat());
+    let asked = said(&house, &["wallet", "rail", "withdraw", "sepa-file", TO, "60", "--as", "bob"]);
+    let id = asked.split_whitespace().next().unwrap().to_owned();
+    assert!(asked.contains(" AWAITING_APPROVAL\n") && asked.contains("0 of the 2 approvals"), "{asked}");
+    assert!(said(&house, &["wallet", "approvals", "waiting", "--as", "carol"]).contains(&id));
+    refused(&house.q(&["wallet", "approve", &id, "--as", "bob"]), "SELF_APPROVAL");
+    assert!(said(&house, &["wallet", "approve", &id, "--as", "carol"]).contains("1 of the 2 approvals"));
+    assert_eq!(balance(&house, "bob"), ("71.8".to_owned(), "0".to_owned()), "nothing is held yet");
+    assert!(said(&house, &["wallet", "approve", &id, "--as", "dora"]).contains(" PENDING\n"));
+    assert_eq!(balance(&house, "bob"), ("11".to_owned(), "60.8".to_owned()));
+    said(&house, &["wallet", "rail", "payouts", &none, "--as", "operator"]);
+    assert!(fs::read_to_string(&none).unwrap().contains(&id));
     let trial = said(&house, &["wallet", "trial-balance", "--as", "operator"]);
     assert!(trial.lines().all(|row| row.contains("  difference 0  ")), "{trial}");
     assert_eq!(house.q(&["verify"]).code, Some(0));

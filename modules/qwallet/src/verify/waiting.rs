@@ -12,7 +12,7 @@ use qwallet_api::{
 };
 use serde::Deserialize;
 
-use super::{Room, Scope};
+use super::{KeyAsked, Room, Scope, fees::proven};
 use crate::{
     domain::rails::WaitingStatus,
     store::{self, approvals::DecisionRow, waiting_withdrawals::WaitingRow},
@@ -20,7 +20,9 @@ use crate::{
 
 /// The check of withdrawals that had to be approved.
 #[derive(Default)]
-pub(super) struct Waiting;
+pub(super) struct Waiting {
+    asked: Vec<KeyAsked>,
+}
 
 impl Room for Waiting {
     fn finish(
@@ -66,14 +68,21 @@ impl Room for Waiting {
                 found.push(Finding::new("waiting_mismatch", place, detail));
             }
             for decision in store::waiting_withdrawals::decisions(reader, row.id)? {
-                if !is_theirs(&decision, &row, &order) {
-                    let place = format!("withdrawal_approvals {} {}", row.id, decision.approver);
-                    let detail = "its signature is for something else, or not an approver's";
+                let place = format!("withdrawal_approvals {} {}", row.id, decision.approver);
+                if let Some(kid) = signed_with(&decision, &row, &order) {
+                    let whose = Some(decision.approver);
+                    self.asked.push(KeyAsked { kid, whose, at: decision.at, place });
+                } else {
+                    let detail = "its signature does not hold, is for something else, or not an approver's";
                     found.push(Finding::new("approval_mismatch", place, detail));
                 }
             }
         }
         Ok(())
+    }
+
+    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+        std::mem::take(&mut self.asked)
     }
 }
 
@@ -88,19 +97,17 @@ struct Said {
     recipient: String,
 }
 
-/// Whether somebody else than the payer signed this order. Whether the key was theirs was checked when it came.
-fn is_theirs(decision: &DecisionRow, row: &WaitingRow, order: &WithdrawalRequest) -> bool {
-    let Ok(signature) = jws::Parsed::parse(&decision.signature, jws::JWS_BYTES_MAX) else { return false };
+/// The key with which somebody else than the payer signed this order. That it was theirs, their log says.
+fn signed_with(decision: &DecisionRow, row: &WaitingRow, order: &WithdrawalRequest) -> Option<String> {
+    let parsed = jws::Parsed::parse(&decision.signature, jws::JWS_BYTES_MAX).ok()?;
     let typ = if decision.is_approved { APPROVAL_TYP } else { REJECTION_TYP };
-    let kid = signature.header.kid.as_deref().and_then(|kid| kid.split_once('#'));
-    let is_signer = kid.is_some_and(|(did, _)| did == decision.approver.as_str());
-    let said: Option<Said> = serde_json::from_slice(signature.unverified_payload()).ok();
-    let is_about_it = said.is_some_and(|said| {
-        said.nonce == order.nonce
-            && said.payer == row.payer
-            && said.rail == order.rail
-            && said.recipient == order.recipient
-            && said.amount == order.amount
-    });
-    decision.approver != row.payer && signature.header.typ.as_deref() == Some(typ) && is_signer && is_about_it
+    let said: Said = serde_json::from_slice(parsed.unverified_payload()).ok()?;
+    let is_about_it = said.nonce == order.nonce
+        && said.payer == row.payer
+        && said.rail == order.rail
+        && said.recipient == order.recipient
+        && said.amount == order.amount;
+    let by = proven(&decision.signature, typ, parsed.unverified_payload())?;
+    let is_right = is_about_it && by.signer == decision.approver && decision.approver != row.payer;
+    is_right.then_some(by.kid)
 }

@@ -467,10 +467,13 @@ pub fn show_withdrawal(withdrawal: &Withdrawal) {
         withdrawal.fees.total.as_str()
     ));
     if let Some(approvals) = &withdrawal.approvals {
-        output::line(format!(
-            "  {} of the {} approvals it needs; approvers run `q wallet approve {}`",
-            approvals.given, approvals.required, withdrawal.withdrawal_id
-        ));
+        let (given, required) = (approvals.given, approvals.required);
+        let what_next = if withdrawal.status == "AWAITING_APPROVAL" && given < required {
+            format!("; approvers run `q wallet approve {}`", withdrawal.withdrawal_id)
+        } else {
+            String::new()
+        };
+        output::line(format!("  {given} of the {required} approvals it needs{what_next}"));
     }
     if let Some(hash) = &withdrawal.chain_hash {
         output::line(format!("  {hash}"));
