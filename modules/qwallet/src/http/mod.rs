@@ -150,7 +150,7 @@ async fn pay_once(
 ) -> Result<Transaction, Problem> {
     let wanted = Wanted::of(&request.wallet, Some(&request.recipient), &request.currency, &request.amount);
     let (caller, key) = (&context.caller, context.request_key.as_ref());
-    let paid = service.pay_through(&context.gate, caller, key, request).await;
+    let paid = service.pay_through(&|who| context.gate.admit(who), caller, key, request).await;
     explained(&service, caller, paid, &wanted).await
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use q_core::{Caller, Did, RequestKey, Timestamp};
-use q_http::Gate;
 use qwallet_api::{
     Fees, Party, PaymentRequest, Transaction, TransactionId,
     signing::{self, PaymentOrder},
@@ -15,6 +14,7 @@ use super::{
     delegated,
     directory::WalletEntry,
     guardians::Refused,
+    permissions::Admit,
     request_of, unexpected,
 };
 use crate::{
@@ -41,13 +41,13 @@ impl Service {
         key: Option<&RequestKey>,
         payment: PaymentRequest,
     ) -> Result<Transaction, Error> {
-        self.pay_through(&Gate::open(), caller, key, payment).await
+        self.pay_through(&|_| Ok(()), caller, key, payment).await
     }
 
-    /// The same for a request that came through `gate`.
+    /// The same for a request that is to be admitted once it has proved whom it is from.
     pub async fn pay_through(
         &self,
-        gate: &Gate,
+        admit: Admit<'_>,
         caller: &Caller,
         key: Option<&RequestKey>,
         payment: PaymentRequest,
@@ -56,7 +56,7 @@ impl Service {
         let (payer, recipient) = self.parties(&payment).await?;
         let rail = payment.rail.as_deref().unwrap_or(INTERNAL_RAIL);
         let input = self.payment_input(&payment, rail);
-        let permission = self.permission(gate, &payment, &input, expires_at).await?;
+        let permission = self.permission(admit, &payment, &input, expires_at).await?;
         // Whoever signs is the caller: an agent's keys and nonces never meet those of its principal.
         let request = request_of(permission.signer.as_str(), key);
         let terms = Terms {

@@ -1,8 +1,8 @@
 //! Who permits a payment, and by what: a signature of the payer, or an invocation by the payer or their delegate.
 
+use q_contract::Problem;
 use q_core::{Did, Principal, Timestamp};
 use q_db::uses::Allotment;
-use q_http::Gate;
 use q_pdp::resolve_keys;
 use qwallet_api::{
     PaymentRequest,
@@ -14,6 +14,9 @@ use crate::{
     domain::{invocation::Presented, order::SignatureFault, payment::Refusal},
     error::Error,
 };
+
+/// Lets somebody in who proved by what they sent who they are, or says why not now.
+pub type Admit<'a> = &'a (dyn Fn(&Principal) -> Result<(), Problem> + Sync);
 
 /// What permits a payment, or why nothing does.
 pub(super) struct Permission {
@@ -49,7 +52,7 @@ impl Service {
     /// Judges the signature of a payment whose signing input is `input` and which ends at `expires_at`.
     pub(super) async fn permission(
         &self,
-        gate: &Gate,
+        admit: Admit<'_>,
         payment: &PaymentRequest,
         input: &[u8],
         expires_at: Timestamp,
@@ -79,7 +82,7 @@ impl Service {
             return Ok(Permission { verdict: Err(fault), ..permission });
         }
         // It has proved whom it is from: from here on it is counted as theirs.
-        gate.admit(&self.principal(&permission.signer).await).map_err(Box::new)?;
+        admit(&self.principal(&permission.signer).await).map_err(Box::new)?;
         Ok(permission)
     }
 
