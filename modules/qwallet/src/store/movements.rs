@@ -1,5 +1,7 @@
 //! What changed an account in a period.
 
+use std::collections::BTreeMap;
+
 use q_core::Timestamp;
 use q_db::{DbError, Reader};
 
@@ -29,7 +31,7 @@ pub fn for_each_page(
         if let Some((last, _)) = places.last().filter(|_| !is_last) {
             after = *last;
         }
-        let rest = if is_last { Default::default() } else { unmerged.split_off(&after) };
+        let rest = if is_last { BTreeMap::new() } else { unmerged.split_off(&after) };
         places.extend(std::mem::replace(&mut unmerged, rest).into_iter().map(|(mark, (seq, _))| (mark, seq)));
         places.sort_unstable();
         let seqs: Vec<i64> = places.into_iter().map(|(_, seq)| seq).collect();
