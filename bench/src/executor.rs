@@ -4,7 +4,7 @@
 //! answers when the commit is on disk. Two batches are in flight, so that one is being prepared while the other is being
 //! made durable; each still has a commit of its own. The history index is merged behind as often as the anchor merges it.
 
-use crate::generator::Work as Done;
+use crate::report::Work as Done;
 use crate::report::{Figures, Tally};
 use crate::rounds::{Subject, note};
 use anyhow::{Context as _, Result, ensure};

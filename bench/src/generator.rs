@@ -1,7 +1,7 @@
 //! Clients that send as fast as they are answered (closed loop) or at a fixed rate (open loop).
 
 use crate::connection::{Answer, Connection};
-use crate::report::{Figures, Tally};
+use crate::report::{Figures, Tally, Work};
 use anyhow::Result;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -15,15 +15,6 @@ pub trait Workload: Send + Sync + 'static {
     fn request(&self, client: usize) -> Bytes;
     /// Counts an answer, or names the error it is.
     fn judge(&self, answer: &Answer) -> Result<Work, String>;
-}
-
-/// What one answer confirmed as done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Payments settled.
-    pub payments: u64,
-    /// Ledger transfers (legs) written for them.
-    pub transfers: u64,
 }
 
 /// How the clients behave.

@@ -5,7 +5,7 @@
 //! keeps these rows. Each commit carries one batch: its payments with their three transfers, its order, its request, its
 //! nonce, and each touched account once.
 
-use crate::generator::Work;
+use crate::report::Work;
 use crate::report::{Figures, Tally};
 use crate::rounds::Subject;
 use anyhow::{Context as _, Result, ensure};

@@ -6,7 +6,7 @@
 //! have had to break a deadlock: otherwise there is no figure.
 
 use crate::executor::order;
-use crate::generator::Work as Done;
+use crate::report::Work as Done;
 use crate::report::{Figures, Tally};
 use crate::rounds::Subject;
 use anyhow::{Context as _, Result, ensure};

@@ -4,7 +4,8 @@
 //! signs a pool of requests while nothing is measured; a client whose pool runs dry signs by itself, which is counted.
 
 use crate::connection::{Answer, laid_out};
-use crate::generator::{Work, Workload};
+use crate::generator::Workload;
+use crate::report::Work;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};

@@ -1,6 +1,5 @@
 //! Counting while a run goes on, and the figures at its end.
 
-use crate::generator::Work;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -8,6 +7,15 @@ use std::time::Duration;
 
 /// Latencies beyond this are counted as this: ten minutes, in microseconds.
 const LATENCY_MICROS_MAX: u64 = 600_000_000;
+
+/// What one answer confirmed as done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Payments settled.
+    pub payments: u64,
+    /// Ledger transfers (legs) written for them.
+    pub transfers: u64,
+}
 
 /// The counts of one client, or of all.
 pub struct Tally {

@@ -22,6 +22,7 @@ mod holds;
 mod imports;
 mod intents;
 mod issuance;
+mod item;
 pub mod limits;
 pub mod metrics;
 pub(crate) mod money_requests;

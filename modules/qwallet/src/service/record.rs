@@ -12,7 +12,7 @@ use q_core::Timestamp;
 use q_db::{DbError, Tx};
 use qwallet_api::{IntentId, TransactionId};
 
-use super::commit::{HoldChange, Item};
+use super::item::{HoldChange, Item};
 use crate::domain::{
     account::AccountId,
     books::{HoldEnd, NewTerms},

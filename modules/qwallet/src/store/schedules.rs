@@ -1,7 +1,7 @@
 //! Schedules and the payments they made.
 
 use q_core::{Amount, Did, Timestamp};
-use q_db::{DbError, Reader, Row, Tx, params};
+use q_db::{DbError, Reader, Row, Tx, Value, params};
 use qwallet_api::{PlanId, ScheduleId, TransactionId, WalletId};
 
 use crate::domain::{
@@ -59,64 +59,65 @@ const WIDTH: usize = 23;
 const COLUMNS: &str = "id, signer, payer, payee, currency, amount, purpose, input, signature, plan, plan_version, state, \
                        next_wall, next_at, due_at, attempts, failure, failed_at, runs, skipped, paid_until, created_at, \
                        ended_at";
+/// Those that never change, and those that do.
+const LASTING: &str = "id, signer, payer, payee, currency, purpose, input, signature, plan, created_at";
+const CHANGING: &str = "amount, plan_version, state, next_wall, next_at, due_at, attempts, failure, failed_at, runs, skipped, \
+                        paid_until, ended_at";
 const RUN_COLUMNS: &str = "schedule, wall, due_at, paid_at, amount, transaction_id";
+
+/// What changes of a schedule, in the order of [`CHANGING`].
+fn changing(schedule: &ScheduleRow) -> [Value; 13] {
+    let progress = &schedule.progress;
+    [
+        schedule.amount.to_bytes().into(),
+        schedule.plan.map(|(_, version)| version).into(),
+        progress.state.code().into(),
+        progress.next.map(|next| next.wall).into(),
+        progress.next.map(|next| next.at).into(),
+        progress.due_at.into(),
+        progress.attempts.into(),
+        progress.failure.as_ref().map(|(code, _)| code.as_str()).into(),
+        progress.failure.as_ref().map(|(_, at)| *at).into(),
+        progress.runs.into(),
+        progress.skipped.into(),
+        progress.paid_until.into(),
+        progress.ended_at.into(),
+    ]
+}
 
 /// Adds a schedule.
 pub fn insert(tx: &mut Tx<'_>, schedule: &ScheduleRow) -> Result<(), DbError> {
-    let progress = &schedule.progress;
-    let row = params![
+    let mut row = params![
         schedule.id.bytes(),
         &schedule.signer,
         schedule.payer.bytes(),
         schedule.payee.bytes(),
         schedule.currency.0,
-        schedule.amount.to_bytes(),
         schedule.purpose.as_deref(),
         &schedule.input,
         &schedule.signature,
         schedule.plan.map(|(plan, _)| plan.bytes()),
-        schedule.plan.map(|(_, version)| version),
-        progress.state.code(),
-        progress.next.map(|next| next.wall),
-        progress.next.map(|next| next.at),
-        progress.due_at,
-        progress.attempts,
-        progress.failure.as_ref().map(|(code, _)| code.as_str()),
-        progress.failure.as_ref().map(|(_, at)| *at),
-        progress.runs,
-        progress.skipped,
-        progress.paid_until,
         schedule.created_at,
-        progress.ended_at,
-    ];
-    let places: Vec<String> = (1..=WIDTH).map(|place| format!("${place}")).collect();
-    tx.execute(&format!("INSERT INTO schedules ({COLUMNS}) VALUES ({})", places.join(", ")), row)?;
+    ]
+    .to_vec();
+    row.extend(changing(schedule));
+    let places: Vec<String> = (1..=row.len()).map(|place| format!("${place}")).collect();
+    let sql = format!("INSERT INTO schedules ({LASTING}, {CHANGING}) VALUES ({})", places.join(", "));
+    tx.execute(&sql, &row)?;
     Ok(())
 }
 
 /// Writes what changes of a schedule: what is paid, for which version of a plan, and how far it got.
 pub fn update(tx: &mut Tx<'_>, schedule: &ScheduleRow) -> Result<(), DbError> {
-    let progress = &schedule.progress;
-    let sql = "UPDATE schedules SET amount = $1, plan_version = $2, state = $3, next_wall = $4, next_at = $5, due_at = $6, \
-               attempts = $7, failure = $8, failed_at = $9, runs = $10, skipped = $11, paid_until = $12, ended_at = $13 \
-               WHERE id = $14";
-    let row = params![
-        schedule.amount.to_bytes(),
-        schedule.plan.map(|(_, version)| version),
-        progress.state.code(),
-        progress.next.map(|next| next.wall),
-        progress.next.map(|next| next.at),
-        progress.due_at,
-        progress.attempts,
-        progress.failure.as_ref().map(|(code, _)| code.as_str()),
-        progress.failure.as_ref().map(|(_, at)| *at),
-        progress.runs,
-        progress.skipped,
-        progress.paid_until,
-        progress.ended_at,
-        schedule.id.bytes(),
-    ];
-    tx.execute(sql, row)?;
+    let mut row = changing(schedule).to_vec();
+    let columns = CHANGING.split(", ").zip(1..).map(|(column, place)| format!("{column} = ${place}"));
+    let sql = format!(
+        "UPDATE schedules SET {} WHERE id = ${}",
+        columns.collect::<Vec<_>>().join(", "),
+        row.len() + 1
+    );
+    row.push(schedule.id.bytes().into());
+    tx.execute(&sql, &row)?;
     Ok(())
 }
 

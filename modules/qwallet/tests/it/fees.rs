@@ -186,9 +186,9 @@ on_each_world!(verify_computes_what_payments_cost_and_who_signed_the_fees, async
     );
     assert_eq!(found("UPDATE fee_settings SET platform = platform - 1").await, Vec::<String>::new());
     // What operators signed: the payments of its time, the escrow, and the version itself.
-    let rates = found(r#"UPDATE fee_versions SET rates = REPLACE(rates, ':100}', ':99}')"#).await;
+    let rates = found("UPDATE fee_versions SET rates = REPLACE(rates, ':100}', ':99}')").await;
     assert_eq!(rates, ["fee_version_mismatch", "fee_mismatch", "fee_mismatch", "fee_mismatch"]);
-    found(r#"UPDATE fee_versions SET rates = REPLACE(rates, ':99}', ':100}')"#).await;
+    found("UPDATE fee_versions SET rates = REPLACE(rates, ':99}', ':100}')").await;
     let lone =
         "UPDATE fee_versions SET signatures = SUBSTR(signatures, 1, LENGTH(signatures) - 8) || 'AAAAAAAA'";
     let forged = found(lone).await;

@@ -7,16 +7,15 @@ use qwallet::SETTINGS;
 use qwallet_api::{
     AskedIntent, AskedIntentPath, CancelIntent, CreateIntent, CreateIntentRequest, CreatePayment,
     DecideIntent, DecideIntentRequest, GetIntent, GetLimits, Intent, IntentId, IntentPath, ListApprovals,
-    ListApprovalsRequest, NewLimit, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, SetLimitsRequest,
-    SignIntent, SignRequest, SignedIntent, WalletPath,
+    ListApprovalsRequest, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, SignIntent, SignRequest,
+    SignedIntent, WalletPath,
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
-use crate::support::{Bank, Person, code, fresh, problem, settings, sign, sign_as};
+use crate::support::{Bank, Person, code, fresh, new_limits, problem, settings, sign, sign_as};
 
 async fn limit(by: &Person, of: &Person, amount: &str) {
-    let limit = NewLimit { kind: "daily".into(), currency: "QToken".into(), amount: amount.into() };
-    let asked = SetLimitsRequest { squid_id: of.did.to_string(), limits: vec![limit] };
+    let asked = new_limits(of, &[("daily", amount)]);
     by.client.clone().with_key(fresh()).call::<SetLimits>(&asked).await.unwrap();
 }
 

@@ -7,22 +7,13 @@ use q_testkit::{World, identity, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
     CancelIntent, CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, GetLimits, IntentPath,
-    LimitList, NewLimit, SetLimits, SetLimitsRequest, SignIntent, SignRequest, SpendingLimit, WalletPath,
+    LimitList, SetLimits, SignIntent, SignRequest, SpendingLimit, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign};
-
-fn asked(person: &Person, limits: &[(&str, &str)]) -> SetLimitsRequest {
-    let limits = limits.iter().map(|(kind, amount)| NewLimit {
-        kind: (*kind).into(),
-        currency: "QToken".into(),
-        amount: (*amount).into(),
-    });
-    SetLimitsRequest { squid_id: person.wallet.wallet_ref.clone(), limits: limits.collect() }
-}
+use crate::support::{Bank, Person, code, fresh, item, new_limits, problem, settings, sign};
 
 async fn set(person: &Person, limits: &[(&str, &str)]) -> LimitList {
-    person.client.clone().with_key(fresh()).call::<SetLimits>(&asked(person, limits)).await.unwrap()
+    person.client.clone().with_key(fresh()).call::<SetLimits>(&new_limits(person, limits)).await.unwrap()
 }
 
 async fn limit(person: &Person, kind: &str) -> SpendingLimit {
@@ -150,7 +141,7 @@ on_each_world!(raising_takes_a_day_or_an_operator, async |world: World| {
     assert_eq!((waiting.amount.as_str(), waiting.pending.unwrap().amount.as_str()), ("10", "50"));
     assert_eq!(pay(&bank, &ann, &bob, "11").await, Err("DAILY_LIMIT_EXCEEDED".into()));
     // Strangers learn nothing; an operator confirms what was asked for and nothing else.
-    let asked_for = |amount| asked(&ann, &[("daily", amount)]);
+    let asked_for = |amount| new_limits(&ann, &[("daily", amount)]);
     let stranger = bob.client.clone().with_key(fresh()).call::<SetLimits>(&asked_for("1")).await;
     assert_eq!(code(stranger), "WALLET_NOT_FOUND");
     let other = operator.client.clone().with_key(fresh()).call::<SetLimits>(&asked_for("60")).await;
@@ -163,7 +154,7 @@ on_each_world!(raising_takes_a_day_or_an_operator, async |world: World| {
     bank.world.clock.advance(Span::seconds(86_401));
     assert_eq!(pay(&bank, &ann, &bob, "70").await.err(), None);
     assert_eq!(
-        code(ann.client.clone().with_key(fresh()).call::<SetLimits>(&asked(&ann, &[])).await),
+        code(ann.client.clone().with_key(fresh()).call::<SetLimits>(&new_limits(&ann, &[])).await),
         "INVALID_REQUEST"
     );
     bank.close().await;

@@ -64,13 +64,24 @@ enum Step {
     Transfer(Vec<Drawn>),
     Hold(u8, Vec<Drawn>, i64),
     Settle(u8),
-    Capture(u8, Option<u128>, bool),
+    Capture(u8, Part, bool),
     Void(u8),
     Expire(u8),
     Wait(i64),
     /// Undo everything since the last commit.
     Fail,
     Commit,
+}
+
+/// How much is taken of what is held.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// All that is left.
+    All,
+    /// So many units, whether or not they are held.
+    Units(u128),
+    /// So many eighths of what is left of a hold that is open, where there is one.
+    Eighths(u128),
 }
 
 fn amount() -> impl Strategy<Value = u128> {
@@ -106,13 +117,21 @@ fn legs() -> impl Strategy<Value = Vec<Drawn>> {
     ]
 }
 
+fn part() -> impl Strategy<Value = Part> {
+    prop_oneof![
+        7 => (1..8u128).prop_map(Part::Eighths),
+        1 => Just(Part::All),
+        2 => amount().prop_map(Part::Units),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => legs().prop_map(Step::Transfer),
         6 => (0..HOLDS, legs(), -5i64..50).prop_map(|(id, legs, ttl)| Step::Hold(id, legs, ttl)),
         3 => (0..HOLDS).prop_map(Step::Settle),
-        3 => (0..HOLDS, prop::option::of(prop_oneof![6 => 1..12u128, 1 => amount()]), prop::bool::weighted(0.2))
-            .prop_map(|(id, amount, is_final)| Step::Capture(id, amount, is_final)),
+        4 => (0..HOLDS, part(), prop::bool::weighted(0.2))
+            .prop_map(|(id, part, is_final)| Step::Capture(id, part, is_final)),
         2 => (0..HOLDS).prop_map(Step::Void),
         2 => (0..HOLDS).prop_map(Step::Expire),
         3 => (0i64..20).prop_map(Step::Wait),
@@ -296,7 +315,7 @@ impl Naive {
                 self.legs(legs, now, Some(*id))
             }
             Step::Settle(id) => self.end(*id, HoldEnd::Settled, now),
-            Step::Capture(id, amount, is_final) => self.capture(*id, *amount, *is_final, now),
+            Step::Capture(id, part, is_final) => self.capture(*id, part.units(), *is_final, now),
             Step::Void(id) => self.end(*id, HoldEnd::Voided, now),
             Step::Expire(id) => self.end(*id, HoldEnd::Expired, now),
             Step::Wait(_) | Step::Fail | Step::Commit => Ok(()),
@@ -386,11 +405,33 @@ impl Naive {
         Ok(())
     }
 
+    /// The step, where it is to fit as one that does: of an open hold, and no more than is left of it.
+    fn fitting(&self, step: &Step) -> Step {
+        let Step::Capture(drawn, Part::Eighths(eighths), is_final) = step else { return step.clone() };
+        let open: Vec<u8> =
+            self.holds.iter().filter(|(_, held)| held.end.is_none()).map(|(id, _)| *id).collect();
+        let Some(id) = open.get(usize::from(*drawn) % open.len().max(1)).copied() else {
+            return Step::Capture(*drawn, Part::Units(*eighths), *is_final);
+        };
+        let left = self.holds[&id].legs[0].2;
+        Step::Capture(id, Part::Units((left / 8 * eighths).max(1)), *is_final)
+    }
+
     fn step(&mut self, step: &Step, now: i64) -> Result<(), Expected> {
         let mut copy = self.clone();
         copy.try_step(step, now)?;
         *self = copy;
         Ok(())
+    }
+}
+
+impl Part {
+    /// How many units, where they are said.
+    const fn units(self) -> Option<u128> {
+        match self {
+            Self::All => None,
+            Self::Units(units) | Self::Eighths(units) => Some(units),
+        }
     }
 }
 
@@ -433,8 +474,8 @@ fn command(step: &Step, fresh: u128, now: i64) -> Command {
             Command::Hold(group, Timestamp::from_micros(now + ttl))
         }
         Step::Settle(number) => Command::Settle(id(*number)),
-        Step::Capture(number, amount, is_final) => {
-            let amount = amount.map(Amount::from_units);
+        Step::Capture(number, part, is_final) => {
+            let amount = part.units().map(Amount::from_units);
             Command::Capture(id(*number), Capture { amount, is_final: *is_final })
         }
         Step::Void(number) => Command::Void(id(*number)),
@@ -548,6 +589,7 @@ fn follow(steps: &[Step], tally: &Tally) -> Result<(), TestCaseError> {
             }
             _ => {
                 let places = books.next_seq();
+                let step = &naive.fitting(step);
                 let outcome = books.apply(&command(step, fresh, now), Timestamp::from_micros(now));
                 let outcome = outcome.map(|_| ()).map_err(Expected::from);
                 let expected = naive.step(step, now);

@@ -5,24 +5,14 @@ use q_testkit::{World, identity, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
     AddNote, AddNoteRequest, CancelIntent, CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment,
-    CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetLimits, GetWallet, IntentPath, NewLimit,
-    SetLimits, SetLimitsRequest, SignIntent, SignRequest, SpendingLimit, Transaction, UpdateWallet,
-    UpdateWalletRequest, WalletPath,
+    CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetLimits, GetWallet, IntentPath, SetLimits,
+    SignIntent, SignRequest, SpendingLimit, Transaction, UpdateWallet, UpdateWalletRequest, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign};
-
-fn limits(person: &Person, limits: &[(&str, &str)]) -> SetLimitsRequest {
-    let limits = limits.iter().map(|(kind, amount)| NewLimit {
-        kind: (*kind).into(),
-        currency: "QToken".into(),
-        amount: (*amount).into(),
-    });
-    SetLimitsRequest { squid_id: person.wallet.wallet_ref.clone(), limits: limits.collect() }
-}
+use crate::support::{Bank, Person, code, fresh, item, new_limits, problem, settings, sign};
 
 async fn set(by: &Person, of: &Person, wanted: &[(&str, &str)]) -> String {
-    match by.client.clone().with_key(fresh()).call::<SetLimits>(&limits(of, wanted)).await {
+    match by.client.clone().with_key(fresh()).call::<SetLimits>(&new_limits(of, wanted)).await {
         Ok(_) => "SET".into(),
         refused => code(refused),
     }
@@ -173,7 +163,7 @@ on_each_world!(only_its_parent_raises_a_sub_wallets_limits, async |world: World|
     assert_eq!(daily().await, "20");
     let raise = UpdateWalletRequest {
         squid_id: robot.wallet.wallet_ref.clone(),
-        limits: limits(&robot, &[("daily", "30")]).limits,
+        limits: new_limits(&robot, &[("daily", "30")]).limits,
         ..UpdateWalletRequest::default()
     };
     let by = |signers: &[&Person]| bank.approved(raise.clone(), signers);
@@ -247,7 +237,7 @@ on_each_world!(a_dao_pays_what_was_delegated_to_it, async |world: World| {
     assert_eq!(set(&dao, &dao, &[("dao", "3000")]).await, "FORBIDDEN");
     let raise = UpdateWalletRequest {
         squid_id: dao.wallet.wallet_ref.clone(),
-        limits: limits(&dao, &[("dao", "3000")]).limits,
+        limits: new_limits(&dao, &[("dao", "3000")]).limits,
         ..UpdateWalletRequest::default()
     };
     let raise = bank.approved(raise, &[&first, &second]);

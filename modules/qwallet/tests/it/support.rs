@@ -22,8 +22,8 @@ use q_ucan::{Delegation, DelegationDraft, container, policy::Policy};
 use qwallet::{MIGRATIONS, SETTINGS, Wallets};
 use qwallet_api::{
     BatchItem, BatchRequest, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, IssuanceRequest, Issue, PaymentRequest, UpdateWalletRequest, WALLET_TYP, Wallet,
-    WalletOrder, WithdrawalRequest,
+    GetBalanceRequest, IssuanceRequest, Issue, NewLimit, PaymentRequest, SetLimitsRequest,
+    UpdateWalletRequest, WALLET_TYP, Wallet, WalletOrder, WithdrawalRequest,
     signing::{self, BatchOrder, ISSUANCE_TYP, IssuanceOrder, PAYMENT_TYP, PaymentOrder},
 };
 
@@ -418,6 +418,16 @@ pub fn problem<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Problem {
 
 pub fn item(recipient: &str, amount: &str) -> BatchItem {
     BatchItem { amount: amount.into(), client_ref: None, purpose: None, recipient: recipient.into() }
+}
+
+/// The limits of somebody's wallet, by kind and amount.
+pub fn new_limits(of: &Person, limits: &[(&str, &str)]) -> SetLimitsRequest {
+    let limits = limits.iter().map(|(kind, amount)| NewLimit {
+        kind: (*kind).into(),
+        currency: "QToken".into(),
+        amount: (*amount).into(),
+    });
+    SetLimitsRequest { squid_id: of.wallet.wallet_ref.clone(), limits: limits.collect() }
 }
 
 /// An order to issue, approved by `signers`.

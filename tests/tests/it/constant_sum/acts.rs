@@ -16,10 +16,10 @@ use tokio::sync::watch;
 
 use super::{
     audit::{Answers, End},
-    people::{Life, NAMES, People},
+    people::{FROZEN_AT_TIMES, Life, NAMES, People},
 };
 
-const CURRENCY: &str = "QToken";
+pub(super) const CURRENCY: &str = "QToken";
 const JSON: &str = "application/json";
 /// How long a thread waits for the next life before it tries this one again.
 const NEXT_LIFE_MAX: Duration = Duration::from_millis(300);
@@ -29,11 +29,11 @@ const ASKED_MAX: u32 = 2_000;
 /// A request: the same bytes under the same key, however often it is sent.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    who: Option<&'static str>,
-    method: &'static str,
-    path: String,
-    body: Value,
-    key: String,
+    pub(super) who: Option<&'static str>,
+    pub(super) method: &'static str,
+    pub(super) path: String,
+    pub(super) body: Value,
+    pub(super) key: String,
 }
 
 /// What was answered.
@@ -45,7 +45,7 @@ pub struct Answer {
 
 impl Answer {
     /// The body, where the request was carried out.
-    fn done(&self) -> Option<&Value> {
+    pub(super) fn done(&self) -> Option<&Value> {
         (200..300).contains(&self.status).then_some(&self.body)
     }
 }
@@ -63,9 +63,9 @@ pub struct Client {
     number: u64,
     dice: ChaCha12Rng,
     asked: u64,
-    people: Arc<People>,
+    pub(super) people: Arc<People>,
     life: watch::Receiver<Life>,
-    answers: Arc<Answers>,
+    pub(super) answers: Arc<Answers>,
 }
 
 impl Client {
@@ -84,18 +84,23 @@ impl Client {
     pub async fn act_until(mut self, ends_at: Instant) {
         while Instant::now() < ends_at {
             match self.dice.random_range(0..100) {
-                0..30 => self.pay().await,
-                30..42 => self.batch().await,
-                42..62 => self.three_steps().await,
-                62..72 => self.refund().await,
-                72..80 => self.escrow().await,
-                80..86 => self.money_request().await,
+                0..22 => self.pay().await,
+                22..31 => self.batch().await,
+                31..43 => self.three_steps().await,
+                43..53 => self.hold_and_take().await,
+                53..60 => self.refund().await,
+                60..66 => self.escrow().await,
+                66..71 => self.money_request().await,
+                71..76 => self.schedule().await,
+                76..79 => self.subscribe().await,
+                79..85 => self.approved().await,
+                85..87 => self.freeze().await,
                 _ => self.again().await,
             }
         }
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         self.dice.random_range(0..bound)
     }
 
@@ -105,21 +110,21 @@ impl Client {
     }
 
     /// Two of the people.
-    fn pair(&mut self) -> (usize, usize) {
+    pub(super) fn pair(&mut self) -> (usize, usize) {
         let from = self.below(NAMES.len());
         (from, (from + 1 + self.below(NAMES.len() - 1)) % NAMES.len())
     }
 
-    fn payer(&self, who: usize) -> &Payer {
+    pub(super) fn payer(&self, who: usize) -> &Payer {
         &self.people.0[who]
     }
 
-    fn wallet(&self, who: usize) -> String {
+    pub(super) fn wallet(&self, who: usize) -> String {
         self.payer(who).wallet().to_owned()
     }
 
     /// Mostly small change to the last unit; now and then more than anybody has or may spend.
-    fn amount(&mut self) -> String {
+    pub(super) fn amount(&mut self) -> String {
         let scale = Scale::new(18).expect("a scale");
         let whole = scale.units_per_whole();
         let units = match self.below(1_000) {
@@ -133,7 +138,7 @@ impl Client {
     }
 
     /// Whom to pay: mostly the wallet, sometimes nobody, oneself, or so little that it cannot be written.
-    fn wanted(&mut self, from: usize, to: usize) -> (String, String) {
+    pub(super) fn wanted(&mut self, from: usize, to: usize) -> (String, String) {
         let amount = self.amount();
         match self.below(40) {
             0 => ("QQ0000000000000000000000".to_owned(), amount),
@@ -145,7 +150,7 @@ impl Client {
     }
 
     /// Asks until there is an answer: a program that is gone, starting or busy has given none.
-    async fn ask(&self, asked: &Asked) -> Answer {
+    pub(super) async fn ask(&self, asked: &Asked) -> Answer {
         let mut life = self.life.clone();
         for _ in 0..ASKED_MAX {
             let current = life.borrow_and_update().clone();
@@ -172,13 +177,19 @@ impl Client {
         panic!("no answer to {asked:?}");
     }
 
-    fn asking(&mut self, who: Option<usize>, method: &'static str, path: &str, body: Value) -> Asked {
+    pub(super) fn asking(
+        &mut self,
+        who: Option<usize>,
+        method: &'static str,
+        path: &str,
+        body: Value,
+    ) -> Asked {
         let key = self.key();
         Asked { who: who.map(|who| NAMES[who]), method, path: path.to_owned(), body, key }
     }
 
     /// Asks, and keeps what was carried out, to be asked for again some day.
-    async fn carry_out(&self, asked: Asked) -> Answer {
+    pub(super) async fn carry_out(&self, asked: Asked) -> Answer {
         let answer = self.ask(&asked).await;
         self.answers.counted(answer.status, &answer.body);
         if answer.done().is_some() {
@@ -255,6 +266,12 @@ impl Client {
         let sign = self.asking(None, "POST", "/sign", signing);
         let answer = self.carry_out(sign).await;
         let Some(signed) = answer.done() else { return };
+        self.pay_or_cancel((from, to), intent, signed).await;
+    }
+
+    /// Pays what is signed, cancels it, both at once, or leaves it until it lapses.
+    pub(super) async fn pay_or_cancel(&mut self, (from, to): (usize, usize), intent: &Value, signed: &Value) {
+        let place = format!("/intents/{}", text(&intent["intentId"]));
         let (transaction, amount) = (&signed["transactionId"], &intent["amount"]);
         self.answers.note(transaction, amount, End::Open);
         let pay = self.asking(Some(from), "POST", "/pay", json!({"transactionId": transaction}));
@@ -313,9 +330,13 @@ impl Client {
         }
     }
 
-    /// Money in the house's hands, then out of them one way or another.
+    /// Money in the house's hands, then out of them one way or another. Not with somebody who may be frozen: what is theirs
+    /// would wait.
     async fn escrow(&mut self) {
         let (from, to) = self.pair();
+        if [from, to].contains(&FROZEN_AT_TIMES) {
+            return;
+        }
         let arbiter = (0..NAMES.len()).find(|who| *who != from && *who != to).expect("a third one");
         let amount = self.amount();
         let mut asked = self.asking(None, "POST", "/escrows", Value::Null);
@@ -419,10 +440,10 @@ impl Client {
     }
 }
 
-fn text(value: &Value) -> &str {
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}"))
 }
 
-fn wire<T: serde::Serialize>(order: &T) -> Value {
+pub(super) fn wire<T: serde::Serialize>(order: &T) -> Value {
     serde_json::to_value(order).expect("orders are JSON")
 }

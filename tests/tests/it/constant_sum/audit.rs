@@ -40,6 +40,10 @@ pub enum End {
 #[derive(Default)]
 pub struct Answers {
     transactions: Mutex<BTreeMap<String, (i128, End)>>,
+    /// How much was taken in parts of what was held.
+    taken: Mutex<BTreeMap<String, i128>>,
+    /// Schedules, and whose they are.
+    schedules: Mutex<Vec<(String, usize)>>,
     payments: Mutex<Vec<(String, usize)>>,
     kept: Mutex<Vec<(Asked, Answer)>>,
     done: AtomicU64,
@@ -72,6 +76,22 @@ impl Answers {
         if let Some((before, was)) = transactions.insert(id.clone(), (units, end)) {
             assert!(before == units && was == End::Open, "{id} was answered twice, for {was:?} and {end:?}");
         }
+    }
+
+    /// Notes that a part was taken of what is held.
+    pub fn took(&self, transaction: &Value, amount: &Value) {
+        let id = transaction.as_str().expect("an id").to_owned();
+        *self.taken.lock().entry(id).or_default() += units(amount.as_str().expect("an amount"));
+    }
+
+    /// Notes a schedule, which pays by itself.
+    pub fn begun(&self, schedule: &Value, payer: usize) {
+        self.schedules.lock().push((schedule.as_str().expect("an id").to_owned(), payer));
+    }
+
+    /// The schedules.
+    pub fn schedules(&self) -> Vec<(String, usize)> {
+        self.schedules.lock().clone()
     }
 
     /// Notes that a payment can be given back by `payee`.
@@ -123,15 +143,19 @@ impl Answers {
 
     /// Everything answered is in `books` once, with its amount, and nothing else came into them since `before`.
     pub fn compare(&self, before: &Books, books: &Books) -> String {
-        let answered = self.transactions.lock();
+        let (answered, taken) = (self.transactions.lock(), self.taken.lock());
         for (id, (units, end)) in answered.iter() {
             let Some(found) = books.transactions.get(id) else {
                 panic!("{id} was answered and is not there")
             };
+            let taken = taken.get(id).copied().unwrap_or_default();
             let is_so = match end {
                 End::Moved => found.moved == *units && found.held == found.ended,
                 End::Freed => found.moved == 0 && found.held == *units && found.ended == *units,
-                End::Open => found.moved == 0 && found.held == *units && [0, *units].contains(&found.ended),
+                // What was left may be free again since, because its time was over or its payee gave it up.
+                End::Open => {
+                    found.moved == taken && found.held == *units && [taken, *units].contains(&found.ended)
+                }
             };
             assert!(is_so, "{id}: answered {units} {end:?}, found {found:?}");
         }

@@ -9,6 +9,7 @@
 //! meet, which nobody chooses).
 
 mod acts;
+mod agreements;
 mod audit;
 mod people;
 
@@ -66,6 +67,8 @@ async fn run(engine: &str, databases: Vec<(String, String)>) {
     let span = number("Q_SUM_SECONDS").map_or(SPAN, Duration::from_secs);
     println!("constant sum on {engine}: {} s, Q_SUM_SEED={seed}", span.as_secs());
     let mut settings = UNLIMITED.to_vec();
+    // More people than one address may register in an hour.
+    settings.push(("SQUID_REGISTRATIONS_PER_HOUR", "0"));
     settings.extend(databases.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let Some(mut house) = Instance::demo(&settings) else { return };
     let people = Arc::new(People::settle_in(&house));
@@ -113,6 +116,7 @@ async fn run(engine: &str, databases: Vec<(String, String)>) {
     let is_answered = tokio::time::timeout(LAST_ANSWERS_MAX, last_answers).await.is_ok();
     assert!(is_answered, "some are never answered: {:#?}", answers.missing());
     assert!(audit::look(&lives.borrow().clone(), &issued).await, "nobody kills it any more");
+    agreements::end_all(&lives.borrow().clone(), &answers).await;
     tokio::task::block_in_place(|| {
         let books = Books::read(&house);
         assert_eq!(books.issued(), issued, "nobody made money");

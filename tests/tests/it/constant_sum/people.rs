@@ -10,17 +10,26 @@ use q_core::Env;
 use q_did::Keyring;
 use q_tests::{Instance, Payer};
 
-/// Everybody with a wallet: the demonstration's two, and three more.
-pub const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
+/// Everybody with a wallet: the demonstration's two, and four more.
+pub const NAMES: [&str; 6] = ["alice", "bob", "carol", "dave", "erin", "frank"];
+/// Whose payments above [`APPROVED_ABOVE`] two of [`APPROVERS`] have to approve.
+pub const GUARDED: usize = 4;
+/// They are the first three.
+pub const APPROVERS: usize = 3;
+const APPROVED_ABOVE: &str = "0.005";
+/// Whose wallet is frozen at times, and let go on by two operators.
+pub const FROZEN_AT_TIMES: usize = 5;
 /// What the demonstration's faucet gives each.
 const MONEY: &str = "40";
 /// Who reads the whole books.
 pub const OPERATOR: &str = "operator";
+/// The second operator.
+const WARDEN: &str = "warden";
 /// Tokens live ten minutes; they are asked for again long before.
 const TOKEN_AGE_MAX: Duration = Duration::from_mins(4);
 
-/// Those who take part.
-pub struct People(pub Vec<Payer>);
+/// Those who take part, and two operators.
+pub struct People(pub Vec<Payer>, pub [Payer; 2]);
 
 impl People {
     /// Makes identities, wallets and money.
@@ -36,7 +45,16 @@ impl People {
         for name in NAMES {
             run(&["wallet", "faucet", MONEY, "--as", name]);
         }
-        Self(NAMES.iter().map(|name| Payer::of(house, name)).collect())
+        run(&["id", "new", WARDEN]);
+        run(&["id", "appoint", WARDEN]);
+        for name in [OPERATOR, WARDEN] {
+            run(&["wallet", "open", "--as", name]);
+        }
+        let mut rule = vec!["wallet", "approvals", "set", "--above", APPROVED_ABOVE, "--required", "2"];
+        rule.extend(NAMES[..APPROVERS].iter().flat_map(|name| ["--approver", name]));
+        run(&[&rule[..], &["--as", NAMES[GUARDED]]].concat());
+        let people = NAMES.iter().map(|name| Payer::of(house, name)).collect();
+        Self(people, [OPERATOR, WARDEN].map(|name| Payer::of(house, name)))
     }
 }
 

@@ -18,9 +18,10 @@ use parking_lot::RwLock;
 use q_contract::Problem;
 use q_core::{Amount, Did, Timestamp, hash::Sha256};
 use q_db::{DbError, Tx};
-use qwallet_api::{BatchId, CaptureId, EscrowId, ImportId, IntentId, TransactionId, WalletId};
+use qwallet_api::{BatchId, ImportId, IntentId, TransactionId, WalletId};
 
 use self::run::Run;
+pub use super::item::{HoldChange, HoldWish, Item};
 use super::{
     recent::{Appended, Recents},
     record::Record,
@@ -28,15 +29,14 @@ use super::{
 use crate::{
     domain::{
         account::AccountId,
-        books::{Books, Capture, HoldEnd},
+        books::{Books, HoldEnd},
         currency::CurrencyId,
         limits::{Defaults, LimitKind},
         payment::Refusal,
-        transfer::Leg,
     },
     store::{
         self,
-        ledger::{ChainEnd, OrderRow, TransactionKind},
+        ledger::{ChainEnd, OrderRow},
         requests::{Nonce, Request},
         writers::Lease,
     },
@@ -146,26 +146,6 @@ pub struct Batch {
     pub import: Option<ImportId>,
 }
 
-/// What a payee does with what is held for an intent.
-#[derive(Debug, Clone, Copy)]
-pub struct HoldChange {
-    /// What is held.
-    pub transaction: TransactionId,
-    /// The intent.
-    pub intent: IntentId,
-    /// What to do.
-    pub wish: HoldWish,
-}
-
-/// What may be done with what is held.
-#[derive(Debug, Clone, Copy)]
-pub enum HoldWish {
-    /// Take a part, under this id, and have it held in escrow if so.
-    Capture(CaptureId, Capture, Option<EscrowId>),
-    /// Free what is left.
-    Void,
-}
-
 /// What a payee does with what is held for many.
 #[derive(Debug)]
 pub struct HoldBatch {
@@ -177,23 +157,6 @@ pub struct HoldBatch {
     pub changes: Vec<Result<HoldChange, Refusal>>,
     /// Whether one refusal undoes all.
     pub is_atomic: bool,
-}
-
-/// One transaction to be.
-#[derive(Debug, Clone)]
-pub struct Item {
-    /// Its id.
-    pub id: TransactionId,
-    /// What it is for.
-    pub kind: TransactionKind,
-    /// Its transfers, the principal first.
-    pub legs: Vec<Leg>,
-    /// The intent it fulfils.
-    pub intent: Option<IntentId>,
-    /// The payer's reference.
-    pub client_ref: Option<String>,
-    /// The purpose, sealed.
-    pub purpose: Option<Vec<u8>>,
 }
 
 /// What became of a command.
