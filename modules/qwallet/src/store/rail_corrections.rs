@@ -35,7 +35,7 @@ pub struct CorrectionRow {
 const COLUMNS: &str = "id, rail, kind, about, wallet, amount, reason, approvers, made_at";
 
 fn correction(row: &Row) -> Result<CorrectionRow, DbError> {
-    let id = |at| Ok::<_, DbError>(row.try_get::<Option<[u8; 16]>>(at)?);
+    let id = |at| row.try_get::<Option<[u8; 16]>>(at);
     let approvers: String = row.try_get(7)?;
     let bad = |column, expected| DbError::BadRow { column, expected };
     Ok(CorrectionRow {

@@ -162,7 +162,8 @@ fn what_a_bank_says_of_a_file_is_read_from_old_and_new_reports() {
              </OrgnlGrpInfAndSts>{payments}</CstmrPmtStsRpt></Document>"
         )
     };
-    let reason = "<StsRsnInf><Rsn><Cd>AC04</Cd></Rsn><AddtlInf>account &amp; all closed</AddtlInf></StsRsnInf>";
+    let reason =
+        "<StsRsnInf><Rsn><Cd>AC04</Cd></Rsn><AddtlInf>account &amp; all closed</AddtlInf></StsRsnInf>";
     for version in ["03", "12", "15"] {
         let payments = format!(
             "<OrgnlPmtInfAndSts><OrgnlPmtInfId>MSG-1</OrgnlPmtInfId>\
