@@ -173,10 +173,7 @@ fn check_nesting(bytes: &[u8]) -> Result<(), Refusal> {
         at += 1 + extra;
         let children = match head >> 5 {
             2 | 3 => {
-                at = usize::try_from(value)
-                    .ok()
-                    .and_then(|length| at.checked_add(length))
-                    .ok_or(refused)?;
+                at = usize::try_from(value).ok().and_then(|length| at.checked_add(length)).ok_or(refused)?;
                 0
             }
             4 => value,

@@ -1,6 +1,8 @@
 //! Money from a chain and back to it with the real program: an ERC-20 of other authors on a local Ethereum-type chain,
 //! which is rewritten on the way, while the program is stopped and started.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use q_testkit::oracle::Anvil;
 use q_tests::{Instance, Outcome};
 use serde_json::Value;

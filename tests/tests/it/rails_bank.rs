@@ -1,5 +1,7 @@
 //! Money to a bank account and from it with the real program: files that people carry, judged by the published schemas.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 
 use q_testkit::oracle;

@@ -12,7 +12,7 @@ use qwallet_api::{
 use crate::{
     bank::{Desk, TO, entry, statement},
     rails::{COIN, Harbour, STRANGER},
-    support::{Approver, Bank, Person, code, fresh, sign_as},
+    support::{Approver, Bank, code, fresh, sign_as},
 };
 
 fn asked(rail: &str, action: &str) -> CorrectRailRequest {
@@ -64,10 +64,6 @@ async fn audited(bank: &Bank) -> Vec<serde_json::Value> {
     corrections.map(|row| row.entry.details).collect()
 }
 
-fn to(person: &Person) -> Option<String> {
-    Some(person.wallet.wallet_ref.clone())
-}
-
 on_each_world!(money_of_nobody_is_given_to_a_wallet_or_to_the_house_by_two, async |world: World| {
     let desk = Desk::open(world).await;
     let bank = &desk.bank;
@@ -79,8 +75,11 @@ on_each_world!(money_of_nobody_is_given_to_a_wallet_or_to_the_house_by_two, asyn
     let held = suspense(bank, "sepa-file").await;
     let of = |amount: &str| held.iter().find(|(_, held)| held == amount).unwrap().0;
     let (small, large) = (of("3"), of("25"));
-    let assign =
-        CorrectRailRequest { deposit_id: Some(large), wallet: to(&ann), ..asked("sepa-file", "ASSIGN") };
+    let assign = CorrectRailRequest {
+        deposit_id: Some(large),
+        wallet: Some(ann.wallet.wallet_ref.clone()),
+        ..asked("sepa-file", "ASSIGN")
+    };
     let owner = (ann.did.clone(), ann.key.clone());
     for (signers, refusal) in [
         (vec![], "APPROVAL_REQUIRED"),
@@ -131,7 +130,7 @@ on_each_world!(a_payment_of_the_bank_that_the_books_took_for_a_cost_is_a_withdra
     assert_eq!((taken.settled, taken.costs), (0, 1));
     let book = CorrectRailRequest {
         amount: Some("40".into()),
-        wallet: to(&ann),
+        wallet: Some(ann.wallet.wallet_ref.clone()),
         recipient: Some(TO.into()),
         reference: Some("R9".into()),
         ..asked("sepa-file", "BOOK_WITHDRAWAL")
@@ -170,7 +169,7 @@ on_each_world!(what_a_chain_shows_and_the_books_have_forgotten_is_booked, async 
     assert_eq!(paused.reconciled.unwrap().difference, "-35");
     let book = CorrectRailRequest {
         amount: Some("30".into()),
-        wallet: to(&ann),
+        wallet: Some(ann.wallet.wallet_ref.clone()),
         recipient: Some(STRANGER.into()),
         reference: Some(sent.clone()),
         ..asked("evm", "BOOK_WITHDRAWAL")

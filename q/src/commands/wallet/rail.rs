@@ -11,12 +11,12 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use q_jose::jws;
 use qwallet_api::{
-    CreateWithdrawal, Deposit, DepositAddressRequest, GetDepositAddress, GetPayoutFile, GetWallet,
-    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, ListSuspense, MakePayouts,
-    PayoutFile, PayoutFilePath, PayoutReportTaken, RAIL_KEY_TYP, RailKeyOrder, RailPath, RailState,
-    ReconcileRail, RejectPayout, RejectPayoutRequest, SetRailKey, SetRailKeyRequest, StatementReport,
-    TakePayoutReport, TakePayoutReportRequest, TakeStatement, TakeStatementRequest, TransactionId,
-    WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
+    CreateWithdrawal, Deposit, DepositAddressRequest, DepositList, GetDepositAddress, GetPayoutFile,
+    GetWallet, GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, ListSuspense,
+    MakePayouts, PayoutFile, PayoutFilePath, PayoutReportTaken, RAIL_KEY_TYP, RailKeyOrder, RailPath,
+    RailState, ReconcileRail, RejectPayout, RejectPayoutRequest, SetRailKey, SetRailKeyRequest,
+    StatementReport, TakePayoutReport, TakePayoutReportRequest, TakeStatement, TakeStatementRequest,
+    TransactionId, WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{PaymentOrder, signing_input},
 };
 
@@ -231,31 +231,18 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
         }
         RailVerb::Report { file, acting } => {
             let taken = take_report(&open(acting)?, file).await?;
-            output::show(acting.json, &taken, |taken| {
-                output::line(format!(
-                    "{}: {} rejected, {} on their way, {} not of this file or over",
-                    taken.message_id, taken.rejected, taken.on_their_way, taken.unknown
-                ));
-            });
+            output::show(acting.json, &taken, show_report);
         }
         RailVerb::Suspense { rail, acting } => {
             let path = RailPath { rail: rail.clone() };
             let deposits = open(acting)?.client("qwallet")?.call::<ListSuspense>(&path).await?;
-            output::show(acting.json, &deposits, |deposits| {
-                for deposit in &deposits.items {
-                    output::line(deposit.deposit_id);
-                    show_deposit(deposit);
-                }
-                if deposits.items.is_empty() {
-                    output::line("nothing is in suspense");
-                }
-            });
+            output::show(acting.json, &deposits, show_suspense);
         }
         RailVerb::Book(args) => rail_corrections::book(data, args).await?,
         RailVerb::Assign(args) => rail_corrections::assign(data, args).await?,
         RailVerb::WriteOff(args) => rail_corrections::write_off(data, args).await?,
         RailVerb::Corrections { rail, acting } => {
-            rail_corrections::list(&open(acting)?, rail, acting.json).await?
+            rail_corrections::list(&open(acting)?, rail, acting.json).await?;
         }
         RailVerb::Reject { withdrawal, acting } => {
             let session = open(acting)?;
@@ -309,6 +296,23 @@ async fn take_report(session: &Session, file: &Path) -> anyhow::Result<PayoutRep
     let request = TakePayoutReportRequest { rail: BANK.to_owned(), document };
     let client = session.client("qwallet")?.with_key(session.fresh_key());
     Ok(client.call::<TakePayoutReport>(&request).await?)
+}
+
+fn show_report(taken: &PayoutReportTaken) {
+    output::line(format!(
+        "{}: {} rejected, {} on their way, {} not of this file or over",
+        taken.message_id, taken.rejected, taken.on_their_way, taken.unknown
+    ));
+}
+
+fn show_suspense(deposits: &DepositList) {
+    for deposit in &deposits.items {
+        output::line(deposit.deposit_id);
+        show_deposit(deposit);
+    }
+    if deposits.items.is_empty() {
+        output::line("nothing is in suspense");
+    }
 }
 
 fn show_statement(taken: &StatementReport) {
