@@ -53,6 +53,10 @@ impl Service {
         payment: PaymentRequest,
     ) -> Result<Transaction, Error> {
         let expires_at = check_form(&payment)?;
+        // The order itself, though what permits it may end sooner: its nonce is remembered until then.
+        if !payment::is_expiry(expires_at, self.env.now()) {
+            return Err(Refusal::Malformed("expiresAt").into());
+        }
         let (payer, recipient) = self.parties(&payment).await?;
         let rail = payment.rail.as_deref().unwrap_or(INTERNAL_RAIL);
         let input = self.payment_input(&payment, rail);

@@ -210,6 +210,10 @@ on_each_world!(what_deviates_pays_nothing, async |world: World| {
     let order = bank.order(&ann, bob.did.as_str(), "1");
     let late = InvocationDraft { expires_at: Some(bank.now()), ..draft(&bank, &order, &ann.did, &[]) };
     assert_eq!(code(pay(&bank, &packed(order, &late.sign(&ann.key).unwrap(), &[])).await), "INTENT_EXPIRED");
+    // However soon the invocation ends: an order that ends in centuries would be remembered for centuries.
+    let order = bank.order(&ann, bob.did.as_str(), "1");
+    let lasting = own(&bank, PaymentRequest { expires_at: "9999-01-01T00:00:00Z".into(), ..order }, &ann);
+    assert_eq!(code(pay(&bank, &lasting).await), "INVALID_REQUEST");
     // Arguments of another instance, whatever the audience says.
     let order = bank.order(&ann, bob.did.as_str(), "1");
     let mut elsewhere = draft(&bank, &order, &ann.did, &[]);

@@ -144,6 +144,12 @@ fn migrate(
     for (version, name, text) in migrations::pending(part, known, &applied)? {
         let step = |connection: &mut PgConnection| {
             connection.run("BEGIN")?;
+            // The gate that every writer passes (`worker.rs`): what another process commits while a table is made anew
+            // would be in neither. The tables of the platform are made before there is a gate.
+            connection.run(
+                "DO $$ BEGIN IF to_regclass('q_store') IS NOT NULL THEN \
+                 LOCK TABLE q_store IN EXCLUSIVE MODE; END IF; END $$",
+            )?;
             connection.run(text)?;
             connection.execute(
                 "INSERT INTO q_schema VALUES ($1, $2, $3, $4, $5, $6)",

@@ -62,6 +62,53 @@ on_each_engine!(a_failed_migration_leaves_the_store_as_it_was, async |stores| {
     );
 });
 
+/// A table that is made anew has what a process of the older program commits meanwhile.
+#[test]
+fn nothing_is_lost_that_is_written_during_a_migration() {
+    const ANEW: Migration = (
+        2,
+        "anew",
+        "CREATE TABLE anew AS SELECT id FROM one; DROP TABLE one; ALTER TABLE anew RENAME TO one",
+    );
+    const NEXT: Migrations = Migrations::new("shop", &[ONE, ANEW], &[ONE, ANEW]);
+    let Some(stores) = q_db::testing::TestStores::postgres() else { return };
+    q_db::testing::run(async {
+        let old = stores.open(&OLD, &Env::system()).await.unwrap();
+        let (begun, is_begun) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let writing = tokio::spawn({
+            let old = old.clone();
+            async move {
+                let write = old.write_locked(move |tx| {
+                    tx.execute("INSERT INTO one VALUES (7)", &[])?;
+                    begun.send(()).unwrap();
+                    goes_on.recv().unwrap();
+                    Ok::<_, q_db::DbError>(())
+                });
+                write.await
+            }
+        });
+        is_begun.recv().unwrap();
+        let config = stores.config("shop");
+        let migrating = tokio::spawn(async move { Db::open(&config, &NEXT, &Env::system()).await });
+        // Until it waits for the writer.
+        let waiting = async || {
+            let sql = "SELECT COUNT(*) FROM pg_locks WHERE NOT granted";
+            old.read(move |reader| reader.query_one(sql, &[])).await.unwrap().get::<i64>(0) > 0
+        };
+        while !migrating.is_finished() && !waiting().await {
+            tokio::task::yield_now().await;
+        }
+        go_on.send(()).unwrap();
+        writing.await.unwrap().unwrap();
+        let new = migrating.await.unwrap().unwrap();
+        let rows = new.read(|reader| reader.query("SELECT id FROM one", &[])).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get::<i64>(0)).collect::<Vec<_>>(), [7]);
+        old.close().await;
+        new.close().await;
+    });
+}
+
 on_each_engine!(gaps_in_the_numbering_are_refused, async |stores| {
     let gap = Migrations::new("shop", &[TWO], &[TWO]);
     assert!(matches!(stores.open(&gap, &Env::system()).await, Err(OpenError::BadMigrations("shop"))));
