@@ -43,13 +43,24 @@ impl Recipients {
 
     /// Compresses and seals `plain`.
     pub fn seal(&self, plain: &[u8]) -> Vec<u8> {
-        let infallible = "writing to memory does not fail";
+        self.seal_parts(&[plain])
+    }
+
+    /// The same for what lies in several places: it is not brought together first, so that sealing much takes no room
+    /// beside it but what comes out.
+    pub fn seal_parts(&self, parts: &[&[u8]]) -> Vec<u8> {
         let all = self.0.iter().map(|recipient| recipient as &dyn age::Recipient);
         let encryptor = age::Encryptor::with_recipients(all).expect("there is a recipient, all of one kind");
-        let packed = zstd::bulk::compress(plain, LEVEL).expect(infallible);
-        let mut writer = encryptor.wrap_output(Vec::with_capacity(packed.len() + 512)).expect(infallible);
-        writer.write_all(&packed).expect(infallible);
-        writer.finish().expect(infallible)
+        let seal = || -> std::io::Result<Vec<u8>> {
+            let mut packer = zstd::Encoder::new(encryptor.wrap_output(Vec::new())?, LEVEL)?;
+            let bytes = parts.iter().map(|part| part.len() as u64).sum();
+            packer.set_pledged_src_size(Some(bytes))?;
+            for part in parts {
+                packer.write_all(part)?;
+            }
+            packer.finish()?.finish()
+        };
+        seal().expect("writing to memory does not fail")
     }
 }
 

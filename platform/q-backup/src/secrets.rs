@@ -47,8 +47,8 @@ impl Secrets {
         let all = Self(lasting.filter_map(read).collect());
         let object = object(at);
         let body = serde_json::to_vec(&all).expect("plain data serialises");
-        let plain = place.signer.current()?.part(&object, at, &body);
-        place.target.put(&object, &place.recipients.seal(&plain))?;
+        let before = place.signer.current()?.before(&object, at, &[&body]);
+        place.target.put(&object, &place.recipients.seal_parts(&[&before, &body]))?;
         place.target.settle(&[object])
     }
 

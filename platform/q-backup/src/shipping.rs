@@ -8,6 +8,7 @@
 //! **Invariant:** a cut is applied only onto a backup, or a cut, that it follows without a gap.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
@@ -149,8 +150,9 @@ impl Cut {
         }
     }
 
-    /// Length of the heads, the heads as JSON, then for each store the numbers of its pages and the pages.
-    fn encode(&self) -> Vec<u8> {
+    /// Length of the heads, the heads as JSON, then for each store the numbers of its pages and the pages: in order, and
+    /// the pages where they lie.
+    fn parts(&self) -> Vec<Cow<'_, [u8]>> {
         let heads: Vec<_> = self
             .modules
             .iter()
@@ -163,14 +165,13 @@ impl Cut {
             })
             .collect();
         let heads = serde_json::to_vec(&heads).expect("plain data serialises");
-        let mut bytes = Vec::with_capacity(self.bytes() + heads.len() + 1024);
-        bytes.extend(u32::try_from(heads.len()).expect("a few modules").to_le_bytes());
-        bytes.extend(&heads);
+        let length = u32::try_from(heads.len()).expect("a few modules").to_le_bytes();
+        let mut parts = vec![Cow::Owned(length.to_vec()), Cow::Owned(heads)];
         for part in self.modules.values() {
-            part.pages.keys().for_each(|number| bytes.extend(number.to_le_bytes()));
-            part.pages.values().for_each(|page| bytes.extend_from_slice(page));
+            parts.push(Cow::Owned(part.pages.keys().flat_map(|number| number.to_le_bytes()).collect()));
+            parts.extend(part.pages.values().map(|page| Cow::Borrowed(&page[..])));
         }
-        bytes
+        parts
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
@@ -215,8 +216,11 @@ impl Cut {
     }
 
     fn seal(&self, name: &CutName, place: &Place) -> Result<Vec<u8>, Error> {
-        let signing = place.signer.current()?;
-        Ok(place.recipients.seal(&signing.part(&name.object(), name.at, &self.encode())))
+        let parts = self.parts();
+        let mut parts: Vec<&[u8]> = parts.iter().map(AsRef::as_ref).collect();
+        let before = place.signer.current()?.before(&name.object(), name.at, &parts);
+        parts.insert(0, &before);
+        Ok(place.recipients.seal_parts(&parts))
     }
 }
 
@@ -435,7 +439,7 @@ mod tests {
         let later = BTreeMap::from([(9, vec![7; 512].into())]);
         let later = Part { position: Position::default(), page_bytes: 512, pages_total: 12, pages: later };
         cut.add(Cut { modules: [("a".to_owned(), later)].into() });
-        let bytes = cut.encode();
+        let bytes = cut.parts().concat();
         let again = Cut::decode(&bytes).expect("it was encoded");
         assert_eq!(again.modules["a"].pages[&9][0], 7);
         assert_eq!((again.modules["a"].pages_total, again.modules["a"].pages.len()), (12, 2));

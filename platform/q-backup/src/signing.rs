@@ -122,14 +122,13 @@ impl Signing {
         self.sign(BACKUP_TYP, statement)
     }
 
-    /// `body` with a statement before it that binds it to `object`.
-    pub fn part(&self, object: &str, at: Timestamp, body: &[u8]) -> Vec<u8> {
-        let statement = PartStatement { object: object.to_owned(), at, sha256: sum(body) };
-        let mut plain = self.sign(PART_TYP, &statement).into_bytes();
-        plain.reserve(body.len() + 1);
-        plain.push(b'\n');
-        plain.extend_from_slice(body);
-        plain
+    /// What stands before `body`, which may lie in several places, and binds it to `object`.
+    pub fn before(&self, object: &str, at: Timestamp, body: &[&[u8]]) -> Vec<u8> {
+        let statement =
+            PartStatement { object: object.to_owned(), at, sha256: hash::hex(&hash::sha256_of(body)) };
+        let mut line = self.sign(PART_TYP, &statement).into_bytes();
+        line.push(b'\n');
+        line
     }
 }
 
