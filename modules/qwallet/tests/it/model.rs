@@ -111,8 +111,8 @@ fn legs() -> impl Strategy<Value = Vec<Drawn>> {
     let leg =
         || (pair(), amount(), 0u8..6).prop_map(|((from, to), amount, purpose)| (from, to, amount, purpose));
     prop_oneof![
-        20 => prop::collection::vec(leg(), 1),
-        20 => prop::collection::vec(leg(), 2..4),
+        24 => prop::collection::vec(leg(), 1),
+        16 => prop::collection::vec(leg(), 2..4),
         1 => Just(Vec::new()),
     ]
 }
@@ -130,10 +130,10 @@ fn step() -> impl Strategy<Value = Step> {
         8 => legs().prop_map(Step::Transfer),
         6 => (0..HOLDS, legs(), -5i64..50).prop_map(|(id, legs, ttl)| Step::Hold(id, legs, ttl)),
         3 => (0..HOLDS).prop_map(Step::Settle),
-        4 => (0..HOLDS, part(), prop::bool::weighted(0.2))
+        6 => (0..HOLDS, part(), prop::bool::weighted(0.2))
             .prop_map(|(id, part, is_final)| Step::Capture(id, part, is_final)),
-        2 => (0..HOLDS).prop_map(Step::Void),
-        2 => (0..HOLDS).prop_map(Step::Expire),
+        1 => (0..HOLDS).prop_map(Step::Void),
+        1 => (0..HOLDS).prop_map(Step::Expire),
         3 => (0i64..20).prop_map(Step::Wait),
         1 => (0..18 * HOUR).prop_map(Step::Wait),
         1 => Just(Step::Fail),
@@ -640,7 +640,7 @@ fn a_million_commands_have_the_outcomes_of_the_naive_twin() {
     let (commands, done) = (tally.commands.get(), tally.done.get());
     println!("{commands} commands, {done} of them done, in {RUNS} runs");
     assert!(commands >= COMMANDS_MIN, "only {commands} commands");
-    assert!(done * 6 >= commands, "only {done} of {commands} commands were done");
+    assert!(done * 5 >= commands, "only {done} of {commands} commands were done");
     let seen = tally.outcomes.into_inner();
     assert!(seen.iter().map(String::as_str).eq(REFUSALS), "{seen:?}");
 }
