@@ -97,6 +97,9 @@ pub enum Error {
         /// Where a person reads what is to be approved.
         link: String,
     },
+    /// A withdrawal has left that is open in the books.
+    #[error("{0}")]
+    LeftUnbooked(String),
     /// More test money at once than the faucet gives.
     #[error("the faucet gives at most {0} {1} at once")]
     FaucetMaximum(u128, &'static str),
@@ -193,6 +196,7 @@ impl From<Error> for Problem {
                 .with("intentId", intent.to_string())
                 .with("approvals", serde_json::json!({ "given": u8::from(is_approved), "required": 1 }))
                 .with("link", link),
+            Error::LeftUnbooked(_) => Self::new(&api::INVALID_STATE).detail(detail),
             Error::FaucetMaximum(..) => {
                 Self::new(&api::AMOUNT_OUT_OF_RANGE).detail(detail).hint("ask again for more")
             }

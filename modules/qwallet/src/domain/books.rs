@@ -555,8 +555,10 @@ impl Books {
         if debit.currency != credit.currency {
             return Err(Refusal::CurrencyMismatch);
         }
-        // A burn and a mint touch a frozen wallet only after it was released: the freeze binds the house too.
-        if debit.is_frozen || credit.is_frozen {
+        // A burn and a mint touch a frozen wallet only after it was released: the freeze binds the house too. What has left
+        // over a rail has left it all the same.
+        let has_left = leg.purpose == Purpose::Correction;
+        if debit.is_frozen && !has_left || credit.is_frozen {
             return Err(Refusal::AccountFrozen);
         }
         Ok(())

@@ -123,7 +123,7 @@ impl Service {
 
     /// Checks that nobody who approves is of the owner's family: whom the owner made, who made or acts for the owner, and
     /// whoever one of them made besides.
-    async fn check_outsiders(&self, approvers: &[Did], owner: &Did) -> Result<(), Error> {
+    pub(super) async fn check_outsiders(&self, approvers: &[Did], owner: &Did) -> Result<(), Error> {
         let of = self.keys.standing(owner).await?;
         for approver in approvers {
             let their = match self.keys.standing(approver).await {

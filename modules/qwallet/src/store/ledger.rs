@@ -641,6 +641,21 @@ pub fn find_order(reader: &mut Reader<'_>, id: i64) -> Result<Option<OrderRow>, 
     reader.query_opt(sql, params![id])?.map(order).transpose()
 }
 
+/// The orders of a kind of which there are few.
+pub fn orders_of_kind(reader: &mut Reader<'_>, kind: i64) -> Result<Vec<OrderRow>, DbError> {
+    let sql = "SELECT id, kind, signer, input, signatures FROM orders WHERE kind = $1 ORDER BY id";
+    let order = |row: &Row| {
+        Ok(OrderRow {
+            id: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            signer: row.try_get(2)?,
+            input: row.try_get(3)?,
+            signatures: row.try_get(4)?,
+        })
+    };
+    reader.query(sql, params![kind])?.iter().map(order).collect()
+}
+
 /// Calls `each` with the number of every order of a writer after `id`, and the order and its stored digest or why they
 /// cannot be read.
 pub fn for_each_order(

@@ -86,6 +86,17 @@ pub fn list(reader: &mut Reader<'_>, rail: &str) -> Result<Vec<CorrectionRow>, D
     reader.query(&sql, params![rail])?.iter().map(correction).collect()
 }
 
+/// When a correction of one of these kinds was last made on a rail.
+pub fn last_of(
+    reader: &mut Reader<'_>,
+    rail: &str,
+    kinds: [CorrectionKind; 2],
+) -> Result<Option<Timestamp>, DbError> {
+    let sql = "SELECT MAX(made_at) FROM rail_corrections WHERE rail = $1 AND kind IN ($2, $3)";
+    let [one, other] = kinds.map(CorrectionKind::code);
+    reader.query_one(sql, params![rail, one, other])?.try_get(0)
+}
+
 /// Calls `each` with every correction.
 pub fn for_each(
     reader: &mut Reader<'_>,

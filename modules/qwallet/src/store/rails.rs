@@ -239,10 +239,10 @@ pub fn set_scanned(tx: &mut Tx<'_>, rail: &str, before: Option<u64>, block: &Blo
     Ok(tx.execute(sql, params![rail, signed(block.height), &block.hash, before])? == 1)
 }
 
-/// Pauses a rail or lets it go on; `false` when it was so already.
+/// Pauses a rail for a reason or lets it go on; `false` when it was so already.
 pub fn set_paused(tx: &mut Tx<'_>, rail: &str, reason: Option<&str>) -> Result<bool, DbError> {
     let sql = match reason {
-        Some(_) => "UPDATE rails SET paused = $2 WHERE name = $1 AND paused IS NULL",
+        Some(_) => "UPDATE rails SET paused = $2 WHERE name = $1 AND (paused IS NULL OR paused <> $2)",
         None => "UPDATE rails SET paused = $2 WHERE name = $1 AND paused IS NOT NULL",
     };
     Ok(tx.execute(sql, params![rail, reason])? == 1)
@@ -650,6 +650,45 @@ pub fn open_outgoing(reader: &mut Reader<'_>, rail: &str) -> Result<Vec<Outgoing
         "SELECT {OUTGOING} FROM outgoing WHERE rail = $1 AND status < 4 ORDER BY nonce IS NULL, id LIMIT {OPEN_MAX}"
     );
     reader.query(&sql, params![rail])?.iter().map(outgoing).collect()
+}
+
+/// The withdrawals that are on their way out, all of them.
+pub fn open_withdrawals(reader: &mut Reader<'_>, rail: &str) -> Result<Vec<OutgoingRow>, DbError> {
+    let sql = format!(
+        "SELECT {OUTGOING} FROM outgoing WHERE rail = $1 AND status < 4 AND wallet IS NOT NULL ORDER BY id"
+    );
+    reader.query(&sql, params![rail])?.iter().map(outgoing).collect()
+}
+
+/// What is on its way out and would be the payment `seen` on the chain: what was signed under its number before what has
+/// none yet, the oldest first.
+pub fn open_like(reader: &mut Reader<'_>, seen: &OutgoingRow) -> Result<Vec<OutgoingRow>, DbError> {
+    let sql = format!(
+        "SELECT {OUTGOING} FROM outgoing WHERE rail = $1 AND status < 4 AND source = $2 AND recipient = $3 AND what = $4 \
+         AND units = $5 AND (nonce IS NULL OR nonce = $6) ORDER BY nonce IS NULL, id"
+    );
+    let values = params![
+        &seen.rail,
+        &seen.source.address,
+        &seen.recipient,
+        i64::from(seen.what == What::Gas),
+        seen.units.0.to_be_bytes(),
+        seen.nonce.map(signed),
+    ];
+    reader.query(&sql, values)?.iter().map(outgoing).collect()
+}
+
+/// Gives a payment its number on the chain, if it has none.
+pub fn set_number(tx: &mut Tx<'_>, id: TransactionId, nonce: u64) -> Result<(), DbError> {
+    let sql = "UPDATE outgoing SET nonce = $2 WHERE id = $1 AND nonce IS NULL";
+    tx.execute(sql, params![id.bytes(), signed(nonce)])?;
+    Ok(())
+}
+
+/// Whether a number of an address is some payment's here.
+pub fn is_used_nonce(reader: &mut Reader<'_>, rail: &str, source: &str, nonce: u64) -> Result<bool, DbError> {
+    let sql = "SELECT 1 FROM outgoing WHERE rail = $1 AND source = $2 AND nonce = $3";
+    Ok(reader.query_opt(sql, params![rail, source, signed(nonce)])?.is_some())
 }
 
 /// Calls `each` with everything that goes out or went.

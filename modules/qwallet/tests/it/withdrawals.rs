@@ -5,9 +5,9 @@ use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
     ApprovalRule, CreateWithdrawal, DecideWithdrawal, DecideWithdrawalRequest, GetWithdrawal,
-    ListWaitingWithdrawals, ListWaitingWithdrawalsRequest, MakePayouts, RailPath, SetApprovals,
-    SetApprovalsRequest, Threshold, UpdateWallet, UpdateWalletRequest, Withdrawal, WithdrawalPath,
-    WithdrawalRequest,
+    ListWaitingWithdrawals, ListWaitingWithdrawalsRequest, MakePayouts, RailPath, RailWithdrawal,
+    SetApprovals, SetApprovalsRequest, Threshold, UpdateWallet, UpdateWalletRequest, Withdrawal,
+    WithdrawalPath, WithdrawalRequest,
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
@@ -115,6 +115,12 @@ on_each_world!(what_too_many_reject_or_nobody_can_pay_does_not_leave, async |wor
     assert_eq!(decide(bank, &order, &asked, &cy, true).await.unwrap_err(), "INVALID_STATE");
     let over = decide(bank, &order, &asked, &di, false).await.unwrap();
     assert_eq!(over.status, "CANCELLED");
+    let events = bank.module.db().events_after(0, 10_000, None).await.unwrap();
+    let is_told = events
+        .iter()
+        .filter_map(|row| row.event.payload::<RailWithdrawal>())
+        .any(|told| told.withdrawal_id == asked.withdrawal_id && told.status == "CANCELLED");
+    assert!(is_told, "its payer is told");
     assert_eq!(decide(bank, &order, &asked, &ed, true).await.unwrap_err(), "INVALID_STATE");
 
     // Approved, and the money is not there: it says so, and is tried again when somebody asks again.

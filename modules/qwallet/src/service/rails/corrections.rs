@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** nothing is booked on two signatures alone that can be seen outside: a withdrawal is booked when the chain
 //! or a statement of the bank shows it, and a loss only as far as a comparison found it.
+//! **Invariant:** one payment on the chain is one withdrawal in the books: where they have it as one that is still to be
+//! sent, that one ends with it.
 
 use std::sync::Arc;
 
@@ -9,12 +11,13 @@ use q_core::{AuditEntry, Did, RequestKey, Timestamp};
 use q_db::{DbError, Tx};
 use qwallet_api::{
     CorrectRailRequest, DepositList, RAIL_CORRECTION_TYP, RailCorrection, RailCorrectionList,
-    RailCorrectionOrder, RailDeposit, RailPath, TransactionId, errors, signing,
+    RailCorrectionOrder, RailDeposit, RailPath, TransactionId, WalletId, errors, signing,
 };
-use qwallet_rails::{Payment, Status, What};
+use qwallet_rails::{Block, ChainAmount, Payment, Status, What};
 
 use super::{
-    Entry, Side, down,
+    Entry, Side, Trouble, bank, down,
+    outgoing::{End, EndRecord},
     withdrawals::{Way, told},
 };
 use crate::{
@@ -39,7 +42,7 @@ use crate::{
         self,
         ledger::{OrderRow, TransactionKind},
         rail_corrections::CorrectionRow,
-        rails::{AddressRow, DepositRow, OutgoingRow, WithdrawalPart},
+        rails::{AddressRow, Checked, DepositRow, OutgoingRow, WithdrawalPart},
         requests::Nonce,
     },
 };
@@ -55,12 +58,14 @@ const REASON_CHARACTERS_MAX: usize = 500;
 enum Change {
     /// A withdrawal that is not known yet.
     New(Box<OutgoingRow>),
+    /// A withdrawal that the books have as still to be sent: what the chain shows, and its end.
+    Open(Box<OutgoingRow>, Box<EndRecord>),
     /// What the bank took, as far as was known without being asked, was this withdrawal.
     Known(TransactionId, String, WithdrawalPart),
     /// The deposit is a wallet's, or the house's.
     Deposit(Box<DepositRow>),
-    /// A loss.
-    Nothing,
+    /// A loss, as the chain or the bank counts it.
+    Loss(ChainAmount),
 }
 
 /// What is asked for, before the facts.
@@ -122,7 +127,11 @@ impl Service {
             Some(name) => Some(self.directory.find(name).await?.ok_or(Refusal::WalletNotFound)?),
             None => None,
         };
-        self.check_approvers(&approvers, wallet.as_deref().map(|wallet| &wallet.row.owner))?;
+        let owner = wallet.as_deref().map(|wallet| &wallet.row.owner);
+        if let Some(owner) = owner {
+            self.check_outsiders(&approvers, owner).await?;
+        }
+        self.check_approvers(&approvers, owner)?;
         let id = TransactionId::new(&self.env);
         let (kind, legs, change) = match (&wanted, wallet.as_deref()) {
             (Asked::Book { amount, recipient, reference, .. }, Some(wallet)) => {
@@ -142,15 +151,21 @@ impl Service {
                 (CorrectionKind::WriteOff, legs, change)
             }
             (Asked::Loss { amount }, _) => {
-                (CorrectionKind::WriteOffLoss, self.loss(way, amount).await?, Change::Nothing)
+                let (legs, units) = self.loss(way, amount).await?;
+                (CorrectionKind::WriteOffLoss, legs, Change::Loss(units))
             }
             (Asked::Book { .. } | Asked::Assign { .. }, None) => return Err(unexpected()),
         };
         let about = match &change {
             Change::New(row) => Some(row.id),
+            Change::Open(_, end) => Some(end.row.id),
             Change::Known(id, ..) => Some(*id),
             Change::Deposit(row) => Some(row.id),
-            Change::Nothing => None,
+            Change::Loss(_) => None,
+        };
+        let amount = match &change {
+            Change::Open(_, end) => end.row.withdrawal.as_ref().map(|part| part.amount),
+            _ => legs.first().map(|leg| leg.amount),
         };
         let row = CorrectionRow {
             id,
@@ -158,7 +173,7 @@ impl Service {
             kind,
             about,
             wallet: wallet.map(|wallet| wallet.row.id),
-            amount: legs.first().map(|leg| leg.amount).ok_or_else(unexpected)?,
+            amount: amount.ok_or_else(unexpected)?,
             reason: asked.reason.clone(),
             approvers,
             made_at: self.env.now(),
@@ -181,6 +196,7 @@ impl Service {
         match self.executor.submit(work).await? {
             Outcome::Done(_) => self.stored_correction(id).await,
             Outcome::Replayed(answer) => self.stored_correction(TransactionId::from_bytes(answer)).await,
+            Outcome::Refused(Refusal::InsufficientFunds) => Err(LACKS.into()),
             Outcome::Refused(refusal) => Err(refusal.into()),
         }
     }
@@ -257,8 +273,8 @@ impl Service {
                 let (rail, hash) = (side.name, reference.to_owned());
                 let find =
                     move |reader: &mut q_db::Reader<'_>| store::rails::outgoing_of_hash(reader, rail, &hash);
-                let row = self.db.read(find).await?.filter(|row| row.withdrawal.is_none());
-                let row = row.filter(|row| row.units == to_chain.amount && row.what == What::Money);
+                let row = self.db.read(find).await?;
+                let row = row.filter(|row| row.units == to_chain.amount && is_cost(row));
                 let row =
                     row.ok_or_else(|| unseen("no statement shows a cost of this reference and amount"))?;
                 let change = Change::Known(row.id, recipient, part);
@@ -267,6 +283,19 @@ impl Service {
         };
         let row = self.seen_on_chain(id, entry, to_chain, reference).await?;
         let cost = entry.cost_in_books(row.fee.unwrap_or_default())?;
+        let seen = row.clone();
+        let open = self.db.read(move |reader| store::rails::open_like(reader, &seen)).await?;
+        if let Some(open) = its_own(open, row.nonce, part.wallet)? {
+            let end = End {
+                hash: row.hash.clone(),
+                block: row.height.map(|height| Block { height, hash: String::new() }),
+                fee: row.fee.unwrap_or_default(),
+                is_success: true,
+                reason: row.reason.clone().map(Into::into),
+            };
+            let end = self.end_record(side, open, end, cost).await?;
+            return Ok((kind, Vec::new(), Change::Open(Box::new(row), Box::new(end))));
+        }
         let (debit, credit) = (side.accounts.costs, side.accounts.rail);
         let mut legs = vec![leg(account, credit)];
         if !cost.is_zero() {
@@ -337,17 +366,29 @@ impl Service {
     }
 
     /// What the rail was found to hold less than the books.
-    async fn loss(&self, way: Way<'_>, amount: &q_core::AmountText) -> Result<Vec<Leg>, Error> {
+    async fn loss(
+        &self,
+        way: Way<'_>,
+        amount: &q_core::AmountText,
+    ) -> Result<(Vec<Leg>, ChainAmount), Error> {
         let side = way.side();
         let (_, amount) = payment::read_amount(side.currency.code, amount)?;
         let units = way.units(amount)?;
-        let checked = self.rail_row(side.name).await?.checked;
-        let missing = checked.map_or(0, |checked| checked.books.0.saturating_sub(checked.chain.0));
-        if units.0 > missing {
-            return Err(unseen("the last comparison misses less than that: reconcile, and see GET /rails"));
+        let row = self.rail_row(side.name).await?;
+        if !misses(row.checked.as_ref(), units) {
+            return Err(NOT_MISSED.into());
+        }
+        if let Way::Chain(entry) = way {
+            let height = row.checked.map_or(0, |checked| checked.height);
+            match self.left_unbooked(entry, height).await {
+                Ok(None) => {}
+                Ok(Some(left)) => return Err(Error::LeftUnbooked(left.to_string())),
+                Err(Trouble::Ours(error)) => return Err(error),
+                Err(_) => return Err(down("the rail's node does not answer; try again")),
+            }
         }
         let (debit, credit) = (side.accounts.costs, side.accounts.rail);
-        Ok(vec![Leg { debit, credit, amount, purpose: Purpose::Correction }])
+        Ok((vec![Leg { debit, credit, amount, purpose: Purpose::Correction }], units))
     }
 }
 
@@ -356,6 +397,46 @@ const NOT_NOBODYS: Refusal = Refusal::Record {
     code: &errors::INVALID_STATE,
     detail: "only what is in the books and nobody's is assigned or written off: GET /rails/{rail}/suspense lists it",
 };
+
+/// Why no loss is written off.
+const NOT_MISSED: Refusal = Refusal::Record {
+    code: &errors::INVALID_STATE,
+    detail: "the last comparison misses less than that, or something was booked since: reconcile, and see GET /rails",
+};
+
+/// Why what left cannot be booked yet.
+const LACKS: Refusal = Refusal::Record {
+    code: &errors::INSUFFICIENT_FUNDS,
+    detail: "the wallet holds less than what has left for it: two operators give it a creditLimit first \
+             (PATCH /wallets/{squidId}), and what it owes stands in its balance",
+};
+
+/// Whether a comparison misses as much.
+fn misses(checked: Option<&Checked>, units: ChainAmount) -> bool {
+    checked.is_some_and(|checked| units.0 <= checked.books.0.saturating_sub(checked.chain.0))
+}
+
+/// Whether it is what the bank took, settled, and nobody's withdrawal.
+fn is_cost(row: &OutgoingRow) -> bool {
+    row.withdrawal.is_none() && row.what == What::Money && row.status == OutgoingStatus::Settled
+}
+
+/// Of what waits to be sent and would be one payment of the chain, what is this wallet's. What was signed under the number
+/// of the payment is that payment, whoever is named.
+fn its_own(
+    open: Vec<OutgoingRow>,
+    nonce: Option<u64>,
+    wallet: WalletId,
+) -> Result<Option<OutgoingRow>, Refusal> {
+    let is_its = |row: &OutgoingRow| row.withdrawal.as_ref().is_some_and(|part| part.wallet == wallet);
+    let is_another = |row: &OutgoingRow| row.nonce.is_some() && row.nonce == nonce && !is_its(row);
+    if open.iter().any(is_another) {
+        let detail =
+            "another wallet's withdrawal was signed under the number of this payment: name that wallet";
+        return Err(Refusal::Record { code: &errors::INVALID_STATE, detail });
+    }
+    Ok(open.into_iter().find(is_its))
+}
 
 fn is_nobodys(row: &DepositRow) -> bool {
     row.status == DepositStatus::Credited && row.wallet.is_none()
@@ -406,8 +487,9 @@ impl Record for CorrectionRecord {
     fn key(&self) -> RecordKey {
         match &self.change {
             Change::Deposit(row) => RecordKey(RecordTable::Deposits, row.id.bytes()),
+            Change::Open(_, end) => end.key(),
             Change::Known(id, ..) => RecordKey(RecordTable::Withdrawals, id.bytes()),
-            Change::New(_) | Change::Nothing => RecordKey(RecordTable::Withdrawals, self.row.id.bytes()),
+            Change::New(_) | Change::Loss(_) => RecordKey(RecordTable::Withdrawals, self.row.id.bytes()),
         }
     }
 
@@ -415,74 +497,147 @@ impl Record for CorrectionRecord {
         match &self.change {
             Change::Deposit(row) => store::rails::lock_deposit(tx, row.id).map(drop),
             Change::Known(id, ..) => store::rails::lock_outgoing(tx, *id).map(drop),
-            // Two operators may book one payment, or write off one loss, at once.
-            Change::New(_) | Change::Nothing => tx.lock(&format!("qwallet rail {}", self.row.rail)),
+            Change::Open(_, end) => {
+                end.lock(tx)?;
+                self.lock_rail(tx)
+            }
+            Change::New(_) | Change::Loss(_) => self.lock_rail(tx),
         }
     }
 
     fn accounts(&self) -> Vec<AccountId> {
-        self.legs.iter().flat_map(|leg| [leg.debit, leg.credit]).collect()
+        match &self.change {
+            Change::Open(_, end) => end.accounts(),
+            _ => self.legs.iter().flat_map(|leg| [leg.debit, leg.credit]).collect(),
+        }
     }
 
-    fn decide(&self, tx: &mut Tx<'_>, _: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+    fn holds(&self) -> Vec<TransactionId> {
+        match &self.change {
+            Change::Open(_, end) => end.holds(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
         let changed = Refusal::InvalidState("as another process left it");
         let is_as_seen = match &self.change {
-            Change::New(row) => match &row.hash {
-                Some(hash) => store::rails::outgoing_of_hash(tx, &row.rail, hash)?.is_none(),
-                None => false,
-            },
-            Change::Known(id, ..) => {
-                store::rails::lock_outgoing(tx, *id)?.is_some_and(|row| row.withdrawal.is_none())
+            Change::New(row) => {
+                self.lock_rail(tx)?;
+                let open = store::rails::open_like(tx, row)?;
+                let wallet = row.withdrawal.as_ref().map(|part| part.wallet);
+                let is_open = wallet.is_none_or(|wallet| its_own(open, row.nonce, wallet) != Ok(None));
+                !is_open && is_new(tx, row)?
             }
+            Change::Open(seen, end) => {
+                self.lock_rail(tx)?;
+                let as_seen = |row: OutgoingRow| {
+                    (row.status, row.nonce, &row.hash) == (end.row.status, end.row.nonce, &end.row.hash)
+                };
+                store::rails::lock_outgoing(tx, end.row.id)?.is_some_and(as_seen) && is_new(tx, seen)?
+            }
+            Change::Known(id, ..) => store::rails::lock_outgoing(tx, *id)?.as_ref().is_some_and(is_cost),
             Change::Deposit(row) => store::rails::lock_deposit(tx, row.id)?.as_ref().is_some_and(is_nobodys),
-            // What was missing is no longer missing to that extent once some of it is written off.
-            Change::Nothing => {
+            // What was missing is no longer missing to that extent once some of it is booked or written off.
+            Change::Loss(units) => {
+                self.lock_rail(tx)?;
                 let checked = store::rails::find(tx, &self.row.rail)?.and_then(|row| row.checked);
-                let last = store::rail_corrections::list(tx, &self.row.rail)?;
-                let last = last.iter().find(|row| row.kind == CorrectionKind::WriteOffLoss);
-                checked.is_some_and(|checked| last.is_none_or(|last| last.made_at < checked.at))
+                let loss = CorrectionKind::WriteOffLoss;
+                // At the bank, what is booked as a withdrawal was a cost before, and moves nothing of the rail's.
+                let booked = if self.row.rail == bank::NAME { loss } else { CorrectionKind::BookWithdrawal };
+                let last = store::rail_corrections::last_of(tx, &self.row.rail, [loss, booked])?;
+                let is_after = |checked: &Checked| last.is_none_or(|last| last < checked.at);
+                if !(misses(checked.as_ref(), *units) && checked.as_ref().is_some_and(is_after)) {
+                    return Ok(Err(NOT_MISSED));
+                }
+                true
             }
         };
         if !is_as_seen {
             return Ok(Err(changed));
         }
-        let item = Item {
+        let (steps, write_end) = match &self.change {
+            Change::Open(_, end) => match end.decide(tx, moment)? {
+                Ok(Decision { steps, write, .. }) => (steps, Some(write)),
+                Err(refusal) => return Ok(Err(refusal)),
+            },
+            _ => (vec![Step::Pay(self.item())], None),
+        };
+        let write = move |tx: &mut Tx<'_>, moment: Moment| {
+            if let Some(write_end) = write_end {
+                write_end(tx, moment)?;
+            }
+            self.write(tx, moment)
+        };
+        Ok(Ok(Decision { steps, answer: self.row.id.bytes(), write: Box::new(write) }))
+    }
+}
+
+/// Whether nothing has gone out under this name.
+fn is_new(tx: &mut Tx<'_>, seen: &OutgoingRow) -> Result<bool, DbError> {
+    let Some(hash) = &seen.hash else { return Ok(false) };
+    Ok(!store::rails::is_ours(tx, &seen.rail, hash)?
+        && store::rails::outgoing_of_hash(tx, &seen.rail, hash)?.is_none())
+}
+
+impl CorrectionRecord {
+    /// Two operators may book one payment, or write off one loss, at once.
+    fn lock_rail(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        tx.lock(&format!("qwallet rail {}", self.row.rail))
+    }
+
+    /// What the books move.
+    fn item(&self) -> Item {
+        Item {
             id: self.row.id,
             kind: TransactionKind::Correction,
             legs: self.legs.clone(),
             intent: None,
             client_ref: None,
             purpose: None,
-        };
-        let write = move |tx: &mut Tx<'_>, moment: Moment| {
-            match &self.change {
-                Change::New(row) => {
-                    store::rails::insert_outgoing(tx, row)?;
-                    if let Some(part) = &row.withdrawal {
-                        told(tx, row, part, row.status)?;
-                    }
-                }
-                Change::Known(id, recipient, part) => store::rails::set_withdrawal(tx, *id, recipient, part)?,
-                Change::Deposit(row) => {
-                    store::rails::assign_deposit(tx, row.id, row.wallet, row.status)?;
-                    tx.emit(&RailDeposit {
-                        deposit_id: row.id,
-                        wallet_id: row.wallet,
-                        rail: row.rail.clone(),
-                        status: row.status.name().to_owned(),
-                    })?;
-                }
-                Change::Nothing => {}
-            }
-            store::rail_corrections::insert(tx, &CorrectionRow { made_at: moment.at, ..self.row.clone() })?;
-            let row = &self.row;
-            let facts = serde_json::json!({
-                "rail": row.rail, "action": row.kind.name(), "about": row.about.map(|id| id.to_string()),
-                "units": row.amount.units().to_string(), "reason": row.reason, "approvers": row.approvers,
-            });
-            tx.audit(AuditEntry::change("rail.correct", row.approvers.first(), row.id).details(facts))?;
-            Ok(())
-        };
-        Ok(Ok(Decision { steps: vec![Step::Pay(item)], answer: self.row.id.bytes(), write: Box::new(write) }))
+        }
     }
+
+    fn write(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<(), DbError> {
+        match &self.change {
+            Change::New(row) => {
+                let nonce = free_number(tx, row)?;
+                store::rails::insert_outgoing(tx, &OutgoingRow { nonce, ..(**row).clone() })?;
+                if let Some(part) = &row.withdrawal {
+                    told(tx, row, part, row.status)?;
+                }
+            }
+            Change::Open(seen, end) => {
+                if let Some(nonce) = free_number(tx, seen)? {
+                    store::rails::set_number(tx, end.row.id, nonce)?;
+                }
+            }
+            Change::Known(id, recipient, part) => store::rails::set_withdrawal(tx, *id, recipient, part)?,
+            Change::Deposit(row) => {
+                store::rails::assign_deposit(tx, row.id, row.wallet, row.status)?;
+                tx.emit(&RailDeposit {
+                    deposit_id: row.id,
+                    wallet_id: row.wallet,
+                    rail: row.rail.clone(),
+                    status: row.status.name().to_owned(),
+                })?;
+            }
+            Change::Loss(_) => {}
+        }
+        store::rail_corrections::insert(tx, &CorrectionRow { made_at: moment.at, ..self.row.clone() })?;
+        let row = &self.row;
+        let facts = serde_json::json!({
+            "rail": row.rail, "action": row.kind.name(), "about": row.about.map(|id| id.to_string()),
+            "units": row.amount.units().to_string(), "reason": row.reason, "approvers": row.approvers,
+        });
+        tx.audit(AuditEntry::change("rail.correct", row.approvers.first(), row.id).details(facts))?;
+        Ok(())
+    }
+}
+
+/// The number of the payment, unless something here has it: an operator may have accepted that it was used.
+fn free_number(tx: &mut Tx<'_>, seen: &OutgoingRow) -> Result<Option<u64>, DbError> {
+    let Some(nonce) = seen.nonce else { return Ok(None) };
+    let is_used = store::rails::is_used_nonce(tx, &seen.rail, &seen.source.address, nonce)?;
+    Ok((!is_used).then_some(nonce))
 }

@@ -358,6 +358,27 @@ impl Service {
         end: End,
         cost: Amount,
     ) -> Result<bool, Trouble> {
+        let id = row.id;
+        let record = self.end_record(side, row, end, cost).await?;
+        let action = Action::Record(Arc::new(record));
+        let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
+        match self.executor.submit(work).await? {
+            Outcome::Done(_) | Outcome::Replayed(_) => Ok(true),
+            Outcome::Refused(refusal) => {
+                tracing::warn!(rail = side.name, withdrawal = %id, %refusal, "a withdrawal could not be ended");
+                Ok(false)
+            }
+        }
+    }
+
+    /// The end of something that went out.
+    pub(super) async fn end_record(
+        &self,
+        side: Side,
+        row: OutgoingRow,
+        end: End,
+        cost: Amount,
+    ) -> Result<EndRecord, Error> {
         let account = match &row.withdrawal {
             None => None,
             Some(part) => {
@@ -368,8 +389,7 @@ impl Service {
         };
         let house = self.directory.house_of(side.currency.id);
         let house = *house.ok_or(Error::Inconsistent("the house's accounts"))?;
-        let id = row.id;
-        let record = EndRecord {
+        Ok(EndRecord {
             row,
             end,
             cost,
@@ -378,16 +398,7 @@ impl Service {
             rail: side.accounts.rail,
             costs: side.accounts.costs,
             item: TransactionId::new(&self.env),
-        };
-        let action = Action::Record(Arc::new(record));
-        let work = Work { request: None, nonce: None, expires_at: None, order: None, action };
-        match self.executor.submit(work).await? {
-            Outcome::Done(_) | Outcome::Replayed(_) => Ok(true),
-            Outcome::Refused(refusal) => {
-                tracing::warn!(rail = side.name, withdrawal = %id, %refusal, "a withdrawal could not be ended");
-                Ok(false)
-            }
-        }
+        })
     }
 
     /// Moves what deposit addresses hold to the address that pays out. `held` is what each held at a final block.
@@ -492,8 +503,9 @@ pub(super) struct End {
 
 /// The end of something that went out, in the executor.
 #[derive(Debug)]
-struct EndRecord {
-    row: OutgoingRow,
+pub(super) struct EndRecord {
+    /// As it was when its end was concluded, with its number on the chain.
+    pub row: OutgoingRow,
     end: End,
     /// What the chain took, where that is the rail's own money.
     cost: Amount,

@@ -1,9 +1,11 @@
 //! A visit to a rail: what its chain shows is taken in, what is signed is followed, books and chain are compared, what is
 //! final is credited, what waits is signed. Every process may visit; what each does is decided under locks.
 
+use std::{collections::BTreeSet, fmt};
+
 use q_core::{AuditEntry, Span};
 use q_db::DbError;
-use qwallet_api::{RailMismatch, RailPath, RailState};
+use qwallet_api::{RailMismatch, RailPath, RailState, TransactionId};
 use qwallet_rails::{ChainAmount, Head, What};
 
 use super::{Entry, Trouble, down};
@@ -13,7 +15,7 @@ use crate::{
     service::Service,
     store::{
         self,
-        rails::{AddressRow, Checked, RailRow},
+        rails::{AddressRow, Checked, OutgoingRow, RailRow},
     },
 };
 
@@ -25,6 +27,25 @@ const CONTRADICTIONS_MAX: u32 = 3;
 
 /// Books and chain are compared when something is to be credited, and after this time.
 const COMPARED_EVERY: Span = Span::seconds(600);
+
+/// A withdrawal that is open in the books, and the payment that is probably it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeftUnbooked {
+    /// The withdrawal.
+    withdrawal: TransactionId,
+    /// The payment's name on the chain.
+    hash: String,
+}
+
+impl fmt::Display for LeftUnbooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the chain shows in {} what withdrawal {} is still to send: two operators book it first (q wallet rail book)",
+            self.hash, self.withdrawal
+        )
+    }
+}
 
 /// What a comparison found.
 struct Compared {
@@ -71,7 +92,11 @@ impl Service {
             || self.read_on(entry, &row, &head).await?
         {
             let displaced = self.follow(entry, &head).await?;
-            let compared = self.compare(entry, height).await?;
+            let compared = self.compare(entry, height).await;
+            if let Some(left) = self.left_unbooked(entry, height).await? {
+                return Err(Trouble::Contradiction(left.to_string()));
+            }
+            let compared = compared?;
             self.give_back(entry, displaced).await?;
             self.accept_numbers(entry, height, &compared.held).await?;
             let rail = entry.name();
@@ -190,6 +215,49 @@ impl Service {
         Ok(to >= last_final.height)
     }
 
+    /// A payment of the chain, up to a final block, that the books do not know and that says what an open withdrawal says.
+    /// A store that was put back has such: it would be sent once more, or its money given back to its payer.
+    pub(super) async fn left_unbooked(
+        &self,
+        entry: &Entry,
+        height: u64,
+    ) -> Result<Option<LeftUnbooked>, Trouble> {
+        let rail = entry.name();
+        let read = self.db.read(move |reader| {
+            let row = store::rails::find(reader, rail)?;
+            let open = store::rails::open_withdrawals(reader, rail)?;
+            Ok::<_, DbError>((row.and_then(|row| row.scanned), open))
+        });
+        let (scanned, open) = read.await?;
+        let Some(scanned) = scanned.filter(|_| !open.is_empty()) else { return Ok(None) };
+        let recipients: BTreeSet<String> = open.iter().map(|row| row.recipient.clone()).collect();
+        let recipients: Vec<String> = recipients.into_iter().collect();
+        let mut from = scanned.height + 1;
+        while from <= height {
+            let to = reach(from - 1, height);
+            for arrival in entry.rail().scan_deposits(from, to, &recipients).await? {
+                let is_it = |row: &&OutgoingRow| {
+                    row.recipient == arrival.to
+                        && Some(row.units) == arrival.amount
+                        && row.source.address == arrival.from
+                };
+                let Some(row) = open.iter().find(is_it) else { continue };
+                let hash = arrival.hash.clone();
+                let is_known = self.db.read(move |reader| {
+                    Ok::<_, DbError>(
+                        store::rails::is_ours(reader, rail, &hash)?
+                            || store::rails::outgoing_of_hash(reader, rail, &hash)?.is_some(),
+                    )
+                });
+                if !is_known.await? {
+                    return Ok(Some(LeftUnbooked { withdrawal: row.id, hash: arrival.hash }));
+                }
+            }
+            from = to + 1;
+        }
+        Ok(None)
+    }
+
     async fn is_comparison_due(&self, entry: &Entry, row: &RailRow, height: u64) -> Result<bool, Trouble> {
         let is_old = |checked: &Checked| checked.at + COMPARED_EVERY < self.env.now();
         if row.checked.as_ref().is_none_or(is_old) {
@@ -207,6 +275,8 @@ impl Service {
     /// inside a contract; it is told, and stays nobody's.
     async fn compare(&self, entry: &Entry, height: u64) -> Result<Compared, Trouble> {
         let (rail, account) = (entry.name(), entry.accounts.rail);
+        // What is booked while this looks is not yet compared.
+        let at = self.env.now();
         let read = self.db.read(move |reader| {
             let used = store::rails::used_addresses(reader, rail)?;
             let held_back = store::rails::held_back(reader, rail)?;
@@ -234,7 +304,7 @@ impl Service {
         }
         let chain = sum(held.iter().map(|(_, units)| *units)).ok_or_else(too_much)?;
         let books = books.total().ok_or_else(too_much)?;
-        let checked = Checked { height, at: self.env.now(), chain, books };
+        let checked = Checked { height, at, chain, books };
         self.db.write(move |tx| store::rails::set_checked(tx, rail, &checked)).await?;
         self.executor.metrics().set_rail_difference(rail, chain.0, books.0);
         if chain < books {

@@ -4,7 +4,7 @@
 //! before is for people.
 
 use q_core::{AuditEntry, Caller, Did, RequestKey};
-use q_db::DbError;
+use q_db::{DbError, Tx};
 use qwallet_api::{
     ApproverDecision, DecideWithdrawalRequest, IntentApprovals, RailWithdrawal, TransactionId, Withdrawal,
     WithdrawalList, WithdrawalRequest,
@@ -114,6 +114,7 @@ impl Service {
             return Err(Error::SelfApproval(approver.to_string()));
         }
         let signature = attached(asked.signature, &input);
+        let rail = order.rail;
         let decided = self.db.write_once(key, move |tx| {
             let row = store::waiting_withdrawals::lock(tx, id)?.ok_or(Error::TransactionNotFound)?;
             let now = tx.now();
@@ -141,7 +142,7 @@ impl Service {
             let rejected = decisions.iter().filter(|decision| !decision.is_approved);
             if rule.is_out_of_reach(rule.count(rejected.map(|decision| &decision.approver))) {
                 let reason = "too many of those who have to approve it rejected it";
-                store::waiting_withdrawals::set_status(tx, id, WaitingStatus::Cancelled, Some(reason))?;
+                cancel(tx, &row, &rail, reason)?;
             }
             let action = if is_approved { "withdrawal.approve" } else { "withdrawal.reject" };
             let facts = serde_json::json!({ "given": given, "required": rule.required() });
@@ -290,4 +291,17 @@ impl Service {
             Outcome::Refused(refusal) => Err(refusal.into()),
         }
     }
+}
+
+/// Ends a withdrawal that waited, and tells so.
+fn cancel(tx: &mut Tx<'_>, row: &WaitingRow, rail: &str, reason: &str) -> Result<(), DbError> {
+    let status = WaitingStatus::Cancelled;
+    store::waiting_withdrawals::set_status(tx, row.id, status, Some(reason))?;
+    tx.emit(&RailWithdrawal {
+        withdrawal_id: row.id,
+        wallet_id: row.wallet,
+        rail: rail.to_owned(),
+        status: status.name().to_owned(),
+    })?;
+    Ok(())
 }
