@@ -462,7 +462,7 @@ pub enum GrantVerb {
     },
     /// Let IDENTITY pay from the wallet of the acting identity, within bounds.
     Pay(commands::grant::pay::PayArgs),
-    /// Take back what IDENTITY may do with the wallet of the acting identity, or one delegation.
+    /// Take back what IDENTITY may do with the wallet of the acting identity (read it, pay from it), or one delegation.
     Revoke {
         /// A keyring name or DID.
         #[arg(required_unless_present = "delegation", conflicts_with = "delegation")]
@@ -474,7 +474,7 @@ pub enum GrantVerb {
         #[command(flatten)]
         acting: AsArgs,
     },
-    /// List grants.
+    /// List grants, and who may pay within which bounds.
     List {
         /// Who asks.
         #[command(flatten)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use q_http::Api;
 use qonsent_api::{
-    Check, GetDelegation, GetDelegationToken, IssueGrant, ListChanges, ListPermissions, RegisterDelegations,
-    RevokeGrant,
+    Check, GetDelegation, GetDelegationToken, IssueGrant, ListChanges, ListDelegations, ListPermissions,
+    RegisterDelegations, RevokeGrant,
 };
 
 use crate::{NAME, service::Service};
@@ -31,6 +31,9 @@ pub(crate) fn api(service: Arc<Service>) -> Api {
         })
         .on::<RegisterDelegations, _, _, _>(|service, context, request| async move {
             service.register(&context.caller, request, context.request_key.as_ref()).await
+        })
+        .on::<ListDelegations, _, _, _>(|service, context, request| async move {
+            service.delegations(context.did(), request).await
         })
         .on::<GetDelegation, _, _, _>(
             |service, _, request| async move { service.delegation(request.cid).await },

@@ -32,8 +32,14 @@ pub const NAME: &str = "qonsent";
 /// The shape of its store.
 pub const MIGRATIONS: Migrations = Migrations::new(
     NAME,
-    &[(1, "permissions", include_str!("../migrations/sqlite/0001_permissions.sql"))],
-    &[(1, "permissions", include_str!("../migrations/postgres/0001_permissions.sql"))],
+    &[
+        (1, "permissions", include_str!("../migrations/sqlite/0001_permissions.sql")),
+        (2, "issuers", include_str!("../migrations/sqlite/0002_issuers.sql")),
+    ],
+    &[
+        (1, "permissions", include_str!("../migrations/postgres/0001_permissions.sql")),
+        (2, "issuers", include_str!("../migrations/postgres/0002_issuers.sql")),
+    ],
 );
 
 /// Settings of its own besides the common ones: none yet.

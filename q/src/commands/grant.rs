@@ -5,12 +5,13 @@ pub mod pay;
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Context as _;
-use q_core::{Page, PageLimit, Span, Timestamp};
+use q_contract::CallError;
+use q_core::{Did, Page, PageLimit, Span, Timestamp};
 use q_pdp::{Conditions, Resource, conditions::WindowText};
 use q_ucan::Issuer;
 use qonsent_api::{
-    Grant, GrantConditions, GrantRequest, IssueGrant, ListPermissions, ListPermissionsRequest, NewDelegation,
-    RevokeGrant, RevokeRequest,
+    DelegationRecord, Grant, GrantConditions, GrantRequest, IssueGrant, ListPermissions,
+    ListPermissionsRequest, NewDelegation, Revocation, RevokeGrant, RevokeRequest, errors::GRANT_NOT_FOUND,
 };
 use qwallet_api::{GetUses, GetWallet, UsesPath, WalletPath};
 use serde::Serialize;
@@ -34,20 +35,14 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
         GrantVerb::Pay(args) => pay::run(&Session::open(&cli.data, &args.acting.name)?, args).await?,
         GrantVerb::Revoke { identity, delegation, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
-            let request = match (identity, delegation) {
-                (Some(identity), _) => RevokeRequest {
-                    resource: Some(own_wallet(&session).await?.as_str().to_owned()),
-                    identity: Some(session.identity(identity)?.to_string()),
-                    ..RevokeRequest::default()
-                },
+            let revocation = match (identity, delegation) {
+                (Some(identity), _) => revoke_all(&session, &session.identity(identity)?).await?,
                 (None, cid) => {
                     let cid = cid.as_deref().map(str::parse).transpose();
                     let cid = cid.map_err(|error| usage(format!("--delegation: {error}")))?;
-                    RevokeRequest { cid, ..RevokeRequest::default() }
+                    revoke(&session, &RevokeRequest { cid, ..RevokeRequest::default() }).await?
                 }
             };
-            let client = session.client("qonsent")?.with_key(session.fresh_key());
-            let revocation = client.call::<RevokeGrant>(&request).await?;
             output::show(acting.json, &revocation, |revocation| {
                 let what = match revocation.revoked_permissions.as_slice() {
                     [] => revocation.cids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
@@ -85,9 +80,11 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
                     }
                 }
             }
-            let shown = Shown { page: &page, used: &used };
+            let payments = pay::standing(&session).await?;
+            let shown = Shown { page: &page, used: &used, payments: &payments };
             output::show(acting.json, &shown, |shown| {
                 shown.page.items.iter().for_each(|grant| show(grant, shown.used));
+                shown.payments.iter().for_each(pay::show);
                 if let Some(cursor) = &page.next_cursor {
                     let path = format!("/permissions?limit=200&cursor={cursor}");
                     output::progress(format!("more grants: q call qonsent GET '{path}' --as NAME"));
@@ -169,6 +166,46 @@ async fn own_wallet(session: &Session) -> anyhow::Result<Resource> {
     Ok(format!("qwallet:wallet:{}", wallet.wallet_id).parse()?)
 }
 
+async fn revoke(session: &Session, request: &RevokeRequest) -> anyhow::Result<Revocation> {
+    let client = session.client("qonsent")?.with_key(session.fresh_key());
+    Ok(client.call::<RevokeGrant>(request).await?)
+}
+
+/// Takes back what `identity` may do with the wallet of the acting identity: read it, and pay from it.
+async fn revoke_all(session: &Session, identity: &Did) -> anyhow::Result<Revocation> {
+    let given = pay::standing(session).await?;
+    let given = given.iter().filter(|record| pay::is_given(session, record) && record.audience == *identity);
+    let mut all: Option<Revocation> = None;
+    for record in given {
+        let request = RevokeRequest { cid: Some(record.cid), ..RevokeRequest::default() };
+        let revoked = revoke(session, &request).await?;
+        let sum = all
+            .get_or_insert_with(|| Revocation { revoked_permissions: vec!["pay".into()], ..revoked.clone() });
+        sum.cids.push(record.cid);
+        sum.cids.dedup();
+    }
+    let request = RevokeRequest {
+        resource: Some(own_wallet(session).await?.as_str().to_owned()),
+        identity: Some(identity.to_string()),
+        ..RevokeRequest::default()
+    };
+    match (revoke(session, &request).await, all) {
+        (Ok(revoked), None) => Ok(revoked),
+        (Ok(mut revoked), Some(payments)) => {
+            revoked.revoked_permissions.extend(payments.revoked_permissions);
+            revoked.cids.extend(payments.cids);
+            Ok(revoked)
+        }
+        (Err(error), Some(payments)) if is_not_found(&error) => Ok(payments),
+        (Err(error), _) => Err(error),
+    }
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<CallError>();
+    matches!(refused, Some(CallError::Problem(problem)) if problem.code == GRANT_NOT_FOUND.code)
+}
+
 /// Grants, and how often those that count were used.
 #[derive(Serialize)]
 struct Shown<'a> {
@@ -176,6 +213,8 @@ struct Shown<'a> {
     page: &'a Page<Grant>,
     /// By the CID of the delegation.
     used: &'a BTreeMap<String, i64>,
+    /// Who may pay, and within which bounds.
+    payments: &'a [DelegationRecord],
 }
 
 fn show(grant: &Grant, used: &BTreeMap<String, i64>) {

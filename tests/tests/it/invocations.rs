@@ -77,6 +77,19 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
     // Revocations travel within a second; what is asked until then is asked again.
     let heard = std::iter::repeat_with(by_file).take(50).find(|outcome| outcome.code != Some(0));
     refused(&heard.unwrap(), "UCAN_REVOKED");
+    // The owner sees who may pay, within which bounds, and takes all of it back by the name.
+    let listed = house.q(&["grant", "list", "--as", "bob"]);
+    assert!(listed.said.contains("only where costMicros <= 5000000"), "{}", listed.said);
+    let third = done(&house.q(&["grant", "pay", "robot", "--as", "bob", "--json"]));
+    let standing = done(&house.q(&["grant", "list", "--as", "robot", "--json"]));
+    assert_eq!(standing["payments"][0]["cid"], third["cid"], "{standing}");
+    let revoked = done(&house.q(&["grant", "revoke", "robot", "--as", "bob", "--json"]));
+    assert_eq!(revoked["revokedPermissions"], serde_json::json!(["pay"]));
+    let standing = done(&house.q(&["grant", "list", "--as", "robot", "--json"]));
+    assert_eq!(standing["payments"], serde_json::json!([]));
+    let under = third["cid"].as_str().unwrap();
+    let paid = house.q(&["wallet", "invoke", "alice", "1", "--under", under, "--as", "robot", "--json"]);
+    refused(&paid, "DELEGATION_REVOKED");
     let sound = house.q(&["verify", "qwallet"]);
     assert_eq!(sound.code, Some(0), "{}{}", sound.said, sound.complained);
 }

@@ -12,7 +12,8 @@ use crate::{
     },
     types::{
         Changes, CheckRequest, CheckResponse, DelegationPath, DelegationRecord, Grant, GrantRequest,
-        ListChangesRequest, ListPermissionsRequest, RegisterRequest, Registered, Revocation, RevokeRequest,
+        ListChangesRequest, ListDelegationsRequest, ListPermissionsRequest, RegisterRequest, Registered,
+        Revocation, RevokeRequest,
     },
 };
 
@@ -82,6 +83,14 @@ endpoint! {
     errors [
         UCAN_TOO_LARGE, UCAN_INVALID, FORBIDDEN, UCAN_EXPIRED, UCAN_BAD_SIGNATURE, UCAN_REVOKED, GRANT_LIMIT,
     ];
+}
+
+endpoint! {
+    /// Lists the delegations on record that the caller gave or received, that have not ended and were not taken back;
+    /// newest first. Also those that are no grants, because they bound what is done and not on what.
+    pub ListDelegations = GET "/delegations" (ListDelegationsRequest) -> Page<DelegationRecord>;
+    access Access::Identity("qonsent:read");
+    errors [VALIDATION_ERROR];
 }
 
 endpoint! {

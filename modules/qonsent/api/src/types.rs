@@ -236,6 +236,18 @@ pub struct Registered {
     pub grants: Vec<Grant>,
 }
 
+/// Which delegations to list.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListDelegationsRequest {
+    /// Where to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// How many.
+    #[serde(default)]
+    pub limit: PageLimit,
+}
+
 /// Which delegation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

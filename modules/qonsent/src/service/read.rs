@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use q_contract::Blob;
-use q_core::{Caller, Page, Timestamp};
+use q_core::{Caller, Did, Page, Timestamp};
 use q_db::Reader;
 use q_pdp::RevocationHead;
 use q_ucan::{Delegation, TokenCid, container, dag_json};
 use qonsent_api::{
-    ChangeRecord, Changes, DelegationRecord, Grant, GrantState, ListChangesRequest, ListPermissionsRequest,
+    ChangeRecord, Changes, DelegationRecord, Grant, GrantState, ListChangesRequest, ListDelegationsRequest,
+    ListPermissionsRequest,
 };
 
 use super::{Service, proofs::conditions_of};
@@ -50,22 +51,35 @@ impl Service {
             .await
     }
 
+    /// What the caller gave or received.
+    pub(crate) async fn delegations(
+        &self,
+        caller: &Did,
+        request: ListDelegationsRequest,
+    ) -> Result<Page<DelegationRecord>, Error> {
+        let place = |text: &str| {
+            let (epoch, cid) = text.split_once('-')?;
+            Some(delegations::Place { epoch: epoch.parse().ok()?, cid: cid.parse().ok()? })
+        };
+        let behind = match request.cursor.as_deref().map(place) {
+            None => None,
+            Some(Some(place)) => Some(place),
+            Some(None) => return Err(Error::Validation("the cursor is not one of this list")),
+        };
+        let (caller, rows, now) = (caller.clone(), request.limit.rows(), self.env.now());
+        let read =
+            self.db.read(move |reader| delegations::of(reader, &caller, now, behind, rows.saturating_add(1)));
+        let mut found = read.await?;
+        let most = usize::try_from(rows).unwrap_or(usize::MAX);
+        let has_more = found.len() > most;
+        found.truncate(most);
+        let last = found.last().filter(|_| has_more);
+        let next_cursor = last.map(|last| format!("{}-{}", last.registered_epoch, last.cid));
+        Ok(Page { items: found.iter().map(record).collect::<Result<_, _>>()?, next_cursor })
+    }
+
     pub(crate) async fn delegation(&self, cid: TokenCid) -> Result<DelegationRecord, Error> {
-        let stored = self.stored(cid).await?;
-        let delegation = Delegation::decode(&stored.token)?;
-        Ok(DelegationRecord {
-            cid,
-            container: container::encode_text([delegation.bytes()]),
-            issuer: delegation.issuer().to_string(),
-            audience: delegation.audience().clone(),
-            subject: delegation.subject().cloned(),
-            command: delegation.command().to_string(),
-            policy: dag_json::to_json(&delegation.policy().to_ipld()),
-            not_before: delegation.not_before(),
-            expires_at: delegation.expires_at(),
-            registered_at: stored.registered_at,
-            registered_epoch: stored.registered_epoch,
-        })
+        record(&self.stored(cid).await?)
     }
 
     pub(crate) async fn delegation_token(&self, cid: TokenCid) -> Result<Blob, Error> {
@@ -101,6 +115,23 @@ impl Service {
             })
             .await
     }
+}
+
+fn record(stored: &delegations::StoredDelegation) -> Result<DelegationRecord, Error> {
+    let delegation = Delegation::decode(&stored.token)?;
+    Ok(DelegationRecord {
+        cid: stored.cid,
+        container: container::encode_text([delegation.bytes()]),
+        issuer: delegation.issuer().to_string(),
+        audience: delegation.audience().clone(),
+        subject: delegation.subject().cloned(),
+        command: delegation.command().to_string(),
+        policy: dag_json::to_json(&delegation.policy().to_ipld()),
+        not_before: delegation.not_before(),
+        expires_at: delegation.expires_at(),
+        registered_at: stored.registered_at,
+        registered_epoch: stored.registered_epoch,
+    })
 }
 
 fn grant(reader: &mut Reader<'_>, stored: grants::StoredGrant, now: Timestamp) -> Result<Grant, Error> {

@@ -51,6 +51,34 @@ pub fn tokens_to(
     reader.query(sql, params![audience, now, owner, count])?.iter().map(|row| row.try_get(0)).collect()
 }
 
+/// Where a list of delegations goes on: behind this one.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The state that includes it.
+    pub epoch: u64,
+    /// Its identifier.
+    pub cid: TokenCid,
+}
+
+/// What `who` gave or received and what counts at `now`, newest first.
+pub fn of(
+    reader: &mut Reader<'_>,
+    who: &Did,
+    now: Timestamp,
+    behind: Option<Place>,
+    count: u32,
+) -> Result<Vec<StoredDelegation>, DbError> {
+    let epoch = behind.map_or(i64::MAX, |place| column(place.epoch));
+    let digest = behind.map_or([0; 32], |place| *place.cid.digest());
+    let sql = format!(
+        "SELECT {COLUMNS} FROM delegations WHERE (issuer = $1 OR audience = $1) \
+         AND (expires_at IS NULL OR expires_at > $2) AND (registered_epoch, cid) < ($3, $4) \
+         AND NOT EXISTS (SELECT 1 FROM revocations WHERE revocations.cid = delegations.cid) \
+         ORDER BY registered_epoch DESC, cid DESC LIMIT $5"
+    );
+    reader.query(&sql, params![who, now, epoch, digest, count])?.iter().map(read).collect()
+}
+
 /// Keeps a delegation, unless it is kept already. `true` when it is new.
 pub fn insert(
     tx: &mut Tx<'_>,

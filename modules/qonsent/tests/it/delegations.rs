@@ -1,10 +1,12 @@
 //! POST /delegations, GET /delegations/{cid}, GET /delegations/{cid}/token.
 
+use std::collections::BTreeSet;
+
 use q_testkit::{World, identity, on_each_world};
 use q_ucan::{Delegation, container};
 use qonsent_api::{
-    DelegationPath, GetDelegation, GetDelegationToken, IssueGrant, RegisterDelegations, RegisterRequest,
-    RevokeGrant, RevokeRequest,
+    DelegationPath, GetDelegation, GetDelegationToken, IssueGrant, ListDelegations, ListDelegationsRequest,
+    RegisterDelegations, RegisterRequest, RevokeGrant, RevokeRequest,
 };
 
 use crate::support::{code, raise};
@@ -49,6 +51,44 @@ on_each_world!(a_chain_may_be_put_on_record_from_the_bottom_up, async |world: Wo
     let request = setting.request("carol", FILE, &["read"], Some(lower.container));
     setting.as_("bob").call::<IssueGrant>(&request).await.unwrap();
     assert!(setting.may("carol", "read", FILE, "alice"));
+    setting.world.close().await;
+});
+
+on_each_world!(who_gave_or_received_delegations_finds_them, async |world: World| {
+    let setting = raise(world).await;
+    let mut given = Vec::new();
+    for (holder, actions) in [("bob", &["read"][..]), ("carol", &["read", "write"])] {
+        let container = setting.sign("alice", "alice", holder, FILE, actions);
+        let registered =
+            setting.as_("alice").call::<RegisterDelegations>(&RegisterRequest { container }).await;
+        given.push(registered.unwrap().cids);
+    }
+    let list = async |who: &str, limit: u32| {
+        let mut found = Vec::new();
+        let mut request = ListDelegationsRequest { limit: limit.try_into().unwrap(), cursor: None };
+        loop {
+            let page = setting.as_(who).call::<ListDelegations>(&request).await.unwrap();
+            assert!(page.items.len() <= usize::try_from(limit).unwrap());
+            found.extend(page.items.into_iter().map(|record| record.cid));
+            request.cursor = page.next_cursor;
+            if request.cursor.is_none() {
+                return found;
+            }
+        }
+    };
+    let all: BTreeSet<_> = given.concat().into_iter().collect();
+    let newest_first = list("alice", 200).await;
+    assert_eq!(newest_first.iter().copied().collect::<BTreeSet<_>>(), all);
+    assert!(given[1].contains(&newest_first[0]));
+    // Two of them are of one state, and none is lost between two pages.
+    assert_eq!(list("alice", 1).await, newest_first);
+    assert_eq!(list("bob", 200).await, given[0]);
+    assert!(list("dave", 200).await.is_empty());
+    let revoke = RevokeRequest { cid: Some(given[0][0]), ..RevokeRequest::default() };
+    setting.as_("alice").call::<RevokeGrant>(&revoke).await.unwrap();
+    assert!(list("bob", 200).await.is_empty());
+    let request = ListDelegationsRequest { cursor: Some("7".into()), ..ListDelegationsRequest::default() };
+    assert_eq!(code(setting.as_("bob").call::<ListDelegations>(&request).await), "VALIDATION_ERROR");
     setting.world.close().await;
 });
 

@@ -4,10 +4,12 @@ use anyhow::Context as _;
 use clap::Args;
 use q_core::{Did, Scale, Timestamp, amount};
 use q_ucan::{DelegationDraft, Policy, TokenCid, container, dag_json};
-use qonsent_api::{RegisterDelegations, RegisterRequest};
+use qonsent_api::{
+    DelegationRecord, ListDelegations, ListDelegationsRequest, RegisterDelegations, RegisterRequest,
+};
 use qwallet_api::signing::{COST_MICROS, PAYMENT_COMMAND};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{GRANT_TTL, TermsArgs, own_wallet};
 use crate::{
@@ -86,6 +88,46 @@ pub async fn run(session: &Session, args: &PayArgs) -> anyhow::Result<()> {
         ));
     });
     Ok(())
+}
+
+/// The delegations to pay that the acting identity gave or received and that still count.
+pub async fn standing(session: &Session) -> anyhow::Result<Vec<DelegationRecord>> {
+    let client = session.client("qonsent")?;
+    let (mut found, mut request) = (Vec::new(), ListDelegationsRequest::default());
+    loop {
+        let page = client.call::<ListDelegations>(&request).await?;
+        found.extend(page.items.into_iter().filter(|record| record.command == PAYMENT_COMMAND));
+        request.cursor = page.next_cursor;
+        if request.cursor.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Whether the acting identity gave it.
+pub fn is_given(session: &Session, record: &DelegationRecord) -> bool {
+    record.issuer.split('#').next() == Some(session.did().as_str())
+}
+
+/// Shows a delegation to pay, with its bounds.
+pub fn show(record: &DelegationRecord) {
+    let owner = record.subject.as_ref().map_or("whoever delegates to the issuer", Did::as_str);
+    let until = record.expires_at.map_or_else(String::new, |until| format!("  until {until}"));
+    output::line(format!("{}  {} may pay for {owner}{until}", record.cid, record.audience));
+    for statement in record.policy.as_array().into_iter().flatten() {
+        output::line(format!("  {}", bound(statement)));
+    }
+}
+
+/// A statement of a policy in words: `[operator, selector, value]`.
+fn bound(statement: &Value) -> String {
+    match statement.as_array().map(Vec::as_slice) {
+        Some([Value::String(operator), Value::String(selector), value]) => {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            format!("only where {} {operator} {value}", selector.trim_start_matches('.'))
+        }
+        _ => format!("only where {statement}"),
+    }
 }
 
 /// What every payment has to satisfy.
