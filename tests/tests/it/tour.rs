@@ -100,7 +100,14 @@ fn told_again(said: &str) -> String {
     let is_of_head =
         |line: &str| line.starts_with("under head ") || line.starts_with("not yet under a signed head");
     let lines = told.lines().filter(|line| !is_of_head(line));
-    lines.map(|line| without_instants(line) + "\n").collect()
+    lines.map(|line| without_instants(&without_seal(line)) + "\n").collect()
+}
+
+/// The line without what is sealed in the id of a quote.
+fn without_seal(line: &str) -> String {
+    const QUOTE: &str = "\"quote_";
+    let sealed = line.split_once(QUOTE).and_then(|(before, rest)| Some((before, rest.split_once('"')?.1)));
+    sealed.map_or_else(|| line.to_owned(), |(before, after)| format!("{before}{QUOTE}…\"{after}"))
 }
 
 /// What a word that differs each time begins with.
