@@ -18,27 +18,43 @@ const VERBS: &[(&str, &str)] = &[
     ("GET /wallets", "`q wallet balance`"),
     ("GET /webhooks/{webhookId}/deliveries", "`q wallet webhook deliveries`"),
     ("GET /webhooks", "`q wallet webhook list`"),
+    ("GET /intents/{intentId}", "`q wallet intents show ID --as NAME`"),
+    ("PUT /wallets/{squidId}/limits", "`q wallet limits --set KIND=AMOUNT`"),
     ("GET /keys", "`q call qlock GET /keys`"),
     ("GET /algorithms", "`q call qlock GET /algorithms`"),
+    ("POST /intents/{intentId}/void", "`q wallet hold void ID`"),
     ("POST /intents", "`q wallet intents new`"),
     ("POST /payments", "`q wallet pay`"),
     ("POST /refunds", "`q wallet refund`"),
+    ("POST /sign", "`q wallet intents pay ID --as NAME`"),
     ("POST /wallets", "`q wallet open`"),
 ];
 
 /// `text` with verbs in the places of calls. A call of which no verb is known stays: `q call` makes it.
 pub fn in_verbs(text: &str) -> String {
-    let mut told = text.to_owned();
+    let (mut told, intent) = (text.to_owned(), intent_of(text));
     for (call, verb) in VERBS {
         if let Some(at) = told.find(call) {
             // A longer path than the one meant is another call.
-            let ends = told[at + call.len()..].chars().next().is_none_or(|next| !"/{".contains(next));
+            let ends = told[at + call.len()..]
+                .chars()
+                .next()
+                .is_none_or(|next| !"/{".contains(next) && !next.is_alphanumeric());
             if ends {
-                told.replace_range(at..at + call.len(), verb);
+                let verb = intent
+                    .map_or_else(|| (*verb).to_owned(), |intent| verb.replace(" ID", &format!(" {intent}")));
+                told.replace_range(at..at + call.len(), &verb);
             }
         }
     }
     told
+}
+
+/// The intent that `text` is about.
+fn intent_of(text: &str) -> Option<&str> {
+    let rest = &text[text.find("intent_")?..];
+    let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+    Some(&rest[..end])
 }
 
 #[cfg(test)]
@@ -53,6 +69,10 @@ mod tests {
             "`q wallet limits` tells what is left"
         );
         assert_eq!(in_verbs("GET /wallets/{squidId} is another"), "GET /wallets/{squidId} is another");
+        assert_eq!(
+            in_verbs("then sign intent_12ab: POST /sign"),
+            "then sign intent_12ab: `q wallet intents pay intent_12ab --as NAME`"
+        );
         assert_eq!(in_verbs("nothing to do"), "nothing to do");
     }
 }

@@ -297,6 +297,12 @@ impl Layout {
         write_private(&self.keyring(name), &serde_json::to_vec_pretty(keyring)?)
     }
 
+    /// What the identity `did` is called in the keyring, if its keys are here.
+    pub fn name_of(&self, did: &Did) -> Option<String> {
+        let is_its = |name: &String| self.read_keyring(name).is_ok_and(|keyring| keyring.did == *did);
+        self.names().ok()?.into_iter().find(is_its)
+    }
+
     /// The names in the keyring, sorted.
     pub fn names(&self) -> anyhow::Result<Vec<String>> {
         let folder = self.keys.join("keyring");

@@ -71,6 +71,23 @@ impl Session {
         &self.keyring.did
     }
 
+    /// What whoever acts is called here.
+    pub fn name(&self) -> String {
+        self.name_of(self.did().as_str())
+    }
+
+    /// What `who` is called in the keyring; a DID whose keys are elsewhere, and anything else, stays as it is.
+    pub fn name_of(&self, who: &str) -> String {
+        let name = who.parse().ok().and_then(|did| self.layout.name_of(&did));
+        name.unwrap_or_else(|| who.to_owned())
+    }
+
+    /// How a command that is for `who` to give ends: with its name here, or with who it is.
+    pub fn by(&self, who: &str) -> String {
+        let name = self.name_of(who);
+        if name == who { format!(", by {who}") } else { format!(" --as {name}") }
+    }
+
     /// A client of `module` that proves each request with the identity's key.
     pub fn client(&self, module: &str) -> anyhow::Result<Client> {
         let base = self.base(module)?;

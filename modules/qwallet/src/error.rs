@@ -257,9 +257,8 @@ impl From<Refusal> for Problem {
             ));
         }
         if let Refusal::ApprovalRequired { given, required } = refusal {
-            return unapproved(given, required).hint(
-                "make an intent of it (POST /intents, `q wallet intents new`), have it approved, and sign it then",
-            );
+            return unapproved(given, required)
+                .hint("make an intent of it (POST /intents), have it approved, and sign it then");
         }
         let problem = Self::new(code_of(&refusal));
         match refusal {
@@ -301,7 +300,7 @@ impl From<Refusal> for Problem {
                 };
                 let problem = problem
                     .detail(refusal.to_string())
-                    .hint("GET /wallets/{squidId}/limits tells what is left, and PUT asks for more")
+                    .hint("GET /wallets/{squidId}/limits tells what is left, and PUT /wallets/{squidId}/limits asks for more")
                     .with("inherited", exceeded.is_inherited)
                     .with("kind", exceeded.kind.name())
                     .with("limit", text(exceeded.limit))

@@ -101,6 +101,14 @@ pub enum Error {
     /// An identifier nobody knows here.
     #[error("the identifier is not known here")]
     DidNotFound,
+    /// One network has registered as many identities as may be within an hour.
+    #[error("too many registrations from one network")]
+    RegistrationsFull {
+        /// How many that are.
+        most: u32,
+        /// Seconds to wait.
+        retry_after: i64,
+    },
     /// Too many from one address.
     #[error("too many requests")]
     RateLimited {
@@ -182,6 +190,13 @@ impl From<Error> for Problem {
             }
             Error::InvalidDid => Self::new(&api::INVALID_DID),
             Error::DidNotFound => Self::new(&api::DID_NOT_FOUND),
+            Error::RegistrationsFull { most, retry_after } => Self::new(&codes::RATE_LIMITED)
+                .detail(format!("{most} identities were registered from this network within an hour, as many as may be"))
+                .hint(format!(
+                    "try again in {retry_after} s; the operator raises the number with SQUID_REGISTRATIONS_PER_HOUR \
+                     (squid.registrations_per_hour)"
+                ))
+                .with("retryAfter", retry_after),
             Error::RateLimited { retry_after } => Self::new(&codes::RATE_LIMITED)
                 .hint(format!("try again in {retry_after} s"))
                 .with("retryAfter", retry_after),

@@ -49,7 +49,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         key: "registrations_per_hour",
         default: "5",
-        about: "How many identities one network address may register in an hour; 0 for any number.",
+        about: "How many identities one network address may register in an hour; 0 for any number. \
+                On a demonstration, 100 unless set.",
     },
     Setting {
         key: "sub_identities_max",

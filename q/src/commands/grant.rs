@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{Cli, GrantVerb},
+    commands::wallet::hint_to_open,
     output::{self, usage},
     session::Session,
 };
@@ -162,7 +163,8 @@ async fn wallet(session: &Session, identity: &str, terms: &TermsArgs) -> anyhow:
 
 async fn own_wallet(session: &Session) -> anyhow::Result<Resource> {
     let own = WalletPath { squid_id: session.did().to_string() };
-    let wallet = session.client("qwallet")?.call::<GetWallet>(&own).await?;
+    let wallet = session.client("qwallet")?.call::<GetWallet>(&own).await;
+    let wallet = wallet.map_err(|error| hint_to_open(session, error))?;
     Ok(format!("qwallet:wallet:{}", wallet.wallet_id).parse()?)
 }
 

@@ -71,24 +71,32 @@ const PLATFORM_SETTINGS: [(&str, &[Setting]); 9] = [
     ),
 ];
 
+/// How many identities one address may register in an hour on a demonstration: whoever tries it out is one address.
+const DEMO_REGISTRATIONS: &str = "100";
+
 /// The effective settings of the instance in `layout`.
 pub fn config(layout: &Layout) -> anyhow::Result<Config> {
-    let config = Config::load(&declared(), &layout.config(), |name| std::env::var(name).ok());
+    let config = Config::load(&declared(layout), &layout.config(), |name| std::env::var(name).ok());
     config.map_err(|error| with_code(exit::CANNOT_START, error))
 }
 
 /// The same to look at, with what in `q.toml` is no setting.
 pub fn config_with_unknown(layout: &Layout) -> anyhow::Result<(Config, Vec<String>)> {
-    let config = Config::read(&declared(), &layout.config(), |name| std::env::var(name).ok());
+    let config = Config::read(&declared(layout), &layout.config(), |name| std::env::var(name).ok());
     config.map_err(|error| with_code(exit::CANNOT_START, error))
 }
 
-fn declared() -> Vec<(&'static str, Vec<Setting>)> {
+/// The settings with their defaults, of which a demonstration has one of its own.
+fn declared(layout: &Layout) -> Vec<(&'static str, Vec<Setting>)> {
     let mut declared: Vec<(&'static str, Vec<Setting>)> =
         PLATFORM_SETTINGS.iter().map(|(section, settings)| (*section, settings.to_vec())).collect();
+    let is_demo = layout.read_instance().is_ok_and(|instance| instance.is_demo);
     for entry in &MODULES {
         let mut settings = entry.common_settings();
         settings.extend_from_slice(entry.settings);
+        if is_demo && let Some(setting) = settings.iter_mut().find(|s| s.key == "registrations_per_hour") {
+            setting.default = DEMO_REGISTRATIONS;
+        }
         declared.push((entry.name, settings));
     }
     declared

@@ -41,6 +41,24 @@ fn a_large_payment_is_approved_by_two_proved_by_a_second_key_and_made() {
     assert_eq!(house.q(&["auth", "step-up", "--file", &words, "--as", "bob"]).code, Some(0));
     assert_eq!(house.q(&pay).json()["status"], "SETTLED");
 
+    // A hold that was approved is signed by its payer alone, and taken by its payee.
+    refused(&house.q(&["wallet", "hold", "open", "alice", "20", "--as", "bob"]), "APPROVAL_REQUIRED");
+    let waiting = house.q(&["wallet", "approvals", "waiting", "--as", "carol", "--json"]).json();
+    let id = waiting["items"][0]["intentId"].as_str().unwrap().to_owned();
+    assert_eq!(waiting["items"][0]["capture"], "manual");
+    assert_eq!(house.q(&["wallet", "approve", &id, "--as", "carol"]).code, Some(0));
+    let next = format!("next: q wallet intents pay {id} --as bob");
+    let approved = house.q(&["wallet", "approve", &id, "--as", "dora"]);
+    assert!(approved.said.contains(&next), "{}{}", approved.said, approved.complained);
+    let not_hers = house.q(&["wallet", "intents", "pay", &id, "--as", "dora"]);
+    assert_eq!(not_hers.code, Some(2));
+    assert!(not_hers.complained.contains("an intent of bob"), "{}", not_hers.complained);
+    let held = house.q(&["wallet", "intents", "pay", &id, "--as", "bob"]);
+    assert_eq!(held.code, Some(0), "{}", held.complained);
+    let capture = format!("the payee takes it: q wallet hold capture {id} --as alice");
+    assert!(held.said.contains(&capture), "{}", held.said);
+    assert_eq!(house.q(&["wallet", "hold", "capture", &id, "--as", "alice"]).code, Some(0));
+
     // What is rejected by too many is over.
     let intent = house.q(&["wallet", "intents", "new", "alice", "121", "--as", "bob", "--json"]).json();
     let id = intent["intentId"].as_str().unwrap().to_owned();

@@ -39,9 +39,12 @@ impl Registrations {
         if now.since(*began_at) >= WINDOW {
             (*began_at, *count) = (now, 0);
         }
-        if is_full || *count >= self.per_address_max {
-            let retry_after = WINDOW.as_seconds() - now.since(*began_at).as_seconds();
+        let retry_after = WINDOW.as_seconds() - now.since(*began_at).as_seconds();
+        if is_full {
             return Err(Error::RateLimited { retry_after });
+        }
+        if *count >= self.per_address_max {
+            return Err(Error::RegistrationsFull { most: self.per_address_max, retry_after });
         }
         *count += 1;
         Ok(())
@@ -60,11 +63,8 @@ mod tests {
         for _ in 0..5 {
             assert!(registrations.count(address, start).is_ok());
         }
-        let Err(Error::RateLimited { retry_after }) = registrations.count(address, start + Span::seconds(60))
-        else {
-            panic!("the sixth is refused")
-        };
-        assert_eq!(retry_after, 3_540);
+        let sixth = registrations.count(address, start + Span::seconds(60));
+        assert!(matches!(sixth, Err(Error::RegistrationsFull { most: 5, retry_after: 3_540 })), "{sixth:?}");
         assert!(registrations.count(Some([192, 0, 2, 2].into()), start).is_ok(), "another address");
         let neighbours =
             ["2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4", "2001:db8::5", "2001:db8::6"];

@@ -105,8 +105,8 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
             let squid_id =
                 who.as_ref().map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
             let approvals = client.call::<GetApprovals>(&WalletPath { squid_id }).await;
-            let approvals =
-                approvals.map_err(|error| if who.is_none() { hint_to_open(error) } else { error.into() })?;
+            let approvals = approvals
+                .map_err(|error| if who.is_none() { hint_to_open(&session, error) } else { error.into() })?;
             output::show(acting.json, &approvals, show);
             return Ok(());
         }
@@ -117,7 +117,7 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
             let withdrawals = client.call::<ListWaitingWithdrawals>(&request).await?.items;
             let waiting = Waiting { items, next_cursor, withdrawals };
             output::show(acting.json, &waiting, |waiting| {
-                waiting.items.iter().for_each(intents::show);
+                waiting.items.iter().for_each(|intent| intents::show(&session, intent));
                 waiting.withdrawals.iter().for_each(rail::show_withdrawal);
                 if waiting.items.is_empty() && waiting.withdrawals.is_empty() {
                     output::line("nothing waits");
@@ -129,7 +129,7 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
         ApprovalsVerb::Off { .. } => ApprovalRule { above: Vec::new(), approvers: Vec::new(), required: 0 },
     };
     let path = WalletPath { squid_id: session.did().to_string() };
-    let present = client.call::<GetApprovals>(&path).await.map_err(hint_to_open)?;
+    let present = client.call::<GetApprovals>(&path).await.map_err(|error| hint_to_open(&session, error))?;
     let aud = session.layout.read_instance()?.did.to_string();
     let input = signing_input(&ApprovalsOrder {
         above: &rule.above,
@@ -170,7 +170,7 @@ pub async fn decide(session: &Session, args: &OneArgs, is_approved: bool) -> any
         signature: sign_as(session, typ, input),
     };
     let intent = client.with_key(session.fresh_key()).call::<DecideIntent>(&request).await?;
-    output::show(args.acting.json, &intent, intents::show);
+    output::show(args.acting.json, &intent, |intent| intents::show(session, intent));
     Ok(())
 }
 

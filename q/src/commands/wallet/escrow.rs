@@ -152,7 +152,7 @@ pub async fn run(session: &Session, args: &EscrowArgs) -> anyhow::Result<()> {
 async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
     let client = session.client("qwallet")?;
     let own = WalletPath { squid_id: session.did().to_string() };
-    let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+    let wallet = client.call::<GetWallet>(&own).await.map_err(|error| hint_to_open(session, error))?;
     let quote = QuoteRequest::of(args.amount.as_str(), &args.currency);
     let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
     let arbiter: Option<Did> = match &args.arbiter {

@@ -63,7 +63,8 @@ pub async fn run(session: &Session, args: &HistoryArgs) -> anyhow::Result<()> {
         limit: args.limit.unwrap_or_default(),
     };
     let page = session.client("qwallet")?.call::<ListTransactions>(&request).await;
-    let page = page.map_err(|error| if who.is_none() { super::hint_to_open(error) } else { error.into() })?;
+    let page =
+        page.map_err(|error| if who.is_none() { super::hint_to_open(session, error) } else { error.into() })?;
     output::show(args.acting.json, &page, show);
     Ok(())
 }

@@ -123,7 +123,7 @@ pub async fn run(session: &Session, args: &HoldArgs) -> anyhow::Result<()> {
             };
             let mut page = client.call::<ListIntents>(&request).await?;
             page.items.retain(|intent| intent.capture == "manual");
-            output::show(json, &page, |page| page.items.iter().for_each(show));
+            output::show(json, &page, |page| page.items.iter().for_each(|intent| show(session, intent)));
             return Ok(());
         }
         HoldVerb::Show(args) => client.call::<GetIntent>(&path(&args.intent)?).await?,
@@ -141,12 +141,12 @@ pub async fn run(session: &Session, args: &HoldArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    output::show(json, &intent, show);
+    output::show(json, &intent, |intent| show(session, intent));
     Ok(())
 }
 
 async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Intent> {
-    let client = || Ok::<_, anyhow::Error>(session.client("qwallet")?.with_key(session.fresh_key()));
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
     let request = CreateIntentRequest {
         amount: args.amount.as_str().into(),
         currency: args.currency.clone(),
@@ -158,16 +158,22 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Intent> {
         quote_id: None,
         hold_for: args.hold_for,
     };
-    let intent = client()?.call::<CreateIntent>(&request).await.map_err(hint_to_open)?;
+    let intent = client.call::<CreateIntent>(&request).await.map_err(|error| hint_to_open(session, error))?;
     if args.hold_for.is_some_and(|asked| intent.hold_for != Some(asked)) {
         anyhow::bail!(
             "nothing was signed: the instance would hold the money for another time than was asked for"
         );
     }
-    let signature = sign_as(session, HOLD_TYP, intents::input(session, &intent)?);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    client()?.call::<SignIntent>(&request).await?;
-    Ok(client()?.call::<GetIntent>(&IntentPath { intent_id: intent.intent_id }).await?)
+    sign(session, &intent).await
+}
+
+/// Signs the intent to hold, which sets the money aside for its payee.
+pub(super) async fn sign(session: &Session, intent: &Intent) -> anyhow::Result<Intent> {
+    let client = || Ok::<_, anyhow::Error>(session.client("qwallet")?.with_key(session.fresh_key()));
+    let intent_id = intent.intent_id;
+    let signature = sign_as(session, HOLD_TYP, intents::input(session, intent)?);
+    client()?.call::<SignIntent>(&SignRequest { intent_id, signature }).await?;
+    Ok(client()?.call::<GetIntent>(&IntentPath { intent_id }).await?)
 }
 
 fn path(text: &str) -> anyhow::Result<IntentPath> {
@@ -178,7 +184,8 @@ fn id(text: &str) -> anyhow::Result<IntentId> {
     text.parse().map_err(|error| usage(format!("{text:?} is not the id of an intent: {error}")))
 }
 
-fn show(intent: &Intent) {
+/// Shows a hold, and how its payee takes it.
+pub(super) fn show(session: &Session, intent: &Intent) {
     let captured = intent.captured.as_ref().map_or("0", |captured| captured.as_str());
     output::line(format!(
         "{} {}  {} of {} {} taken, from {} to {}  fees {}",
@@ -192,7 +199,8 @@ fn show(intent: &Intent) {
         intent.fees.total.as_str(),
     ));
     if let (Some(until), "SIGNED") = (intent.hold_expires_at, intent.status.as_str()) {
-        output::line(format!("  held until {until}; the payee: q wallet hold capture {}", intent.intent_id));
+        let (id, by) = (intent.intent_id, session.by(&intent.recipient));
+        output::line(format!("  held until {until}; the payee takes it: q wallet hold capture {id}{by}"));
     }
 }
 

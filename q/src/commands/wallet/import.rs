@@ -32,7 +32,7 @@ pub async fn run(session: &Session, args: &ImportArgs) -> anyhow::Result<()> {
         fs::read_to_string(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?;
     let client = session.client("qwallet")?;
     let own = WalletPath { squid_id: session.did().to_string() };
-    let wallet = client.call::<GetWallet>(&own).await.map_err(super::hint_to_open)?;
+    let wallet = client.call::<GetWallet>(&own).await.map_err(|error| super::hint_to_open(session, error))?;
     // The key follows from the file and the day, so that looking at a file first and executing it then, or
     // trying again after a lost answer, meets the import that is already there. A day, because reports lapse.
     let (day, wallet) = (session.env.now().seconds() / 86_400, wallet.wallet_ref);

@@ -8,7 +8,7 @@ use qwallet_api::{
     ListIntentsRequest, Pay, PayRequest, SignIntent, SignRequest, signing::PAYMENT_TYP,
 };
 
-use super::{hint_to_open, show_transaction, sign_as};
+use super::{hint_to_open, hold, show_transaction, sign_as};
 use crate::{
     cli::AsArgs,
     output::{self, usage},
@@ -56,7 +56,7 @@ pub enum IntentsVerb {
     },
     /// Show one.
     Show(OneArgs),
-    /// Sign it, which holds the money, and settle it.
+    /// Sign it, which sets the money aside, and settle it, unless its payee is to take it.
     Pay(OneArgs),
     /// Take it back.
     Cancel(OneArgs),
@@ -99,7 +99,7 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
                 quote_id: None,
                 hold_for: None,
             };
-            keyed().call::<CreateIntent>(&request).await.map_err(hint_to_open)?
+            keyed().call::<CreateIntent>(&request).await.map_err(|error| hint_to_open(session, error))?
         }
         IntentsVerb::List { status, .. } => {
             let request = ListIntentsRequest {
@@ -109,21 +109,23 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
                 limit: PageLimit::default(),
             };
             let page = client.call::<ListIntents>(&request).await?;
-            output::show(json, &page, |page| page.items.iter().for_each(show));
+            output::show(json, &page, |page| page.items.iter().for_each(|intent| show(session, intent)));
             return Ok(());
         }
         IntentsVerb::Show(args) => client.call::<GetIntent>(&path(&args.intent)?).await?,
         IntentsVerb::Cancel(args) => keyed().call::<CancelIntent>(&path(&args.intent)?).await?,
         IntentsVerb::Pay(args) => {
             let intent = client.call::<GetIntent>(&path(&args.intent)?).await?;
+            check_payer(session, &intent)?;
+            if intent.capture != "auto" {
+                let is_signed = intent.transaction_id.is_some();
+                let held = if is_signed { intent } else { hold::sign(session, &intent).await? };
+                output::show(json, &held, |held| hold::show(session, held));
+                return Ok(());
+            }
             let transaction_id = if let Some(signed) = intent.transaction_id {
                 signed
             } else {
-                if intent.capture != "auto" {
-                    bail!(
-                        "its payee takes the money once it is signed: q wallet hold open signs such an intent"
-                    );
-                }
                 let signature = sign_as(session, PAYMENT_TYP, input(session, &intent)?);
                 let request = SignRequest { intent_id: intent.intent_id, signature };
                 keyed().call::<SignIntent>(&request).await?.transaction_id
@@ -133,7 +135,7 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    output::show(json, &intent, show);
+    output::show(json, &intent, |intent| show(session, intent));
     Ok(())
 }
 
@@ -162,7 +164,29 @@ fn check_input(aud: &str, intent: &Intent) -> anyhow::Result<()> {
             );
         }
     }
+    if said["holdFor"].as_u64() != intent.hold_for.map(u64::from) {
+        bail!("nothing was signed: the instance would hold the money for another time than it shows");
+    }
     Ok(())
+}
+
+/// The DID of who pays.
+fn payer(intent: &Intent) -> String {
+    let said: serde_json::Value = serde_json::from_str(&intent.signing_input).unwrap_or_default();
+    said["payer"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Nobody but its payer pays an intent.
+fn check_payer(session: &Session, intent: &Intent) -> anyhow::Result<()> {
+    let payer = payer(intent);
+    if payer == session.did().as_str() {
+        return Ok(());
+    }
+    let (id, me, by) = (intent.intent_id, session.name(), session.by(&payer));
+    let payer = session.name_of(&payer);
+    Err(usage(format!(
+        "you act as {me}, and {id} is an intent of {payer}, who alone pays it: q wallet intents pay {id}{by}"
+    )))
 }
 
 /// Names an intent.
@@ -173,7 +197,7 @@ pub(super) fn path(text: &str) -> anyhow::Result<IntentPath> {
 }
 
 /// Shows an intent, and what is to be done with it.
-pub(super) fn show(intent: &Intent) {
+pub(super) fn show(session: &Session, intent: &Intent) {
     output::line(format!(
         "{}  {}  {} {} to {}, fees {}, until {}",
         intent.intent_id,
@@ -192,11 +216,13 @@ pub(super) fn show(intent: &Intent) {
             output::line(format!("  {}  {}  {}", decision.decision, decision.approver, decision.at));
         }
     }
-    let id = intent.intent_id;
+    let (id, by) = (intent.intent_id, session.by(&payer(intent)));
     match intent.next_action.split('(').next() {
         Some("approve") => output::line(format!("  next: q wallet approve {id} --as APPROVER")),
-        Some("stepUp") => output::line(format!("  next: q auth step-up, then q wallet intents pay {id}")),
-        Some("sign" | "pay") => output::line(format!("  next: q wallet intents pay {id}")),
+        Some("stepUp") => {
+            output::line(format!("  next: q auth step-up{by}, then q wallet intents pay {id}{by}"));
+        }
+        Some("sign" | "pay") => output::line(format!("  next: q wallet intents pay {id}{by}")),
         _ => {}
     }
 }

@@ -140,7 +140,11 @@ async fn invoked(session: &Session, args: &InvokeArgs, recipient: &str) -> anyho
 async fn source(session: &Session, args: &InvokeArgs) -> anyhow::Result<Source> {
     if args.under.is_empty() {
         let own = WalletPath { squid_id: session.did().to_string() };
-        let wallet = session.client("qwallet")?.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+        let wallet = session
+            .client("qwallet")?
+            .call::<GetWallet>(&own)
+            .await
+            .map_err(|error| hint_to_open(session, error))?;
         return Ok(Source { payer: wallet.owner, wallet: wallet.wallet_ref, links: Vec::new() });
     }
     let mut pool = Vec::new();

@@ -209,7 +209,7 @@ pub async fn open_wallet(session: &Session) -> anyhow::Result<Wallet> {
 pub async fn faucet(session: &Session, amount: &str, currency: &str) -> anyhow::Result<Transaction> {
     let request = FaucetRequest { amount: amount.into(), currency: currency.to_owned(), wallet: None };
     let client = session.client("qwallet")?.with_key(session.fresh_key());
-    Ok(client.call::<Faucet>(&request).await?)
+    client.call::<Faucet>(&request).await.map_err(|error| hint_to_open(session, error))
 }
 
 /// What a wallet holds; the session's own when nobody is named.
@@ -217,7 +217,7 @@ pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<Bal
     let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
     let request = GetBalanceRequest { squid_id, currency: None, at: None };
     let report = session.client("qwallet")?.call::<GetBalance>(&request).await;
-    report.map_err(|error| hint_to_ask(who, error))
+    report.map_err(|error| hint_to_ask(session, who, error))
 }
 
 /// Signs the order and has it executed; under the same `key` it happens once.
@@ -247,7 +247,7 @@ async fn signed_order(
     payment: &Payment,
 ) -> anyhow::Result<PaymentRequest> {
     let own = WalletPath { squid_id: session.did().to_string() };
-    let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+    let wallet = client.call::<GetWallet>(&own).await.map_err(|error| hint_to_open(session, error))?;
     let quote = QuoteRequest {
         recipient: Some(payment.recipient.clone()),
         ..QuoteRequest::of(payment.amount.as_str(), &payment.currency)
@@ -299,15 +299,23 @@ fn sign_as(session: &Session, typ: &str, order: &[u8]) -> String {
     jws::sign(&header, order, &session.keyring.current)
 }
 
-fn hint_to_open(error: CallError) -> anyhow::Error {
-    let has_none = error.problem().is_some_and(|problem| problem.status == 404);
+/// What can be done where the wallet of whoever acts is not there: most often somebody else was meant to act.
+pub fn hint_to_open(session: &Session, error: CallError) -> anyhow::Error {
+    let has_none = error.problem().is_some_and(|problem| problem.is(&qwallet_api::errors::WALLET_NOT_FOUND));
     let error = anyhow::Error::from(error);
-    if has_none { error.context("this identity has no wallet yet; `q wallet open` makes one") } else { error }
+    if !has_none {
+        return error;
+    }
+    let name = session.name();
+    error.context(format!(
+        "you act as {name}, and this identity has no wallet yet; `q wallet open --as {name}` makes one, --as NAME acts as \
+         somebody else of `q id list`"
+    ))
 }
 
 /// What can be done about a wallet that is not there, or that its owner does not show: nobody is told which.
-fn hint_to_ask(who: Option<&str>, error: CallError) -> anyhow::Error {
-    let Some(who) = who else { return hint_to_open(error) };
+fn hint_to_ask(session: &Session, who: Option<&str>, error: CallError) -> anyhow::Error {
+    let Some(who) = who else { return hint_to_open(session, error) };
     let is_hidden = error.problem().is_some_and(|problem| problem.status == 404);
     let error = anyhow::Error::from(error);
     if is_hidden {
@@ -340,7 +348,7 @@ async fn limits(
     let client = session.client("qwallet")?;
     if set.is_empty() {
         let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;
-        return limits.map_err(|error| hint_to_ask(who, error));
+        return limits.map_err(|error| hint_to_ask(session, who, error));
     }
     let request = SetLimitsRequest { squid_id, limits: new_limits(set, currency)? };
     Ok(client.with_key(session.fresh_key()).call::<SetLimits>(&request).await?)

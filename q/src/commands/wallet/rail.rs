@@ -186,7 +186,7 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             let request =
                 DepositAddressRequest { squid_id: wallet_name(&session, who.as_deref()), rail: rail.clone() };
             let address = session.client("qwallet")?.call::<GetDepositAddress>(&request).await;
-            let address = address.map_err(hint_to_open)?;
+            let address = address.map_err(|error| hint_to_open(&session, error))?;
             output::show(acting.json, &address, |address| {
                 output::line(format!("{}\n  {} only, credited after", address.address, address.currency));
                 output::line(format!("  {} blocks", address.confirmations));
@@ -196,7 +196,8 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             let session = open(acting)?;
             let path = WalletPath { squid_id: wallet_name(&session, who.as_deref()) };
             let deposits = session.client("qwallet")?.call::<ListDeposits>(&path).await;
-            output::show(acting.json, &deposits.map_err(hint_to_open)?, |deposits| {
+            let deposits = deposits.map_err(|error| hint_to_open(&session, error))?;
+            output::show(acting.json, &deposits, |deposits| {
                 deposits.items.iter().for_each(show_deposit);
                 if deposits.items.is_empty() {
                     output::line("nothing came in yet");
@@ -360,7 +361,7 @@ async fn withdraw(session: &Session, wanted: &Wanted<'_>, key: &str) -> anyhow::
 async fn signed_order(session: &Session, wanted: &Wanted<'_>) -> anyhow::Result<WithdrawalRequest> {
     let client = session.client("qwallet")?;
     let own = WalletPath { squid_id: session.did().to_string() };
-    let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+    let wallet = client.call::<GetWallet>(&own).await.map_err(|error| hint_to_open(session, error))?;
     let quote = WithdrawalQuoteRequest {
         rail: wanted.rail.to_owned(),
         amount: wanted.amount.into(),

@@ -224,7 +224,7 @@ pub(super) async fn blank(
 ) -> anyhow::Result<CreateScheduleRequest> {
     let client = session.client("qwallet")?;
     let own = WalletPath { squid_id: session.did().to_string() };
-    let wallet = client.call::<GetWallet>(&own).await.map_err(hint_to_open)?;
+    let wallet = client.call::<GetWallet>(&own).await.map_err(|error| hint_to_open(session, error))?;
     let max_fees = if let Some(max_fees) = max_fees {
         max_fees.into()
     } else {

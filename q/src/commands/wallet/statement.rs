@@ -53,7 +53,7 @@ pub async fn run(session: &Session, args: &StatementArgs) -> anyhow::Result<()> 
     };
     let document = session.client("qwallet")?.call::<GetStatement>(&request).await;
     let document = document
-        .map_err(|error| if who.is_none() { super::hint_to_open(error) } else { error.into() })?
+        .map_err(|error| if who.is_none() { super::hint_to_open(session, error) } else { error.into() })?
         .bytes;
     if is_for_people {
         show(&serde_json::from_slice(&document)?);

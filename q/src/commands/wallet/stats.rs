@@ -23,8 +23,8 @@ pub async fn run(session: &Session, args: &StatsArgs) -> anyhow::Result<()> {
     let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
     let request = StatsRequest { squid_id, period: Some(args.period.clone()) };
     let stats = session.client("qwallet")?.call::<GetStats>(&request).await;
-    let stats =
-        stats.map_err(|error| if who.is_none() { super::hint_to_open(error) } else { error.into() })?;
+    let stats = stats
+        .map_err(|error| if who.is_none() { super::hint_to_open(session, error) } else { error.into() })?;
     output::show(args.acting.json, &stats, show);
     Ok(())
 }

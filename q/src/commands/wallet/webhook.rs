@@ -108,12 +108,18 @@ pub async fn run(session: &Session, args: &WebhookArgs) -> anyhow::Result<()> {
                 event_types: events.clone(),
                 scheme: Some(scheme.clone()),
             };
-            let made = keyed().call::<CreateWebhook>(&request).await.map_err(super::hint_to_open)?;
+            let made = keyed()
+                .call::<CreateWebhook>(&request)
+                .await
+                .map_err(|error| super::hint_to_open(session, error))?;
             output::show(as_json, &made, show);
         }
         WebhookVerb::List { .. } => {
             let request = ListWebhooksRequest { wallet: None };
-            let list = client.call::<ListWebhooks>(&request).await.map_err(super::hint_to_open)?;
+            let list = client
+                .call::<ListWebhooks>(&request)
+                .await
+                .map_err(|error| super::hint_to_open(session, error))?;
             output::show(as_json, &list, |list| {
                 list.items.iter().for_each(show);
                 if list.items.is_empty() {
