@@ -102,21 +102,28 @@ pub trait Room: Send {
     ) -> Result<(), DbError>;
 
     /// The keys that signed what it read, which the directory of identities is asked about when the store is read.
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
-        Vec::new()
+    fn keys_asked(&mut self) -> KeysAsked {
+        KeysAsked::default()
     }
 }
 
-/// A key that signed what the store keeps, as the signature says.
-pub struct KeyAsked {
-    /// The DID URL.
-    pub kid: String,
-    /// Whose it is to have been; this module's own where it is nobody else's.
-    pub whose: Option<Did>,
-    /// The latest instant at which it signed.
-    pub at: Timestamp,
-    /// The first row that it signed.
-    pub place: String,
+/// The keys that signed what the store keeps, as the signatures say: each once for each whose it is to have been, which is
+/// this module's where it is nobody else's, with the latest instant at which it signed and the first row that it signed.
+#[derive(Default)]
+pub struct KeysAsked(BTreeMap<(String, Option<Did>), (Timestamp, String)>);
+
+impl KeysAsked {
+    /// Notes that the DID URL `kid`, as a key of `whose`, signed the row at `place`.
+    fn ask(&mut self, kid: String, whose: Option<&Did>, at: Timestamp, place: &str) {
+        let (latest, _) = self.0.entry((kid, whose.cloned())).or_insert_with(|| (at, place.to_owned()));
+        *latest = at.max(*latest);
+    }
+
+    fn join(&mut self, others: Self) {
+        for ((kid, whose), (at, place)) in others.0 {
+            self.ask(kid, whose.as_ref(), at, &place);
+        }
+    }
 }
 
 /// What a verification has at hand and looks at.
@@ -142,7 +149,7 @@ pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Res
                     format!("commits {commit}"),
                     "there is no such commit".to_owned(),
                 );
-                return Ok((check.findings, Vec::new()));
+                return Ok((check.findings, KeysAsked::default()));
             };
             scope.since = Some(at);
             check.begin_after(reader, at)?;
@@ -160,10 +167,10 @@ pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Res
         check.imports(reader, &sealer)?;
         check.wallets(reader)?;
         check.history(reader)?;
-        let mut asked = Vec::new();
+        let mut asked = KeysAsked::default();
         for room in &mut check.rooms {
             room.finish(reader, &scope, &mut check.findings)?;
-            asked.extend(room.keys_asked());
+            asked.join(room.keys_asked());
         }
         if let Some(anchor) = &anchor {
             heads::compare(reader, anchor, &mut check.findings)?;
@@ -171,28 +178,27 @@ pub async fn verify(service: &Service, peers: &Peers, since: Option<i64>) -> Res
         Ok::<_, DbError>((check.findings, asked))
     });
     let (mut findings, asked) = read.await?;
-    for asked in asked {
-        if !was_held(service, &asked).await {
-            let whose = asked.whose.as_ref().map_or("this module", Did::as_str);
-            let detail = format!("signed with {}, which was no key of {whose} at {}", asked.kid, asked.at);
-            findings.push(Finding::new("signer_unknown", asked.place, detail));
+    for ((kid, whose), (at, place)) in asked.0 {
+        if !was_held(service, &kid, whose.as_ref(), at).await {
+            let whose = whose.as_ref().map_or("this module", Did::as_str);
+            let detail = format!("signed with {kid}, which was no key of {whose} at {at}");
+            findings.push(Finding::new("signer_unknown", place, detail));
         }
     }
     Ok(findings)
 }
 
 /// Whether the identity held a key when it signed.
-async fn was_held(service: &Service, asked: &KeyAsked) -> bool {
-    if asked.whose.is_none() && asked.kid == service.signer.key_id() {
+async fn was_held(service: &Service, kid: &str, whose: Option<&Did>, at: Timestamp) -> bool {
+    if whose.is_none() && kid == service.signer.key_id() {
         return true;
     }
-    let whose = asked.whose.as_ref().unwrap_or(service.signer.did());
-    match service.keys.resolve_at(whose, asked.at).await {
+    match service.keys.resolve_at(whose.unwrap_or(service.signer.did()), at).await {
         // Of an identity that has ended no keys are told.
-        Ok(methods) if methods.is_empty() => asked.whose.is_some(),
-        Ok(methods) => methods.iter().any(|method| method.id == asked.kid),
+        Ok(methods) if methods.is_empty() => whose.is_some(),
+        Ok(methods) => methods.iter().any(|method| method.id == kid),
         Err(DirectoryError::Unavailable(error)) => {
-            tracing::warn!(%error, kid = asked.kid, "nobody can tell now whose key this is");
+            tracing::warn!(%error, kid, "nobody can tell now whose key this is");
             true
         }
         Err(DirectoryError::Unknown | DirectoryError::LogRefused(_)) => false,

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use q_core::{Did, Scale, Span, Timestamp, amount, hash};
+use q_did::VerificationMethod;
 use q_ucan::{
     Delegation, Invocation, Ipld, Issuer, Keys, Refusal, Revocations, Rules, TokenCid, Verifier,
     VerifyingKey, container, dag_json,
@@ -15,7 +16,10 @@ use qwallet_api::{
     signing::{COST_MICROS, PAYMENT_ACTION, PAYMENT_COMMAND},
 };
 
-use super::{order::SignatureFault, payment::ORDER_TTL_MAX};
+use super::{
+    order::{SignatureFault, canonical},
+    payment::ORDER_TTL_MAX,
+};
 
 /// The longest container accepted with an order, in bytes.
 pub const CONTAINER_BYTES_MAX: usize = 16 * 1024;
@@ -86,6 +90,24 @@ impl Presented {
     pub fn issuers(&self) -> Vec<Issuer> {
         let links = self.proofs.iter().map(|link| link.issuer());
         std::iter::once(self.invocation.issuer()).chain(links).cloned().collect()
+    }
+
+    /// Everybody is named as the books name them: a name with a host in it is one of many of the same identity, and what is
+    /// counted or stopped under one of them would not be under another.
+    pub fn check_names(&self) -> Result<(), Refusal> {
+        let is_canonical = |issuer: &Issuer| canonical(&issuer.did) == issuer.did;
+        let subject = self.invocation.subject();
+        if self.issuers().iter().all(is_canonical) && canonical(subject) == *subject {
+            return Ok(());
+        }
+        Err(Refusal::InvalidClaim(
+            "each identity is named as did:squid:…, without a host: not as did:webvh:…",
+        ))
+    }
+
+    /// Whether `methods`, the keys of the invoker, have the one that signed among those that log in and sign commands.
+    pub fn is_commanded(&self, methods: &[VerificationMethod]) -> bool {
+        commands(self.invocation.issuer(), methods)
     }
 
     /// When the validity of the invocation ends.
@@ -172,6 +194,15 @@ impl Presented {
     }
 }
 
+/// Whether the key that the issuer names is one with which it authenticates: only to hand something on, another will do.
+fn commands(issuer: &Issuer, methods: &[VerificationMethod]) -> bool {
+    // The name is the key.
+    issuer.did.method() == "key"
+        || methods.iter().any(|method| {
+            method.is_authentication && issuer.key.as_deref() == method.id.split_once('#').map(|(_, key)| key)
+        })
+}
+
 /// The most a payment takes from the payer, in millionths of the currency, rounded up. What cannot be paid costs more
 /// than any bound allows.
 fn cost_micros(amount: Option<&str>, max_fees: Option<&str>) -> i128 {
@@ -183,7 +214,28 @@ fn cost_micros(amount: Option<&str>, max_fees: Option<&str>) -> i128 {
 
 #[cfg(test)]
 mod tests {
+    use q_jose::SecretKey;
+
     use super::*;
+
+    #[test]
+    fn a_key_that_only_hands_on_commands_nothing() {
+        let did: Did = "did:squid:QmbnQXj7DhWFrmgjDPKZCybn8fkKW7Wze57SQHpwsSQ7NZ".parse().unwrap();
+        let method = |seed: u8, is_authentication: bool| {
+            let key = SecretKey::from_seed(&[seed; 32]).public();
+            VerificationMethod { id: q_did::key_id(&did, &key), key, is_authentication, is_assertion: true }
+        };
+        let methods = [method(1, true), method(2, false)];
+        let by = |method: &VerificationMethod| {
+            let mut issuer = Issuer::from(did.clone());
+            issuer.key = method.id.split_once('#').map(|(_, key)| key.to_owned());
+            issuer
+        };
+        assert!(commands(&by(&methods[0]), &methods));
+        assert!(!commands(&by(&methods[1]), &methods), "it is no key to authenticate with");
+        assert!(!commands(&by(&method(3, true)), &methods), "it is no key of theirs");
+        assert!(!commands(&did.clone().into(), &methods), "no key is named");
+    }
 
     #[test]
     fn the_cost_is_never_less_than_what_is_paid() {

@@ -64,6 +64,12 @@ pub struct Unverified {
     pub signature: Vec<u8>,
 }
 
+/// The name under which the books keep an identity: that of this house, whatever host a did:webvh name gives it.
+pub fn canonical(did: &Did) -> Did {
+    let own = q_did::scid_of(did).ok().and_then(|scid| Did::squid(&scid).ok());
+    own.unwrap_or_else(|| did.clone())
+}
+
 impl Unverified {
     /// Reads `signature`, which must be of type `typ` and over exactly `input`; its payload may be left out.
     pub fn read(signature: &str, typ: &str, input: &[u8]) -> Result<Self, SignatureFault> {

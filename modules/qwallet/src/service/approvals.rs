@@ -152,7 +152,7 @@ impl Service {
                 return Err(Error::NotAnApprover(by.to_string()));
             }
             let is_ruled = rule.approvers().contains(&by) && rule.concerns(currency.id, amount);
-            let is_asked = is_guardian && !store::guardians::asked(tx, id)?.is_empty();
+            let is_asked = is_guardian && store::guardians::asked_since(tx, id)?.is_some();
             if !is_ruled && !is_asked {
                 return Err(Refusal::InvalidState("free to be signed without approval").into());
             }
@@ -242,17 +242,14 @@ impl Service {
             }
             let mut asked = HashMap::new();
             for id in ids.iter().filter(|_| is_below) {
-                asked.insert(*id, store::guardians::asked(reader, *id)?);
+                if let Some(since) = store::guardians::asked_since(reader, *id)? {
+                    asked.insert(*id, since);
+                }
             }
             Ok(Some((rules, store::approvals::decisions_of(reader, &ids)?, asked)))
         });
         let Some((rules, mut decided, asked)) = found.await? else { return Ok(HashMap::new()) };
-        let is_asked = |id: &IntentId| asked.get(id).is_some_and(|asked| !asked.is_empty());
-        let guardians = if rows.iter().any(|row| is_asked(&row.id)) {
-            self.guardians_of(wallet).await?
-        } else {
-            Vec::new()
-        };
+        let guardians = if asked.is_empty() { Vec::new() } else { self.guardians_of(wallet).await? };
         let rule = rules.at(self.env.now());
         let mut answers = HashMap::new();
         for row in rows {
@@ -262,8 +259,9 @@ impl Service {
                 .is_some_and(|amount| rule.concerns(row.currency, amount));
             // The wallet's own rule first: who is beyond the limits too asks the parent or guardians next.
             let is_ruled = is_concerned && rule.count(in_favour(&decisions)) < rule.required();
-            if is_asked(&row.id) && !is_ruled {
-                let given = in_favour(&decisions).filter(|did| guardians.contains(did)).count();
+            if let Some(since) = asked.get(&row.id).filter(|_| !is_ruled) {
+                let given = in_favour(made_since(&decisions, *since));
+                let given = given.filter(|did| guardians.contains(did)).count();
                 let given = u8::try_from(given).unwrap_or(u8::MAX).min(REQUIRED);
                 let how = (LIMITS, given, REQUIRED);
                 answers.insert(row.id, self.approvals_answer(row, how, guardians.clone(), decisions));
@@ -378,9 +376,16 @@ pub(super) fn attached(signature: String, input: &[u8]) -> String {
     }
 }
 
+/// Those of `decisions` that were made since a parent or guardian was asked, which they answer.
+pub(super) fn made_since(decisions: &[DecisionRow], since: Timestamp) -> impl Iterator<Item = &DecisionRow> {
+    decisions.iter().filter(move |decision| decision.at >= since)
+}
+
 /// Who approved.
-pub(super) fn in_favour(decisions: &[DecisionRow]) -> impl Iterator<Item = &Did> {
-    decisions.iter().filter(|decision| decision.is_approved).map(|decision| &decision.approver)
+pub(super) fn in_favour<'a>(
+    decisions: impl IntoIterator<Item = &'a DecisionRow>,
+) -> impl Iterator<Item = &'a Did> {
+    decisions.into_iter().filter(|decision| decision.is_approved).map(|decision| &decision.approver)
 }
 
 /// A change of the rules of a wallet. It goes through the executor, which remembers accounts on a file.

@@ -58,10 +58,14 @@ impl Record for Counted {
     }
 
     fn lock(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
-        if let Payment::Recorded(record) = &self.payment {
-            record.lock(tx)?;
+        match &self.payment {
+            Payment::Recorded(record) => record.lock(tx),
+            Payment::Plain(_) => Ok(()),
         }
-        uses::are_left(tx, &self.uses).map(drop)
+    }
+
+    fn uses(&self) -> &[Allotment] {
+        &self.uses
     }
 
     fn accounts(&self) -> Vec<AccountId> {

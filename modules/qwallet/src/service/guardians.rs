@@ -4,6 +4,7 @@
 //! and the most that one payment may be hold all the same.
 
 use q_core::{Caller, Did, RequestKey};
+use q_db::DbError;
 use qwallet_api::{AskedIntent, AskedIntentPath, IntentId, events};
 
 use super::{Service, approvals::in_favour, directory::WalletEntry, payments::fees};
@@ -154,8 +155,14 @@ impl Service {
     /// What is said of an intent that waits for a parent or guardian.
     async fn waiting(&self, row: &IntentRow, payer: &WalletEntry, refusal: Refusal) -> Result<Error, Error> {
         let id = row.id;
-        let decisions = self.db.read(move |reader| store::approvals::decisions(reader, id)).await?;
-        let given = self.approving_guardians(payer, in_favour(&decisions)).await?.len();
+        let found = self.db.read(move |reader| {
+            let since = store::guardians::asked_since(reader, id)?;
+            let mut decisions = store::approvals::decisions(reader, id)?;
+            decisions.retain(|decision| since.is_some_and(|since| decision.at >= since));
+            Ok::<_, DbError>(decisions)
+        });
+        let answers = found.await?;
+        let given = self.approving_guardians(payer, in_favour(&answers)).await?.len();
         let kind = match refusal {
             Refusal::LimitExceeded { limit } => limit.exceeded.kind.name(),
             _ => "own",

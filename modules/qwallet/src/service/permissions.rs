@@ -1,5 +1,6 @@
 //! Who permits a payment, and by what: a signature of the payer, or an invocation by the payer or their delegate.
 
+use q_auth::directory::DirectoryError;
 use q_contract::Problem;
 use q_core::{Did, Principal, Timestamp};
 use q_db::uses::Allotment;
@@ -91,18 +92,25 @@ impl Service {
         presented: &Presented,
         permission: &mut Permission,
     ) -> Result<Result<(), SignatureFault>, Error> {
+        if let Err(refusal) = presented.check_names() {
+            return Ok(Err(refusal.into()));
+        }
         let (now, issuers) = (self.env.now(), presented.issuers());
         let keys = resolve_keys(&issuers, &*self.keys, now).await?;
         let chain = match presented.check(&keys, &self.pdp, &self.instance.did, now) {
             Ok(chain) => chain,
             Err(refusal) => return Ok(Err(refusal.into())),
         };
-        for issuer in &issuers {
-            let did =
-                self.keys.resolve(&issuer.did).await.map_or_else(|_| issuer.did.clone(), |it| it.did.clone());
-            if self.keys.is_blocked(&did) {
-                return Ok(Err(SignatureFault::KeyUnknown));
-            }
+        if issuers.iter().any(|issuer| self.keys.is_blocked(&issuer.did)) {
+            return Ok(Err(SignatureFault::KeyUnknown));
+        }
+        let is_commanded = match self.keys.resolve(presented.invoker()).await {
+            Ok(keys) => presented.is_commanded(&keys.methods),
+            Err(error @ DirectoryError::Unavailable(_)) => return Err(error.into()),
+            Err(_) => false,
+        };
+        if !is_commanded {
+            return Ok(Err(SignatureFault::KeyUnknown));
         }
         if !chain.is_empty() {
             let judged = self.pdp.judge_presented(presented.invoker(), &chain, PAYMENT_ACTION, now);

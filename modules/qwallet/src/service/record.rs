@@ -9,7 +9,7 @@
 use std::fmt;
 
 use q_core::Timestamp;
-use q_db::{DbError, Tx};
+use q_db::{DbError, Tx, uses::Allotment};
 use qwallet_api::{IntentId, TransactionId};
 
 use super::item::{HoldChange, Item};
@@ -84,6 +84,11 @@ pub trait Record: fmt::Debug + Send + Sync {
     /// [`Record::lock`].
     fn approved_as(&self) -> Option<TransactionId> {
         None
+    }
+
+    /// What of it is counted, which is locked after the rows of all records.
+    fn uses(&self) -> &[Allotment] {
+        &[]
     }
 
     /// Reads its rows and decides.

@@ -10,18 +10,18 @@ use crate::domain::currency::CurrencyId;
 /// Notes that these are asked about an intent; who was before stays.
 pub fn ask(tx: &mut Tx<'_>, intent: IntentId, guardians: &[Did]) -> Result<(), DbError> {
     for guardian in guardians {
-        let sql = "INSERT INTO asked_guardians (guardian, intent) VALUES ($1, $2) \
+        let sql = "INSERT INTO asked_guardians (guardian, intent, asked_at) VALUES ($1, $2, $3) \
                    ON CONFLICT (guardian, intent) DO NOTHING";
-        tx.execute(sql, params![guardian, intent.bytes()])?;
+        let now = tx.now();
+        tx.execute(sql, params![guardian, intent.bytes(), now])?;
     }
     Ok(())
 }
 
-/// Who was asked about an intent, in order.
-pub fn asked(reader: &mut Reader<'_>, intent: IntentId) -> Result<Vec<Did>, DbError> {
-    let sql = "SELECT guardian FROM asked_guardians WHERE intent = $1 ORDER BY guardian";
-    let rows = reader.query(sql, params![intent.bytes()])?;
-    rows.iter().map(|row| row.try_get(0)).collect()
+/// Since when somebody is asked about an intent, if anybody is.
+pub fn asked_since(reader: &mut Reader<'_>, intent: IntentId) -> Result<Option<Timestamp>, DbError> {
+    let sql = "SELECT MIN(asked_at) FROM asked_guardians WHERE intent = $1";
+    reader.query_opt(sql, params![intent.bytes()])?.map_or(Ok(None), |row| row.try_get(0))
 }
 
 /// The newest pending intent of the same payment about which somebody was asked.

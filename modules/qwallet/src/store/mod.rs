@@ -59,6 +59,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (19, "history by time", include_str!("../../migrations/sqlite/0019_history_by_time.sql")),
         (20, "rail corrections", include_str!("../../migrations/sqlite/0020_rail_corrections.sql")),
         (21, "waiting withdrawals", include_str!("../../migrations/sqlite/0021_waiting_withdrawals.sql")),
+        (22, "asked at", include_str!("../../migrations/sqlite/0022_asked_at.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -82,6 +83,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (19, "history by time", include_str!("../../migrations/postgres/0019_history_by_time.sql")),
         (20, "rail corrections", include_str!("../../migrations/postgres/0020_rail_corrections.sql")),
         (21, "waiting withdrawals", include_str!("../../migrations/postgres/0021_waiting_withdrawals.sql")),
+        (22, "asked at", include_str!("../../migrations/postgres/0022_asked_at.sql")),
     ],
 );
 

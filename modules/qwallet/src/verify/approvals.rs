@@ -11,13 +11,13 @@ use qwallet_api::{
 };
 use serde::Deserialize;
 
-use super::{KeyAsked, Room, Scope, fees::proven};
+use super::{KeysAsked, Room, Scope, fees::proven};
 use crate::store::{self, approvals::DecisionRow, intents::IntentRow};
 
 /// The rules and the decisions under them.
 #[derive(Default)]
 pub(super) struct Approvals {
-    asked: Vec<KeyAsked>,
+    asked: KeysAsked,
 }
 
 impl Room for Approvals {
@@ -53,8 +53,7 @@ impl Room for Approvals {
             let place = format!("intent_approvals {id} {}", decision.approver);
             match signed_with(&decision, intent.as_ref()) {
                 Ok(kid) => {
-                    let whose = Some(decision.approver);
-                    self.asked.push(KeyAsked { kid, whose, at: decision.at, place });
+                    self.asked.ask(kid, Some(&decision.approver), decision.at, &place);
                 }
                 Err(fault) => found.push(Finding::new("approval_mismatch", place, fault)),
             }
@@ -62,7 +61,7 @@ impl Room for Approvals {
         Ok(())
     }
 
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+    fn keys_asked(&mut self) -> KeysAsked {
         std::mem::take(&mut self.asked)
     }
 }
@@ -96,11 +95,10 @@ fn signed_with(decision: &DecisionRow, intent: Option<&IntentRow>) -> Result<Str
             && said.recipient == intent.recipient
             && said.amount == intent.amount
     });
-    let is_theirs = |kid: &str| kid.split_once('#').is_some_and(|(did, _)| did == decision.approver.as_str());
-    let header = &parsed.header;
-    if header.typ.as_deref() != Some(typ) || !header.kid.as_deref().is_some_and(is_theirs) || !is_about_it {
-        return Err("its signature is for something else, or somebody else's");
+    if parsed.header.typ.as_deref() != Some(typ) || !is_about_it {
+        return Err("its signature is for something else");
     }
-    let proven = proven(&decision.signature, typ, parsed.unverified_payload());
-    proven.map(|proven| proven.kid).ok_or("its signature does not hold")
+    let by = proven(&decision.signature, typ, parsed.unverified_payload());
+    let by = by.ok_or("its signature does not hold")?;
+    if by.signer == decision.approver { Ok(by.kid) } else { Err("its signature is somebody else's") }
 }

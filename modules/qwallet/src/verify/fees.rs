@@ -12,14 +12,14 @@ use q_runtime::Finding;
 use qwallet_api::{EscrowId, FeeRate, IntentId, TransactionId, WalletId, fees::FEES_TYP};
 use serde::Deserialize;
 
-use super::{KeyAsked, Room, Scope};
+use super::{KeysAsked, Room, Scope};
 use crate::{
     domain::{
         account::AccountId,
         chain::Commit,
         currency::CurrencyId,
         fees::{FeeAmounts, FeeClass, FeeSchedule, InForce, QUOTE_TTL},
-        order::Unverified,
+        order::{Unverified, canonical},
         receipt,
         transfer::{Phase, Purpose, Transfer},
     },
@@ -49,7 +49,7 @@ pub(super) struct Fees {
     /// What was paid into escrow: for whom it is, its row says.
     escrowed: HashMap<TransactionId, Charged>,
     found: Vec<Finding>,
-    asked: Vec<KeyAsked>,
+    asked: KeysAsked,
 }
 
 /// What a transaction moves.
@@ -141,15 +141,18 @@ impl Room for Fees {
             }
             Ok(())
         })?;
+        // Since settings are noted each part is priced by its own class; before, the whole was priced as one.
+        let noted_since = self.ran_with.iter().map(|ran| ran.since).min();
         for (id, row, charged) in divided {
-            let parts = self.parts(reader, &row, &charged)?;
+            let is_by_part = noted_since.is_some_and(|since| since <= charged.at);
+            let parts = if is_by_part { self.parts(reader, &row, &charged)? } else { None };
             self.check_escrow(id, &row, &charged, parts);
         }
         found.append(&mut self.found);
         Ok(())
     }
 
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+    fn keys_asked(&mut self) -> KeysAsked {
         std::mem::take(&mut self.asked)
     }
 }
@@ -172,13 +175,7 @@ impl Fees {
         for signature in row.signatures.split(' ') {
             match proven(signature, FEES_TYP, row.input.as_bytes()) {
                 Some(by) => {
-                    let at = row.set_at;
-                    self.asked.push(KeyAsked {
-                        kid: by.kid,
-                        whose: Some(by.signer.clone()),
-                        at,
-                        place: place.clone(),
-                    });
+                    self.asked.ask(by.kid, Some(&by.signer), row.set_at, &place);
                     if !signers.contains(&by.signer) {
                         signers.push(by.signer);
                     }
@@ -219,12 +216,12 @@ impl Fees {
         charged: &Charged,
         parts: Option<Vec<(FeeClass, Amount)>>,
     ) {
-        let Some(parts) = parts else { return };
         let place = format!("escrows {id}");
         if charged.fees != row.fees {
             let detail = format!("says {:?}, its transaction says {:?}", row.fees, charged.fees);
             self.found.push(Finding::new("escrow_fees", &place, detail));
         }
+        let Some(parts) = parts else { return };
         let allowed = self.allowed(charged.at, row.currency, &parts);
         self.compare(place, charged, allowed, |fees| fees);
     }
@@ -310,12 +307,21 @@ struct Signed {
     valid_from: Timestamp,
 }
 
-/// The signature, where it holds for `input` under the key that it names. That the key was the signer's, the log of the
-/// signer says.
-pub(super) fn proven(signature: &str, typ: &str, input: &[u8]) -> Option<Unverified> {
+/// Who signed, and with which key: as the books and the logs of identities name them, whatever name the signature uses.
+pub(super) struct Proven {
+    pub signer: Did,
+    pub kid: String,
+}
+
+/// Who signed, where the signature holds for `input` under the key that it names. That the key was the signer's, the log
+/// of the signer says.
+pub(super) fn proven(signature: &str, typ: &str, input: &[u8]) -> Option<Proven> {
     let read = Unverified::read(signature, typ, input).ok()?;
     let key = receipt::key_named(&read.kid)?;
-    read.verify(&key).is_ok().then_some(read)
+    read.verify(&key).ok()?;
+    let signer = canonical(&read.signer);
+    let kid = q_did::key_id(&signer, &key);
+    Some(Proven { signer, kid })
 }
 
 /// When an intent was made: the first six bytes of its id are milliseconds (RFC 9562 section 5.7).

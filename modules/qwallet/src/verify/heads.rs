@@ -6,7 +6,7 @@ use q_runtime::Finding;
 use qwallet_api::{HEAD_TYP, HeadStatement, SnapshotStatement, snapshots::SNAPSHOT_TYP};
 use serde::de::DeserializeOwned;
 
-use super::{KeyAsked, Room, Scope};
+use super::{KeysAsked, Room, Scope};
 use crate::{
     domain::{chain, currency::Currency, receipt, snapshot},
     service::heads::Anchor,
@@ -19,7 +19,7 @@ const HEADS_PAGE: u32 = 1_000;
 /// What signed heads say.
 #[derive(Default)]
 pub(super) struct Heads {
-    asked: Vec<KeyAsked>,
+    asked: KeysAsked,
 }
 
 impl Room for Heads {
@@ -56,7 +56,7 @@ impl Room for Heads {
         }
     }
 
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+    fn keys_asked(&mut self) -> KeysAsked {
         std::mem::take(&mut self.asked)
     }
 }
@@ -96,7 +96,7 @@ impl Heads {
 /// What snapshots say.
 #[derive(Default)]
 pub(super) struct Snapshots {
-    asked: Vec<KeyAsked>,
+    asked: KeysAsked,
 }
 
 impl Room for Snapshots {
@@ -121,7 +121,7 @@ impl Room for Snapshots {
         Ok(())
     }
 
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+    fn keys_asked(&mut self) -> KeysAsked {
         std::mem::take(&mut self.asked)
     }
 }
@@ -174,21 +174,13 @@ impl Signed<'_> {
     /// What was said, under the key that it names; somebody has to be asked about that key.
     fn open<T: DeserializeOwned>(
         &self,
-        asked: &mut Vec<KeyAsked>,
+        asked: &mut KeysAsked,
         at: impl Fn(&T) -> Timestamp,
     ) -> Result<T, String> {
         let told = receipt::open::<T>(self.what, self.typ, self.jws, &at, |kid, _| receipt::key_named(kid));
         let (told, kid) = told.map_err(|fault| fault.to_string())?;
-        ask(asked, kid, at(&told), self.place);
+        asked.ask(kid, None, at(&told), self.place);
         Ok(told)
-    }
-}
-
-/// Notes a key that somebody must be asked about; each once, with the latest instant.
-fn ask(asked: &mut Vec<KeyAsked>, kid: String, at: Timestamp, place: &str) {
-    match asked.iter_mut().find(|asked| asked.kid == kid) {
-        Some(asked) => asked.at = asked.at.max(at),
-        None => asked.push(KeyAsked { kid, whose: None, at, place: place.to_owned() }),
     }
 }
 

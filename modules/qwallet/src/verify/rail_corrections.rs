@@ -10,7 +10,7 @@ use qwallet_api::{RAIL_CORRECTION_TYP, TransactionId};
 use qwallet_rails::sepa::Account;
 use serde::Deserialize;
 
-use super::{KeyAsked, Room, Scope, fees::proven};
+use super::{KeysAsked, Room, Scope, fees::proven};
 use crate::{
     domain::{
         currency::Currency,
@@ -31,7 +31,7 @@ use crate::{
 pub(super) struct Corrections {
     /// The transactions that say they correct something.
     transactions: BTreeSet<TransactionId>,
-    asked: Vec<KeyAsked>,
+    asked: KeysAsked,
 }
 
 impl Room for Corrections {
@@ -72,7 +72,7 @@ impl Room for Corrections {
         Ok(())
     }
 
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+    fn keys_asked(&mut self) -> KeysAsked {
         std::mem::take(&mut self.asked)
     }
 }
@@ -228,9 +228,8 @@ impl Corrections {
             let Some(by) = proven(signature, RAIL_CORRECTION_TYP, order.input.as_bytes()) else {
                 return false;
             };
-            signers.insert(by.signer.clone());
-            let (whose, place) = (Some(by.signer), place.to_owned());
-            self.asked.push(KeyAsked { kid: by.kid, whose, at: row.made_at, place });
+            self.asked.ask(by.kid, Some(&by.signer), row.made_at, place);
+            signers.insert(by.signer);
         }
         let approvers: BTreeSet<Did> = row.approvers.iter().cloned().collect();
         approvers.len() >= 2 && signers == approvers

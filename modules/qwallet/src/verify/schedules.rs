@@ -7,12 +7,10 @@ use q_db::{DbError, Reader};
 use q_runtime::Finding;
 use qwallet_api::{MANDATE_TYP, ScheduleId};
 
-use super::{Room, Scope};
+use super::{Room, Scope, fees::proven};
 use crate::{
     domain::{
         currency::Currency,
-        order::Unverified,
-        receipt,
         recurrence::Rule,
         schedules::{Mandate, State},
     },
@@ -115,12 +113,8 @@ fn place(id: ScheduleId) -> String {
 fn enter(row: ScheduleRow, found: &mut Vec<Finding>) -> Current {
     let id = row.id;
     let mut fault = |detail: &str| found.push(Finding::new("schedule_mandate", place(id), detail));
-    let signature = Unverified::read(&row.signature, MANDATE_TYP, row.input.as_bytes());
-    let holds = signature.is_ok_and(|read| {
-        read.signer == row.signer
-            && receipt::key_named(&read.kid).is_some_and(|key| read.verify(&key).is_ok())
-    });
-    if !holds {
+    let by = proven(&row.signature, MANDATE_TYP, row.input.as_bytes());
+    if by.is_none_or(|by| by.signer != row.signer) {
         fault("the signature does not hold for the mandate");
     }
     let mandate = Mandate::read(&row.input);

@@ -12,7 +12,7 @@ use qwallet_api::{
 };
 use serde::Deserialize;
 
-use super::{KeyAsked, Room, Scope, fees::proven};
+use super::{KeysAsked, Room, Scope, fees::proven};
 use crate::{
     domain::rails::WaitingStatus,
     store::{self, approvals::DecisionRow, waiting_withdrawals::WaitingRow},
@@ -21,7 +21,7 @@ use crate::{
 /// The check of withdrawals that had to be approved.
 #[derive(Default)]
 pub(super) struct Waiting {
-    asked: Vec<KeyAsked>,
+    asked: KeysAsked,
 }
 
 impl Room for Waiting {
@@ -70,8 +70,7 @@ impl Room for Waiting {
             for decision in store::waiting_withdrawals::decisions(reader, row.id)? {
                 let place = format!("withdrawal_approvals {} {}", row.id, decision.approver);
                 if let Some(kid) = signed_with(&decision, &row, &order) {
-                    let whose = Some(decision.approver);
-                    self.asked.push(KeyAsked { kid, whose, at: decision.at, place });
+                    self.asked.ask(kid, Some(&decision.approver), decision.at, &place);
                 } else {
                     let detail = "its signature does not hold, is for something else, or not an approver's";
                     found.push(Finding::new("approval_mismatch", place, detail));
@@ -81,7 +80,7 @@ impl Room for Waiting {
         Ok(())
     }
 
-    fn keys_asked(&mut self) -> Vec<KeyAsked> {
+    fn keys_asked(&mut self) -> KeysAsked {
         std::mem::take(&mut self.asked)
     }
 }

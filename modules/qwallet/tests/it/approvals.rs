@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use q_core::{Did, PageLimit, Span};
-use q_jose::SecretKey;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
@@ -13,9 +12,7 @@ use qwallet_api::{
     signing::{self, APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP},
 };
 
-use crate::support::{Bank, Person, code, fresh, item, problem, sign, sign_as};
-
-type Approver = (Did, SecretKey);
+use crate::support::{Approver, Bank, Person, code, fresh, item, problem, sign, sign_as};
 
 pub fn rule(required: u8, approvers: &[&Approver], above: &str) -> ApprovalRule {
     let mut approvers: Vec<Did> = approvers.iter().map(|(did, _)| did.clone()).collect();
@@ -39,7 +36,7 @@ async fn refused(person: &Person, asked: &SetApprovalsRequest) -> String {
     code(person.client.clone().with_key(fresh()).call::<SetApprovals>(asked).await)
 }
 
-async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
+pub async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
     let asked = CreateIntentRequest {
         amount: amount.into(),
         currency: "QToken".into(),
@@ -54,13 +51,13 @@ async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
     payer.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap()
 }
 
-fn decision(intent: &Intent, is_approved: bool, (did, key): &Approver) -> DecideIntentRequest {
+pub fn decision(intent: &Intent, is_approved: bool, (did, key): &Approver) -> DecideIntentRequest {
     let (decision, typ) = if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) };
     let signature = sign_as(typ, intent.signing_input.as_bytes(), did, key);
     DecideIntentRequest { intent_id: intent.intent_id, decision: decision.into(), signature }
 }
 
-async fn decide(bank: &Bank, asked: &DecideIntentRequest) -> Result<Intent, String> {
+pub async fn decide(bank: &Bank, asked: &DecideIntentRequest) -> Result<Intent, String> {
     // Nobody's token: the signature says who decides.
     let client = bank.world.client_as("qwallet", q_core::Caller::Anonymous).with_key(fresh());
     match client.call::<DecideIntent>(asked).await {
@@ -69,7 +66,7 @@ async fn decide(bank: &Bank, asked: &DecideIntentRequest) -> Result<Intent, Stri
     }
 }
 
-async fn sign_it(intent: &Intent, payer: &Person) -> Result<SignedIntent, q_contract::CallError> {
+pub async fn sign_it(intent: &Intent, payer: &Person) -> Result<SignedIntent, q_contract::CallError> {
     let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);
     let request = SignRequest { intent_id: intent.intent_id, signature };
     payer.client.clone().with_key(fresh()).call::<SignIntent>(&request).await

@@ -248,6 +248,15 @@ on_each_world!(each_part_costs_what_its_recipient_costs, async |world: World| {
     let request = EscrowRequest { splits: splits(&alone), ..asked(&bank, &ann, &bob, "50", "order-2") };
     assert_eq!(fund(&bank, request, &ann).await.unwrap().fees.total.as_str(), "0");
     assert_eq!(bank.module.verify().await.unwrap(), []);
+    // What was paid in before anybody noted the settings was priced as a whole.
+    let change = async |sql: &'static str| {
+        assert!(bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap() > 0, "{sql}");
+    };
+    change("UPDATE fee_settings SET platform = platform + 1").await;
+    let codes: Vec<_> = bank.module.verify().await.unwrap().into_iter().map(|found| found.code).collect();
+    assert_eq!(codes, ["fee_mismatch"], "the part that costs something");
+    change("UPDATE fee_settings SET since = since + 3600000000").await;
+    assert_eq!(bank.module.verify().await.unwrap(), []);
     let sql = "UPDATE escrows SET platform_fee = network_fee WHERE platform_fee <> network_fee";
     bank.module.db().write(move |tx| tx.execute(sql, &[])).await.unwrap();
     let codes: Vec<_> = bank.module.verify().await.unwrap().into_iter().map(|found| found.code).collect();

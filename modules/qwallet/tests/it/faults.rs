@@ -22,7 +22,7 @@ use qwallet::{
 use qwallet_api::{BATCH_ITEMS_MAX, BatchId, CreateBatch, CreatePayment, TransactionId};
 use tokio::task::JoinHandle;
 
-use crate::support::{Bank, NoLogs, Person, code, fresh, item, problem, sealer};
+use crate::support::{Bank, Logs, Person, code, fresh, item, problem, sealer};
 
 on_each_world!(a_full_disk_loses_nothing_and_doubles_nothing, async |world: World| {
     if world.engine == Engine::Postgres {
@@ -305,11 +305,8 @@ on_each_world!(health_tells_when_payments_are_no_longer_carried_out, async |mut 
     let ground = world.ground("qwallet", &qwallet::MIGRATIONS, qwallet::SETTINGS).await;
     let (authority, _) = identity("qonsent");
     let pdp = q_pdp::Pdp::new(authority, world.env.now());
-    let keys = KeyDirectory::new(
-        world.env.clone(),
-        Arc::new(NoLogs::default()),
-        Arc::new(q_auth::Revocations::new()),
-    );
+    let keys =
+        KeyDirectory::new(world.env.clone(), Arc::new(Logs::default()), Arc::new(q_auth::Revocations::new()));
     // The executor's task is of another runtime, which ends before the module does.
     let other = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     let opening = async move { qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap() };

@@ -12,7 +12,10 @@ use qwallet_api::{
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
-use crate::support::{Bank, Person, code, fresh, new_limits, problem, settings, sign, sign_as};
+use crate::{
+    approvals,
+    support::{Bank, Person, code, fresh, new_limits, problem, settings, sign, sign_as},
+};
 
 async fn limit(by: &Person, of: &Person, amount: &str) {
     let asked = new_limits(of, &[("daily", amount)]);
@@ -228,6 +231,34 @@ on_each_world!(either_guardian_approves_and_all_of_them_reject, async |world: Wo
     bank.module.service().keys.forget(&kid.did);
     assert_eq!(code(sign_it(&last, &kid).await), "APPROVAL_REQUIRED");
     assert_eq!(decide(&bank, &last, true, &bob).await.unwrap_err(), "NOT_AN_APPROVER");
+    assert_eq!(bank.findings().await, Vec::<String>::new());
+    bank.close().await;
+});
+
+on_each_world!(what_is_approved_under_a_rule_lifts_no_limit, async |world: World| {
+    let bank = Bank::open_with(world, SETTINGS).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    bank.stands("robot", IdentityKind::Root, &[&ann]);
+    let robot = bank.person("robot", "100").await;
+    let approver = (ann.did.clone(), ann.key.clone());
+    approvals::set(&robot, &approvals::change(&robot, 0, approvals::rule(1, &[&approver], "5"))).await;
+    limit(&ann, &robot, "10").await;
+    let intent = intend(&robot, &bob, "8").await;
+    assert_eq!(intent.approvals.as_ref().unwrap().because, "rule");
+    decide(&bank, &intent, true, &ann).await.unwrap();
+    assert_eq!(look(&robot, intent.intent_id).await.unwrap().next_action, "sign");
+    // Meanwhile the limit is used up: about that nobody was asked.
+    try_pay(&bank, &robot, &bob, "4").await.unwrap();
+    bank.world.clock.advance(Span::seconds(1));
+    for _ in 0..2 {
+        let refused = problem(sign_it(&intent, &robot).await);
+        assert_eq!((refused.code.as_str(), told(&refused, "kind")), ("APPROVAL_REQUIRED", "daily".into()));
+    }
+    let waits = look(&ann, intent.intent_id).await.unwrap().approvals.unwrap();
+    assert_eq!((waits.because.as_str(), waits.given), ("limits", 0));
+    assert_eq!(bank.balance(&robot).await.2, "0");
+    decide(&bank, &intent, true, &ann).await.unwrap();
+    sign_it(&intent, &robot).await.unwrap();
     assert_eq!(bank.findings().await, Vec::<String>::new());
     bank.close().await;
 });

@@ -21,9 +21,9 @@ use serde_json::json;
 use crate::support::{Bank, Person, code, fresh, payment_input, problem, settings, stepped_up};
 
 /// Somebody with a key and without a wallet.
-struct Agent {
-    did: Did,
-    key: SecretKey,
+pub struct Agent {
+    pub did: Did,
+    pub key: SecretKey,
 }
 
 fn agent(name: &str) -> Agent {
@@ -31,7 +31,7 @@ fn agent(name: &str) -> Agent {
     Agent { did, key }
 }
 
-async fn pay(bank: &Bank, order: &PaymentRequest) -> Result<Transaction, CallError> {
+pub async fn pay(bank: &Bank, order: &PaymentRequest) -> Result<Transaction, CallError> {
     let anonymous = bank.world.client_as("qwallet", Caller::Anonymous);
     anonymous.with_key(fresh()).call::<CreatePayment>(order).await
 }
@@ -76,7 +76,7 @@ fn own(bank: &Bank, order: PaymentRequest, payer: &Person) -> PaymentRequest {
 }
 
 /// An order to pay from `payer`'s wallet, which is named by its id.
-fn order(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> PaymentRequest {
+pub fn order(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> PaymentRequest {
     let order = bank.order(payer, payee.did.as_str(), amount);
     PaymentRequest { wallet: payer.wallet.wallet_id.to_string(), ..order }
 }
@@ -87,8 +87,15 @@ fn delegated(bank: &Bank, order: PaymentRequest, agent: &Agent, proofs: &[&Deleg
     packed(order, &invocation, proofs)
 }
 
+/// The order, invoked by `agent`, whose key is named.
+pub fn invoked(bank: &Bank, order: PaymentRequest, agent: &Agent, proofs: &[&Delegation]) -> PaymentRequest {
+    let mut draft = draft(bank, &order, &agent.did, proofs);
+    draft.issuer.key = Some(agent.key.public().to_multikey());
+    packed(order, &draft.sign(&agent.key).unwrap(), proofs)
+}
+
 /// What `from` allows `to` of what `owner` owns.
-fn link(bank: &Bank, from: &Did, to: &Did, owner: &Did) -> DelegationDraft {
+pub fn link(bank: &Bank, from: &Did, to: &Did, owner: &Did) -> DelegationDraft {
     DelegationDraft {
         issuer: from.clone().into(),
         audience: to.clone(),
@@ -102,7 +109,7 @@ fn link(bank: &Bank, from: &Did, to: &Did, owner: &Did) -> DelegationDraft {
     }
 }
 
-fn to_agent(bank: &Bank, owner: &Person, agent: &Agent) -> DelegationDraft {
+pub fn to_agent(bank: &Bank, owner: &Person, agent: &Agent) -> DelegationDraft {
     link(bank, &owner.did, &agent.did, &owner.did)
 }
 

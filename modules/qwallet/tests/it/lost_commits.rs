@@ -13,7 +13,7 @@ use qwallet::{MIGRATIONS, Wallets};
 use qwallet_api::{ListTransactionsRequest, PaymentRequest, Transaction};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::support::{Bank, NoLogs, Person, caller, sealer, without_limits};
+use crate::support::{Bank, Logs, Person, caller, sealer, without_limits};
 
 /// Two sessions of the server meet at this lock: the commit waits for it, the test lets it go.
 const MEETING: i64 = 4_711;
@@ -39,7 +39,7 @@ impl Distant {
         ground.db = Db::open(&DbConfig::Postgres { url }, &MIGRATIONS, &ground.env).await.unwrap();
         let (authority, _) = identity("qonsent");
         let keys =
-            KeyDirectory::new(bank.world.env.clone(), Arc::new(NoLogs::default()), bank.revocations.clone());
+            KeyDirectory::new(bank.world.env.clone(), Arc::new(Logs::default()), bank.revocations.clone());
         let pdp = Pdp::new(authority, bank.now());
         let module = qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap();
         let (release, holder) = hold(bank).await;

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod aliases;
 mod approvals;
 mod bank;
 mod batch;

@@ -16,7 +16,7 @@ use qwallet_api::{
     SetLimitsRequest, SetStripes, SetStripesRequest, Transaction, TransactionId, TrialBalanceRequest,
 };
 
-use crate::support::{Bank, NoLogs, Person, caller, fresh, problem, sealer, without_limits};
+use crate::support::{Bank, Logs, Person, caller, fresh, problem, sealer, without_limits};
 
 /// Another process on the same store, with its own clock if it has one.
 pub async fn replica(bank: &Bank, clock: Option<Arc<dyn Clock>>) -> Arc<Wallets> {
@@ -35,8 +35,7 @@ pub async fn replica_with(
     ground.env = env;
     let (authority, _) = identity("qonsent");
     let pdp = Pdp::new(authority, bank.now());
-    let keys =
-        KeyDirectory::new(bank.world.env.clone(), Arc::new(NoLogs::default()), bank.revocations.clone());
+    let keys = KeyDirectory::new(bank.world.env.clone(), Arc::new(Logs::default()), bank.revocations.clone());
     qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap()
 }
 

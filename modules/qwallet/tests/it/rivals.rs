@@ -88,7 +88,7 @@ async fn replica(bank: &Bank) -> Arc<Wallets> {
     let pdp = Pdp::new(authority, bank.now());
     let keys = KeyDirectory::new(
         bank.world.env.clone(),
-        Arc::new(crate::support::NoLogs::default()),
+        Arc::new(crate::support::Logs::default()),
         bank.revocations.clone(),
     );
     qwallet::open(ground, pdp, Arc::new(keys), sealer()).await.unwrap()

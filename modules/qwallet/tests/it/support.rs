@@ -34,13 +34,15 @@ pub fn fresh() -> String {
     format!("key-{}", KEYS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// No identity of this test has a log: all are `did:key`. What kind they are, and whose, is said here.
+/// Nearly all identities of these tests are `did:key` and have no log; the others are registered here. What kind they are,
+/// and whose, is said here.
 #[derive(Default)]
-pub struct NoLogs(Mutex<HashMap<Did, Standing>>);
+pub struct Logs(Mutex<HashMap<Did, Standing>>, Mutex<HashMap<String, String>>);
 
-impl LogLoader for NoLogs {
-    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
-        Box::pin(async { Ok(None) })
+impl LogLoader for Logs {
+    fn load<'a>(&'a self, scid: &'a str) -> BoxFuture<'a, Result<Option<String>, DirectoryError>> {
+        let log = self.1.lock().get(scid).cloned();
+        Box::pin(async { Ok(log) })
     }
 
     fn standing<'a>(&'a self, did: &'a Did) -> BoxFuture<'a, Result<Option<Standing>, DirectoryError>> {
@@ -66,7 +68,7 @@ pub struct Bank {
     pub module: Arc<Wallets>,
     pub projector: Projector,
     pub revocations: Arc<Revocations>,
-    standings: Arc<NoLogs>,
+    standings: Arc<Logs>,
     epoch: AtomicU64,
 }
 
@@ -86,12 +88,22 @@ impl Bank {
         let (authority, _) = identity("qonsent");
         let pdp = Pdp::new(authority, world.env.now());
         let revocations = Arc::new(Revocations::new());
-        let standings = Arc::new(NoLogs::default());
+        let standings = Arc::new(Logs::default());
         let keys = Arc::new(KeyDirectory::new(world.env.clone(), standings.clone(), revocations.clone()));
         let projector = Projector::new(pdp.clone(), keys.clone());
         let module = qwallet::open(ground, pdp, keys, sealer()).await.unwrap();
         world.raise(module.clone()).await;
         Self { world, module, projector, revocations, standings, epoch: AtomicU64::new(0) }
+    }
+
+    /// An identity with a log: its own name, and one of the many with a host that it has besides.
+    pub fn registered(&self) -> (Approver, Approver) {
+        let (keyring, log, _) = q_did::Keyring::create("q.example", &self.world.env).unwrap();
+        let scid = log.head().scid.clone();
+        self.standings.0.lock().insert(keyring.did.clone(), Standing::root(keyring.did.clone()));
+        self.standings.1.lock().insert(scid.clone(), log.to_text());
+        let alias = format!("did:webvh:{scid}:elsewhere.example:id:{scid}").parse().unwrap();
+        ((keyring.did, keyring.current.clone()), (alias, keyring.current))
     }
 
     /// Says what kind of identity a name is, and whose.
@@ -190,7 +202,11 @@ impl Bank {
 
     /// Somebody with a wallet and so much money.
     pub async fn person(&self, name: &str, money: &str) -> Person {
-        let (did, key) = identity(name);
+        self.person_of(identity(name), name, money).await
+    }
+
+    /// Somebody with this key, with a wallet and so much money.
+    pub async fn person_of(&self, (did, key): Approver, name: &str, money: &str) -> Person {
         let client = self.world.client("qwallet", &did);
         let request =
             CreateWalletRequest { label: Some(format!("{name}'s")), ..CreateWalletRequest::default() };

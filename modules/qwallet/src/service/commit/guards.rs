@@ -12,7 +12,10 @@ use qwallet_api::{IntentId, WalletId};
 use super::{Action, Work};
 use crate::{
     domain::{account::AccountId, approvals::Rule, books::Books, payment::Refusal, transfer::Leg},
-    service::profiles::NOT_ALLOWED,
+    service::{
+        approvals::{in_favour, made_since},
+        profiles::NOT_ALLOWED,
+    },
     store,
 };
 
@@ -22,6 +25,8 @@ pub(super) struct Guards {
     rules: HashMap<AccountId, Rule>,
     /// By the intent or withdrawal.
     approved: HashMap<[u8; 16], Vec<Did>>,
+    /// Those who approved since a parent or guardian was asked about what is beyond the limits of the wallet.
+    answered: HashMap<[u8; 16], Vec<Did>>,
     /// The only wallets that may be paid from these accounts, and whose the accounts are that are paid.
     allowed: HashMap<AccountId, Vec<WalletId>>,
     payees: HashMap<AccountId, WalletId>,
@@ -82,15 +87,23 @@ impl Guards {
                 },
                 _ => continue,
             };
+            if let Action::Sign { intent, guardians, .. } = &work.action
+                && !guardians.is_empty()
+                && let Some(since) = store::guardians::asked_since(tx, *intent)?
+            {
+                let answers = in_favour(made_since(&decisions, since)).cloned().collect();
+                guards.answered.insert(id, answers);
+            }
             let approved = decisions.into_iter().filter(|decision| decision.is_approved);
             guards.approved.insert(id, approved.map(|decision| decision.approver).collect());
         }
         Ok(guards)
     }
 
-    /// Whether one of `guardians` approved the intent, which is locked.
+    /// Whether one of `guardians` approved that the intent, which is locked, is beyond the limits: what somebody approved who
+    /// was asked because of a rule lifts none.
     pub(super) fn is_approved_by(&self, intent: IntentId, guardians: &[Did]) -> bool {
-        let approved = self.approved.get(&intent.bytes());
+        let approved = self.answered.get(&intent.bytes());
         approved.is_some_and(|approved| guardians.iter().any(|guardian| approved.contains(guardian)))
     }
 

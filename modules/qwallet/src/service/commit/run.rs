@@ -9,7 +9,10 @@ use std::{
 
 use q_contract::Problem;
 use q_core::{Amount, AuditEntry, Env, Timestamp, hash::Sha256};
-use q_db::{DbError, Tx};
+use q_db::{
+    DbError, Tx,
+    uses::{self, Allotment},
+};
 use qwallet_api::{IntentId, TransactionId, WalletId, errors};
 
 use super::{
@@ -62,7 +65,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     /// Reads everything the commands need, in few questions.
     ///
-    /// Rows are locked in one order by everybody (records, intents, holds, accounts; each by its key), so that nobody waits in a
+    /// Rows are locked in one order by everybody (records, uses, intents, holds, accounts; each by its key), so that nobody waits in a
     /// circle. Keys are looked for once the payers' accounts are locked, so that whoever used them first has committed: a
     /// repetition is answered as such, whatever has become of the money. A nonce that is spent meanwhile is refused by
     /// its primary key, and found when the commit is made anew (docs/decisions/0009).
@@ -89,6 +92,7 @@ impl<'a> Run<'a> {
         hours.retain(|hour| *hour >= forgotten_before);
         let books = &mut ledger.books;
         lock_records(tx, works)?;
+        lock_uses(tx, works)?;
         let intents = lock_intents(tx, works)?;
         lock_holds(tx, books, works)?;
         let parents = if ledger.is_shared { Some(&mut ledger.parents) } else { None };
@@ -706,6 +710,17 @@ fn lock_records(tx: &mut Tx<'_>, works: &[Work]) -> Result<(), DbError> {
     });
     let records: BTreeMap<_, _> = records.collect();
     records.values().try_for_each(|record| record.lock(tx))
+}
+
+/// Locks what is counted, of all records together: two of them may share one, and each have another.
+fn lock_uses(tx: &mut Tx<'_>, works: &[Work]) -> Result<(), DbError> {
+    let uses = works.iter().filter_map(|work| match &work.action {
+        Action::Record(record) => Some(record.uses()),
+        _ => None,
+    });
+    // One by one: whether one is used up says nothing of the next one's lock.
+    let uses: BTreeSet<Allotment> = uses.flatten().copied().collect();
+    uses.into_iter().try_for_each(|one| uses::are_left(tx, &[one]).map(drop))
 }
 
 /// A sweep that was applied.
