@@ -193,10 +193,16 @@ async fn was_held(service: &Service, kid: &str, whose: Option<&Did>, at: Timesta
     if whose.is_none() && kid == service.signer.key_id() {
         return true;
     }
-    match service.keys.resolve_at(whose.unwrap_or(service.signer.did()), at).await {
+    let signer = whose.unwrap_or(service.signer.did());
+    let held = match service.keys.resolve_at(signer, at).await {
         // Of an identity that has ended no keys are told.
-        Ok(methods) if methods.is_empty() => whose.is_some(),
-        Ok(methods) => methods.iter().any(|method| method.id == kid),
+        Ok(methods) if methods.is_empty() => Ok(whose.is_some()),
+        Ok(methods) if methods.iter().any(|method| method.id == kid) => Ok(true),
+        Ok(_) => service.keys.has_held(signer, kid, at).await,
+        Err(error) => Err(error),
+    };
+    match held {
+        Ok(held) => held,
         Err(DirectoryError::Unavailable(error)) => {
             tracing::warn!(%error, kid, "nobody can tell now whose key this is");
             true

@@ -295,15 +295,32 @@ impl KeyDirectory {
         if at >= present.since || present.methods.is_empty() {
             return Ok(present.methods.clone());
         }
+        let log = self.log_of(&present).await?;
+        Ok(log
+            .at_time(at)
+            .map(|entry| Document::new(&entry.state).verification_methods())
+            .unwrap_or_default())
+    }
+
+    /// Whether the identity has held the key `key_id` by `at`, for signatures that were accepted then. The instants of a
+    /// log are its author's word, in whole seconds: who replaces a key may date that back, and takes nothing back by it.
+    /// Nothing of the log counts that says to be younger.
+    pub async fn has_held(&self, did: &Did, key_id: &str, at: Timestamp) -> Result<bool, DirectoryError> {
+        let log = self.log_of(&*self.resolve(did).await?).await?;
+        let mut by_then = log.entries().iter().filter(|entry| entry.time().is_ok_and(|made| made <= at));
+        Ok(by_then.any(|entry| {
+            Document::new(&entry.state).verification_methods().iter().any(|method| method.id == key_id)
+        }))
+    }
+
+    /// The whole log of whose keys these are.
+    async fn log_of(&self, present: &IdentityKeys) -> Result<Log, DirectoryError> {
         let text = self.loader.load(present.did.specific_id()).await?.ok_or(DirectoryError::Unknown)?;
         let log = Log::verify(&text, self.env.now(), Policy::House).map_err(DirectoryError::LogRefused)?;
         if present.did.specific_id() != log.head().scid {
             return Err(DirectoryError::Unknown);
         }
-        Ok(log
-            .at_time(at)
-            .map(|entry| Document::new(&entry.state).verification_methods())
-            .unwrap_or_default())
+        Ok(log)
     }
 
     /// The keys of whoever signs with `key_id`, and that key, where they are fresh in memory and it is spelled as it is

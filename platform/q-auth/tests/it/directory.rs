@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use q_auth::{KeyDirectory, LogLoader, Revocations, SignatureRefused, directory::DirectoryError};
-use q_core::{Event, event::EventId};
-use q_did::{Keyring, Log, Policy};
+use q_core::{Event, Span, event::EventId};
+use q_did::{Author, Keyring, Log, Policy, Rotation};
 use q_jose::SecretKey;
 use serde_json::json;
 
@@ -89,6 +89,32 @@ async fn a_signature_is_its_identitys_until_the_key_is_rotated() {
     case.directory.hear(&case.event("q.squid.identity.updated.v1"));
     assert_eq!(case.verify(&case.keyring).await, Err(SignatureRefused::KeyNotHeld));
     assert_eq!(case.verify(&rotated).await, Ok(rotated.did.clone()));
+}
+
+#[tokio::test]
+async fn a_key_that_was_replaced_later_stays_one_that_was_held_whatever_date_is_given() {
+    let mut case = case();
+    let (old, made_at) = (case.keyring.key_id(), case.world.env.now());
+    case.world.advance(60);
+    let signed_at = case.world.env.now();
+    case.world.advance(60);
+    let next = SecretKey::from_seed(&[5; 32]).public();
+    let (revealed, recovery) = (&case.keyring.next, case.keyring.recovery);
+    let rotation = Rotation { revealed, next, recovery, host: None };
+    // Dated back, before what the old key signed.
+    let entry = Author::rotate(&case.log, &rotation, made_at + Span::seconds(1)).unwrap();
+    case.log.append(entry, case.world.env.now(), Policy::House).unwrap();
+    case.shelf.logs.lock().insert(case.log.head().scid.clone(), case.log.to_text());
+    case.directory.hear(&case.event("q.squid.identity.updated.v1"));
+    let did = &case.keyring.did;
+    let told = case.directory.resolve_at(did, signed_at).await.unwrap();
+    assert!(told.iter().all(|method| method.id != old));
+    let new = format!("{did}#{}", case.keyring.next.public().to_multikey());
+    let held = async |key: &str, at| case.directory.has_held(did, key, at).await.unwrap();
+    assert!(held(&old, signed_at).await && held(&new, signed_at).await);
+    // Not before there was one, and never somebody else's.
+    assert!(!held(&old, made_at + Span::seconds(-5)).await && !held(&new, made_at).await);
+    assert!(!held(&format!("{did}#{}", next.to_multikey()), case.world.env.now()).await);
 }
 
 #[tokio::test]
