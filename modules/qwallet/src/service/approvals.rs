@@ -6,16 +6,17 @@
 use std::{collections::HashMap, sync::Arc};
 
 use q_auth::directory::DirectoryError;
-use q_core::{AmountText, AuditEntry, Caller, Did, Page, RequestKey, Timestamp};
+use q_core::{Amount, AmountText, AuditEntry, Caller, Did, Page, RequestKey, Timestamp};
 use q_db::{DbError, Tx};
 use qwallet_api::{
-    ApprovalRule, ApproverDecision, DecideIntentRequest, Intent, IntentApprovals, IntentId,
-    ListApprovalsRequest, PendingRule, SetApprovalsRequest, WalletApprovals, WalletId, events,
-    signing::{self, APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP},
+    ApprovalRule, DecideIntentRequest, Intent, IntentApprovals, IntentId, ListApprovalsRequest, PendingRule,
+    SetApprovalsRequest, WalletApprovals, WalletId, events,
+    signing::{self, APPROVALS_TYP, ApprovalsOrder},
 };
 
 use super::{
     Service,
+    ballots::{Answer, Ballot, against, in_favour, made_since, told},
     commit::{Action, Outcome, Work},
     directory::WalletEntry,
     guardians::{LIMITS, REQUIRED, RULE},
@@ -113,81 +114,17 @@ impl Service {
         key: Option<&RequestKey>,
         asked: DecideIntentRequest,
     ) -> Result<Intent, Error> {
-        let (is_approved, typ) = match asked.decision.as_str() {
-            "APPROVE" => (true, APPROVAL_TYP),
-            "REJECT" => (false, REJECTION_TYP),
-            _ => return Err(Refusal::Malformed("decision").into()),
-        };
         let id = asked.intent_id;
         let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
         let row = row.ok_or(Refusal::IntentNotFound)?;
         let wallet = self.directory.find(&row.wallet.to_string()).await?;
         let wallet = wallet.ok_or(Error::Inconsistent("a wallet"))?;
         let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
-        let amount = currency.read(&row.amount).map_err(|_| Error::Inconsistent("an amount"))?;
         let input = self.intent_input(&row, &wallet.row.reference, currency);
-        let approver = self.signer_of(&asked.signature, typ, &input).await?;
-        let approver = approver.map_err(Refusal::Signature)?;
-        if approver == row.payer {
-            return Err(Error::SelfApproval(approver.to_string()));
-        }
-        let signature = attached(asked.signature, &input);
+        let answer = Answer { decision: &asked.decision, signature: asked.signature };
+        let ballot = self.ballot(answer, &input, &row.payer).await?;
         let guardians = self.guardians_of(&wallet).await?;
-        let by = approver.clone();
-        let decided = self.db.write_once(key, move |tx| {
-            match store::intents::lock_status(tx, id)? {
-                Some(IntentStatus::Pending) => {}
-                Some(IntentStatus::Expired) => return Err(Refusal::Expired.into()),
-                Some(status) => return Err(Refusal::InvalidState(status.name()).into()),
-                None => return Err(Refusal::IntentNotFound.into()),
-            }
-            let now = tx.now();
-            if row.expires_at + tx.paused_between(row.created_at, now)? <= now {
-                return Err(Refusal::Expired.into());
-            }
-            let rules = store::approvals::rules(tx, row.wallet, &row.payer)?;
-            let rule = rules.at(now);
-            let is_guardian = guardians.contains(&by);
-            if !is_guardian && !rule.approvers().contains(&by) {
-                return Err(Error::NotAnApprover(by.to_string()));
-            }
-            let is_ruled = rule.approvers().contains(&by) && rule.concerns(currency.id, amount);
-            let is_asked = is_guardian && store::guardians::asked_since(tx, id)?.is_some();
-            if !is_ruled && !is_asked {
-                return Err(Refusal::InvalidState("free to be signed without approval").into());
-            }
-            // A signature says nothing of when it was made: an approval from before could be handed in once more.
-            let earlier = store::approvals::decisions(tx, id)?;
-            if is_approved && earlier.iter().any(|row| row.approver == by && !row.is_approved) {
-                return Err(Refusal::InvalidState("rejected by this approver, which stands").into());
-            }
-            let decision =
-                DecisionRow { approver: by.clone(), is_approved, signature: signature.clone(), at: now };
-            store::approvals::decide(tx, id, &decision)?;
-            let decisions = store::approvals::decisions(tx, id)?;
-            let rejected = decisions.iter().filter(|decision| !decision.is_approved);
-            let rejected: Vec<&Did> = rejected.map(|decision| &decision.approver).collect();
-            let is_vetoed = is_asked && guardians.iter().all(|guardian| rejected.contains(&guardian))
-                || is_ruled && rule.is_out_of_reach(rule.count(rejected.iter().copied()));
-            let (given, required) = if is_ruled {
-                (rule.count(in_favour(&decisions)), rule.required())
-            } else {
-                (u8::from(is_approved), REQUIRED)
-            };
-            if is_approved {
-                let wallet_id = row.wallet;
-                let approver = by.clone();
-                tx.emit(&events::IntentApproved { intent_id: id, wallet_id, approver, given, required })?;
-            } else if is_vetoed {
-                store::intents::advance(tx, id, IntentStatus::Pending, IntentStatus::Cancelled, None)?;
-                let reason = "REJECTED".to_owned();
-                tx.emit(&events::IntentCancelled { intent_id: id, wallet_id: row.wallet, reason })?;
-            }
-            let action = if is_approved { "intent.approve" } else { "intent.reject" };
-            let facts = serde_json::json!({ "given": given, "required": required });
-            tx.audit(AuditEntry::change(action, Some(&by), id).details(facts))?;
-            Ok(())
-        });
+        let decided = self.db.write_once(key, move |tx| decide(tx, &row, &ballot, &guardians));
         decided.await?;
         let row = self.db.read(move |reader| store::intents::find(reader, id)).await?;
         let row = row.ok_or(Refusal::IntentNotFound)?;
@@ -254,9 +191,7 @@ impl Service {
         let mut answers = HashMap::new();
         for row in rows {
             let decisions = decided.remove(&row.id).unwrap_or_default();
-            let is_concerned = Currency::by_id(row.currency)
-                .and_then(|currency| currency.read(&row.amount).ok())
-                .is_some_and(|amount| rule.concerns(row.currency, amount));
+            let is_concerned = rule.concerns(row.currency, amount_of(row)?);
             // The wallet's own rule first: who is beyond the limits too asks the parent or guardians next.
             let is_ruled = is_concerned && rule.count(in_favour(&decisions)) < rule.required();
             if let Some(since) = asked.get(&row.id).filter(|_| !is_ruled) {
@@ -281,17 +216,12 @@ impl Service {
         approvers: Vec<Did>,
         decisions: Vec<DecisionRow>,
     ) -> IntentApprovals {
-        let decisions = decisions.into_iter().map(|row| ApproverDecision {
-            approver: row.approver,
-            decision: if row.is_approved { "APPROVE" } else { "REJECT" }.to_owned(),
-            at: row.at,
-        });
         IntentApprovals {
             because: because.to_owned(),
             given,
             required,
             approvers,
-            decisions: decisions.collect(),
+            decisions: decisions.into_iter().map(told).collect(),
             link: self.intent_link(row),
         }
     }
@@ -368,24 +298,59 @@ impl Service {
     }
 }
 
-/// A signature with its payload, so that it can be checked by itself.
-pub(super) fn attached(signature: String, input: &[u8]) -> String {
-    match signature.split_once("..") {
-        Some((header, rest)) => format!("{header}.{}.{rest}", q_jose::base64url::encode(input)),
-        None => signature,
+fn amount_of(row: &IntentRow) -> Result<Amount, Error> {
+    let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+    currency.read(&row.amount).map_err(|_| Error::Inconsistent("an amount"))
+}
+
+/// Keeps an answer about an intent, which is cancelled when it cannot be approved any more.
+fn decide(tx: &mut Tx<'_>, row: &IntentRow, ballot: &Ballot, guardians: &[Did]) -> Result<(), Error> {
+    let id = row.id;
+    match store::intents::lock_status(tx, id)? {
+        Some(IntentStatus::Pending) => {}
+        Some(IntentStatus::Expired) => return Err(Refusal::Expired.into()),
+        Some(status) => return Err(Refusal::InvalidState(status.name()).into()),
+        None => return Err(Refusal::IntentNotFound.into()),
     }
-}
-
-/// Those of `decisions` that were made since a parent or guardian was asked, which they answer.
-pub(super) fn made_since(decisions: &[DecisionRow], since: Timestamp) -> impl Iterator<Item = &DecisionRow> {
-    decisions.iter().filter(move |decision| decision.at >= since)
-}
-
-/// Who approved.
-pub(super) fn in_favour<'a>(
-    decisions: impl IntoIterator<Item = &'a DecisionRow>,
-) -> impl Iterator<Item = &'a Did> {
-    decisions.into_iter().filter(|decision| decision.is_approved).map(|decision| &decision.approver)
+    let now = tx.now();
+    if row.expires_at + tx.paused_between(row.created_at, now)? <= now {
+        return Err(Refusal::Expired.into());
+    }
+    let rules = store::approvals::rules(tx, row.wallet, &row.payer)?;
+    let rule = rules.at(now);
+    let (is_approver, is_guardian) = (rule.approvers().contains(&ballot.by), guardians.contains(&ballot.by));
+    if !is_guardian && !is_approver {
+        return Err(Error::NotAnApprover(ballot.by.to_string()));
+    }
+    let is_ruled = is_approver && rule.concerns(row.currency, amount_of(row)?);
+    let is_asked = is_guardian && store::guardians::asked_since(tx, id)?.is_some();
+    if !is_ruled && !is_asked {
+        return Err(Refusal::InvalidState("free to be signed without approval").into());
+    }
+    let decision = ballot.after(&store::approvals::decisions(tx, id)?, now)?;
+    store::approvals::decide(tx, id, &decision)?;
+    let decisions = store::approvals::decisions(tx, id)?;
+    let is_vetoed = is_asked
+        && guardians.iter().all(|guardian| against(&decisions).any(|did| did == guardian))
+        || is_ruled && rule.is_out_of_reach(rule.count(against(&decisions)));
+    let (given, required) = if is_ruled {
+        (rule.count(in_favour(&decisions)), rule.required())
+    } else {
+        (u8::from(ballot.is_approved), REQUIRED)
+    };
+    let wallet_id = row.wallet;
+    if ballot.is_approved {
+        let approver = ballot.by.clone();
+        tx.emit(&events::IntentApproved { intent_id: id, wallet_id, approver, given, required })?;
+    } else if is_vetoed {
+        store::intents::advance(tx, id, IntentStatus::Pending, IntentStatus::Cancelled, None)?;
+        let reason = "REJECTED".to_owned();
+        tx.emit(&events::IntentCancelled { intent_id: id, wallet_id, reason })?;
+    }
+    let action = if ballot.is_approved { "intent.approve" } else { "intent.reject" };
+    let facts = serde_json::json!({ "given": given, "required": required });
+    tx.audit(AuditEntry::change(action, Some(&ballot.by), id).details(facts))?;
+    Ok(())
 }
 
 /// A change of the rules of a wallet. It goes through the executor, which remembers accounts on a file.

@@ -7,7 +7,7 @@ use q_core::{Caller, Did, RequestKey};
 use q_db::DbError;
 use qwallet_api::{AskedIntent, AskedIntentPath, IntentId, events};
 
-use super::{Service, approvals::in_favour, directory::WalletEntry, payments::fees};
+use super::{Service, ballots::in_favour, directory::WalletEntry, payments::fees};
 use crate::{
     domain::{
         currency::Currency,

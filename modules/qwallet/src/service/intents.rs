@@ -10,7 +10,7 @@ use qwallet_api::{
 
 use super::{
     Service,
-    approvals::in_favour,
+    ballots::in_favour,
     commit::{Action, Item, Outcome, Work},
     directory::WalletEntry,
     holds::{self, HOLD_ORDER},

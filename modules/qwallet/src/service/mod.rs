@@ -5,6 +5,7 @@
 mod access;
 mod answers;
 mod approvals;
+mod ballots;
 mod batch;
 pub mod commit;
 mod delegated;

@@ -13,7 +13,7 @@ use super::{Action, Work};
 use crate::{
     domain::{account::AccountId, approvals::Rule, books::Books, payment::Refusal, transfer::Leg},
     service::{
-        approvals::{in_favour, made_since},
+        ballots::{in_favour, made_since},
         profiles::NOT_ALLOWED,
     },
     store,

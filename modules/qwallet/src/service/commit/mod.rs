@@ -6,6 +6,8 @@
 //! **Invariant:** a refused command leaves no trace; the others stand.
 
 mod guards;
+mod held;
+mod load;
 mod rows;
 mod run;
 

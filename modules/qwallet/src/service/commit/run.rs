@@ -3,22 +3,19 @@
 //! **Invariant:** a refused command leaves no trace.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use q_contract::Problem;
-use q_core::{Amount, AuditEntry, Env, Timestamp, hash::Sha256};
-use q_db::{
-    DbError, Tx,
-    uses::{self, Allotment},
-};
-use qwallet_api::{IntentId, TransactionId, WalletId, errors};
+use q_core::{Amount, Env, Timestamp, hash::Sha256};
+use q_db::{DbError, Tx};
+use qwallet_api::{IntentId, TransactionId, WalletId};
 
 use super::{
-    Action, Authority, Batch, CACHED_ACCOUNTS_MAX, Done, HoldBatch, HoldChange, HoldWish, Item, Ledger,
-    LimitChange, Outcome, Striped, Work,
+    Action, Authority, Batch, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
     guards::Guards,
+    load,
     rows::{BatchRow, LimitsRow, Rows, count, placeholder},
 };
 use crate::{
@@ -29,12 +26,11 @@ use crate::{
         limits::LimitKind,
         order::SignatureFault,
         payment::Refusal,
-        transfer::{Leg, Phase, Purpose},
+        transfer::{Leg, Purpose},
     },
     service::record::{Decision, Moment, Record, Step},
     store::{
         self,
-        captures::CaptureRow,
         holds::HoldRow,
         intents::IntentStatus,
         ledger::{ChainEnd, NO_ORDER, OrderRow, TransactionKind, TransactionRow},
@@ -49,11 +45,11 @@ const DAO_RAISES: &str = "what is delegated to a DAO is raised by two operators 
 
 /// What is known while deciding.
 pub(super) struct Run<'a> {
-    books: &'a mut Books,
+    pub(super) books: &'a mut Books,
     stripes: &'a Striped,
     env: Env,
-    now: Timestamp,
-    commit: i64,
+    pub(super) now: Timestamp,
+    pub(super) commit: i64,
     requests: HashMap<[u8; 16], ([u8; 32], [u8; 16])>,
     nonces: HashSet<[u8; 16]>,
     intents: HashMap<IntentId, IntentStatus>,
@@ -91,12 +87,12 @@ impl<'a> Run<'a> {
         let forgotten_before = Nonce::hour_of(tx.now().max(chain.at)) - 1;
         hours.retain(|hour| *hour >= forgotten_before);
         let books = &mut ledger.books;
-        lock_records(tx, works)?;
-        lock_uses(tx, works)?;
-        let intents = lock_intents(tx, works)?;
-        lock_holds(tx, books, works)?;
+        load::lock_records(tx, works)?;
+        load::lock_uses(tx, works)?;
+        let intents = load::lock_intents(tx, works)?;
+        load::lock_holds(tx, books, works)?;
         let parents = if ledger.is_shared { Some(&mut ledger.parents) } else { None };
-        if !load_accounts(tx, books, works, stripes, parents)? {
+        if !load::load_accounts(tx, books, works, stripes, parents)? {
             ledger.has_learnt = true;
             return Err(DbError::Aborted);
         }
@@ -349,14 +345,10 @@ impl<'a> Run<'a> {
                 batch.id.bytes()
             }
             Action::Sign { intent, wallet, item, hold_until, guardians } => {
-                match self.intents.get(intent) {
-                    Some(IntentStatus::Pending) => {}
-                    Some(status) => return Err(Refusal::InvalidState(status.name())),
-                    None => return Err(Refusal::IntentNotFound),
-                }
+                self.check_pending(*intent)?;
                 self.guards.check(self.books, item.legs.iter(), Some(intent.bytes()))?;
-                let lifted = self.guards.is_approved_by(*intent, guardians).then_some(());
-                self.books.lift_limits(lifted.and_then(|()| Some(item.legs.first()?.debit)));
+                let is_lifted = self.guards.is_approved_by(*intent, guardians);
+                self.books.lift_limits(item.legs.first().filter(|_| is_lifted).map(|leg| leg.debit));
                 let held = self.hold(item, *hold_until);
                 self.books.lift_limits(None);
                 let (swept, applied) = held?;
@@ -405,6 +397,14 @@ impl<'a> Run<'a> {
         Ok((done, answer))
     }
 
+    fn check_pending(&self, intent: IntentId) -> Result<(), Refusal> {
+        match self.intents.get(&intent) {
+            Some(IntentStatus::Pending) => Ok(()),
+            Some(status) => Err(Refusal::InvalidState(status.name())),
+            None => Err(Refusal::IntentNotFound),
+        }
+    }
+
     fn pay_all(&mut self, batch: &Batch, work: &Work) -> Vec<(u32, Problem)> {
         let mark = self.books.mark();
         let mut applied = Vec::with_capacity(batch.items.len());
@@ -432,90 +432,6 @@ impl<'a> Run<'a> {
                 self.note_sweep(swept);
                 self.note(item, applied, &order);
             }
-        }
-        self.rows.refusal_count += refusals.len();
-        refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
-    }
-
-    /// Takes or frees what is held for an intent.
-    fn change_hold(&mut self, change: &HoldChange) -> Result<Changed, Refusal> {
-        let (id, now) = (change.transaction, self.now);
-        if matches!(change.wish, HoldWish::Capture(..)) && self.books.frozen_ends(id) != (false, false) {
-            return Err(Refusal::WalletFrozen);
-        }
-        let command = match change.wish {
-            HoldWish::Capture(_, capture, _) => Command::Capture(id, capture),
-            HoldWish::Void => Command::Void(id),
-        };
-        let applied = self.books.apply(&command, now).map_err(|refusal| self.unchanged(refusal, id))?;
-        let hold = self.books.hold(id).ok_or(Refusal::InvalidState("not held"))?;
-        let transfers = self.books.transfers(applied);
-        let moved = transfers.iter().filter(|transfer| transfer.phase == Phase::Settled).count();
-        let capture = match change.wish {
-            HoldWish::Void => None,
-            HoldWish::Capture(capture, _, escrow) => Some(CaptureRow {
-                id: capture,
-                transaction: id,
-                captured: hold.captured,
-                first_seq: applied.first_seq,
-                transfer_count: count(moved),
-                commit: self.commit,
-                is_final: hold.end.is_some(),
-                escrow,
-            }),
-        };
-        // What is freed stands behind what moved.
-        let freed = transfers.iter().find(|transfer| transfer.phase == Phase::Voided);
-        let end_seq = freed.map_or(applied.first_seq, |transfer| transfer.seq);
-        let end = hold.end.map(|end| (end, end_seq));
-        Ok(Changed { transaction: id, intent: change.intent, applied, capture, end })
-    }
-
-    /// Why what is held is not changed.
-    fn unchanged(&self, refusal: books::Refusal, id: TransactionId) -> Refusal {
-        match refusal {
-            books::Refusal::HoldEnded(HoldEnd::Voided) => HOLD_FREED,
-            books::Refusal::HoldEnded(HoldEnd::Expired) | books::Refusal::HoldExpired => HOLD_LAPSED,
-            books::Refusal::HoldEnded(HoldEnd::Settled) => Refusal::InvalidState("captured to its end"),
-            other => {
-                let legs: Vec<Leg> = self
-                    .books
-                    .hold(id)
-                    .map_or_else(Vec::new, |hold| hold.legs.iter().map(|(_, leg)| *leg).collect());
-                self.named(other, &legs)
-            }
-        }
-    }
-
-    fn note_change(&mut self, changed: Changed) {
-        self.rows.payment_count += usize::from(changed.capture.is_some());
-        self.rows.captures.extend(changed.capture);
-        if let Some((end, seq)) = changed.end {
-            self.rows.ends.push((changed.transaction, Some(changed.intent), end, seq));
-        }
-    }
-
-    fn change_all(&mut self, batch: &HoldBatch) -> Vec<(u32, Problem)> {
-        let mark = self.books.mark();
-        let (mut done, mut refusals) = (Vec::new(), Vec::new());
-        for (index, change) in (0u32..).zip(&batch.changes) {
-            match change.as_ref().map_err(|refusal| *refusal).and_then(|change| self.change_hold(change)) {
-                Ok(changed) => done.push(changed),
-                Err(refusal) => refusals.push((index, refusal)),
-            }
-        }
-        if batch.is_atomic && !refusals.is_empty() {
-            self.books.go_back(mark);
-            done.clear();
-            refusals = all_refused(refusals, batch.changes.len());
-        }
-        let captured = done.iter().filter(|changed| changed.capture.is_some()).count();
-        let facts = serde_json::json!({
-            "captured": captured, "voided": done.len() - captured, "refused": refusals.len(),
-        });
-        self.rows.audits.push(AuditEntry::change("hold.batch", Some(&batch.by), batch.id).details(facts));
-        for changed in done {
-            self.note_change(changed);
         }
         self.rows.refusal_count += refusals.len();
         refusals.into_iter().map(|(at, refusal)| (at, Problem::from(refusal))).collect()
@@ -551,7 +467,7 @@ impl<'a> Run<'a> {
     }
 
     /// The refusal, with the currency of the limit where one would be exceeded.
-    fn named(&self, refusal: books::Refusal, legs: &[Leg]) -> Refusal {
+    pub(super) fn named(&self, refusal: books::Refusal, legs: &[Leg]) -> Refusal {
         let account = legs.first().and_then(|leg| self.books.account(leg.debit));
         let currency = account.and_then(|account| Currency::by_id(account.currency));
         let refusal = Refusal::from(refusal);
@@ -665,29 +581,8 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is held, after it was changed.
-#[derive(Debug, Clone, Copy)]
-struct Changed {
-    transaction: TransactionId,
-    intent: IntentId,
-    applied: Applied,
-    capture: Option<CaptureRow>,
-    /// How it ended, and the first transfer that ended it.
-    end: Option<(HoldEnd, i64)>,
-}
-
-const HOLD_FREED: Refusal = Refusal::Record {
-    code: &errors::HOLD_VOIDED,
-    detail: "the hold was freed; the payer signs another intent",
-};
-
-const HOLD_LAPSED: Refusal = Refusal::Record {
-    code: &errors::HOLD_VOIDED,
-    detail: "the time of the hold is over and what was left is the payer's again; the payer signs another intent",
-};
-
 /// Of an atomic batch everything is refused when one item is.
-fn all_refused(own: Vec<(u32, Refusal)>, count: usize) -> Vec<(u32, Refusal)> {
+pub(super) fn all_refused(own: Vec<(u32, Refusal)>, count: usize) -> Vec<(u32, Refusal)> {
     let own: HashMap<u32, Refusal> = own.into_iter().collect();
     let all = 0..u32::try_from(count).expect("a batch has few items");
     all.map(|at| (at, own.get(&at).copied().unwrap_or(Refusal::RolledBack))).collect()
@@ -702,158 +597,5 @@ const fn end_of(transaction: TransactionId, end: HoldEnd) -> Command {
     }
 }
 
-/// Locks the rows of records, in one order.
-fn lock_records(tx: &mut Tx<'_>, works: &[Work]) -> Result<(), DbError> {
-    let records = works.iter().filter_map(|work| match &work.action {
-        Action::Record(record) => Some((record.key(), record)),
-        _ => None,
-    });
-    let records: BTreeMap<_, _> = records.collect();
-    records.values().try_for_each(|record| record.lock(tx))
-}
-
-/// Locks what is counted, of all records together: two of them may share one, and each have another.
-fn lock_uses(tx: &mut Tx<'_>, works: &[Work]) -> Result<(), DbError> {
-    let uses = works.iter().filter_map(|work| match &work.action {
-        Action::Record(record) => Some(record.uses()),
-        _ => None,
-    });
-    // One by one: whether one is used up says nothing of the next one's lock.
-    let uses: BTreeSet<Allotment> = uses.flatten().copied().collect();
-    uses.into_iter().try_for_each(|one| uses::are_left(tx, &[one]).map(drop))
-}
-
 /// A sweep that was applied.
 type Swept = (TransactionId, Applied);
-
-/// Where the intents are that are to be signed or end, locked against other writers until the commit.
-fn lock_intents(tx: &mut Tx<'_>, works: &[Work]) -> Result<HashMap<IntentId, IntentStatus>, DbError> {
-    let ids: BTreeSet<IntentId> = works
-        .iter()
-        .flat_map(|work| match &work.action {
-            Action::Sign { intent, .. } => vec![*intent],
-            Action::End { intent, .. } => intent.iter().copied().collect(),
-            Action::Holds(batch) => batch.changes.iter().flatten().map(|change| change.intent).collect(),
-            Action::Record(record) => record.intents(),
-            _ => Vec::new(),
-        })
-        .collect();
-    let mut intents = HashMap::new();
-    for id in ids {
-        if let Some(status) = store::intents::lock_status(tx, id)? {
-            intents.insert(id, status);
-        }
-    }
-    Ok(intents)
-}
-
-fn lock_holds(tx: &mut Tx<'_>, books: &mut Books, works: &[Work]) -> Result<(), DbError> {
-    let ids: BTreeSet<TransactionId> = works
-        .iter()
-        .flat_map(|work| match &work.action {
-            Action::End { transaction, .. } => vec![*transaction],
-            Action::Holds(batch) => batch.changes.iter().flatten().map(|change| change.transaction).collect(),
-            Action::Record(record) => record.holds(),
-            _ => Vec::new(),
-        })
-        .collect();
-    for (id, hold) in store::holds::lock(tx, &ids)? {
-        books.load_hold(id, hold);
-    }
-    Ok(())
-}
-
-/// Loads every account the commands may touch, and those on whose limits the givers draw.
-///
-/// Rows that others write to as well are locked in one order, so a parent must be known before it is met. Where it was
-/// not, the answer is no: `parents` knows it now.
-fn load_accounts(
-    tx: &mut Tx<'_>,
-    books: &mut Books,
-    works: &[Work],
-    stripes: &Striped,
-    parents: Option<&mut HashMap<AccountId, AccountId>>,
-) -> Result<bool, DbError> {
-    let mut missing: Vec<AccountId> = Vec::new();
-    let mut givers: Vec<AccountId> = Vec::new();
-    let mut need = |books: &Books, leg: &Leg| {
-        givers.push(leg.debit);
-        missing.extend([leg.debit, leg.credit].into_iter().filter(|id| books.account(*id).is_none()));
-        let stripes = stripes.of(leg.debit).iter();
-        missing.extend(stripes.copied().filter(|id| books.account(*id).is_none()));
-    };
-    let mut alone: Vec<AccountId> = Vec::new();
-    for work in works {
-        match &work.action {
-            Action::Pay(item) | Action::Sign { item, .. } => {
-                item.legs.iter().for_each(|leg| need(books, leg));
-            }
-            Action::Batch(batch) => {
-                let items = batch.items.iter().flatten();
-                items.flat_map(|item| &item.legs).for_each(|leg| need(books, leg));
-            }
-            Action::Record(record) => {
-                for account in record.accounts() {
-                    alone.extend(stripes.of(account));
-                    alone.push(account);
-                }
-                let holds = record.holds();
-                for (_, leg) in
-                    holds.iter().filter_map(|id| books.hold(*id)).flat_map(|hold| hold.legs.clone())
-                {
-                    need(books, &leg);
-                }
-            }
-            Action::End { transaction, .. } => {
-                let legs = books.hold(*transaction).map(|hold| hold.legs.clone()).unwrap_or_default();
-                for (_, leg) in &legs {
-                    need(books, leg);
-                }
-            }
-            Action::Holds(batch) => {
-                let changes = batch.changes.iter().flatten();
-                let holds = changes.filter_map(|change| books.hold(change.transaction));
-                let legs: Vec<Leg> = holds.flat_map(|hold| hold.legs.iter().map(|(_, leg)| *leg)).collect();
-                for leg in &legs {
-                    need(books, leg);
-                }
-            }
-            Action::Sweep(account) => {
-                alone.push(*account);
-                alone.extend(stripes.of(*account));
-            }
-            Action::SetLimits(change) => alone.push(change.account),
-        }
-    }
-    givers.extend(&alone);
-    let known = givers.iter().filter_map(|giver| parents.as_ref()?.get(giver));
-    missing.extend(alone.iter().chain(known).copied().filter(|id| books.account(*id).is_none()));
-    missing.sort_unstable();
-    missing.dedup();
-    for account in store::ledger::lock_accounts(tx, &missing)? {
-        books.load_account(account);
-    }
-    let drawing: Vec<(AccountId, AccountId)> = givers
-        .iter()
-        .filter_map(|giver| Some((*giver, books.account(*giver)?.parent?)))
-        .filter(|(_, parent)| books.account(*parent).is_none())
-        .collect();
-    if drawing.is_empty() {
-        return Ok(true);
-    }
-    if let Some(parents) = parents {
-        if parents.len() >= CACHED_ACCOUNTS_MAX {
-            parents.clear();
-        }
-        parents.extend(drawing);
-        return Ok(false);
-    }
-    // The only writer waits for nobody.
-    let mut missing: Vec<AccountId> = drawing.into_iter().map(|(_, parent)| parent).collect();
-    missing.sort_unstable();
-    missing.dedup();
-    for account in store::ledger::lock_accounts(tx, &missing)? {
-        books.load_account(account);
-    }
-    Ok(true)
-}

@@ -6,9 +6,8 @@
 use q_core::{AuditEntry, Caller, Did, RequestKey};
 use q_db::{DbError, Tx};
 use qwallet_api::{
-    ApproverDecision, DecideWithdrawalRequest, IntentApprovals, RailWithdrawal, TransactionId, Withdrawal,
-    WithdrawalList, WithdrawalRequest,
-    signing::{APPROVAL_TYP, PAYMENT_TYP, REJECTION_TYP},
+    DecideWithdrawalRequest, IntentApprovals, RailWithdrawal, TransactionId, Withdrawal, WithdrawalList,
+    WithdrawalRequest, signing::PAYMENT_TYP,
 };
 
 use super::withdrawals::{Plan, order_input};
@@ -22,12 +21,12 @@ use crate::{
     error::Error,
     service::{
         Service,
-        approvals::{attached, in_favour},
+        ballots::{Answer, against, in_favour, told},
         commit::Outcome,
         payments::{fees, text},
         unexpected,
     },
-    store::{self, approvals::DecisionRow, waiting_withdrawals::WaitingRow},
+    store::{self, waiting_withdrawals::WaitingRow},
 };
 
 impl Service {
@@ -100,20 +99,12 @@ impl Service {
         key: Option<&RequestKey>,
         asked: DecideWithdrawalRequest,
     ) -> Result<Withdrawal, Error> {
-        let (is_approved, typ) = match asked.decision.as_str() {
-            "APPROVE" => (true, APPROVAL_TYP),
-            "REJECT" => (false, REJECTION_TYP),
-            _ => return Err(Refusal::Malformed("decision").into()),
-        };
         let id = asked.withdrawal_id;
         let row = self.waiting_row(id).await?.ok_or(Error::TransactionNotFound)?;
         let order = self.kept_order(&row)?;
         let input = order_input(self.instance.did.as_str(), &order);
-        let approver = self.signer_of(&asked.signature, typ, &input).await?.map_err(Refusal::Signature)?;
-        if approver == row.payer {
-            return Err(Error::SelfApproval(approver.to_string()));
-        }
-        let signature = attached(asked.signature, &input);
+        let answer = Answer { decision: &asked.decision, signature: asked.signature };
+        let ballot = self.ballot(answer, &input, &row.payer).await?;
         let rail = order.rail;
         let decided = self.db.write_once(key, move |tx| {
             let row = store::waiting_withdrawals::lock(tx, id)?.ok_or(Error::TransactionNotFound)?;
@@ -126,27 +117,20 @@ impl Service {
             }
             let rules = store::approvals::rules(tx, row.wallet, &row.payer)?;
             let rule = rules.at(now);
-            if !rule.approvers().contains(&approver) {
-                return Err(Error::NotAnApprover(approver.to_string()));
+            if !rule.approvers().contains(&ballot.by) {
+                return Err(Error::NotAnApprover(ballot.by.to_string()));
             }
-            // A signature says nothing of when it was made: an approval from before could be handed in once more.
-            let earlier = store::waiting_withdrawals::decisions(tx, id)?;
-            if is_approved && earlier.iter().any(|row| row.approver == approver && !row.is_approved) {
-                return Err(Refusal::InvalidState("rejected by this approver, which stands").into());
-            }
-            let (approver, signature) = (approver.clone(), signature.clone());
-            let decision = DecisionRow { approver, is_approved, signature, at: now };
+            let decision = ballot.after(&store::waiting_withdrawals::decisions(tx, id)?, now)?;
             store::waiting_withdrawals::decide(tx, id, &decision)?;
             let decisions = store::waiting_withdrawals::decisions(tx, id)?;
             let given = rule.count(in_favour(&decisions));
-            let rejected = decisions.iter().filter(|decision| !decision.is_approved);
-            if rule.is_out_of_reach(rule.count(rejected.map(|decision| &decision.approver))) {
+            if rule.is_out_of_reach(rule.count(against(&decisions))) {
                 let reason = "too many of those who have to approve it rejected it";
                 cancel(tx, &row, &rail, reason)?;
             }
-            let action = if is_approved { "withdrawal.approve" } else { "withdrawal.reject" };
+            let action = if ballot.is_approved { "withdrawal.approve" } else { "withdrawal.reject" };
             let facts = serde_json::json!({ "given": given, "required": rule.required() });
-            tx.audit(AuditEntry::change(action, Some(&decision.approver), id).details(facts))?;
+            tx.audit(AuditEntry::change(action, Some(&ballot.by), id).details(facts))?;
             Ok::<_, Error>(())
         });
         decided.await?;
@@ -228,17 +212,12 @@ impl Service {
         let (rules, decisions) = read.await?;
         let rule = rules.at(self.env.now());
         let given = rule.count(in_favour(&decisions));
-        let decision = |row: DecisionRow| ApproverDecision {
-            approver: row.approver,
-            decision: if row.is_approved { "APPROVE" } else { "REJECT" }.to_owned(),
-            at: row.at,
-        };
         Ok(IntentApprovals {
             because: "rule".to_owned(),
             given,
             required: rule.required(),
             approvers: rule.approvers().iter().cloned().collect::<Vec<Did>>(),
-            decisions: decisions.into_iter().map(decision).collect(),
+            decisions: decisions.into_iter().map(told).collect(),
             link: format!("{}/qwallet/withdrawals/{id}", self.instance.origin),
         })
     }
