@@ -169,6 +169,17 @@ fn money_goes_to_a_bank_account_and_comes_from_one() {
     let id = asked.split_whitespace().next().unwrap().to_owned();
     assert!(asked.contains(" AWAITING_APPROVAL\n") && asked.contains("0 of the 2 approvals"), "{asked}");
     assert!(said(&house, &["wallet", "approvals", "waiting", "--as", "carol"]).contains(&id));
+    // Its payer may think better of it before that.
+    let mistake = said(&house, &["wallet", "rail", "withdraw", "sepa-file", TO, "70", "--as", "bob"]);
+    let mistake = mistake.split_whitespace().next().unwrap();
+    refused(&house.q(&["wallet", "rail", "cancel", mistake, "--as", "carol"]), "TRANSACTION_NOT_FOUND");
+    let cancelled = said(&house, &["wallet", "rail", "cancel", mistake, "--as", "bob"]);
+    assert!(
+        cancelled.contains(" CANCELLED\n") && cancelled.contains("its payer took it back"),
+        "{cancelled}"
+    );
+    refused(&house.q(&["wallet", "approve", mistake, "--as", "carol"]), "INVALID_STATE");
+    refused(&house.q(&["wallet", "rail", "cancel", &paid, "--as", "bob"]), "INVALID_STATE");
     refused(&house.q(&["wallet", "approve", &id, "--as", "bob"]), "SELF_APPROVAL");
     assert!(said(&house, &["wallet", "approve", &id, "--as", "carol"]).contains("1 of the 2 approvals"));
     assert_eq!(balance(&house, "bob"), ("71.8".to_owned(), "0".to_owned()), "nothing is held yet");

@@ -245,8 +245,8 @@ wire! {
         pub withdrawal_id: TransactionId,
         /// The rail.
         pub rail: String,
-        /// `AWAITING_APPROVAL` (others have to approve it first; `CANCELLED` when too many reject it, `EXPIRED` when the
-        /// order lapses before), `PENDING` (held), `SIGNED`, `BROADCASTING`, `CONFIRMED` (in a block that may still be rewritten), `SETTLED`
+        /// `AWAITING_APPROVAL` (others have to approve it first; `CANCELLED` when too many reject it or its payer takes it
+        /// back, `EXPIRED` when the order lapses before), `PENDING` (held), `SIGNED`, `BROADCASTING`, `CONFIRMED` (in a block that may still be rewritten), `SETTLED`
         /// (final) or `FAILED` (the money is free again).
         pub status: String,
         /// How much the recipient gets.
@@ -564,6 +564,13 @@ endpoint! {
     pub GetWithdrawal = GET "/withdrawals/{withdrawalId}" (WithdrawalPath) -> Withdrawal;
     access Access::Identity("wallet:read");
     errors [TRANSACTION_NOT_FOUND];
+}
+endpoint! {
+    /// Takes back a withdrawal of the caller that waits for the approval of others; its order is worth nothing from then
+    /// on. What is held already is on its way and stays so.
+    pub CancelWithdrawal = DELETE "/withdrawals/{withdrawalId}" (WithdrawalPath) -> Withdrawal;
+    access Access::Identity("wallet:write");
+    errors [codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE];
 }
 
 endpoint! {

@@ -30,7 +30,7 @@ pub enum WaitingStatus {
     Waiting,
     /// Its money was held; where it is from then on is said of the withdrawal.
     CarriedOut,
-    /// Too many rejected it.
+    /// Too many rejected it, or its payer took it back.
     Cancelled,
 }
 

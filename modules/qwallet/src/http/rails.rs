@@ -2,9 +2,10 @@
 
 use q_http::ApiBuilder;
 use qwallet_api::{
-    CorrectRail, CreateWithdrawal, DecideWithdrawal, GetDepositAddress, GetPayoutFile, GetWithdrawal,
-    GetWithdrawalQuote, ListDeposits, ListRailCorrections, ListRails, ListSuspense, ListWaitingWithdrawals,
-    MakePayouts, ReconcileRail, RejectPayout, SetRailKey, TakePayoutReport, TakeStatement,
+    CancelWithdrawal, CorrectRail, CreateWithdrawal, DecideWithdrawal, GetDepositAddress, GetPayoutFile,
+    GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRailCorrections, ListRails, ListSuspense,
+    ListWaitingWithdrawals, MakePayouts, ReconcileRail, RejectPayout, SetRailKey, TakePayoutReport,
+    TakeStatement,
 };
 
 use crate::service::Service;
@@ -50,6 +51,10 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         })
         .on::<DecideWithdrawal, _, _, _>(|service, context, request| async move {
             service.decide_withdrawal(context.request_key.as_ref(), request).await
+        })
+        .on::<CancelWithdrawal, _, _, _>(|service, context, request| async move {
+            let key = context.request_key.as_ref();
+            service.cancel_withdrawal(&context.caller, key, request.withdrawal_id).await
         })
         .on::<ListWaitingWithdrawals, _, _, _>(|service, context, _| async move {
             service.withdrawals_waiting_for(&context.caller).await

@@ -4,10 +4,10 @@ use q_core::IdentityKind;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
-    ApprovalRule, CreateWithdrawal, DecideWithdrawal, DecideWithdrawalRequest, GetWithdrawal,
-    ListWaitingWithdrawals, ListWaitingWithdrawalsRequest, MakePayouts, RailPath, RailWithdrawal,
-    SetApprovals, SetApprovalsRequest, Threshold, UpdateWallet, UpdateWalletRequest, Withdrawal,
-    WithdrawalPath, WithdrawalRequest,
+    ApprovalRule, CancelWithdrawal, CreateWithdrawal, DecideWithdrawal, DecideWithdrawalRequest,
+    GetWithdrawal, ListWaitingWithdrawals, ListWaitingWithdrawalsRequest, MakePayouts, RailPath,
+    RailWithdrawal, SetApprovals, SetApprovalsRequest, Threshold, UpdateWallet, UpdateWalletRequest,
+    Withdrawal, WithdrawalPath, WithdrawalRequest,
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
@@ -141,6 +141,67 @@ on_each_world!(what_too_many_reject_or_nobody_can_pay_does_not_leave, async |wor
     assert_eq!(decide(bank, &order, &asked, &di, true).await.unwrap_err(), "INTENT_EXPIRED");
     let path = WithdrawalPath { withdrawal_id: asked.withdrawal_id };
     assert_eq!(ann.client.call::<GetWithdrawal>(&path).await.unwrap().status, "EXPIRED");
+    desk.close().await;
+});
+
+on_each_world!(a_payer_takes_back_what_waits_and_nothing_else, async |world: World| {
+    let desk = Desk::open(world).await;
+    let bank = &desk.bank;
+    let ann = bank.person("ann", "100").await;
+    let (cy, di) = (bank.person("cy", "0").await, bank.person("di", "0").await);
+    guard(&ann, &[&cy, &di]).await;
+    let order = bank.withdrawal(&ann, "sepa-file", TO, "40");
+    let ask = async || ann.client.clone().with_key(fresh()).call::<CreateWithdrawal>(&order).await.unwrap();
+    let asked = ask().await;
+    decide(bank, &order, &asked, &cy, true).await.unwrap();
+    let path = WithdrawalPath { withdrawal_id: asked.withdrawal_id };
+    let cancel =
+        async |by: &Person, key: &str| by.client.clone().with_key(key).call::<CancelWithdrawal>(&path).await;
+    assert_eq!(code(cancel(&cy, "a").await), "TRANSACTION_NOT_FOUND", "an approver rejects it");
+    assert_eq!(code(cancel(&bank.person("bo", "0").await, "b").await), "TRANSACTION_NOT_FOUND");
+    let cancelled = cancel(&ann, "c").await.unwrap();
+    assert_eq!(
+        (cancelled.status.as_str(), cancelled.reason.unwrap().as_str()),
+        ("CANCELLED", "its payer took it back")
+    );
+    assert_eq!(cancel(&ann, "c").await.unwrap().status, "CANCELLED", "the same request again");
+    let again = problem(cancel(&ann, "d").await);
+    assert_eq!((again.code.as_str(), again.status), ("INVALID_STATE", 409));
+    assert!(again.detail.unwrap().contains("sign a new order"));
+    let events = bank.module.db().events_after(0, 10_000, None).await.unwrap();
+    let told = events.iter().filter_map(|row| row.event.payload::<RailWithdrawal>());
+    let told: Vec<String> = told.map(|told| told.status).collect();
+    assert_eq!(told, ["AWAITING_APPROVAL", "CANCELLED"]);
+
+    // Its order is worth nothing any more, whoever approves it or hands it in.
+    assert_eq!(decide(bank, &order, &asked, &di, true).await.unwrap_err(), "INVALID_STATE");
+    assert_eq!(ask().await.status, "CANCELLED");
+    assert_eq!((waiting(&di).await, bank.balance(&ann).await.2.as_str()), (0, "0"));
+    assert_eq!(ann.client.call::<GetWithdrawal>(&path).await.unwrap().status, "CANCELLED");
+
+    // What is held is on its way, approved or not.
+    let order = bank.withdrawal(&ann, "sepa-file", TO, "20");
+    let approved = ann.client.clone().with_key(fresh()).call::<CreateWithdrawal>(&order).await.unwrap();
+    decide(bank, &order, &approved, &cy, true).await.unwrap();
+    decide(bank, &order, &approved, &di, true).await.unwrap();
+    let small = desk.withdraw(&ann, TO, "10").await.unwrap();
+    for held in [approved.withdrawal_id, small.withdrawal_id] {
+        let path = WithdrawalPath { withdrawal_id: held };
+        let refused = problem(ann.client.clone().with_key(fresh()).call::<CancelWithdrawal>(&path).await);
+        assert_eq!(refused.code, "INVALID_STATE");
+        assert!(refused.detail.unwrap().contains("on its way"));
+        assert_eq!(ann.client.call::<GetWithdrawal>(&path).await.unwrap().status, "PENDING");
+    }
+
+    // What lapsed is not cancelled on top.
+    let order = bank.withdrawal(&ann, "sepa-file", TO, "12");
+    let lapsed = ann.client.clone().with_key(fresh()).call::<CreateWithdrawal>(&order).await.unwrap();
+    bank.world.clock.advance(q_core::Span::seconds(601));
+    let path = WithdrawalPath { withdrawal_id: lapsed.withdrawal_id };
+    let refused = problem(ann.client.clone().with_key(fresh()).call::<CancelWithdrawal>(&path).await);
+    assert!(refused.detail.unwrap().contains("lapsed"));
+    assert_eq!(ann.client.call::<GetWithdrawal>(&path).await.unwrap().status, "EXPIRED");
+    assert_eq!(bank.module.verify().await.unwrap(), []);
     desk.close().await;
 });
 

@@ -11,10 +11,10 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
 use q_jose::jws;
 use qwallet_api::{
-    CreateWithdrawal, Deposit, DepositAddressRequest, DepositList, GetDepositAddress, GetPayoutFile,
-    GetWallet, GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest, ListSuspense,
-    MakePayouts, PayoutFile, PayoutFilePath, PayoutReportTaken, RAIL_KEY_TYP, RailKeyOrder, RailPath,
-    RailState, ReconcileRail, RejectPayout, RejectPayoutRequest, SetRailKey, SetRailKeyRequest,
+    CancelWithdrawal, CreateWithdrawal, Deposit, DepositAddressRequest, DepositList, GetDepositAddress,
+    GetPayoutFile, GetWallet, GetWithdrawal, GetWithdrawalQuote, ListDeposits, ListRails, ListRailsRequest,
+    ListSuspense, MakePayouts, PayoutFile, PayoutFilePath, PayoutReportTaken, RAIL_KEY_TYP, RailKeyOrder,
+    RailPath, RailState, ReconcileRail, RejectPayout, RejectPayoutRequest, SetRailKey, SetRailKeyRequest,
     StatementReport, TakePayoutReport, TakePayoutReportRequest, TakeStatement, TakeStatementRequest,
     TransactionId, WalletPath, Withdrawal, WithdrawalPath, WithdrawalQuoteRequest, WithdrawalRequest,
     signing::{PaymentOrder, signing_input},
@@ -88,6 +88,14 @@ pub enum RailVerb {
         /// The withdrawal.
         withdrawal: TransactionId,
         /// Who asks.
+        #[command(flatten)]
+        acting: AsArgs,
+    },
+    /// Take back a withdrawal that waits for the approval of others.
+    Cancel {
+        /// The withdrawal.
+        withdrawal: TransactionId,
+        /// Who pays.
         #[command(flatten)]
         acting: AsArgs,
     },
@@ -215,6 +223,13 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             let path = WithdrawalPath { withdrawal_id: *withdrawal };
             let withdrawal = open(acting)?.client("qwallet")?.call::<GetWithdrawal>(&path).await?;
             output::show(acting.json, &withdrawal, show_withdrawal);
+        }
+        RailVerb::Cancel { withdrawal, acting } => {
+            let session = open(acting)?;
+            let client = session.client("qwallet")?.with_key(session.fresh_key());
+            let path = WithdrawalPath { withdrawal_id: *withdrawal };
+            let cancelled = client.call::<CancelWithdrawal>(&path).await?;
+            output::show(acting.json, &cancelled, show_withdrawal);
         }
         RailVerb::Key { rail, approvers, json } => {
             let state = set_key(data, rail, approvers).await?;

@@ -7,7 +7,7 @@ use q_core::{AuditEntry, Caller, Did, RequestKey};
 use q_db::{DbError, Tx};
 use qwallet_api::{
     DecideWithdrawalRequest, IntentApprovals, RailWithdrawal, TransactionId, Withdrawal, WithdrawalList,
-    WithdrawalRequest, signing::PAYMENT_TYP,
+    WithdrawalRequest, errors, signing::PAYMENT_TYP,
 };
 
 use super::withdrawals::{Plan, order_input};
@@ -27,6 +27,25 @@ use crate::{
         unexpected,
     },
     store::{self, waiting_withdrawals::WaitingRow},
+};
+
+/// What is held already.
+const ON_ITS_WAY: Refusal = Refusal::Record {
+    code: &errors::INVALID_STATE,
+    detail: "only what waits for approvals is taken back; this is held and on its way, and GET /withdrawals/{withdrawalId} \
+             tells where it is",
+};
+
+/// What waited until its order lapsed.
+const LAPSED: Refusal = Refusal::Record {
+    code: &errors::INVALID_STATE,
+    detail: "it lapsed with its order and holds nothing; for another one sign a new order, POST /withdrawals",
+};
+
+/// What was rejected or taken back before.
+const CANCELLED: Refusal = Refusal::Record {
+    code: &errors::INVALID_STATE,
+    detail: "it was cancelled before and holds nothing; for another one sign a new order, POST /withdrawals",
 };
 
 impl Service {
@@ -135,6 +154,38 @@ impl Service {
         });
         decided.await?;
         self.carry_out_if_approved(id).await?;
+        self.waiting_withdrawal(id).await
+    }
+
+    /// Takes back a withdrawal of the caller that still waits.
+    pub async fn cancel_withdrawal(
+        &self,
+        caller: &Caller,
+        key: Option<&RequestKey>,
+        id: TransactionId,
+    ) -> Result<Withdrawal, Error> {
+        let Some(row) = self.waiting_row(id).await? else {
+            // One that nobody had to approve was held at once.
+            self.withdrawal(caller, id).await?;
+            return Err(ON_ITS_WAY.into());
+        };
+        if caller.did() != Some(&row.payer) {
+            return Err(Error::TransactionNotFound);
+        }
+        let rail = self.kept_order(&row)?.rail;
+        let cancelled = self.db.write_once(key, move |tx| {
+            let row = store::waiting_withdrawals::lock(tx, id)?.ok_or(Error::TransactionNotFound)?;
+            match row.status {
+                WaitingStatus::Waiting if row.expires_at > tx.now() => {}
+                WaitingStatus::Waiting => return Err(LAPSED.into()),
+                WaitingStatus::CarriedOut => return Err(ON_ITS_WAY.into()),
+                WaitingStatus::Cancelled => return Err(CANCELLED.into()),
+            }
+            cancel(tx, &row, &rail, "its payer took it back")?;
+            tx.audit(AuditEntry::change("withdrawal.cancel", Some(&row.payer), id))?;
+            Ok::<_, Error>(())
+        });
+        cancelled.await?;
         self.waiting_withdrawal(id).await
     }
 
