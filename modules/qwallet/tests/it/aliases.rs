@@ -8,11 +8,11 @@ use qwallet_api::{
 };
 
 use crate::{
-    approvals::{change, decide, decision, intend, rule, set, sign_it},
+    approvals::{change, decide, decision, rule, set},
     fees,
     invocations::{self, Agent},
     schedules,
-    support::{Approver, Bank, fresh, payment_input, problem, sign, sign_as},
+    support::{Approver, Bank, fresh, intend, payment_input, problem, sign, sign_as, sign_it},
 };
 
 on_each_world!(what_is_signed_under_a_name_with_a_host_is_sound, async |world: World| {

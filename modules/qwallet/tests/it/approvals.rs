@@ -5,14 +5,13 @@ use q_core::{Did, PageLimit, Span};
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
-    ApprovalRule, CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, DecideIntent,
-    DecideIntentRequest, GetApprovals, GetIntent, Intent, IntentPath, ListApprovals, ListApprovalsRequest,
-    SetApprovals, SetApprovalsRequest, SignIntent, SignRequest, SignedIntent, Threshold, WalletApprovals,
-    WalletPath,
+    ApprovalRule, CreateBatch, CreatePayment, DecideIntent, DecideIntentRequest, GetApprovals, GetIntent,
+    Intent, IntentPath, ListApprovals, ListApprovalsRequest, SetApprovals, SetApprovalsRequest, Threshold,
+    WalletApprovals, WalletPath,
     signing::{self, APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP},
 };
 
-use crate::support::{Approver, Bank, Person, code, fresh, item, problem, sign, sign_as};
+use crate::support::{Approver, Bank, Person, code, fresh, intend, item, problem, sign_as, sign_it};
 
 pub fn rule(required: u8, approvers: &[&Approver], above: &str) -> ApprovalRule {
     let mut approvers: Vec<Did> = approvers.iter().map(|(did, _)| did.clone()).collect();
@@ -36,21 +35,6 @@ async fn refused(person: &Person, asked: &SetApprovalsRequest) -> String {
     code(person.client.clone().with_key(fresh()).call::<SetApprovals>(asked).await)
 }
 
-pub async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
-    let asked = CreateIntentRequest {
-        amount: amount.into(),
-        currency: "QToken".into(),
-        recipient: recipient.wallet.wallet_ref.clone(),
-        purpose: None,
-        expires_in: Some(600),
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    payer.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap()
-}
-
 pub fn decision(intent: &Intent, is_approved: bool, (did, key): &Approver) -> DecideIntentRequest {
     let (decision, typ) = if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) };
     let signature = sign_as(typ, intent.signing_input.as_bytes(), did, key);
@@ -64,12 +48,6 @@ pub async fn decide(bank: &Bank, asked: &DecideIntentRequest) -> Result<Intent, 
         Ok(intent) => Ok(intent),
         refused => Err(code(refused)),
     }
-}
-
-pub async fn sign_it(intent: &Intent, payer: &Person) -> Result<SignedIntent, q_contract::CallError> {
-    let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    payer.client.clone().with_key(fresh()).call::<SignIntent>(&request).await
 }
 
 on_each_world!(two_of_three_approve_what_is_above_the_amount, async |world: World| {

@@ -4,13 +4,13 @@ use q_core::Span;
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
-    CreateIntent, CreateIntentRequest, CreatePayment, FeeRate, FeeVersions, GetFees, GetFeesRequest,
-    GetQuote, PaymentRequest, QuoteRequest, SetFees, SetFeesRequest,
+    CreatePayment, FeeRate, FeeVersions, GetFees, GetFeesRequest, GetQuote, PaymentRequest, QuoteRequest,
+    SetFees, SetFeesRequest,
     fees::{FEES_TYP, FeesOrder},
     signing,
 };
 
-use crate::support::{Approver, Bank, Person, code, fresh, sign_as};
+use crate::support::{Approver, Bank, Person, code, fresh, intend, sign_as};
 
 fn rate(currency: &str, class: &str, platform: u16) -> FeeRate {
     FeeRate {
@@ -102,18 +102,7 @@ on_each_world!(two_approvers_set_what_payments_cost_from_an_instant_on, async |w
     assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("0.6".into()));
 
     // An intent keeps what it was decided with.
-    let asked = CreateIntentRequest {
-        amount: "100".into(),
-        currency: "QToken".into(),
-        recipient: bob.did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap();
+    let intent = intend(&ann, &bob, "100").await;
     bank.world.clock.advance(Span::seconds(60));
     assert_eq!(quote(&ann).await, (2, "1".into()));
     assert_eq!(pay(&bank, &ann, &bob, "10").await, Ok("1".into()));

@@ -1,20 +1,19 @@
 //! Payments beyond a wallet's own limits: its parent or a guardian approves one of them, once.
 
-use q_contract::{CallError, Problem};
+use q_contract::Problem;
 use q_core::{Caller, IdentityKind, PageLimit, Span};
 use q_testkit::{World, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
-    AskedIntent, AskedIntentPath, CancelIntent, CreateIntent, CreateIntentRequest, CreatePayment,
-    DecideIntent, DecideIntentRequest, GetIntent, GetLimits, Intent, IntentId, IntentPath, ListApprovals,
-    ListApprovalsRequest, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, SignIntent, SignRequest,
-    SignedIntent, WalletPath,
+    AskedIntent, AskedIntentPath, CancelIntent, CreateIntentRequest, CreatePayment, DecideIntent,
+    DecideIntentRequest, GetIntent, GetLimits, Intent, IntentId, IntentPath, ListApprovals,
+    ListApprovalsRequest, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, WalletPath,
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
 use crate::{
     approvals,
-    support::{Bank, Person, code, fresh, new_limits, problem, settings, sign, sign_as},
+    support::{Bank, Person, ask, code, fresh, intend_as, new_limits, problem, settings, sign_as, sign_it},
 };
 
 async fn limit(by: &Person, of: &Person, amount: &str) {
@@ -43,19 +42,9 @@ async fn try_pay(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> R
     }
 }
 
-async fn intend(payer: &Person, payee: &Person, amount: &str) -> Intent {
-    let asked = CreateIntentRequest {
-        amount: amount.into(),
-        currency: "QToken".into(),
-        recipient: payee.did.to_string(),
-        purpose: Some("a new drill".into()),
-        expires_in: None,
-        wallet: None,
-        quote_id: None,
-        capture: None,
-        hold_for: None,
-    };
-    payer.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap()
+async fn drill(payer: &Person, payee: &Person, amount: &str) -> Intent {
+    let asked = CreateIntentRequest { purpose: Some("a new drill".into()), ..ask(payee, amount) };
+    intend_as(payer, &asked).await
 }
 
 async fn look(person: &Person, id: IntentId) -> Result<Intent, String> {
@@ -74,12 +63,6 @@ async fn decide(bank: &Bank, intent: &Intent, is_approved: bool, by: &Person) ->
         Ok(intent) => Ok(intent),
         refused => Err(code(refused)),
     }
-}
-
-async fn sign_it(intent: &Intent, payer: &Person) -> Result<SignedIntent, CallError> {
-    let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    payer.client.clone().with_key(fresh()).call::<SignIntent>(&request).await
 }
 
 async fn waiting(person: &Person) -> Vec<IntentId> {
@@ -174,18 +157,18 @@ on_each_world!(what_is_approved_is_bounded_by_the_parent_and_the_instance, async
     let robot = bank.person("robot", "900").await;
     limit(&ann, &robot, "10").await;
     limit(&ann, &ann, "100").await;
-    let intent = intend(&robot, &bob, "150").await;
+    let intent = drill(&robot, &bob, "150").await;
     assert_eq!(intent.next_action, "approve(1 of 1)");
     decide(&bank, &intent, true, &ann).await.unwrap();
     let refused = problem(sign_it(&intent, &robot).await);
     assert_eq!((refused.code.as_str(), &refused.extra["inherited"]), ("DAILY_LIMIT_EXCEEDED", &true.into()));
     // Above what anybody may pay at once nobody is asked.
-    let large = intend(&robot, &bob, "501").await;
+    let large = drill(&robot, &bob, "501").await;
     assert_eq!((large.next_action.as_str(), large.approvals.is_none()), ("sign", true));
     assert_eq!(decide(&bank, &large, true, &ann).await.unwrap_err(), "INVALID_STATE");
     assert_eq!(code(sign_it(&large, &robot).await), "TX_LIMIT_EXCEEDED");
     // Within its limits a program asks nobody; when they are used up meanwhile, it does.
-    let small = intend(&robot, &bob, "8").await;
+    let small = drill(&robot, &bob, "8").await;
     assert_eq!(small.next_action, "sign");
     assert_eq!(decide(&bank, &small, true, &ann).await.unwrap_err(), "INVALID_STATE");
     try_pay(&bank, &robot, &bob, "5").await.unwrap();
@@ -199,7 +182,7 @@ on_each_world!(what_is_approved_is_bounded_by_the_parent_and_the_instance, async
     assert_eq!(used(&robot).await, ("5".into(), "5".into()));
     assert_eq!(code(sign_it(&small, &robot).await), "INVALID_STATE");
     // Nobody approves what somebody pays who is below nobody.
-    let own = intend(&ann, &bob, "200").await;
+    let own = drill(&ann, &bob, "200").await;
     assert_eq!(decide(&bank, &own, true, &bob).await.unwrap_err(), "NOT_AN_APPROVER");
     assert_eq!(code(sign_it(&own, &ann).await), "DAILY_LIMIT_EXCEEDED");
     assert_eq!(bank.findings().await, Vec::<String>::new());
@@ -211,7 +194,7 @@ on_each_world!(either_guardian_approves_and_all_of_them_reject, async |world: Wo
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     bank.stands("kid", IdentityKind::Consentida, &[&ann, &bob]);
     let (kid, shop) = (bank.person("kid", "50").await, bank.person("shop", "0").await);
-    let intent = intend(&kid, &shop, "5").await;
+    let intent = drill(&kid, &shop, "5").await;
     assert_eq!(intent.next_action, "approve(1 of 2)");
     assert_eq!((waiting(&ann).await, waiting(&bob).await), (vec![intent.intent_id], vec![intent.intent_id]));
     assert_eq!(look(&shop, intent.intent_id).await.unwrap_err(), "INTENT_NOT_FOUND");
@@ -221,11 +204,11 @@ on_each_world!(either_guardian_approves_and_all_of_them_reject, async |world: Wo
     assert_eq!(code(sign_it(&intent, &kid).await), "APPROVAL_REQUIRED");
     decide(&bank, &shown, true, &bob).await.unwrap();
     sign_it(&intent, &kid).await.unwrap();
-    let other = intend(&kid, &shop, "6").await;
+    let other = drill(&kid, &shop, "6").await;
     decide(&bank, &other, false, &ann).await.unwrap();
     assert_eq!(decide(&bank, &other, false, &bob).await.unwrap().status, "CANCELLED");
     // A guardian who is none any more approves nothing, nor does what such a one approved before count.
-    let last = intend(&kid, &shop, "7").await;
+    let last = drill(&kid, &shop, "7").await;
     decide(&bank, &last, true, &bob).await.unwrap();
     bank.stands("kid", IdentityKind::Consentida, &[&ann]);
     bank.module.service().keys.forget(&kid.did);
@@ -243,7 +226,7 @@ on_each_world!(what_is_approved_under_a_rule_lifts_no_limit, async |world: World
     let approver = (ann.did.clone(), ann.key.clone());
     approvals::set(&robot, &approvals::change(&robot, 0, approvals::rule(1, &[&approver], "5"))).await;
     limit(&ann, &robot, "10").await;
-    let intent = intend(&robot, &bob, "8").await;
+    let intent = drill(&robot, &bob, "8").await;
     assert_eq!(intent.approvals.as_ref().unwrap().because, "rule");
     decide(&bank, &intent, true, &ann).await.unwrap();
     assert_eq!(look(&robot, intent.intent_id).await.unwrap().next_action, "sign");

@@ -1,4 +1,4 @@
-//! `/intents`, `/sign`, `/pay`.
+//! `/intents`, `/`, `/pay`.
 
 use futures_util::future::join_all;
 use q_core::{PageLimit, Span};
@@ -6,40 +6,17 @@ use q_db::{ModeKind, ModeOrder};
 use q_runtime::Module;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
-    CancelIntent, CreateIntent, CreateIntentRequest, GetIntent, Intent, IntentPath, ListIntents,
-    ListIntentsRequest, Pay, PayRequest, SignIntent, SignRequest,
+    CancelIntent, CreateIntentRequest, GetIntent, Intent, IntentPath, ListIntents, ListIntentsRequest, Pay,
+    PayRequest, SignIntent, SignRequest,
 };
 
-use crate::support::{Bank, Person, code, fresh, sign};
-
-fn ask(recipient: &Person, amount: &str) -> CreateIntentRequest {
-    CreateIntentRequest {
-        amount: amount.into(),
-        currency: "QToken".into(),
-        recipient: recipient.wallet.wallet_ref.clone(),
-        purpose: Some("rent".into()),
-        expires_in: Some(600),
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    }
-}
-
-async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
-    let client = payer.client.clone().with_key(fresh());
-    client.call::<CreateIntent>(&ask(recipient, amount)).await.unwrap()
-}
-
-fn signature(intent: &Intent, payer: &Person) -> SignRequest {
-    let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);
-    SignRequest { intent_id: intent.intent_id, signature }
-}
+use crate::support::{Bank, ask, code, fresh, intend, intend_as, signature};
 
 on_each_world!(signing_holds_and_paying_settles, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
-    let intent = intend(&ann, &bob, "10").await;
+    let asked = CreateIntentRequest { purpose: Some("rent".into()), ..ask(&bob, "10") };
+    let intent = intend_as(&ann, &asked).await;
     assert_eq!((intent.status.as_str(), intent.next_action.as_str()), ("PENDING", "sign"));
     assert_eq!(intent.fees.total.as_str(), "0.06");
     assert_eq!(bank.balance(&ann).await.0, "100");

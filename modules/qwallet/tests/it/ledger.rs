@@ -14,15 +14,14 @@ use qwallet::domain::{
     transfer::{Leg, Phase, Purpose, Transfer},
 };
 use qwallet_api::{
-    CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, ExportLedger, ExportRequest,
-    GetTrialBalance, IntentId, ListAccounts, ListAccountsRequest, ListHeads, ListHeadsRequest, SignIntent,
-    SignRequest, TransactionId, TrialBalanceRequest,
+    CreateBatch, CreatePayment, ExportLedger, ExportRequest, GetTrialBalance, IntentId, ListAccounts,
+    ListAccountsRequest, ListHeads, ListHeadsRequest, TransactionId, TrialBalanceRequest,
 };
 use serde_json::Value;
 
 use crate::{
     holds,
-    support::{Bank, Person, code, fresh, item, sign},
+    support::{Bank, Person, code, fresh, intend, item, sign_it},
 };
 
 async fn export(bank: &Bank, operator: &Person, format: &str) -> String {
@@ -47,21 +46,8 @@ async fn busy(world: World) -> (Bank, Vec<Person>) {
     let batch = bank.signed_batch(bank.batch(ann, items.collect()), ann);
     let paid = ann.client.clone().with_key(fresh()).call::<CreateBatch>(&batch).await.unwrap();
     assert_eq!(paid.committed, 40);
-    let request = CreateIntentRequest {
-        amount: "5".into(),
-        currency: "QToken".into(),
-        recipient: people[1].did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent = intend(ann, &people[1], "5").await;
+    sign_it(&intent, ann).await.unwrap();
     for (payee, is_final) in [(2, false), (3, true)] {
         let held = holds::held(&bank, &people[0], &people[payee], "30.000000000000000007").await;
         for (amount, is_last) in [("7.000000000000000001", false), ("0.3", is_final)] {

@@ -6,11 +6,11 @@ use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
-    CancelIntent, CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, GetLimits, IntentPath,
-    LimitList, SetLimits, SignIntent, SignRequest, SpendingLimit, WalletPath,
+    CancelIntent, CreateBatch, CreatePayment, GetLimits, IntentPath, LimitList, SetLimits, SpendingLimit,
+    WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, new_limits, problem, settings, sign};
+use crate::support::{Bank, Person, code, fresh, intend, item, new_limits, problem, settings, sign_it};
 
 async fn set(person: &Person, limits: &[(&str, &str)]) -> LimitList {
     person.client.clone().with_key(fresh()).call::<SetLimits>(&new_limits(person, limits)).await.unwrap()
@@ -86,21 +86,8 @@ on_each_world!(a_hold_counts_until_it_is_freed, async |world: World| {
     let bank = Bank::open_with(world, SETTINGS).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     set(&ann, &[("daily", "10")]).await;
-    let request = CreateIntentRequest {
-        amount: "8".into(),
-        currency: "QToken".into(),
-        recipient: bob.did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent = intend(&ann, &bob, "8").await;
+    sign_it(&intent, &ann).await.unwrap();
     assert_eq!(pay(&bank, &ann, &bob, "3").await, Err("DAILY_LIMIT_EXCEEDED".into()));
     let path = IntentPath { intent_id: intent.intent_id };
     ann.client.clone().with_key(fresh()).call::<CancelIntent>(&path).await.unwrap();

@@ -4,12 +4,14 @@ use q_core::{IdentityKind, Span};
 use q_testkit::{World, identity, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
-    AddNote, AddNoteRequest, CancelIntent, CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment,
-    CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetLimits, GetWallet, IntentPath, SetLimits,
-    SignIntent, SignRequest, SpendingLimit, Transaction, UpdateWallet, UpdateWalletRequest, WalletPath,
+    AddNote, AddNoteRequest, CancelIntent, CreateBatch, CreatePayment, CreateWallet, CreateWalletRequest,
+    Faucet, FaucetRequest, GetLimits, GetWallet, IntentPath, SetLimits, SignIntent, SpendingLimit,
+    Transaction, UpdateWallet, UpdateWalletRequest, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, new_limits, problem, settings, sign};
+use crate::support::{
+    Bank, Person, code, fresh, intend, item, new_limits, problem, settings, sign_it, signature,
+};
 
 async fn set(by: &Person, of: &Person, wanted: &[(&str, &str)]) -> String {
     match by.client.clone().with_key(fresh()).call::<SetLimits>(&new_limits(of, wanted)).await {
@@ -111,21 +113,8 @@ on_each_world!(a_freed_hold_gives_back_to_both, async |world: World| {
     bank.stands("robot", IdentityKind::Root, &[&ann]);
     let robot = bank.person("robot", "100").await;
     set(&ann, &robot, &[("countPerHour", "1"), ("daily", "50")]).await;
-    let request = CreateIntentRequest {
-        amount: "8".into(),
-        currency: "QToken".into(),
-        recipient: bob.did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = robot.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &robot.did, &robot.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    robot.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent = intend(&robot, &bob, "8").await;
+    sign_it(&intent, &robot).await.unwrap();
     let counts = async || {
         [
             used(&robot, "daily", false).await,
@@ -319,21 +308,9 @@ on_each_world!(an_undertaking_pays_whom_it_allowed, async |world: World| {
     update(&firm, allow(&firm, &["*"])).await.unwrap();
     assert_eq!(pay(&bank, &firm, &eve, "1").await, "SETTLED");
     // What was decided before the list was made is asked about again where the money is held.
-    let request = CreateIntentRequest {
-        amount: "8".into(),
-        currency: "QToken".into(),
-        recipient: eve.did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        hold_for: None,
-        quote_id: None,
-    };
-    let intent = firm.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
+    let intent = intend(&firm, &eve, "8").await;
     update(&firm, allow(&firm, &[bob.did.as_str()])).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &firm.did, &firm.key);
-    let signed = SignRequest { intent_id: intent.intent_id, signature };
+    let signed = signature(&intent, &firm);
     let refused = firm.client.clone().with_key(fresh()).call::<SignIntent>(&signed).await;
     assert_eq!(code(refused), "FORBIDDEN");
     let escrow = crate::escrows::asked(&bank, &firm, &eve, "1", "order-1");

@@ -4,12 +4,12 @@ use q_core::{IdentityKind, Span};
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
     CreateIntent, CreateIntentRequest, CreatePayment, GetQuote, Intent, PaymentRequest, Quote, QuoteRequest,
-    SignIntent, SignRequest, Transaction,
+    Transaction,
 };
 
 use crate::{
     fees,
-    support::{Bank, Person, code, fresh, problem, sign},
+    support::{Bank, Person, ask, code, fresh, problem, sign_it},
 };
 
 async fn quote(person: &Person, asked: QuoteRequest) -> Result<Quote, String> {
@@ -47,17 +47,7 @@ async fn pay(
 }
 
 fn intent(payee: &Person, amount: &str, quote: &Quote) -> CreateIntentRequest {
-    CreateIntentRequest {
-        amount: amount.into(),
-        currency: "QToken".into(),
-        recipient: payee.did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        quote_id: quote.quote_id.clone(),
-        capture: None,
-        hold_for: None,
-    }
+    CreateIntentRequest { quote_id: quote.quote_id.clone(), ..ask(payee, amount) }
 }
 
 async fn intend(payer: &Person, asked: &CreateIntentRequest, key: &str) -> Result<Intent, String> {
@@ -108,9 +98,7 @@ on_each_world!(a_quote_holds_for_five_minutes_whatever_the_fees_become, async |w
     assert_eq!(again.fees.total.as_str(), "0.6");
     let same = intend(&ann, &intent(&bob, "100", &cheap), "intent-key").await.unwrap();
     assert_eq!(same.intent_id, made.intent_id);
-    let signature = sign(made.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: made.intent_id, signature };
-    ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    sign_it(&made, &ann).await.unwrap();
     assert_eq!(bank.balance(&ann).await.2, "100.6");
     assert_eq!(bank.balance(&bob).await.1, "400");
     assert_eq!(bank.findings().await, Vec::<String>::new());

@@ -5,13 +5,13 @@ use q_core::{PageLimit, Span};
 use q_pdp::Resource;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
-    CreateIntent, CreateIntentRequest, CreatePayment, CreateWallet, CreateWalletRequest, GetBalance,
-    GetBalanceRequest, GetQuote, GetTransaction, GetWallet, ListCurrencies, ListCurrenciesRequest,
-    ListTransactions, ListTransactionsRequest, ListWallets, ListWalletsRequest, PaymentRequest, QuoteRequest,
-    SignIntent, SignRequest, TransactionPath, WalletPath,
+    CreateIntentRequest, CreatePayment, CreateWallet, CreateWalletRequest, GetBalance, GetBalanceRequest,
+    GetQuote, GetTransaction, GetWallet, ListCurrencies, ListCurrenciesRequest, ListTransactions,
+    ListTransactionsRequest, ListWallets, ListWalletsRequest, PaymentRequest, QuoteRequest, SignIntent,
+    TransactionPath, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, sign};
+use crate::support::{Bank, Person, ask, code, fresh, intend_as, signature};
 
 fn history(person: &Person, limit: u32) -> ListTransactionsRequest {
     ListTransactionsRequest {
@@ -123,20 +123,9 @@ on_each_world!(a_history_is_searched, async |world: World| {
     let bread = pay(&bob, "1", "Bread and butter").await;
     let middle = bank.now();
     let (rent, gift) = (pay(&eve, "20", "Rent").await, pay(&bob, "3", "a GIFT of bread").await);
-    let held = CreateIntentRequest {
-        amount: "2".into(),
-        currency: "QToken".into(),
-        recipient: eve.did.to_string(),
-        purpose: Some("later".into()),
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let held = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&held).await.unwrap();
-    let signature = sign(held.signing_input.as_bytes(), &ann.did, &ann.key);
-    let held = SignRequest { intent_id: held.intent_id, signature };
+    let held =
+        intend_as(&ann, &CreateIntentRequest { purpose: Some("later".into()), ..ask(&eve, "2") }).await;
+    let held = signature(&held, &ann);
     let held = ann.client.clone().with_key(fresh()).call::<SignIntent>(&held).await.unwrap().transaction_id;
     let ask = async |change: &dyn Fn(&mut ListTransactionsRequest)| {
         let mut request = history(&ann, 50);

@@ -6,12 +6,12 @@ use q_runtime::{Module, Signer};
 use q_testkit::{World, identity, on_each_world};
 use qwallet::domain::receipt::{self, Fault, Proven};
 use qwallet_api::{
-    CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, GetReceipt, Pay, PayRequest, RECEIPT_TYP,
-    ReceiptContent, SignIntent, SignRequest, TransactionId, TransactionPath,
+    CreateBatch, CreateIntentRequest, CreatePayment, GetReceipt, Pay, PayRequest, RECEIPT_TYP,
+    ReceiptContent, TransactionId, TransactionPath,
 };
 use serde_json::json;
 
-use crate::support::{Bank, Person, code, fresh, item, sign};
+use crate::support::{Bank, Person, ask, code, fresh, intend_as, item, sign_it};
 
 /// The wallet service of every world.
 fn service() -> Signer {
@@ -83,21 +83,9 @@ on_each_world!(a_stranger_is_sure_of_a_payment, async |world: World| {
 on_each_world!(a_held_payment_is_proved_where_it_was_held_and_where_it_moved, async |world: World| {
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
-    let request = CreateIntentRequest {
-        amount: "1".into(),
-        currency: "QToken".into(),
-        recipient: bob.wallet.wallet_ref.clone(),
-        purpose: Some("rent".into()),
-        expires_in: Some(600),
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    let signed = ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent =
+        intend_as(&ann, &CreateIntentRequest { purpose: Some("rent".into()), ..ask(&bob, "1") }).await;
+    let signed = sign_it(&intent, &ann).await.unwrap();
     let id = signed.transaction_id;
     let held = proven(&receipt_of(&ann, id).await);
     assert_eq!((held.content.status.as_str(), held.content.commits.len()), ("SIGNED", 1));

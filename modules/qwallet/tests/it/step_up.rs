@@ -5,11 +5,13 @@ use q_core::Span;
 use q_testkit::{World, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
-    CreateBatch, CreateEscrow, CreateIntent, CreateIntentRequest, CreatePayment, ExecuteImport,
-    ExecuteImportRequest, GetIntent, IntentPath, SignIntent, SignRequest,
+    CreateBatch, CreateEscrow, CreatePayment, ExecuteImport, ExecuteImportRequest, GetIntent, IntentPath,
+    SignIntent,
 };
 
-use crate::support::{Bank, Person, code, fresh, item, problem, settings, sign, stepped_up};
+use crate::support::{
+    Bank, Person, code, fresh, intend, item, problem, settings, sign, signature, stepped_up,
+};
 use crate::{escrows, imports};
 
 /// A bank that asks for a second key above 1,000 and has no other bounds.
@@ -51,23 +53,11 @@ on_each_world!(above_the_amount_a_payment_needs_a_second_key, async |world: Worl
 on_each_world!(an_intent_tells_that_it_needs_a_second_key, async |world: World| {
     let bank = careful(world).await;
     let (ann, bob) = (bank.person("ann", "9000").await, bank.person("bob", "0").await);
-    let asked = CreateIntentRequest {
-        amount: "2000".into(),
-        currency: "QToken".into(),
-        recipient: bob.wallet.wallet_ref.clone(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&asked).await.unwrap();
+    let intent = intend(&ann, &bob, "2000").await;
     assert_eq!(intent.next_action, "stepUp");
     let path = IntentPath { intent_id: intent.intent_id };
     assert_eq!(proven(&bank, &ann).call::<GetIntent>(&path).await.unwrap().next_action, "sign");
-    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
+    let request = signature(&intent, &ann);
     let plain = ann.client.clone().with_key("s").call::<SignIntent>(&request).await;
     assert_eq!(code(plain), "MFA_REQUIRED");
     assert_eq!(bank.balance(&ann).await.2, "0");

@@ -21,9 +21,10 @@ use q_testkit::{World, identity};
 use q_ucan::{Delegation, DelegationDraft, container, policy::Policy};
 use qwallet::{MIGRATIONS, SETTINGS, Wallets};
 use qwallet_api::{
-    BatchItem, BatchRequest, CreateWallet, CreateWalletRequest, Faucet, FaucetRequest, GetBalance,
-    GetBalanceRequest, IssuanceRequest, Issue, NewLimit, PaymentRequest, SetLimitsRequest,
-    UpdateWalletRequest, WALLET_TYP, Wallet, WalletOrder, WithdrawalRequest,
+    BatchItem, BatchRequest, CreateIntent, CreateIntentRequest, CreateWallet, CreateWalletRequest, Faucet,
+    FaucetRequest, GetBalance, GetBalanceRequest, Intent, IssuanceRequest, Issue, NewLimit, PaymentRequest,
+    SetLimitsRequest, SignIntent, SignRequest, SignedIntent, UpdateWalletRequest, WALLET_TYP, Wallet,
+    WalletOrder, WithdrawalRequest,
     signing::{self, BatchOrder, ISSUANCE_TYP, IssuanceOrder, PAYMENT_TYP, PaymentOrder},
 };
 
@@ -430,6 +431,39 @@ pub fn problem<T: std::fmt::Debug>(outcome: Result<T, CallError>) -> Problem {
         Err(CallError::Problem(problem)) => problem,
         other => panic!("expected a problem, got {other:?}"),
     }
+}
+
+/// What asks to pay `recipient` when its payer has signed it.
+pub fn ask(recipient: &Person, amount: &str) -> CreateIntentRequest {
+    CreateIntentRequest {
+        amount: amount.into(),
+        currency: "QToken".into(),
+        recipient: recipient.wallet.wallet_ref.clone(),
+        purpose: None,
+        expires_in: Some(600),
+        wallet: None,
+        capture: None,
+        quote_id: None,
+        hold_for: None,
+    }
+}
+
+pub async fn intend(payer: &Person, recipient: &Person, amount: &str) -> Intent {
+    intend_as(payer, &ask(recipient, amount)).await
+}
+
+pub async fn intend_as(payer: &Person, asked: &CreateIntentRequest) -> Intent {
+    payer.client.clone().with_key(fresh()).call::<CreateIntent>(asked).await.unwrap()
+}
+
+/// What its payer signs of an intent.
+pub fn signature(intent: &Intent, payer: &Person) -> SignRequest {
+    let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);
+    SignRequest { intent_id: intent.intent_id, signature }
+}
+
+pub async fn sign_it(intent: &Intent, payer: &Person) -> Result<SignedIntent, CallError> {
+    payer.client.clone().with_key(fresh()).call::<SignIntent>(&signature(intent, payer)).await
 }
 
 pub fn item(recipient: &str, amount: &str) -> BatchItem {

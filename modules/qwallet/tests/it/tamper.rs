@@ -3,12 +3,9 @@
 use q_db::params;
 use q_runtime::Module;
 use q_testkit::{Engine, World, on_each_world};
-use qwallet_api::{
-    CreateImport, CreateIntent, CreateIntentRequest, CreatePayment, ImportRequest, SignIntent, SignRequest,
-    WalletId,
-};
+use qwallet_api::{CreateImport, CreateIntentRequest, CreatePayment, ImportRequest, WalletId};
 
-use crate::support::{Bank, fresh, sign};
+use crate::support::{Bank, ask, fresh, intend, intend_as, sign_it};
 
 /// Runs `sql` behind the module's back and answers the codes and places of what `verify` then finds.
 async fn findings_after(bank: &Bank, sql: &'static str) -> Vec<String> {
@@ -135,23 +132,11 @@ on_each_world!(notices_intents_and_payout_files_somebody_touched, async |world: 
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     let mut names = Vec::new();
     for is_signed in [true, false] {
-        let request = CreateIntentRequest {
-            amount: "1".into(),
-            currency: "QToken".into(),
-            recipient: bob.wallet.wallet_ref.clone(),
-            purpose: Some("rent".into()),
-            expires_in: Some(600),
-            wallet: None,
-            capture: None,
-            quote_id: None,
-            hold_for: None,
-        };
-        let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
+        let intent =
+            intend_as(&ann, &CreateIntentRequest { purpose: Some("rent".into()), ..ask(&bob, "1") }).await;
         names.push(intent.intent_id.to_string());
         if is_signed {
-            let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-            let request = SignRequest { intent_id: intent.intent_id, signature };
-            ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+            sign_it(&intent, &ann).await.unwrap();
         }
     }
     let document = crate::imports::file(&ann.wallet.wallet_ref, [&bob.wallet.wallet_ref; 2], "M1");
@@ -195,21 +180,8 @@ on_each_world!(notices_intents_and_payout_files_somebody_touched, async |world: 
 on_each_world!(an_incremental_look_finds_what_is_newer_and_trusts_what_is_older, async |world: World| {
     let bank = Bank::open_with_one_lane(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
-    let request = CreateIntentRequest {
-        amount: "1".into(),
-        currency: "QToken".into(),
-        recipient: bob.wallet.wallet_ref.clone(),
-        purpose: None,
-        expires_in: Some(600),
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    let held = ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent = intend(&ann, &bob, "1").await;
+    let held = sign_it(&intent, &ann).await.unwrap();
     let mut commits = Vec::new();
     for _ in 0..2 {
         bank.world.clock.advance(q_core::Span::seconds(1));

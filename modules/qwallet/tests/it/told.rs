@@ -7,11 +7,11 @@ use q_core::{Event, Span};
 use q_runtime::Module;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
-    CancelIntent, CreateBatch, CreateIntent, CreateIntentRequest, CreatePayment, IntentPath, Pay, PayRequest,
-    SetStripes, SetStripesRequest, SignIntent, SignRequest, SignedIntent,
+    CancelIntent, CreateBatch, CreatePayment, IntentPath, Pay, PayRequest, SetStripes, SetStripesRequest,
+    SignedIntent,
 };
 
-use crate::support::{Bank, Person, fresh, item, sign};
+use crate::support::{Bank, Person, fresh, intend, item, sign_it};
 
 const SETTLED: &str = "q.qwallet.tx.settled.v1";
 const FAILED: &str = "q.qwallet.tx.failed.v1";
@@ -38,21 +38,8 @@ async fn pay(bank: &Bank, payer: &Person, recipient: &Person, amount: &str) {
 }
 
 async fn hold(payer: &Person, recipient: &Person, amount: &str) -> (IntentPath, SignedIntent) {
-    let request = CreateIntentRequest {
-        amount: amount.into(),
-        currency: "QToken".into(),
-        recipient: recipient.wallet.wallet_ref.clone(),
-        purpose: None,
-        expires_in: Some(600),
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = payer.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &payer.did, &payer.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    let signed = payer.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent = intend(payer, recipient, amount).await;
+    let signed = sign_it(&intent, payer).await.unwrap();
     (IntentPath { intent_id: intent.intent_id }, signed)
 }
 

@@ -3,12 +3,11 @@
 use q_core::IdentityKind;
 use q_testkit::{World, on_each_world};
 use qwallet_api::{
-    CreateIntent, CreateIntentRequest, CreatePayment, CreditLimit, GetEscrow, GetWallet, NewLimit, Pay,
-    PayRequest, ReleaseEscrow, SignIntent, SignRequest, UpdateWallet, UpdateWalletRequest, Wallet,
-    WalletPath,
+    CreatePayment, CreditLimit, GetEscrow, GetWallet, NewLimit, Pay, PayRequest, ReleaseEscrow, UpdateWallet,
+    UpdateWalletRequest, Wallet, WalletPath,
 };
 
-use crate::support::{Bank, Person, code, fresh, problem, sign};
+use crate::support::{Bank, Person, code, fresh, intend, problem, sign_it};
 
 fn asked(person: &Person, status: &str) -> UpdateWalletRequest {
     UpdateWalletRequest {
@@ -92,21 +91,8 @@ on_each_world!(what_was_signed_before_is_not_settled_while_frozen, async |world:
     let bank = Bank::open(world).await;
     let (ann, bob) = (bank.person("ann", "100").await, bank.person("bob", "0").await);
     let [first, second] = bank.operators().await;
-    let request = CreateIntentRequest {
-        amount: "8".into(),
-        currency: "QToken".into(),
-        recipient: bob.did.to_string(),
-        purpose: None,
-        expires_in: None,
-        wallet: None,
-        capture: None,
-        quote_id: None,
-        hold_for: None,
-    };
-    let intent = ann.client.clone().with_key(fresh()).call::<CreateIntent>(&request).await.unwrap();
-    let signature = sign(intent.signing_input.as_bytes(), &ann.did, &ann.key);
-    let request = SignRequest { intent_id: intent.intent_id, signature };
-    let signed = ann.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+    let intent = intend(&ann, &bob, "8").await;
+    let signed = sign_it(&intent, &ann).await.unwrap();
     update(&first, &asked(&bob, "FROZEN")).await.unwrap();
     let request = PayRequest { transaction_id: signed.transaction_id };
     let settle = async || ann.client.clone().with_key(fresh()).call::<Pay>(&request).await;
