@@ -14,7 +14,10 @@ use crate::commands;
     version,
     after_help = "Exit codes: 0 done · 1 failed · 2 wrong usage · 3 verify or doctor found something · \
         4 cannot start (port, setting, data folder) · 5 the instance refused · 6 the instance did not answer · \
-        7 done in part: what is missing is listed"
+        7 done in part: what is missing is listed\n\n\
+        With --json a refusal is one line of JSON on standard error, and standard output stays empty: the problem \
+        (RFC 9457) as the module gave it, with code, title, detail, hint, traceId and members of its code; what never \
+        reached a module has the same form and a code that begins with CLI_, such as CLI_USAGE or CLI_UNREACHABLE."
 )]
 pub struct Cli {
     /// The data folder of the instance; its secrets lie beside it, in DIR.keys.
@@ -115,7 +118,7 @@ pub enum Verb {
 /// Options every read has.
 #[derive(Debug, Args)]
 pub struct ReadArgs {
-    /// Print JSON.
+    /// Print JSON; a refusal too, on standard error.
     #[arg(long)]
     pub json: bool,
 }
@@ -126,7 +129,7 @@ pub struct AsArgs {
     /// The keyring name of the identity that acts.
     #[arg(long = "as", env = "Q_AS", default_value = "operator", value_name = "NAME")]
     pub name: String,
-    /// Print JSON.
+    /// Print JSON; a refusal too, on standard error.
     #[arg(long)]
     pub json: bool,
 }
@@ -280,6 +283,7 @@ pub enum WalletVerb {
         /// A keyring name, DID or wallet reference.
         recipient: String,
         /// The amount, such as 12.50.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: String,
         /// The currency.
         #[arg(default_value = "QToken")]
@@ -395,6 +399,7 @@ pub enum WalletVerb {
     /// Take test money from the faucet of a demo instance.
     Faucet {
         /// The amount.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: String,
         /// The currency.
         #[arg(default_value = "QToken")]
@@ -409,6 +414,7 @@ pub enum WalletVerb {
     /// twice, and the first outcome is shown. All approvers are of this keyring.
     Issue {
         /// The amount.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: String,
         /// The wallet that receives: a keyring name, DID or wallet reference.
         wallet: String,
@@ -520,4 +526,12 @@ pub struct OpenapiArgs {
     /// The folder to write `<module>.json` and `errors.json` into.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// The text of an amount, unless it is below zero: what else is wrong with it the instance says, which knows the currency.
+pub fn positive(amount: &str) -> Result<String, String> {
+    if amount.starts_with('-') {
+        return Err("amounts are positive: leave the minus out".to_owned());
+    }
+    Ok(amount.to_owned())
 }

@@ -13,7 +13,7 @@ use q_core::{Did, Env, Timestamp, hash};
 use q_did::{Keyring, Log, Policy};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::output::{exit, usage, with_code};
+use crate::output::{exit, unknown, usage, with_code};
 
 /// The identity that is the instance.
 pub const INSTANCE: &str = "instance";
@@ -256,7 +256,9 @@ impl Layout {
 
     /// The identity called `name`.
     pub fn read_keyring(&self, name: &str) -> anyhow::Result<Keyring> {
-        check_name(name)?;
+        if !is_plain(name) {
+            return Err(self.unknown(name));
+        }
         read(&self.keyring(name), || {
             let keys = self.keys.display();
             if !self.keys.join("keyring").exists() && self.has_data() {
@@ -272,10 +274,16 @@ impl Layout {
                     format!("the key folder {keys} lacks the keys of {name}; {RESTORE_KEYS}"),
                 );
             }
-            anyhow::anyhow!(
-                "no identity called {name} in this keyring; `q id list` shows them, `q id new {name}` makes one"
-            )
+            self.unknown(name)
         })
+    }
+
+    /// That the keyring has nobody of this name. What there is for the house's own use is not offered.
+    fn unknown(&self, name: &str) -> anyhow::Error {
+        let mut names = self.names().unwrap_or_default();
+        names.retain(|name| name != INSTANCE && !name.starts_with("service-"));
+        let made = if is_plain(name) { format!("; `q id new {name}` makes one") } else { String::new() };
+        unknown("identity", name, &names, &format!("`q id list`{made}"))
     }
 
     /// Who `name` is. Where its keys are not kept, as on a replica of another module, its public log says so.
@@ -355,11 +363,13 @@ fn remove_older(folder: &Path, age: Duration) {
     }
 }
 
+fn is_plain(name: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(is_of_name)
+}
+
 fn check_name(name: &str) -> anyhow::Result<()> {
-    let is_plain = !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-    if !is_plain {
+    if !is_plain(name) {
         return Err(usage(format!("{name:?} is not a keyring name; use letters, digits, - and _")));
     }
     Ok(())

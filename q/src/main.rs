@@ -32,18 +32,22 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     keep_pages_small();
-    let cli = Cli::parse();
+    let as_json = output::is_json_asked(std::env::args_os());
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::fail_arguments(&error, as_json),
+    };
     q_runtime::log::start(&cli.log, cli.log_json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::fail(&error.into()),
+        Err(error) => return output::fail(&error.into(), as_json),
     };
     let ended = runtime.block_on(async {
         let ended = commands::run(cli).await;
         q_trace::finish().await;
         ended
     });
-    let code = ended.unwrap_or_else(|error| output::fail(&error));
+    let code = ended.unwrap_or_else(|error| output::fail(&error, as_json));
     q_runtime::log::flush();
     code
 }

@@ -1,6 +1,7 @@
 //! What `q` says: text for people on standard output, JSON where asked, errors with the next step on standard error.
 
 use std::{
+    ffi::OsString,
     fmt::Display,
     io::{self, ErrorKind, Write as _},
     process::ExitCode,
@@ -8,6 +9,7 @@ use std::{
 
 use q_contract::CallError;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::advice::in_verbs;
 
@@ -56,25 +58,105 @@ pub fn usage(message: impl Display) -> anyhow::Error {
     with_code(exit::USAGE, message)
 }
 
-/// Prints the error and its causes, and picks the exit code.
-pub fn fail(error: &anyhow::Error) -> ExitCode {
+/// What was named and is not there: which there are, and the command that lists them.
+pub fn unknown(kind: &str, name: &str, known: &[String], see: &str) -> anyhow::Error {
+    const SHOWN_MAX: usize = 12;
+    let listed = known.iter().take(SHOWN_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let known = match known.len() {
+        0 => "none is known".to_owned(),
+        1..=SHOWN_MAX => format!("known are {listed}"),
+        many => format!("known are {listed} and {} more", many - SHOWN_MAX),
+    };
+    usage(format!("no {kind} named {name}; {known}, see {see}"))
+}
+
+/// Whether the arguments ask for JSON, which also holds for a refusal; asked before they are understood.
+pub fn is_json_asked(arguments: impl Iterator<Item = OsString>) -> bool {
+    arguments.skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+/// Prints the error and its causes, as one line of JSON where that was asked for, and picks the exit code.
+pub fn fail(error: &anyhow::Error, as_json: bool) -> ExitCode {
+    let code = exit_code(error);
+    if as_json {
+        progress(told(error, code));
+        return ExitCode::from(code);
+    }
     progress(format!("q: {}", in_verbs(&error.to_string())));
     for cause in error.chain().skip(1) {
         progress(format!("   because {}", in_verbs(&cause.to_string())));
     }
-    let code = if let Some(WithCode { code, .. }) = error.downcast_ref() {
-        *code
-    } else {
-        match error.downcast_ref::<CallError>() {
-            Some(CallError::Problem(_)) => exit::REFUSED,
-            Some(CallError::Unreachable(_)) => {
-                progress("   is the instance running? `q up` starts it");
-                exit::UNREACHABLE
-            }
-            _ => exit::FAILED,
-        }
-    };
+    if is_unreachable(error) {
+        progress(format!("   {TO_START}"));
+    }
     ExitCode::from(code)
+}
+
+/// Says that the arguments are not understood, or what was asked about them.
+pub fn fail_arguments(error: &clap::Error, as_json: bool) -> ExitCode {
+    if !as_json || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let (detail, hint) = if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        ("the verb is not whole", "the same with --help instead of --json says what may follow")
+    } else {
+        (text.split("\n\nUsage:").next().unwrap_or_default(), "the same with --help says what it takes")
+    };
+    let detail = detail.split("\n\nFor more information").next().unwrap_or_default();
+    let detail = detail.trim().trim_start_matches("error: ");
+    progress(own_problem(exit::USAGE, detail, Some(hint)));
+    ExitCode::from(exit::USAGE)
+}
+
+const TO_START: &str = "is the instance running? `q up` starts it";
+
+fn is_unreachable(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(CallError::Unreachable(_)))
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(WithCode { code, .. }), _) => *code,
+        (None, Some(CallError::Problem(_))) => exit::REFUSED,
+        (None, Some(CallError::Unreachable(_))) => exit::UNREACHABLE,
+        _ => exit::FAILED,
+    }
+}
+
+/// The refusal as JSON: the problem as the module gave it (RFC 9457), or one of the same form of this program's own.
+fn told(error: &anyhow::Error, code: u8) -> Value {
+    let mut causes = error.chain().map(|cause| in_verbs(&cause.to_string()));
+    if let Some(problem) = error.downcast_ref().and_then(CallError::problem) {
+        let mut told = serde_json::to_value(problem).unwrap_or_default();
+        // What this program adds stands before the refusal in the chain.
+        let is_added = !matches!(error.chain().next(), Some(first) if first.is::<CallError>());
+        if let Some(advice) = causes.next().filter(|_| is_added) {
+            told["advice"] = advice.into();
+        }
+        return told;
+    }
+    let detail = causes.collect::<Vec<_>>().join("; because ");
+    own_problem(code, &detail, is_unreachable(error).then_some(TO_START))
+}
+
+/// A problem that no module was asked about. Its codes are those of `q --help`, and it has no HTTP status.
+fn own_problem(code: u8, detail: &str, hint: Option<&str>) -> Value {
+    let (name, title) = match code {
+        exit::USAGE => ("CLI_USAGE", "the arguments are not what the command takes"),
+        exit::FINDINGS => ("CLI_FINDINGS", "something was found that is not right"),
+        exit::CANNOT_START => ("CLI_CANNOT_START", "a port, a setting or the data folder cannot be used"),
+        exit::REFUSED => ("CLI_REFUSED", "the instance refused"),
+        exit::UNREACHABLE => ("CLI_UNREACHABLE", "the instance did not answer"),
+        exit::IN_PART => ("CLI_IN_PART", "done, but not all of it"),
+        _ => ("CLI_FAILED", "the command could not do what it was asked"),
+    };
+    let mut told =
+        json!({"type": format!("urn:q:problem:{name}"), "title": title, "code": name, "detail": detail});
+    if let Some(hint) = hint {
+        told["hint"] = hint.into();
+    }
+    told
 }
 
 /// A line for people.

@@ -17,7 +17,7 @@ use squid_api::{SwitchIdentity, SwitchRequest, TokenResponse};
 
 use crate::{
     layout::Layout,
-    output::{exit, usage, with_code},
+    output::{exit, unknown, with_code},
     running::{self, Running},
 };
 
@@ -80,6 +80,12 @@ impl Session {
     pub fn name_of(&self, who: &str) -> String {
         let name = who.parse().ok().and_then(|did| self.layout.name_of(&did));
         name.unwrap_or_else(|| who.to_owned())
+    }
+
+    /// What `who` is called in the keyring, and who that is; what has no name there stays as it is.
+    pub fn named(&self, who: &str) -> String {
+        let name = self.name_of(who);
+        if name == who { name } else { format!("{name} ({who})") }
     }
 
     /// How a command that is for `who` to give ends: with its name here, or with who it is.
@@ -166,9 +172,9 @@ impl Session {
         Ok(self.layout.read_keyring(who)?.did)
     }
 
-    /// Like [`Session::identity`], but leaves what is neither as it is: wallet ids and references.
-    pub fn identity_or_text(&self, who: &str) -> String {
-        self.identity(who).map_or_else(|_| who.to_owned(), |did| did.to_string())
+    /// The wallet of whoever is named, as [`Session::wallet_of`] names it; that of whoever acts where nobody is.
+    pub fn own_or(&self, who: Option<&str>) -> anyhow::Result<String> {
+        who.map_or_else(|| Ok(self.did().to_string()), |who| self.wallet_of(who))
     }
 
     /// How the instance names the wallet of `who`: the DID behind a keyring name, or a DID, wallet id or wallet reference
@@ -180,16 +186,13 @@ impl Session {
         if is_name {
             return Ok(who.to_owned());
         }
-        self.identity(who).map(|did| did.to_string()).map_err(|error| {
-            usage(format!("{error}; {who:?} is no DID, wallet id or wallet reference either"))
-        })
+        self.identity(who).map(|did| did.to_string())
     }
 
     fn base(&self, module: &str) -> anyhow::Result<&str> {
-        let known = || self.running.modules.keys().cloned().collect::<Vec<_>>().join(", ");
+        let known = || self.running.modules.keys().cloned().collect::<Vec<_>>();
         let base = self.running.modules.get(module);
-        base.map(String::as_str)
-            .with_context(|| format!("no module {module} runs here; there are {}", known()))
+        base.map(String::as_str).ok_or_else(|| unknown("module", module, &known(), "`q status`"))
     }
 }
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use q_contract::{CallError, Problem};
 
 use crate::{
     cli::{CallArgs, Cli},
@@ -29,6 +30,9 @@ pub async fn run(cli: &Cli, arguments: &CallArgs) -> anyhow::Result<ExitCode> {
     }
     let body = Bytes::from(arguments.body.clone().unwrap_or_default());
     let answer = client.send(&method, &arguments.path, body, "application/json").await?;
+    if arguments.acting.json && !answer.status().is_success() {
+        return Err(refusal(answer.status().as_u16(), answer.body()).into());
+    }
     let text = std::str::from_utf8(answer.body()).context("the answer is not text")?;
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(value) => output::line(serde_json::to_string_pretty(&value)?),
@@ -39,4 +43,12 @@ pub async fn run(cli: &Cli, arguments: &CallArgs) -> anyhow::Result<ExitCode> {
     }
     output::progress(format!("status {}", answer.status()));
     Ok(ExitCode::from(exit::REFUSED))
+}
+
+/// What an answer refuses, for whoever wants refusals in one place.
+fn refusal(status: u16, body: &[u8]) -> CallError {
+    serde_json::from_slice::<Problem>(body).map_or_else(
+        |_| CallError::NotReadable(format!("status {status} without a problem body")),
+        CallError::Problem,
+    )
 }

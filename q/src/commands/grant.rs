@@ -31,7 +31,7 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
         GrantVerb::Wallet { identity, terms, acting } => {
             let session = Session::open(&cli.data, &acting.name)?;
             let grant = wallet(&session, identity, terms).await?;
-            output::show(acting.json, &grant, |grant| show(grant, &BTreeMap::new()));
+            output::show(acting.json, &grant, |grant| show(&session, grant, &BTreeMap::new()));
         }
         GrantVerb::Pay(args) => pay::run(&Session::open(&cli.data, &args.acting.name)?, args).await?,
         GrantVerb::Revoke { identity, delegation, acting } => {
@@ -68,24 +68,23 @@ pub async fn run(cli: &Cli, verb: &GrantVerb) -> anyhow::Result<ExitCode> {
                 limit: PageLimit::default(),
             };
             let page = session.client("qonsent")?.call::<ListPermissions>(&request).await?;
-            // What was used up qwallet counts; without it the grants are listed all the same.
-            let qwallet = session.client("qwallet").ok();
             let mut used = BTreeMap::new();
             for grant in page.items.iter().filter(|grant| grant.resource.starts_with("qwallet:")) {
                 for counted in grant.conditions.iter().filter(|of| of.conditions.max_uses.is_some()) {
-                    let path = UsesPath { cid: counted.cid.to_string() };
-                    if let Some(qwallet) = &qwallet
-                        && let Ok(uses) = qwallet.call::<GetUses>(&path).await
-                    {
-                        used.insert(path.cid, uses.used);
-                    }
+                    used.extend(uses(&session, counted.cid.to_string()).await);
                 }
             }
             let payments = pay::standing(&session).await?;
+            for record in payments.iter().filter(|record| pay::conditions(record).max_uses.is_some()) {
+                used.extend(uses(&session, record.cid.to_string()).await);
+            }
             let shown = Shown { page: &page, used: &used, payments: &payments };
             output::show(acting.json, &shown, |shown| {
-                shown.page.items.iter().for_each(|grant| show(grant, shown.used));
-                shown.payments.iter().for_each(pay::show);
+                shown.page.items.iter().for_each(|grant| show(&session, grant, shown.used));
+                shown.payments.iter().for_each(|record| pay::show(&session, record, shown.used));
+                if shown.page.items.is_empty() && shown.payments.is_empty() {
+                    output::line("nothing is granted; `q grant wallet` and `q grant pay` grant");
+                }
                 if let Some(cursor) = &page.next_cursor {
                     let path = format!("/permissions?limit=200&cursor={cursor}");
                     output::progress(format!("more grants: q call qonsent GET '{path}' --as NAME"));
@@ -219,20 +218,33 @@ struct Shown<'a> {
     payments: &'a [DelegationRecord],
 }
 
-fn show(grant: &Grant, used: &BTreeMap<String, i64>) {
+fn show(session: &Session, grant: &Grant, used: &BTreeMap<String, i64>) {
     let may = match grant.permissions.as_slice() {
         [] => "may nothing any more".to_owned(),
         permissions => format!("may {}  until {}", permissions.join(", "), grant.expires_at),
     };
-    output::line(format!("{}  {}  {} {may}", grant.grant_id, grant.resource, grant.identity));
+    let whom = session.named(grant.identity.as_str());
+    output::line(format!("{}  {}  {whom} {may}", grant.grant_id, grant.resource));
     for GrantConditions { cid, conditions } in &grant.conditions {
-        if let Some(WindowText { start, end, tz, days }) = &conditions.time_window {
-            output::line(format!("  only from {start} to {end} ({tz}) {}", days.join(", ")));
-        }
-        if let Some(max) = conditions.max_uses {
-            let left = used.get(&cid.to_string()).map(|used| max.saturating_sub(used.unsigned_abs()));
-            let left = left.map_or_else(String::new, |left| format!(", {left} left"));
-            output::line(format!("  only {max} times{left}"));
-        }
+        show_conditions(conditions, used.get(&cid.to_string()).copied());
     }
+}
+
+/// When and how often something counts, and how often it is left where that is known.
+fn show_conditions(conditions: &Conditions, used: Option<i64>) {
+    if let Some(WindowText { start, end, tz, days }) = &conditions.time_window {
+        output::line(format!("  only from {start} to {end} ({tz}) {}", days.join(", ")));
+    }
+    if let Some(max) = conditions.max_uses {
+        let left = used.map(|used| max.saturating_sub(used.unsigned_abs()));
+        let left = left.map_or_else(String::new, |left| format!(", {left} left"));
+        output::line(format!("  only {max} times{left}"));
+    }
+}
+
+/// How often a delegation was used: qwallet counts, and without it nobody is told.
+async fn uses(session: &Session, cid: String) -> Option<(String, i64)> {
+    let path = UsesPath { cid };
+    let counted = session.client("qwallet").ok()?.call::<GetUses>(&path).await.ok()?;
+    Some((path.cid, counted.used))
 }

@@ -47,7 +47,7 @@ pub async fn run(
     let sessions: Vec<Session> =
         approvers.iter().map(|name| Session::open(data, name)).collect::<anyhow::Result<_>>()?;
     let first = &sessions[0];
-    let wallet = first.identity_or_text(issuance.wallet);
+    let wallet = first.wallet_of(issuance.wallet)?;
     let key = key.map_or_else(|| key_of(issuance, &wallet), str::to_owned);
     let order: IssuanceRequest = if let Some(order) = first.layout.kept_order(&key)? {
         order

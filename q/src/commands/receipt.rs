@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use q_core::{Did, Env, Timestamp};
 use q_did::{Document, Log, Policy, scid_of};
 use q_jose::PublicKey;
-use qwallet::domain::receipt::{self, Proven};
+use qwallet::domain::receipt::{self, InPlace, Link, Proven};
 use qwallet_api::{GetReceipt, ReceiptContent, TransactionId, TransactionPath};
 use serde::{Deserialize, Serialize};
 use squid_api::{GetLog, LogRequest};
@@ -143,12 +143,12 @@ fn verify(args: &VerifyReceiptArgs) -> anyhow::Result<ExitCode> {
     };
     let proven = receipt::verify(jws, |kid, at| trusted.key(kid, at))
         .map_err(|fault| with_code(exit::FINDINGS, format!("the receipt proves nothing: {fault}")))?;
-    let order_keys = proven.order_keys.clone();
     let told = serde_json::json!({
         "kid": proven.kid,
         "content": proven.content,
         "heads": proven.heads,
-        "orderKeys": order_keys,
+        "orderKeys": proven.order_keys,
+        "delegated": proven.delegated,
     });
     if args.json {
         output::line(serde_json::to_string_pretty(&told)?);
@@ -228,8 +228,18 @@ fn show(proven: &Proven) {
     if proven.heads.is_empty() {
         output::line("not yet under a signed head: fetch it again in a minute for that");
     }
-    for key in &proven.order_keys {
-        output::line(format!("ordered with the key {key}"));
+    match &proven.delegated {
+        Some(InPlace { by, payer, delegations }) => {
+            output::line(format!("ordered with the key {by}\n  in the place of {payer}, whose wallet paid"));
+            for Link { cid, key } in delegations {
+                output::line(format!("  under the delegation {cid}\n    signed with the key {key}"));
+            }
+        }
+        None => {
+            for key in &proven.order_keys {
+                output::line(format!("ordered with the key {key}"));
+            }
+        }
     }
     output::line(format!("proved: signed with {} at {}", proven.kid, content.issued_at));
 }

@@ -21,6 +21,8 @@ fn a_hotel_holds_a_deposit_and_takes_what_was_drunk() {
     assert_eq!((held["status"].as_str(), held["nextAction"].as_str()), (Some("SIGNED"), Some("wait")));
     let waiting = run(&["hold", "list", "--status", "SIGNED", "--as", "alice"]);
     assert_eq!(waiting["items"][0]["intentId"], id);
+    assert_eq!(run(&["hold", "list", "--as", "bob"])["items"][0]["intentId"], id);
+    assert_eq!(run(&["hold", "list", "--taken", "--as", "bob"])["items"], serde_json::json!([]));
 
     let taken = run(&["hold", "capture", id, "20", "--as", "alice"]);
     assert_eq!((taken["amount"].as_str(), taken["left"].as_str()), (Some("20"), Some("30")));

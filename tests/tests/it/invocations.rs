@@ -58,6 +58,11 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
     let signer = text["signer"].as_str().unwrap();
     let verified = house.q(&["receipt", "verify", written, "--trust", signer, "--json"]);
     let proved = done(&verified).to_string();
+    assert_eq!(verified.json()["delegated"]["delegations"][0]["cid"], cid);
+    let told = house.q(&["receipt", "verify", written, "--trust", signer]).said;
+    assert!(told.contains("in the place of did:") && told.contains(&format!("delegation {cid}")), "{told}");
+    let shown = house.q(&["wallet", "show", id, "--as", "alice"]).said;
+    assert!(shown.contains("ordered by robot (did:") && shown.contains(cid), "{shown}");
     for who in ["robot", "bob"] {
         let did = done(&house.q(&["id", "show", who, "--json"]))["did"].as_str().unwrap().to_owned();
         assert!(proved.contains(&format!("{did}#z6Mk")), "{who}: {proved}");
@@ -79,7 +84,11 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
     refused(&heard.unwrap(), "UCAN_REVOKED");
     // The owner sees who may pay, within which bounds, and takes all of it back by the name.
     let listed = house.q(&["grant", "list", "--as", "bob"]);
-    assert!(listed.said.contains("only where costMicros <= 5000000"), "{}", listed.said);
+    for told in
+        ["robot (did:", "only up to 5 at once, fees included", "only to alice (did:", "only 2 times, 0 left"]
+    {
+        assert!(listed.said.contains(told), "{told}: {}", listed.said);
+    }
     let third = done(&house.q(&["grant", "pay", "robot", "--as", "bob", "--json"]));
     let standing = done(&house.q(&["grant", "list", "--as", "robot", "--json"]));
     assert_eq!(standing["payments"][0]["cid"], third["cid"], "{standing}");

@@ -21,7 +21,7 @@ fn refusals_name_verbs_figures_and_whoever_can_help() {
     said(&house, &["id", "new", "carol"]);
     // A name that nobody has is another mistake than somebody without a wallet.
     let mistyped = refused(&house, 2, &["wallet", "pay", "caroline", "1", "--as", "bob"]);
-    assert!(mistyped.contains("no identity called caroline"), "{mistyped}");
+    assert!(mistyped.contains("no identity named caroline"), "{mistyped}");
     let walletless = refused(&house, 5, &["wallet", "pay", "carol", "1", "--as", "bob"]);
     assert!(walletless.contains("`q wallet open --as carol`"), "{walletless}");
     let hidden = refused(&house, 5, &["wallet", "balance", "alice", "--as", "bob"]);
@@ -43,6 +43,88 @@ fn refusals_name_verbs_figures_and_whoever_can_help() {
     let shown = said(&house, &["wallet", "show", &payment, "--as", "alice"]);
     assert!(shown.contains("gave back 1.5 by") && shown.contains(": cold soup"), "{shown}");
     assert!(shown.contains("still to give back 11"), "{shown}");
+}
+
+#[test]
+fn a_program_reads_refusals_as_json() {
+    let Some(mut house) = Instance::demo(&[]) else { return };
+    let told = |house: &Instance, code: i32, arguments: &[&str]| {
+        let outcome = house.q(&[arguments, &["--json"]].concat());
+        assert_eq!((outcome.code, outcome.said.as_str()), (Some(code), ""), "{}", outcome.complained);
+        serde_json::from_str::<serde_json::Value>(&outcome.complained).expect(&outcome.complained)
+    };
+    // As the module gave it, members of its code included.
+    let poor = told(&house, 5, &["wallet", "pay", "alice", "100", "--as", "bob"]);
+    assert_eq!((poor["code"].as_str(), poor["needed"].as_str()), (Some("INSUFFICIENT_FUNDS"), Some("100.6")));
+    assert_eq!((poor["status"].as_u64(), poor["traceId"].is_string()), (Some(422), true), "{poor}");
+    said(&house, &["id", "new", "carol"]);
+    let walletless = told(&house, 5, &["wallet", "pay", "alice", "1", "--as", "carol"]);
+    assert_eq!(walletless["code"], "WALLET_NOT_FOUND");
+    assert!(walletless["advice"].as_str().unwrap().contains("q wallet open --as carol"), "{walletless}");
+    let called = told(&house, 5, &["call", "qwallet", "GET", "/wallets/nobody", "--as", "bob"]);
+    assert_eq!(called["code"], "WALLET_NOT_FOUND");
+    // What never reached a module.
+    for wrong in [&["wallet", "pay", "alice"][..], &["wallet", "pay", "alice", "-1"], &["wallet"]] {
+        assert_eq!(told(&house, 2, wrong)["code"], "CLI_USAGE", "{wrong:?}");
+    }
+    house.stop();
+    let stopped = told(&house, 6, &["wallet", "balance", "--as", "bob"]);
+    assert_eq!(
+        (stopped["code"].as_str(), &stopped["status"]),
+        (Some("CLI_UNREACHABLE"), &serde_json::Value::Null)
+    );
+}
+
+#[test]
+fn what_is_not_known_is_told_with_what_is() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    let verbs: [&[&str]; 9] = [
+        &["wallet", "pay", "carl", "1"],
+        &["wallet", "balance", "carl"],
+        &["wallet", "freeze", "carl"],
+        &["wallet", "hold", "open", "carl", "5"],
+        &["wallet", "escrow", "open", "alice", "5", "order-1", "--arbiter", "carl"],
+        &["wallet", "approvals", "set", "--above", "5", "--approver", "carl"],
+        &["wallet", "allow", "carl"],
+        &["wallet", "history", "--counterparty", "carl"],
+        &["grant", "pay", "carl"],
+    ];
+    let wanted = "no identity named carl; known are alice, bob, operator, see `q id list`";
+    for verb in verbs {
+        let told = refused(&house, 2, &[verb, &["--as", "bob"]].concat());
+        assert!(told.contains(wanted), "{verb:?}: {told}");
+    }
+    for verb in [&["wallet", "quote", "5"][..], &["wallet", "intents", "new", "alice", "5"]] {
+        let told = refused(&house, 5, &[verb, &["EUR", "--as", "bob"]].concat());
+        assert!(told.contains("QToken and PI"), "{told}");
+    }
+    let bounded = refused(&house, 5, &["grant", "pay", "alice", "--currency", "EUR", "--as", "bob"]);
+    assert!(bounded.contains("QToken and PI"), "{bounded}");
+    let module = refused(&house, 2, &["call", "qwalet", "GET", "/currencies"]);
+    assert!(module.contains("no module named qwalet") && module.contains("qwallet"), "{module}");
+    let rail = refused(&house, 5, &["wallet", "quote", "5", "--network", "sepa", "--as", "bob"]);
+    assert!(rail.contains("the rails of this instance are internal"), "{rail}");
+    let kind = refused(&house, 5, &["wallet", "limits", "--set", "weekly=5", "--as", "bob"]);
+    assert!(kind.contains("perTransaction, countPerHour, daily, monthly or dao"), "{kind}");
+}
+
+#[test]
+fn nothing_below_zero_is_an_amount() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    let verbs: [&[&str]; 8] = [
+        &["wallet", "pay", "alice", "-1"],
+        &["wallet", "quote", "-0.5"],
+        &["wallet", "request", "new", "-1"],
+        &["wallet", "hold", "open", "alice", "-1"],
+        &["wallet", "limits", "--set", "daily=-1"],
+        &["wallet", "approvals", "set", "--above", "-1", "--approver", "alice"],
+        &["wallet", "schedule", "new", "alice", "-1", "--every", "month"],
+        &["grant", "pay", "alice", "--up-to", "-1"],
+    ];
+    for verb in verbs {
+        let told = refused(&house, 2, &[verb, &["--as", "bob"]].concat());
+        assert!(told.contains("amounts are positive"), "{verb:?}: {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -241,6 +241,14 @@ wire! {
         pub leaf_hash: String,
     }
 
+    /// An order by somebody whom the payer let pay.
+    pub struct Delegated {
+        /// Who signed the order.
+        pub by: Did,
+        /// The CIDs of the delegations that let them, the payer's own first.
+        pub delegations: Vec<String>,
+    }
+
     /// A transaction.
     pub struct Transaction {
         /// Its id.
@@ -262,6 +270,9 @@ wire! {
         pub from: Party,
         /// Who receives.
         pub to: Party,
+        /// Who ordered it in the payer's place, where it is read alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub delegated: Option<Delegated>,
         /// The payer's purpose.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub purpose: Option<String>,

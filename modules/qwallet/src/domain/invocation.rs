@@ -86,6 +86,17 @@ impl Presented {
         &self.invocation.issuer().did
     }
 
+    /// The delegations by which somebody else than the payer invokes, the payer's own first; none where the payer does.
+    pub fn delegations(&self) -> impl Iterator<Item = &Delegation> {
+        let named = self.invocation.proofs().iter();
+        named.filter_map(|cid| self.proofs.iter().map(|link| &**link).find(|link| link.cid() == *cid))
+    }
+
+    /// Whose wallet pays.
+    pub fn payer(&self) -> &Did {
+        self.invocation.subject()
+    }
+
     /// Everybody whose key is needed.
     pub fn issuers(&self) -> Vec<Issuer> {
         let links = self.proofs.iter().map(|link| link.issuer());
@@ -117,11 +128,7 @@ impl Presented {
 
     /// The DID URLs of the keys that signed the invocation and the delegations.
     pub fn key_ids(&self) -> Vec<String> {
-        let id = |issuer: Issuer| match &issuer.key {
-            Some(_) => issuer.to_string(),
-            None => format!("{issuer}#{}", issuer.did.specific_id()),
-        };
-        self.issuers().into_iter().map(id).collect()
+        self.issuers().iter().map(key_id).collect()
     }
 
     /// Judges it at `now`, addressed to `instance`. Gives back the proving delegations, root first; none where the payer
@@ -191,6 +198,14 @@ impl Presented {
             Some(Ipld::String(text)) => Some(text),
             _ => None,
         }
+    }
+}
+
+/// The DID URL of the key that an issuer signed with.
+pub fn key_id(issuer: &Issuer) -> String {
+    match &issuer.key {
+        Some(_) => issuer.to_string(),
+        None => format!("{issuer}#{}", issuer.did.specific_id()),
     }
 }
 

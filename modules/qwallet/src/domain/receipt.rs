@@ -8,7 +8,7 @@
 use std::str::FromStr;
 
 use q_core::{
-    Amount, SignedAmount, Timestamp,
+    Amount, Did, SignedAmount, Timestamp,
     hash::{Sha256, hex},
 };
 use q_jose::{PublicKey, base64url, jws};
@@ -16,12 +16,12 @@ use qwallet_api::{
     HEAD_TYP, HeadStatement, RECEIPT_TYP, ReceiptAnchor, ReceiptCommit, ReceiptContent, ReceiptOrder,
     TransactionId, TransferLeaf,
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     account::AccountId,
     chain::{self, Commit, TransactionLeaf},
-    invocation::Presented,
+    invocation::{Presented, key_id},
     order::Unverified,
     transfer::{Leg, Phase, Purpose, Transfer},
 };
@@ -78,6 +78,40 @@ pub struct Proven {
     pub heads: Vec<HeadStatement>,
     /// The keys that signed the order, where it is told: DID URLs. That they are the signer's, the signer's log says.
     pub order_keys: Vec<String>,
+    /// Who signed it in the payer's place.
+    pub delegated: Option<InPlace>,
+}
+
+/// Somebody who ordered in the place of the payer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InPlace {
+    /// Who, and with which key: a DID URL.
+    pub by: String,
+    /// Whose wallet paid.
+    pub payer: Did,
+    /// The delegations that let them, the payer's own first.
+    pub delegations: Vec<Link>,
+}
+
+/// A delegation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Link {
+    /// What it is known by.
+    pub cid: String,
+    /// The key that signed it: a DID URL.
+    pub key: String,
+}
+
+impl InPlace {
+    /// Who invokes in the place of whom; nothing where the payer does.
+    pub fn of(presented: &Presented) -> Option<Self> {
+        let delegations: Vec<Link> = presented
+            .delegations()
+            .map(|link| Link { cid: link.cid().to_string(), key: key_id(link.issuer()) })
+            .collect();
+        let by = presented.key_ids().swap_remove(0);
+        (!delegations.is_empty()).then(|| Self { by, payer: presented.payer().clone(), delegations })
+    }
 }
 
 /// Checks a receipt. `key` answers the key of this DID URL if it was held by whom the caller trusts at the instant.
@@ -87,7 +121,8 @@ pub fn verify(text: &str, key: impl Fn(&str, Timestamp) -> Option<PublicKey>) ->
     if content.v != 1 {
         return Err(Fault::Form(WHAT));
     }
-    let order_keys = content.order.as_ref().map_or(Ok(Vec::new()), |order| order_of(&content, order))?;
+    let signed = content.order.as_ref().map(|order| order_of(&content, order)).transpose()?;
+    let (order_keys, delegated) = signed.unwrap_or_default();
     let transaction = transaction_leaf(&content)?;
     let (mut heads, mut has_transaction) = (Vec::new(), false);
     for commit in &content.commits {
@@ -99,7 +134,7 @@ pub fn verify(text: &str, key: impl Fn(&str, Timestamp) -> Option<PublicKey>) ->
     if !has_transaction {
         return Err(Fault::Transaction);
     }
-    Ok(Proven { content, kid, heads, order_keys })
+    Ok(Proven { content, kid, heads, order_keys, delegated })
 }
 
 /// Reads a statement of ours and checks who signed it.
@@ -205,12 +240,12 @@ fn transaction_leaf(content: &ReceiptContent) -> Result<Sha256, Fault> {
 }
 
 /// Checks that the order is the one behind the transaction, and each signature under it by the key it names.
-fn order_of(content: &ReceiptContent, order: &ReceiptOrder) -> Result<Vec<String>, Fault> {
+fn order_of(content: &ReceiptContent, order: &ReceiptOrder) -> Result<(Vec<String>, Option<InPlace>), Fault> {
     let digest = chain::order_digest(order.kind, &order.signer, &order.input, &order.signatures);
     if hex(&digest) != content.transaction.order_digest {
         return Err(Fault::Order);
     }
-    let mut keys = Vec::new();
+    let (mut keys, mut delegated) = (Vec::new(), None);
     for signature in order.signatures.split_whitespace().filter(|text| Presented::is_meant(text)) {
         let read = Presented::read(signature, order.input.as_bytes()).map_err(|_| Fault::Order)?;
         if read.invoker().as_str() != order.signer {
@@ -222,6 +257,7 @@ fn order_of(content: &ReceiptContent, order: &ReceiptOrder) -> Result<Vec<String
         let at = Timestamp::from_micros(began.ok_or(Fault::Transaction)?.at_micros);
         read.check_as_stranger(&content.iss, at).map_err(|_| Fault::Order)?;
         keys.extend(read.key_ids());
+        delegated = InPlace::of(&read);
     }
     for signature in order.signatures.split_whitespace().filter(|text| !Presented::is_meant(text)) {
         let header = signature.split('.').next().and_then(|header| base64url::decode(header).ok());
@@ -233,7 +269,7 @@ fn order_of(content: &ReceiptContent, order: &ReceiptOrder) -> Result<Vec<String
         read.verify(&key).map_err(|_| Fault::Order)?;
         keys.push(read.kid);
     }
-    Ok(keys)
+    Ok((keys, delegated))
 }
 
 /// The key that a DID URL of this house holds in its fragment.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use q_core::{Amount, Timestamp, hash, hash::Sha256};
 use q_db::{DbError, Reader};
-use qwallet_api::{Leg, Party, Transaction, TransactionId};
+use qwallet_api::{Delegated, Leg, Party, Transaction, TransactionId};
 
 use super::{
     Service,
@@ -16,10 +16,15 @@ use crate::{
         books::HoldEnd,
         currency::{Currency, CurrencyId},
         fees::FeeAmounts,
+        invocation::Presented,
         transfer::{Purpose, Transfer},
     },
     error::Error,
-    store::{self, holds::HoldRow, ledger::TransactionRow},
+    store::{
+        self,
+        holds::HoldRow,
+        ledger::{TransactionKind, TransactionRow},
+    },
 };
 
 /// Everything stored about one transaction.
@@ -119,6 +124,7 @@ impl Service {
         let ended_in = stored.hold.as_ref().and_then(|hold| hold.end_commit);
         let notes = if with_legs { self.notes_beside(&[row.id]).await? } else { HashMap::new() };
         let notes = notes.into_values().flatten().collect();
+        let delegated = if with_legs { self.ordered_for(row).await? } else { None };
         Ok(Transaction {
             transaction_id: row.id,
             r#type: row.kind.name().to_owned(),
@@ -129,6 +135,7 @@ impl Service {
             fees: fees(currency, fee_amounts),
             from: end(principal.leg.debit),
             to: end(principal.leg.credit),
+            delegated,
             purpose: self.unseal("transactions", "purpose", &id, row.purpose.as_deref())?,
             client_ref: row.client_ref.clone(),
             intent_id: row.intent,
@@ -139,6 +146,22 @@ impl Service {
             legs: legs.collect(),
             notes,
         })
+    }
+
+    /// Who ordered a payment in the place of its payer.
+    async fn ordered_for(&self, row: &TransactionRow) -> Result<Option<Delegated>, Error> {
+        let (id, is_payment) = (row.order, row.kind == TransactionKind::Payment);
+        if id == 0 || !is_payment {
+            return Ok(None);
+        }
+        let order = self.db.read(move |reader| store::ledger::find_order(reader, id)).await?;
+        let order = order.filter(|order| Presented::is_meant(&order.signatures));
+        let Some(order) = order else { return Ok(None) };
+        let presented = Presented::read(&order.signatures, order.input.as_bytes());
+        let presented = presented.map_err(|_| Error::Inconsistent("an order"))?;
+        let delegations: Vec<String> = presented.delegations().map(|link| link.cid().to_string()).collect();
+        let by = presented.invoker().clone();
+        Ok((!delegations.is_empty()).then_some(Delegated { by, delegations }))
     }
 }
 

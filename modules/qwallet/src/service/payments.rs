@@ -256,6 +256,7 @@ pub(super) fn settled(
         fees: fees(plan.currency, plan.fees),
         from,
         to,
+        delegated: None,
         purpose: None,
         client_ref: None,
         intent_id: None,

@@ -120,6 +120,10 @@ impl Service {
 
     /// What a withdrawal would cost at this moment, as the rail says.
     async fn rail_quote(&self, rail: &str, asked: &QuoteRequest) -> Result<Quote, Error> {
+        // Of a rail that there is not no address would do.
+        if !self.rails.names(None).iter().any(|name| name == rail) {
+            return Err(self.rails.unsupported());
+        }
         let recipient = asked.recipient.clone().ok_or(Refusal::Malformed("recipient"))?;
         let (currency, _) = payment::read_amount(&asked.currency, &asked.amount)?;
         let request =

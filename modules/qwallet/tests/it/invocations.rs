@@ -13,8 +13,8 @@ use q_ucan::{
 };
 use qwallet::domain::receipt;
 use qwallet_api::{
-    CreatePayment, CreateRequest, CreateRequestRequest, GetReceipt, GetUses, PaymentRequest, Transaction,
-    TransactionPath, UsesPath, signing::PAYMENT_COMMAND,
+    CreatePayment, CreateRequest, CreateRequestRequest, GetReceipt, GetTransaction, GetUses, PaymentRequest,
+    Transaction, TransactionPath, UsesPath, signing::PAYMENT_COMMAND,
 };
 use serde_json::json;
 
@@ -127,6 +127,16 @@ async fn keeps_its_receipt(payer: &Person, paid: &Transaction, keys: &[&Did]) {
     let named: BTreeSet<_> =
         proven.order_keys.iter().map(|id| id.split_once('#').unwrap().0.to_owned()).collect();
     assert_eq!(named, keys.iter().map(ToString::to_string).collect());
+    // Who paid in the payer's place, and by which delegations, the payer's own first.
+    let in_place = keys.first().filter(|_| keys.len() > 1);
+    let links = proven.delegated.iter().flat_map(|of| &of.delegations);
+    let signers: Vec<&str> = links.map(|link| link.key.split_once('#').unwrap().0).collect();
+    assert_eq!(signers, keys.iter().skip(1).map(|did| did.as_str()).collect::<Vec<_>>());
+    let by = proven.delegated.as_ref().map(|of| of.by.split_once('#').unwrap().0);
+    assert_eq!(by, in_place.map(|did| did.as_str()));
+    let told = payer.client.call::<GetTransaction>(&path).await.unwrap().delegated;
+    assert_eq!(told.as_ref().map(|of| &of.by), in_place.copied());
+    assert_eq!(told.map_or(0, |of| of.delegations.len()), keys.len() - 1);
     // Whatever is changed of it proves nothing, though the instance itself signs it anew.
     let payload = base64url::decode(text.split('.').nth(1).unwrap()).unwrap();
     let lies: [fn(&mut qwallet_api::ReceiptContent); 3] = [

@@ -167,7 +167,7 @@ on_each_world!(a_quote_says_what_it_costs_whom, async |world: World| {
         (QuoteRequest { recipient: Some("did:key:zNobody".into()), ..of() }, "RECIPIENT_UNKNOWN"),
         (to(&ann, "10"), "SELF_PAYMENT"),
         (QuoteRequest { network: Some("evm".into()), ..to(&robot, "10") }, "RAIL_UNSUPPORTED"),
-        (QuoteRequest { network: Some("evm".into()), ..of() }, "INVALID_REQUEST"),
+        (QuoteRequest { network: Some("evm".into()), ..of() }, "RAIL_UNSUPPORTED"),
         (QuoteRequest::of("0", "QToken"), "AMOUNT_OUT_OF_RANGE"),
         (QuoteRequest::of("1e3", "QToken"), "AMOUNT_MALFORMED"),
     ];

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use q_core::{Did, PageLimit};
+use q_core::PageLimit;
 use qwallet_api::{
     ApprovalRule, DecideIntent, DecideIntentRequest, DecideWithdrawal, DecideWithdrawalRequest, GetApprovals,
     GetIntent, GetWithdrawal, Intent, IntentPage, ListApprovals, ListApprovalsRequest,
@@ -19,7 +19,7 @@ use super::{
     rail, sign_as,
 };
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -66,7 +66,7 @@ pub enum ApprovalsVerb {
 #[derive(Debug, Args)]
 pub struct SetArgs {
     /// Above which amount, such as 500; of another currency than QToken, such as 500=PI.
-    #[arg(long, value_name = "AMOUNT[=CURRENCY]", required = true)]
+    #[arg(long, value_name = "AMOUNT[=CURRENCY]", required = true, allow_negative_numbers = true)]
     pub above: Vec<String>,
     /// Who may approve: a keyring name or DID.
     #[arg(long = "approver", value_name = "WHO", required = true)]
@@ -102,12 +102,11 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
     let client = session.client("qwallet")?;
     let rule = match &args.verb {
         ApprovalsVerb::Show { who, .. } => {
-            let squid_id =
-                who.as_ref().map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+            let squid_id = session.own_or(who.as_deref())?;
             let approvals = client.call::<GetApprovals>(&WalletPath { squid_id }).await;
             let approvals = approvals
                 .map_err(|error| if who.is_none() { hint_to_open(&session, error) } else { error.into() })?;
-            output::show(acting.json, &approvals, show);
+            output::show(acting.json, &approvals, |approvals| show(&session, approvals));
             return Ok(());
         }
         ApprovalsVerb::Waiting { .. } => {
@@ -120,7 +119,10 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
                 waiting.items.iter().for_each(|intent| intents::show(&session, intent));
                 waiting.withdrawals.iter().for_each(rail::show_withdrawal);
                 if waiting.items.is_empty() && waiting.withdrawals.is_empty() {
-                    output::line("nothing waits");
+                    output::line(format!("nothing waits for {}", session.name()));
+                    output::progress(
+                        "`q wallet intents show ID` tells what became of a payment that was decided",
+                    );
                 }
             });
             return Ok(());
@@ -151,7 +153,7 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
         signatures: signatures.collect::<anyhow::Result<_>>()?,
     };
     let approvals = client.with_key(session.fresh_key()).call::<SetApprovals>(&request).await?;
-    output::show(acting.json, &approvals, show);
+    output::show(acting.json, &approvals, |approvals| show(&session, approvals));
     Ok(())
 }
 
@@ -200,31 +202,28 @@ async fn decide_withdrawal(
 }
 
 fn rule(session: &Session, args: &SetArgs) -> anyhow::Result<ApprovalRule> {
-    let above = args.above.iter().map(|text| {
+    let above = |text: &String| {
         let (amount, currency) = text.split_once('=').unwrap_or((text, "QToken"));
-        Threshold { amount: amount.into(), currency: currency.to_owned() }
-    });
-    let approver = |who: &String| -> anyhow::Result<Did> {
-        let name = session.identity_or_text(who);
-        name.parse().map_err(|error| usage(format!("{who:?} is nobody of the keyring and no DID: {error}")))
+        let amount = positive(amount).map_err(|fault| usage(format!("--above {text}: {fault}")))?;
+        anyhow::Ok(Threshold { amount: amount.as_str().into(), currency: currency.to_owned() })
     };
     Ok(ApprovalRule {
-        above: above.collect(),
-        approvers: args.approvers.iter().map(approver).collect::<anyhow::Result<_>>()?,
+        above: args.above.iter().map(above).collect::<anyhow::Result<_>>()?,
+        approvers: args.approvers.iter().map(|who| session.identity(who)).collect::<anyhow::Result<_>>()?,
         required: args.required,
     })
 }
 
-fn show(approvals: &WalletApprovals) {
+fn show(session: &Session, approvals: &WalletApprovals) {
     output::line(format!("wallet {}", approvals.wallet_ref));
-    show_rule("", &approvals.rule);
+    show_rule(session, "", &approvals.rule);
     if let Some(pending) = &approvals.pending {
         output::line(format!("  from {}, unless approvers sign the change before:", pending.effective_at));
-        show_rule("  ", &pending.rule);
+        show_rule(session, "  ", &pending.rule);
     }
 }
 
-fn show_rule(indent: &str, rule: &ApprovalRule) {
+fn show_rule(session: &Session, indent: &str, rule: &ApprovalRule) {
     if rule.above.is_empty() {
         output::line(format!("{indent}  nothing has to be approved"));
         return;
@@ -239,6 +238,6 @@ fn show_rule(indent: &str, rule: &ApprovalRule) {
         ));
     }
     for approver in &rule.approvers {
-        output::line(format!("{indent}    {approver}"));
+        output::line(format!("{indent}    {}", session.named(approver.as_str())));
     }
 }

@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::ORDER_LIFETIME;
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -63,6 +63,7 @@ pub struct CreditArgs {
     /// A keyring name, DID, wallet id or wallet reference.
     pub who: String,
     /// How far below zero it may go; 0 for no credit.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// The currency.
     #[arg(default_value = "QToken")]
@@ -89,7 +90,7 @@ pub struct AllowArgs {
 /// Gives a wallet the status that one person may give.
 pub async fn stop(session: &Session, args: &StopArgs, status: &str) -> anyhow::Result<()> {
     let who = args.who.as_deref();
-    let squid_id = who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who));
+    let squid_id = session.own_or(who)?;
     let request =
         UpdateWalletRequest { squid_id, status: Some(status.to_owned()), ..UpdateWalletRequest::default() };
     update(session, &request, args.acting.json).await
@@ -127,7 +128,7 @@ pub async fn allow(session: &Session, args: &AllowArgs) -> anyhow::Result<()> {
     let names = if args.everybody {
         vec!["*".to_owned()]
     } else {
-        args.names.iter().map(|name| session.identity_or_text(name)).collect()
+        args.names.iter().map(|name| session.wallet_of(name)).collect::<anyhow::Result<_>>()?
     };
     let request = UpdateWalletRequest {
         squid_id: session.did().to_string(),
@@ -171,7 +172,7 @@ async fn approved(
     let first = &sessions[0];
     let aud = first.layout.read_instance()?.did.to_string();
     let asked = UpdateWalletRequest {
-        squid_id: first.identity_or_text(who),
+        squid_id: first.wallet_of(who)?,
         expires_at: (first.env.now() + ORDER_LIFETIME).to_string(),
         nonce: first.fresh_key(),
         ..asked

@@ -1,6 +1,5 @@
 //! `q wallet escrow`: money that the house holds until a deal is done.
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use q_core::{Did, PageLimit};
 use qwallet_api::{
@@ -12,7 +11,7 @@ use qwallet_api::{
 
 use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, sign_as};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -65,6 +64,7 @@ pub struct OpenArgs {
     /// Who is to be paid: a keyring name, DID, wallet id or wallet reference.
     pub recipient: String,
     /// How much.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// What is bought: one escrow per payer and reference.
     pub order_ref: String,
@@ -155,10 +155,7 @@ async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Escrow> {
     let wallet = client.call::<GetWallet>(&own).await.map_err(|error| hint_to_open(session, error))?;
     let quote = QuoteRequest::of(args.amount.as_str(), &args.currency);
     let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
-    let arbiter: Option<Did> = match &args.arbiter {
-        Some(name) => Some(session.identity_or_text(name).parse().context("--arbiter is no identity")?),
-        None => None,
-    };
+    let arbiter: Option<Did> = args.arbiter.as_deref().map(|who| session.identity(who)).transpose()?;
     let recipient = session.wallet_of(&args.recipient)?;
     let splits = splits(session, &args.to)?;
     let nonce = session.fresh_key();
@@ -203,7 +200,8 @@ fn splits(session: &Session, to: &[String]) -> anyhow::Result<Vec<Split>> {
         let (name, amount) = text
             .rsplit_once('=')
             .ok_or_else(|| usage(format!("{text:?} is not NAME=AMOUNT, such as --to bob=12.5")))?;
-        Ok(Split { amount: amount.into(), recipient: session.wallet_of(name)? })
+        let amount = positive(amount).map_err(|fault| usage(format!("{text:?}: {fault}")))?;
+        Ok(Split { amount: amount.as_str().into(), recipient: session.wallet_of(name)? })
     };
     to.iter().map(split).collect()
 }

@@ -5,7 +5,15 @@ use q_core::{PageLimit, Timestamp};
 use qwallet_api::{EntryPage, ListTransactions, ListTransactionsRequest};
 
 use super::statement::instant;
-use crate::{cli::AsArgs, output, session::Session};
+use crate::{
+    cli::{AsArgs, positive},
+    output,
+    session::Session,
+};
+
+/// The other sides that are no wallets.
+const HOUSE_ACCOUNTS: [&str; 8] =
+    ["account", "escrow", "fees:network", "fees:platform", "issuance", "rail", "rail:costs", "suspense"];
 
 /// `q wallet history`.
 #[derive(Debug, Args)]
@@ -31,7 +39,7 @@ pub struct HistoryArgs {
     #[arg(long, value_name = "WHO")]
     pub counterparty: Option<String>,
     /// Only amounts of this or more.
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, value_parser = positive)]
     pub min: Option<String>,
     /// Only where purpose, reference, id or other side hold this text.
     #[arg(long, value_name = "TEXT")]
@@ -49,14 +57,18 @@ pub struct HistoryArgs {
 
 pub async fn run(session: &Session, args: &HistoryArgs) -> anyhow::Result<()> {
     let who = args.who.as_deref();
+    let counterparty = match args.counterparty.as_deref() {
+        Some(house) if HOUSE_ACCOUNTS.contains(&house) => Some(house.to_owned()),
+        who => who.map(|who| session.wallet_of(who)).transpose()?,
+    };
     let request = ListTransactionsRequest {
-        squid_id: who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?,
+        squid_id: session.own_or(who)?,
         currency: args.currency.clone(),
         from: args.from,
         to: args.to,
         status: args.status.clone(),
         r#type: args.kind.clone(),
-        counterparty: args.counterparty.as_deref().map(|who| session.identity_or_text(who)),
+        counterparty,
         min_amount: args.min.as_deref().map(Into::into),
         q: args.search.clone(),
         cursor: args.cursor.clone(),

@@ -1,7 +1,7 @@
 //! `q wallet hold`: money that the payer sets aside and the payee takes.
 
 use clap::{Args, Subcommand};
-use q_core::PageLimit;
+use q_core::{Page, PageLimit};
 use qwallet_api::{
     Capture, CaptureIntent, CaptureRequest, CreateIntent, CreateIntentRequest, GetIntent, HOLD_TYP, Intent,
     IntentId, IntentPath, ListIntents, ListIntentsRequest, SignIntent, SignRequest, VoidIntent,
@@ -9,7 +9,7 @@ use qwallet_api::{
 
 use super::{hint_to_open, intents, sign_as};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -29,9 +29,12 @@ pub enum HoldVerb {
     Open(OpenArgs),
     /// List what is held for the identity, or by it.
     List {
-        /// What the identity has set aside for others, instead of what others set aside for it.
-        #[arg(long)]
+        /// Only what the identity has set aside for others.
+        #[arg(long, conflicts_with = "taken")]
         given: bool,
+        /// Only what others have set aside for the identity.
+        #[arg(long)]
+        taken: bool,
         /// Only these: SIGNED, SETTLED, CANCELLED or EXPIRED.
         #[arg(long)]
         status: Option<String>,
@@ -53,6 +56,7 @@ pub struct OpenArgs {
     /// Who may take it: a keyring name, DID, wallet id or wallet reference.
     pub recipient: String,
     /// The most that may be taken.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// The currency.
     #[arg(long, default_value = "QToken")]
@@ -74,6 +78,7 @@ pub struct CaptureArgs {
     /// The intent.
     pub intent: String,
     /// How much; all that is left when absent.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: Option<String>,
     /// The rest goes back to the payer.
     #[arg(long = "final")]
@@ -113,17 +118,19 @@ pub async fn run(session: &Session, args: &HoldArgs) -> anyhow::Result<()> {
     let client = session.client("qwallet")?.with_key(session.fresh_key());
     let intent = match &args.verb {
         HoldVerb::Open(args) => open(session, args).await?,
-        HoldVerb::List { given, status, .. } => {
-            let role = if *given { "payer" } else { "payee" };
-            let request = ListIntentsRequest {
-                role: Some(role.to_owned()),
-                status: status.clone(),
-                cursor: None,
-                limit: PageLimit::default(),
+        HoldVerb::List { given, taken, status, .. } => {
+            let roles: &[&str] = match (given, taken) {
+                (true, _) => &["payer"],
+                (_, true) => &["payee"],
+                _ => &["payer", "payee"],
             };
-            let mut page = client.call::<ListIntents>(&request).await?;
-            page.items.retain(|intent| intent.capture == "manual");
-            output::show(json, &page, |page| page.items.iter().for_each(|intent| show(session, intent)));
+            let held = list(session, roles, status.as_deref()).await?;
+            output::show(json, &held, |held| {
+                held.items.iter().for_each(|intent| show(session, intent));
+                if held.items.is_empty() {
+                    output::line("nothing is held; `q wallet hold open` sets money aside");
+                }
+            });
             return Ok(());
         }
         HoldVerb::Show(args) => client.call::<GetIntent>(&path(&args.intent)?).await?,
@@ -145,12 +152,36 @@ pub async fn run(session: &Session, args: &HoldArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is held in these roles, newest first.
+async fn list(session: &Session, roles: &[&str], status: Option<&str>) -> anyhow::Result<Page<Intent>> {
+    let client = session.client("qwallet")?;
+    let mut held = Vec::new();
+    for role in roles {
+        let mut request = ListIntentsRequest {
+            role: Some((*role).to_owned()),
+            status: status.map(str::to_uppercase),
+            cursor: None,
+            limit: PageLimit::default(),
+        };
+        loop {
+            let page = client.call::<ListIntents>(&request).await?;
+            held.extend(page.items.into_iter().filter(|intent| intent.capture == "manual"));
+            request.cursor = page.next_cursor;
+            if request.cursor.is_none() {
+                break;
+            }
+        }
+    }
+    held.sort_by_key(|intent| std::cmp::Reverse(intent.created_at));
+    Ok(Page { items: held, next_cursor: None })
+}
+
 async fn open(session: &Session, args: &OpenArgs) -> anyhow::Result<Intent> {
     let client = session.client("qwallet")?.with_key(session.fresh_key());
     let request = CreateIntentRequest {
         amount: args.amount.as_str().into(),
         currency: args.currency.clone(),
-        recipient: session.identity_or_text(&args.recipient),
+        recipient: session.wallet_of(&args.recipient)?,
         purpose: args.purpose.clone(),
         expires_in: None,
         wallet: None,
@@ -195,7 +226,7 @@ pub(super) fn show(session: &Session, intent: &Intent) {
         intent.amount.as_str(),
         intent.currency,
         intent.wallet,
-        intent.recipient,
+        session.named(&intent.recipient),
         intent.fees.total.as_str(),
     ));
     if let (Some(until), "SIGNED") = (intent.hold_expires_at, intent.status.as_str()) {

@@ -2,15 +2,16 @@
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
-use q_core::PageLimit;
+use q_core::{Did, PageLimit};
 use qwallet_api::{
-    CancelIntent, CreateIntent, CreateIntentRequest, GetIntent, Intent, IntentId, IntentPath, ListIntents,
-    ListIntentsRequest, Pay, PayRequest, SignIntent, SignRequest, signing::PAYMENT_TYP,
+    CancelIntent, CreateIntent, CreateIntentRequest, GetIntent, Intent, IntentApprovals, IntentId,
+    IntentPath, ListIntents, ListIntentsRequest, Pay, PayRequest, SignIntent, SignRequest,
+    signing::PAYMENT_TYP,
 };
 
 use super::{hint_to_open, hold, show_transaction, sign_as};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -31,6 +32,7 @@ pub enum IntentsVerb {
         /// A keyring name, DID, wallet id or wallet reference.
         recipient: String,
         /// The amount, such as 12.50.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: String,
         /// The currency.
         #[arg(default_value = "QToken")]
@@ -91,7 +93,7 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
             let request = CreateIntentRequest {
                 amount: amount.as_str().into(),
                 currency: currency.clone(),
-                recipient: session.identity_or_text(recipient),
+                recipient: session.wallet_of(recipient)?,
                 purpose: purpose.clone(),
                 expires_in: Some(*expires_in),
                 wallet: None,
@@ -104,12 +106,17 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
         IntentsVerb::List { status, .. } => {
             let request = ListIntentsRequest {
                 role: None,
-                status: status.clone(),
+                status: status.as_deref().map(str::to_uppercase),
                 cursor: None,
                 limit: PageLimit::default(),
             };
             let page = client.call::<ListIntents>(&request).await?;
-            output::show(json, &page, |page| page.items.iter().for_each(|intent| show(session, intent)));
+            output::show(json, &page, |page| {
+                page.items.iter().for_each(|intent| show(session, intent));
+                if page.items.is_empty() {
+                    output::line("no payments in steps; `q wallet intents new` decides one");
+                }
+            });
             return Ok(());
         }
         IntentsVerb::Show(args) => client.call::<GetIntent>(&path(&args.intent)?).await?,
@@ -204,27 +211,48 @@ pub(super) fn show(session: &Session, intent: &Intent) {
         intent.status,
         intent.amount.as_str(),
         intent.currency,
-        intent.recipient,
+        session.named(&intent.recipient),
         intent.fees.total.as_str(),
         intent.expires_at
     ));
     if let Some(approvals) = &intent.approvals {
         let why = if approvals.because == "limits" { ", beyond the limits of its wallet" } else { "" };
-        output::line(format!("  {} of {} approvals{why}", approvals.given, approvals.required));
+        let (given, required) = (approvals.given, approvals.required);
+        let is_done = if given >= required { ": approved by as many as have to" } else { "" };
+        output::line(format!("  {given} of {required} approvals{why}{is_done}"));
         output::line(format!("  {}", approvals.link));
         for decision in &approvals.decisions {
-            output::line(format!("  {}  {}  {}", decision.decision, decision.approver, decision.at));
+            let approver = session.named(decision.approver.as_str());
+            output::line(format!("  {}  {approver}  {}", decision.decision, decision.at));
         }
     }
     let (id, by) = (intent.intent_id, session.by(&payer(intent)));
     match intent.next_action.split('(').next() {
-        Some("approve") => output::line(format!("  next: q wallet approve {id} --as APPROVER")),
+        Some("approve") => {
+            let (who, by) = intent.approvals.as_ref().map(|of| to_approve(session, of)).unwrap_or_default();
+            output::line(format!("  next: {who}: q wallet approve {id}{by}"));
+        }
         Some("stepUp") => {
             output::line(format!("  next: q auth step-up{by}, then q wallet intents pay {id}{by}"));
         }
         Some("sign" | "pay") => output::line(format!("  next: q wallet intents pay {id}{by}")),
         _ => {}
     }
+}
+
+/// How many of whom have yet to approve, and how the command of one of them ends: of whoever acts, if they are among them.
+fn to_approve(session: &Session, approvals: &IntentApprovals) -> (String, String) {
+    let has_decided = |did: &Did| approvals.decisions.iter().any(|decision| decision.approver == *did);
+    let mut left: Vec<&Did> = approvals.approvers.iter().filter(|did| !has_decided(did)).collect();
+    left.sort_by_key(|did| *did != session.did());
+    let names: Vec<String> = left.iter().map(|did| session.name_of(did.as_str())).collect();
+    let missing = approvals.required.saturating_sub(approvals.given);
+    let who = if usize::from(missing) == names.len() {
+        format!("{} must approve", names.join(" and "))
+    } else {
+        format!("{missing} of {} must approve", names.join(", "))
+    };
+    (who, left.first().map(|did| session.by(did.as_str())).unwrap_or_default())
 }
 
 #[cfg(test)]

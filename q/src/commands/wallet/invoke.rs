@@ -14,7 +14,7 @@ use qwallet_api::{
 
 use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, show_transaction};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -28,6 +28,7 @@ pub struct InvokeArgs {
     /// A keyring name, DID or wallet reference.
     pub recipient: String,
     /// The amount, such as 12.50.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// The currency.
     #[arg(default_value = "QToken")]

@@ -40,7 +40,7 @@ use qwallet_api::{
 };
 
 use crate::{
-    cli::{AsArgs, Cli, WalletVerb},
+    cli::{AsArgs, Cli, WalletVerb, positive},
     commands::issue::{self, Issuance},
     output::{self, usage},
     session::Session,
@@ -103,7 +103,7 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         }
         WalletVerb::Stripes { who, count, currency, acting } => {
             let session = open(acting)?;
-            let squid_id = session.identity_or_text(who);
+            let squid_id = session.wallet_of(who)?;
             let request = SetStripesRequest { squid_id, currency: currency.clone(), count: *count };
             let client = session.client("qwallet")?.with_key(session.fresh_key());
             let stripes = client.call::<SetStripes>(&request).await?;
@@ -214,7 +214,7 @@ pub async fn faucet(session: &Session, amount: &str, currency: &str) -> anyhow::
 
 /// What a wallet holds; the session's own when nobody is named.
 pub async fn balance(session: &Session, who: Option<&str>) -> anyhow::Result<BalanceReport> {
-    let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
+    let squid_id = session.own_or(who)?;
     let request = GetBalanceRequest { squid_id, currency: None, at: None };
     let report = session.client("qwallet")?.call::<GetBalance>(&request).await;
     report.map_err(|error| hint_to_ask(session, who, error))
@@ -344,7 +344,7 @@ async fn limits(
     set: &[String],
     currency: &str,
 ) -> anyhow::Result<LimitList> {
-    let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
+    let squid_id = session.own_or(who)?;
     let client = session.client("qwallet")?;
     if set.is_empty() {
         let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;
@@ -359,7 +359,8 @@ fn new_limits(set: &[String], currency: &str) -> anyhow::Result<Vec<NewLimit>> {
         let Some((kind, amount)) = change.split_once('=') else {
             return Err(usage(format!("{change:?} is not a limit such as daily=250")));
         };
-        Ok(NewLimit { kind: kind.to_owned(), currency: currency.to_owned(), amount: amount.into() })
+        let amount = positive(amount).map_err(|fault| usage(format!("{change:?}: {fault}")))?;
+        Ok(NewLimit { kind: kind.to_owned(), currency: currency.to_owned(), amount: amount.as_str().into() })
     };
     set.iter().map(read).collect()
 }
@@ -372,7 +373,12 @@ fn show_limits(limits: &LimitList) {
             "{:<14}  {} of {amount} {currency} used, {}",
             limit.kind,
             limit.used.as_str(),
-            if limit.inherited { "the parent's".to_owned() } else { format!("set by the {}", limit.set_by) }
+            match (limit.inherited, limit.set_by.as_str()) {
+                (true, _) => "the parent's",
+                (false, "instance") => "as everywhere on this instance",
+                // By the owner, a parent, a guardian or operators: the books keep what was set, the audit log who did.
+                (false, _) => "set for this wallet",
+            }
         ));
         if let Some(at) = limit.resets_at {
             output::line(format!("{:14}  counted anew from {at}", ""));

@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::schedule::{blank, local, period_rule, signed};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -32,6 +32,7 @@ pub enum PlanVerb {
         /// What it is called.
         title: String,
         /// What it costs each period.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         price: String,
         /// The currency.
         #[arg(default_value = "QToken")]
@@ -85,7 +86,7 @@ pub struct SubscribeArgs {
     /// The plan.
     pub plan: String,
     /// How far its price may rise at a renewal without another signature.
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, value_parser = positive)]
     pub max_amount: Option<String>,
     /// By the clocks of which zone the periods are counted.
     #[arg(long, default_value = "UTC")]
@@ -125,7 +126,7 @@ pub async fn run(session: &Session, args: &PlanArgs) -> anyhow::Result<()> {
             client.call::<PutPlan>(&request).await?
         }
         PlanVerb::List { payee, .. } => {
-            let payee = payee.as_deref().map(|payee| session.identity_or_text(payee));
+            let payee = payee.as_deref().map(|payee| session.wallet_of(payee)).transpose()?;
             let request = ListPlansRequest { payee, cursor: None, limit: PageLimit::default() };
             let page = client.call::<ListPlans>(&request).await?;
             output::show(json, &page, |page| {

@@ -4,12 +4,17 @@ use clap::Args;
 use qwallet_api::{GetQuote, Quote, QuoteRequest};
 
 use super::hint_to_payee;
-use crate::{cli::AsArgs, output, session::Session};
+use crate::{
+    cli::{AsArgs, positive},
+    output,
+    session::Session,
+};
 
 /// `q wallet quote`.
 #[derive(Debug, Args)]
 pub struct QuoteArgs {
     /// The amount, such as 12.50.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// The currency.
     #[arg(default_value = "QToken")]
@@ -33,8 +38,8 @@ pub struct QuoteArgs {
 }
 
 pub async fn run(session: &Session, args: &QuoteArgs) -> anyhow::Result<()> {
-    let recipient = match (&args.to, &args.network) {
-        (Some(to), None) => Some(session.wallet_of(to)?),
+    let recipient = match (&args.to, args.network.as_deref()) {
+        (Some(to), None | Some("internal")) => Some(session.wallet_of(to)?),
         (to, _) => to.clone(),
     };
     let request = QuoteRequest {

@@ -25,7 +25,13 @@ use super::{
     rail_corrections::{self, AssignArgs, BookArgs, WriteOffArgs},
     sign,
 };
-use crate::{advice::in_verbs, cli::AsArgs, output, output::usage, session::Session};
+use crate::{
+    advice::in_verbs,
+    cli::{AsArgs, positive},
+    output,
+    output::usage,
+    session::Session,
+};
 
 /// The rail whose files people carry.
 const BANK: &str = "sepa-file";
@@ -72,6 +78,7 @@ pub enum RailVerb {
         /// The address of the recipient.
         recipient: String,
         /// The amount, such as 12.50.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: String,
         /// The currency.
         #[arg(default_value = "QToken")]
@@ -192,7 +199,7 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
         RailVerb::Address { rail, who, acting } => {
             let session = open(acting)?;
             let request =
-                DepositAddressRequest { squid_id: wallet_name(&session, who.as_deref()), rail: rail.clone() };
+                DepositAddressRequest { squid_id: session.own_or(who.as_deref())?, rail: rail.clone() };
             let address = session.client("qwallet")?.call::<GetDepositAddress>(&request).await;
             let address = address.map_err(|error| hint_to_open(&session, error))?;
             output::show(acting.json, &address, |address| {
@@ -202,15 +209,10 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
         }
         RailVerb::Deposits { who, acting } => {
             let session = open(acting)?;
-            let path = WalletPath { squid_id: wallet_name(&session, who.as_deref()) };
+            let path = WalletPath { squid_id: session.own_or(who.as_deref())? };
             let deposits = session.client("qwallet")?.call::<ListDeposits>(&path).await;
             let deposits = deposits.map_err(|error| hint_to_open(&session, error))?;
-            output::show(acting.json, &deposits, |deposits| {
-                deposits.items.iter().for_each(show_deposit);
-                if deposits.items.is_empty() {
-                    output::line("nothing came in yet");
-                }
-            });
+            output::show(acting.json, &deposits, |deposits| show_deposits(deposits, "nothing came in yet"));
         }
         RailVerb::Withdraw { rail, recipient, amount, currency, idempotency_key, acting } => {
             let session = open(acting)?;
@@ -321,6 +323,13 @@ fn show_report(taken: &PayoutReportTaken) {
     ));
 }
 
+fn show_deposits(deposits: &DepositList, none: &str) {
+    deposits.items.iter().for_each(show_deposit);
+    if deposits.items.is_empty() {
+        output::line(none);
+    }
+}
+
 fn show_suspense(deposits: &DepositList) {
     for deposit in &deposits.items {
         output::line(deposit.deposit_id);
@@ -342,10 +351,6 @@ fn show_statement(taken: &StatementReport) {
         taken.difference,
         taken.currency
     ));
-}
-
-fn wallet_name(session: &Session, who: Option<&str>) -> String {
-    who.map_or_else(|| session.did().to_string(), |who| session.identity_or_text(who))
 }
 
 struct Wanted<'a> {

@@ -10,6 +10,7 @@ use qwallet_api::{
 
 use super::{ORDER_LIFETIME, sign_as};
 use crate::{
+    cli::positive,
     output::{self, usage},
     session::Session,
 };
@@ -36,6 +37,7 @@ pub struct BookArgs {
     /// Whose wallet paid: a keyring name, DID, wallet id or wallet reference.
     pub who: String,
     /// How much the recipient got, such as 12.50.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// The address of the recipient.
     pub recipient: String,
@@ -71,7 +73,7 @@ pub struct WriteOffArgs {
     #[arg(long)]
     pub deposit: Option<TransactionId>,
     /// How much the rail holds less than the books, which is the house's loss.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true, value_parser = positive)]
     pub amount: Option<String>,
     /// Who signs.
     #[command(flatten)]
@@ -143,7 +145,7 @@ async fn correct(data: &Path, asked: CorrectRailRequest, by: &SignedArgs) -> any
         by.approvers.iter().map(|name| Session::open(data, name)).collect::<anyhow::Result<_>>()?;
     let first = &sessions[0];
     let asked = CorrectRailRequest {
-        wallet: asked.wallet.as_deref().map(|who| first.identity_or_text(who)),
+        wallet: asked.wallet.as_deref().map(|who| first.wallet_of(who)).transpose()?,
         expires_at: (first.env.now() + ORDER_LIFETIME).to_string(),
         nonce: first.fresh_key(),
         ..asked

@@ -5,7 +5,7 @@ use qwallet_api::{CreateRefund, REFUND_TYP, Refund, RefundOrder, RefundRequest, 
 
 use super::{ORDER_LIFETIME, sign_as};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -16,6 +16,7 @@ pub struct RefundArgs {
     /// The transaction id of the payment.
     pub transaction: String,
     /// How much; all that is left when absent.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: Option<String>,
     /// Why, for both parties to read.
     #[arg(long, default_value = "")]

@@ -16,7 +16,7 @@ use qwallet_api::{
 
 use super::Payment;
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -35,6 +35,7 @@ pub enum RequestVerb {
     /// Ask for money.
     New {
         /// How much; whatever the payer chooses when absent.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: Option<String>,
         /// What for; whoever has the link reads it.
         #[arg(long, default_value = "")]
@@ -82,6 +83,7 @@ pub enum RequestVerb {
         /// The request, its link or its payto URI.
         request: String,
         /// How much, where the request leaves it open.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: Option<String>,
         /// Who pays.
         #[command(flatten)]

@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, sign_as};
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, positive},
     output::{self, usage},
     session::Session,
 };
@@ -49,6 +49,7 @@ pub enum ScheduleVerb {
         /// The schedule.
         schedule: String,
         /// How much.
+        #[arg(allow_negative_numbers = true, value_parser = positive)]
         amount: String,
         /// Who pays.
         #[command(flatten)]
@@ -77,6 +78,7 @@ pub struct NewArgs {
     /// Who is to be paid: a keyring name, DID, wallet id or wallet reference.
     pub recipient: String,
     /// How much each time.
+    #[arg(allow_negative_numbers = true, value_parser = positive)]
     pub amount: String,
     /// The currency.
     #[arg(default_value = "QToken")]
@@ -103,10 +105,10 @@ pub struct NewArgs {
     #[arg(long)]
     pub count: Option<u32>,
     /// How far the amount may be raised later without another signature.
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, value_parser = positive)]
     pub max_amount: Option<String>,
     /// The most in fees each time; the present fees of the greatest amount when absent.
-    #[arg(long, value_name = "AMOUNT")]
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, value_parser = positive)]
     pub max_fees: Option<String>,
     /// What happens to what the instance missed while it was down: skip, once or all.
     #[arg(long, default_value = "skip")]

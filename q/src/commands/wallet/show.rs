@@ -4,8 +4,8 @@ use clap::Args;
 use q_contract::Client;
 use q_core::PageLimit;
 use qwallet_api::{
-    Escrow, GetTransaction, ListEscrows, ListEscrowsRequest, ListRefunds, Refund, Transaction, TransactionId,
-    TransactionPath,
+    Delegated, Escrow, GetTransaction, ListEscrows, ListEscrowsRequest, ListRefunds, Refund, Transaction,
+    TransactionId, TransactionPath,
 };
 use serde::Serialize;
 
@@ -51,7 +51,7 @@ pub async fn run(session: &Session, args: &ShowArgs) -> anyhow::Result<()> {
         _ => None,
     };
     let shown = Shown { transaction, refunds, escrow };
-    output::show(args.acting.json, &shown, show);
+    output::show(args.acting.json, &shown, |shown| show(session, shown));
     Ok(())
 }
 
@@ -68,8 +68,12 @@ async fn escrow_of(client: &Client, transaction: TransactionId) -> anyhow::Resul
     }
 }
 
-fn show(shown: &Shown) {
+fn show(session: &Session, shown: &Shown) {
     show_transaction(&shown.transaction);
+    if let Some(Delegated { by, delegations }) = &shown.transaction.delegated {
+        let by = session.named(by.as_str());
+        output::line(format!("  ordered by {by} in the payer's place, under {}", delegations.join(" and ")));
+    }
     for refund in &shown.refunds {
         let reason = if refund.reason.is_empty() { "" } else { ": " };
         output::line(format!(

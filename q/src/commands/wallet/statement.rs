@@ -45,7 +45,7 @@ pub async fn run(session: &Session, args: &StatementArgs) -> anyhow::Result<()> 
     let is_for_people = args.format.is_none() && args.out.is_none() && !args.acting.json;
     let format = args.format.clone().unwrap_or_else(|| "json".to_owned());
     let request = StatementRequest {
-        wallet_id: who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?,
+        wallet_id: session.own_or(who)?,
         currency: args.currency.clone(),
         from,
         to,

@@ -20,7 +20,7 @@ pub struct StatsArgs {
 
 pub async fn run(session: &Session, args: &StatsArgs) -> anyhow::Result<()> {
     let who = args.who.as_deref();
-    let squid_id = who.map_or_else(|| Ok(session.did().to_string()), |who| session.wallet_of(who))?;
+    let squid_id = session.own_or(who)?;
     let request = StatsRequest { squid_id, period: Some(args.period.clone()) };
     let stats = session.client("qwallet")?.call::<GetStats>(&request).await;
     let stats = stats
