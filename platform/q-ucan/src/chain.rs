@@ -5,7 +5,10 @@ use std::sync::Arc;
 use ipld_core::ipld::Ipld;
 use q_core::{Did, Span, Timestamp};
 
-use crate::{Command, Delegation, Invocation, Issuer, Refusal, TokenCid, VerifyingKey, envelope::Signed};
+use crate::{
+    Command, Delegation, Invocation, Issuer, Refusal, TokenCid, VerifyingKey, envelope::Signed,
+    policy::Violation,
+};
 
 /// The longest chain.
 pub const LINKS_MAX: usize = 8;
@@ -196,6 +199,15 @@ fn check_signed(keys: &dyn Keys, issuer: &Issuer, signed: &Signed) -> Result<Ver
     keys.into_iter()
         .find(|key| key.verifies(signed.algorithm, signed.message(), signed.signature()))
         .ok_or(Refusal::InvalidSignature)
+}
+
+/// The first of `links` whose policy does not hold on `args`, and which statement of it: why [`Chain::allows`] answered
+/// [`Refusal::MatchError`].
+pub fn violation<'a>(
+    links: impl IntoIterator<Item = &'a Arc<Delegation>>,
+    args: &Ipld,
+) -> Option<(TokenCid, Violation)> {
+    links.into_iter().find_map(|link| Some((link.cid(), link.policy().violation(args)?)))
 }
 
 /// How many delegations a search for a chain looks at.

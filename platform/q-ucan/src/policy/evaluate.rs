@@ -18,6 +18,25 @@ pub(super) fn holds(statements: &[Statement], args: &Ipld) -> bool {
     every(statements, args, &mut budget).unwrap_or(false)
 }
 
+/// The innermost statement that decides that not all of `statements` hold: an `and`, and an `or` of one, are followed into.
+/// Where the budget runs out, the one on which it did.
+pub(super) fn first_failed<'a>(statements: &'a [Statement], args: &Ipld) -> Option<&'a Statement> {
+    let mut budget = Budget(STEPS_MAX);
+    let mut fails = |statement: &&Statement| !evaluate(statement, args, &mut budget).unwrap_or(false);
+    let mut failed = statements.iter().find(&mut fails)?;
+    loop {
+        let inner = match failed {
+            Statement::And(inner) => inner.iter().find(&mut fails),
+            Statement::Or(inner) if inner.len() == 1 => inner.first(),
+            _ => None,
+        };
+        match inner {
+            Some(inner) => failed = inner,
+            None => return Some(failed),
+        }
+    }
+}
+
 struct Budget(u32);
 
 impl Budget {

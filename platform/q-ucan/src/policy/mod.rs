@@ -6,6 +6,7 @@
 mod evaluate;
 mod glob;
 mod selector;
+mod violation;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use ipld_core::ipld::Ipld;
 use crate::Refusal;
 pub use glob::Glob;
 pub use selector::Selector;
+pub use violation::Violation;
 
 /// The deepest nesting of statements.
 pub const DEPTH_MAX: usize = 16;
@@ -203,6 +205,19 @@ impl Statement {
             Self::All(selector, inner) => vec![text("all"), text(selector.as_str()), inner.to_ipld()],
             Self::Any(selector, inner) => vec![text("any"), text(selector.as_str()), inner.to_ipld()],
         })
+    }
+
+    /// What it selects.
+    const fn selector(&self) -> Option<&Selector> {
+        match self {
+            Self::Equal(selector, _)
+            | Self::NotEqual(selector, _)
+            | Self::Compare(selector, ..)
+            | Self::Like(selector, _)
+            | Self::All(selector, _)
+            | Self::Any(selector, _) => Some(selector),
+            Self::Not(_) | Self::And(_) | Self::Or(_) => None,
+        }
     }
 
     fn lint(&self) -> Result<(), Lint> {

@@ -12,3 +12,4 @@ mod fixtures;
 mod hostile;
 mod peer;
 mod support;
+mod violations;
