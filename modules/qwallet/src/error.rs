@@ -5,13 +5,14 @@ use q_contract::{ErrorCode, Problem, codes, step_up_required};
 use q_core::{Amount, AmountError};
 use q_db::DbError;
 use q_pdp::{KeysUnavailable, Reason};
-use q_ucan::Refusal as Ucan;
+use q_ucan::{Ipld, Refusal as Ucan, dag_json};
 use qwallet_api::{IntentId, errors as api};
 
 use crate::{
     domain::{
         currency::{self, Currency},
         formats::NotRepresentable,
+        invocation::Violated,
         limits::{self, LimitKind},
         order::SignatureFault,
         payment::{LimitOf, Refusal},
@@ -78,6 +79,8 @@ pub enum Error {
         given: u8,
         /// How many have to.
         required: u8,
+        /// The intent.
+        intent: IntentId,
         /// Where a person reads what is to be approved.
         link: String,
     },
@@ -96,6 +99,18 @@ pub enum Error {
         is_approved: bool,
         /// Where a person reads what is to be approved.
         link: String,
+    },
+    /// More than a limit allows, and what can be done about it.
+    #[error("{refusal}")]
+    OverLimit {
+        /// The refusal of the books.
+        refusal: Refusal,
+        /// Whether a guardian has the say.
+        is_guarded: bool,
+        /// What can be done, by whom.
+        way_out: String,
+        /// What is left, for who may know that.
+        within: String,
     },
     /// A withdrawal has left that is open in the books.
     #[error("{0}")]
@@ -118,6 +133,9 @@ pub enum Error {
     /// Whoever signed is not let in now.
     #[error("{0}")]
     Gate(Box<Problem>),
+    /// A statement of a delegation does not hold on the payment.
+    #[error("{0}")]
+    Violated(Box<Violated>),
     /// Somebody would pay so much by an invocation, which proves one key.
     #[error("{0}")]
     OneKeyOnly(Refusal),
@@ -182,8 +200,13 @@ impl From<Error> for Problem {
                 .hint("an approver is allowed `admin` on the instance"),
             Error::ApprovalRequired => Self::new(&api::APPROVAL_REQUIRED).detail(detail),
             Error::SelfApproval(_) => Self::new(&api::SELF_APPROVAL).detail(detail),
-            Error::Unapproved { given, required, link } => unapproved(given, required)
-                .hint(format!("approvers open {link}, which tells them how; then sign it again"))
+            Error::Unapproved { given, required, intent, link } => unapproved(given, required)
+                .hint(if given < required {
+                    format!("approvers open {link}, which tells them how; then sign {intent}: POST /sign")
+                } else {
+                    format!("sign {intent}, as GET /intents/{{intentId}} shows it: POST /sign")
+                })
+                .with("intentId", intent.to_string())
                 .with("link", link),
             Error::BeyondLimits { kind, intent, is_approved, link } => Self::new(&api::APPROVAL_REQUIRED)
                 .detail(detail)
@@ -196,6 +219,9 @@ impl From<Error> for Problem {
                 .with("intentId", intent.to_string())
                 .with("approvals", serde_json::json!({ "given": u8::from(is_approved), "required": 1 }))
                 .with("link", link),
+            Error::OverLimit { refusal, is_guarded, way_out, within } => {
+                over_limit(refusal, is_guarded, &way_out, &within)
+            }
             Error::LeftUnbooked(_) => Self::new(&api::INVALID_STATE).detail(detail),
             Error::FaucetMaximum(..) => {
                 Self::new(&api::AMOUNT_OUT_OF_RANGE).detail(detail).hint("ask again for more")
@@ -212,6 +238,7 @@ impl From<Error> for Problem {
                 .detail(detail)
                 .hint("an operator allows other addresses with the setting webhook_allow"),
             Error::Gate(problem) => *problem,
+            Error::Violated(violated) => violates(&violated).detail(detail),
             Error::OneKeyOnly(refusal) => Self::from(refusal).hint(
                 "an invocation proves one key: the payer sends it with a token of a login with two (`q auth step-up`), and \
                  nobody pays so much under a delegation",
@@ -232,6 +259,35 @@ impl From<Error> for Problem {
             Error::Inconsistent(_) => internal(&error),
         }
     }
+}
+
+/// What says that a limit is in the way, and what can be done.
+fn over_limit(refusal: Refusal, is_guarded: bool, way_out: &str, within: &str) -> Problem {
+    let hint = if within.is_empty() { way_out.to_owned() } else { format!("{way_out}. {within}") };
+    let limited = Problem::from(refusal).hint(hint);
+    if is_guarded {
+        let code = Problem::new(&api::APPROVAL_REQUIRED);
+        Problem { detail: limited.detail, hint: limited.hint, extra: limited.extra, ..code }
+    } else {
+        limited
+    }
+}
+
+/// What says that a statement of a delegation does not hold.
+fn violates(violated: &Violated) -> Problem {
+    let violation = &violated.violation;
+    let json = |value: Option<&Ipld>| value.map(dag_json::to_json);
+    let facts = serde_json::json!({
+        "delegation": violated.link.to_string(),
+        "selector": violation.selector(),
+        "operator": violation.operator(),
+        "bound": json(violation.bound().as_ref()),
+        "given": json(violation.given()),
+    });
+    Problem::new(&api::UCAN_POLICY_VIOLATION)
+        .hint("pay within the delegation, or have whoever gave it give another")
+        .with("rule", Ucan::MatchError.name())
+        .with("violation", facts)
 }
 
 /// A fault of ours: the log has the chain, the caller gets the code and the trace id.

@@ -33,9 +33,14 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
         house
             .q(&[&["wallet", "invoke", to, amount, "--under", cid, "--as", "robot", "--json"], more].concat())
     };
-    refused(&pay("5", "alice", &[]), "UCAN_POLICY_VIOLATION");
+    let beyond = pay("5", "alice", &[]);
+    refused(&beyond, "UCAN_POLICY_VIOLATION");
+    let said = "together are over the delegation's 5 QToken (.costMicros <= 5000000";
+    assert!(beyond.complained.contains(said), "{}", beyond.complained);
     done(&house.q(&["wallet", "open", "--as", "operator", "--json"]));
-    refused(&pay("1", "operator", &[]), "UCAN_POLICY_VIOLATION");
+    let elsewhere = pay("1", "operator", &[]);
+    refused(&elsewhere, "UCAN_POLICY_VIOLATION");
+    assert!(elsewhere.complained.contains("is not the delegation's"), "{}", elsewhere.complained);
     let first = pay("4", "alice", &["--idempotency-key", "rent"]);
     let paid = done(&first);
     let id = paid["transactionId"].as_str().unwrap();

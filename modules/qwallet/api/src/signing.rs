@@ -48,7 +48,7 @@ pub struct PaymentOrder<'a> {
     pub amount: &'a str,
     /// The DID of the instance that is to execute it: another instance refuses it.
     pub aud: &'a str,
-    /// The payer's own reference; in place of `intentId`.
+    /// The payer's own reference, in place of `intentId`; beside it the request for money that the intent fulfils.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ref: Option<&'a str>,
     /// The code of the currency.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use q_contract::{Problem, json_types};
 use q_core::{AmountText, Did, PageLimit, Timestamp};
 
-use crate::{BatchId, ImportId, IntentId, Note, TransactionId, WalletId, wire::wire};
+use crate::{BatchId, ImportId, IntentId, Note, RequestId, TransactionId, WalletId, wire::wire};
 
 /// The most items one batch or payout file may have.
 pub const BATCH_ITEMS_MAX: usize = 8_190;
@@ -504,6 +504,9 @@ wire! {
         /// How far it is approved, where it has to be.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub approvals: Option<crate::approvals::IntentApprovals>,
+        /// The request for money that it fulfils when it is paid.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub request_id: Option<RequestId>,
         /// The transaction, once signed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub transaction_id: Option<TransactionId>,

@@ -3,13 +3,13 @@
 //! **Invariant:** the arguments are exactly the signing input, so that what is invoked is what is paid; and what policies
 //! are judged on follows from the signing input alone, so that a stranger who is shown both judges alike.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use q_core::{Did, Scale, Span, Timestamp, amount, hash};
 use q_did::VerificationMethod;
 use q_ucan::{
     Delegation, Invocation, Ipld, Issuer, Keys, Refusal, Revocations, Rules, TokenCid, Verifier,
-    VerifyingKey, container, dag_json,
+    VerifyingKey, container, dag_json, policy::Violation,
 };
 use qwallet_api::{
     WalletId,
@@ -145,6 +145,23 @@ impl Presented {
         verifier.invocation(&self.invocation, self.proofs.as_slice(), instance, &self.judged())
     }
 
+    /// Which delegation does not allow it, and which statement of it: why [`Self::check`] answered that a policy does not
+    /// hold.
+    pub fn violated(&self) -> Option<Violated> {
+        let find = |cid: &TokenCid| self.proofs.iter().find(|link| link.cid() == *cid);
+        let links = self.invocation.proofs().iter().filter_map(find);
+        let (link, violation) = q_ucan::chain::violation(links, &self.judged())?;
+        let text = |member| self.text(member).unwrap_or_default().to_owned();
+        Some(Violated {
+            link,
+            is_one_of_many: self.invocation.proofs().len() > 1,
+            violation,
+            amount: text("amount"),
+            max_fees: text("maxFees"),
+            currency: text("currency"),
+        })
+    }
+
     /// The same for a stranger, who takes each token's key from the token and knows of no revocation.
     pub fn check_as_stranger(&self, instance: &Did, at: Timestamp) -> Result<(), Refusal> {
         self.check(&Named, &q_ucan::chain::NoneRevoked, instance, at).map(drop)
@@ -209,6 +226,43 @@ pub fn key_id(issuer: &Issuer) -> String {
     }
 }
 
+/// Why a delegation does not allow a payment.
+#[derive(Debug, Clone)]
+pub struct Violated {
+    /// The delegation.
+    pub link: TokenCid,
+    is_one_of_many: bool,
+    /// What of it.
+    pub violation: Violation,
+    amount: String,
+    max_fees: String,
+    currency: String,
+}
+
+impl fmt::Display for Violated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { violation, amount, max_fees, currency, .. } = self;
+        match (violation.selector(), violation.relation(), violation.bound()) {
+            (Some(".costMicros"), Some(relation), Some(Ipld::Integer(bound))) => write!(
+                f,
+                "amount {amount} and fees of at most {max_fees} together are {relation} the delegation's {} {currency} \
+                 ({}, in millionths)",
+                in_whole(bound),
+                violation.rule(),
+            )?,
+            _ => violation.fmt(f)?,
+        }
+        if self.is_one_of_many { write!(f, ", says the delegation {}", self.link) } else { Ok(()) }
+    }
+}
+
+/// Millionths as a decimal.
+fn in_whole(micros: i128) -> String {
+    let (whole, rest) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+    let text = format!("{}{whole}.{rest:06}", if micros < 0 { "-" } else { "" });
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Whether the key that the issuer names is one with which it authenticates: only to hand something on, another will do.
 fn commands(issuer: &Issuer, methods: &[VerificationMethod]) -> bool {
     // The name is the key.
@@ -250,6 +304,15 @@ mod tests {
         assert!(!commands(&by(&methods[1]), &methods), "it is no key to authenticate with");
         assert!(!commands(&by(&method(3, true)), &methods), "it is no key of theirs");
         assert!(!commands(&did.clone().into(), &methods), "no key is named");
+    }
+
+    #[test]
+    fn millionths_are_told_as_what_they_are_of() {
+        for (micros, text) in
+            [(35_000_000, "35"), (1, "0.000001"), (10_500_000, "10.5"), (0, "0"), (-250_000, "-0.25")]
+        {
+            assert_eq!(in_whole(micros), text);
+        }
     }
 
     #[test]

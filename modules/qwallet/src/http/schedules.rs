@@ -2,8 +2,8 @@
 
 use q_http::ApiBuilder;
 use qwallet_api::{
-    CreateSchedule, CreateSubscription, EndSchedule, EndSubscription, GetPlan, GetSchedule, GetSubscription,
-    ListPlans, ListSchedules, ListSubscriptions, PutPlan, UpdateSchedule,
+    CreateSchedule, CreateScheduleRequest, CreateSubscription, EndSchedule, EndSubscription, GetPlan,
+    GetSchedule, GetSubscription, ListPlans, ListSchedules, ListSubscriptions, PutPlan, UpdateSchedule,
 };
 
 use super::explained;
@@ -12,7 +12,9 @@ use crate::service::{Service, explaining::Wanted};
 /// Adds the endpoints of these rooms.
 pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     api.on::<CreateSchedule, _, _, _>(|service, context, request| async move {
-        service.create_schedule(&context.caller, context.request_key.as_ref(), request).await
+        let wanted = wanted(&request);
+        let taken = service.create_schedule(&context.caller, context.request_key.as_ref(), request).await;
+        explained(&service, &context.caller, taken, &wanted).await
     })
     .on::<ListSchedules, _, _, _>(|service, context, request| async move {
         service.schedules(&context.caller, request).await
@@ -34,9 +36,7 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
         service.plan(request.plan_id, request.version).await
     })
     .on::<CreateSubscription, _, _, _>(|service, context, request| async move {
-        let mandate = &request.mandate;
-        let wanted =
-            Wanted::of(&mandate.wallet, Some(&mandate.recipient), &mandate.currency, &mandate.amount);
+        let wanted = wanted(&request.mandate);
         let subscribed = service.subscribe(&context.caller, context.request_key.as_ref(), request).await;
         explained(&service, &context.caller, subscribed, &wanted).await
     })
@@ -49,4 +49,9 @@ pub fn mount(api: ApiBuilder<Service>) -> ApiBuilder<Service> {
     .on::<EndSubscription, _, _, _>(|service, context, request| async move {
         service.end_subscription(&context.caller, context.request_key.as_ref(), request.subscription_id).await
     })
+}
+
+/// What a mandate pays each time.
+fn wanted(mandate: &CreateScheduleRequest) -> Wanted {
+    Wanted::of(&mandate.wallet, Some(&mandate.recipient), &mandate.currency, &mandate.amount)
 }

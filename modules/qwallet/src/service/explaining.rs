@@ -43,9 +43,17 @@ impl Service {
     /// was spent already where not.
     pub async fn explained(&self, caller: &Caller, error: Error, wanted: &Wanted) -> Problem {
         let is_lack = matches!(error, Error::Refused(Refusal::InsufficientFunds));
-        let is_limit = matches!(error, Error::Refused(Refusal::LimitExceeded { .. }));
+        let is_limit =
+            matches!(error, Error::Refused(Refusal::LimitExceeded { .. }) | Error::OverLimit { .. });
+        let is_secret = is_limit && !self.may_know(caller, &wanted.wallet).await;
+        let error = match error {
+            Error::OverLimit { refusal, is_guarded, way_out, .. } if is_secret => {
+                Error::OverLimit { refusal, is_guarded, way_out, within: String::new() }
+            }
+            error => error,
+        };
         let mut problem = Problem::from(error);
-        if is_limit && !self.may_know(caller, &wanted.wallet).await {
+        if is_secret {
             for figure in ["limit", "used", "attempted"] {
                 problem.extra.remove(figure);
             }

@@ -5,9 +5,9 @@
 
 use q_core::{Caller, Did, RequestKey};
 use q_db::DbError;
-use qwallet_api::{AskedIntent, AskedIntentPath, IntentId, events};
+use qwallet_api::{AskedIntent, AskedIntentPath, IntentApprovals, IntentId, events};
 
-use super::{Service, ballots::in_favour, directory::WalletEntry, payments::fees};
+use super::{Service, ballots::in_favour, beyond::Spending, directory::WalletEntry, payments::fees};
 use crate::{
     domain::{
         currency::Currency,
@@ -16,7 +16,7 @@ use crate::{
         profile::Profile,
     },
     error::Error,
-    store::{self, intents::IntentRow},
+    store::{self, intents::IntentRow, money_requests::MoneyRequestRow},
 };
 
 /// How many parents or guardians have to approve.
@@ -39,6 +39,8 @@ pub(super) struct Refused<'a> {
     pub name: &'a str,
     pub plan: &'a Plan,
     pub purpose: Option<&'a str>,
+    /// The request for money that it would fulfil.
+    pub request: Option<&'a MoneyRequestRow>,
 }
 
 impl Service {
@@ -105,7 +107,7 @@ impl Service {
         payer: &WalletEntry,
         refusal: Refusal,
     ) -> Result<Error, Error> {
-        let told = self.refused(refusal, payer).await;
+        let told = self.refused_as(Spending::Payment, refusal, payer).await;
         if !self.is_theirs_to_approve(payer, &refusal) {
             return Ok(told);
         }
@@ -120,31 +122,60 @@ impl Service {
     }
 
     /// The error of a payment without an intent that the books refuse. Where a parent or guardian may approve it, an
-    /// intent of it is made, unless one waits already: that is what they are asked about, and what is signed then.
+    /// intent of it is made, unless one waits already: that is what they are asked about, and what is signed then. So it is
+    /// where a rule asks for approvals of what fulfils a request, because no intent that is made by hand would do that.
     pub(super) async fn ask_instead(&self, asked: Refused<'_>, refusal: Refusal) -> Result<Error, Error> {
-        let told = self.refused(refusal, asked.payer).await;
-        let Refused { payer, recipient, name, plan, purpose } = asked;
-        if !self.is_theirs_to_approve(payer, &refusal) {
-            return Ok(told);
-        }
-        let guardians = self.guardians_of(payer).await?;
-        if guardians.is_empty() {
+        let told = self.refused_as(Spending::Payment, refusal, asked.payer).await;
+        let Refused { payer, recipient, name, plan, purpose, request } = asked;
+        let is_under_rule = request.is_some() && matches!(refusal, Refusal::ApprovalRequired { .. });
+        let guardians = if self.is_theirs_to_approve(payer, &refusal) {
+            self.guardians_of(payer).await?
+        } else {
+            Vec::new()
+        };
+        if guardians.is_empty() && !is_under_rule {
             return Ok(told);
         }
         let (ids, amount) = ((payer.row.id, recipient.row.id), plan.currency.text(plan.amount));
         let (currency, now) = (plan.currency.id, self.env.now());
-        let found = self
-            .db
-            .read(move |reader| store::guardians::find_same(reader, ids, (amount.as_str(), currency), now));
+        let fulfils = request.map(|request| request.id);
+        let found = self.db.read(move |reader| {
+            let asked = (amount.as_str(), currency);
+            let Some(row) = store::guardians::find_same(reader, ids, asked, fulfils, now)? else {
+                return Ok::<_, DbError>(None);
+            };
+            let since = store::guardians::asked_since(reader, row.id)?;
+            Ok(Some((row, since.is_some())))
+        });
         // The same is also for the same: people approve what they read.
-        if let Some(row) = found.await?
-            && self.purpose_of(&row)?.as_deref() == purpose
-        {
+        let same = match found.await? {
+            Some((row, is_asked)) if self.purpose_of(&row)?.as_deref() == purpose => Some((row, is_asked)),
+            _ => None,
+        };
+        let row = if let Some((row, is_asked)) = same {
+            let id = row.id;
+            if !is_asked && !guardians.is_empty() {
+                self.db.write(move |tx| store::guardians::ask(tx, id, &guardians)).await?;
+            }
+            row
+        } else {
+            let row = self.new_intent((payer, recipient), name.to_owned(), plan, purpose, WAITS);
+            let lapses_at = request.and_then(|request| request.expires_at);
+            let expires_at = lapses_at.map_or(row.expires_at, |at| at.min(row.expires_at));
+            let row = IntentRow { request: fulfils, expires_at, ..row };
+            self.made(None, row.clone(), guardians).await?;
+            row
+        };
+        if !is_under_rule {
             return self.waiting(&row, payer, refusal).await;
         }
-        let row = self.new_intent((payer, recipient), name.to_owned(), plan, purpose, WAITS);
-        self.made(None, row.clone(), guardians).await?;
-        self.waiting(&row, payer, refusal).await
+        let approvals = self.approvals_of(std::slice::from_ref(&row), payer).await?.remove(&row.id);
+        Ok(approvals.map_or(told, |IntentApprovals { given, required, link, .. }| Error::Unapproved {
+            given,
+            required,
+            intent: row.id,
+            link,
+        }))
     }
 
     /// What an intent is for.

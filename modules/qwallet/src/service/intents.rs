@@ -1,5 +1,7 @@
 //! Payments in steps: decided, signed (which holds the money), then paid, cancelled or lapsed.
 
+use std::sync::Arc;
+
 use q_core::{Caller, Page, RequestKey, Span, Timestamp, hash};
 use q_db::DbError;
 use qwallet_api::{
@@ -14,6 +16,7 @@ use super::{
     commit::{Action, Item, Outcome, Work},
     directory::WalletEntry,
     holds::{self, HOLD_ORDER},
+    money_requests::Settling,
     payments::{PAYMENT_ORDER, fees, text},
     request_of, unexpected,
 };
@@ -120,6 +123,7 @@ impl Service {
             created_at: now,
             expires_at: now + Span::seconds(i64::from(expires_in)),
             hold_for: None,
+            request: None,
         }
     }
 
@@ -231,6 +235,7 @@ impl Service {
                 return self.signed_before(&row, deadline, answer, request.signature).await;
             }
         };
+        self.check_request(&row).await?;
         let guardians = self.approving_guardians(&payer, in_favour(&decisions)).await?;
         let transaction = TransactionId::new(&self.env);
         let purpose = self.purpose_of(&row)?;
@@ -253,7 +258,7 @@ impl Service {
                     kind: TransactionKind::Payment,
                     legs: plan,
                     intent: Some(id),
-                    client_ref: None,
+                    client_ref: row.request.map(|request| request.to_string()),
                     purpose: purpose.map(|purpose| {
                         self.seal("transactions", "purpose", &transaction.to_string(), &purpose)
                     }),
@@ -275,7 +280,7 @@ impl Service {
     fn unapproved(&self, row: &IntentRow, error: Error) -> Error {
         match error {
             Error::Refused(Refusal::ApprovalRequired { given, required }) => {
-                Error::Unapproved { given, required, link: self.intent_link(row) }
+                Error::Unapproved { given, required, intent: row.id, link: self.intent_link(row) }
             }
             error => error,
         }
@@ -320,13 +325,19 @@ impl Service {
             return self.replayed_payment(transaction.bytes()).await;
         };
         let held = self.db.read(move |reader| store::intents::find(reader, intent)).await?;
-        if held.is_some_and(|held| held.is_manual()) {
+        if held.as_ref().is_some_and(IntentRow::is_manual) {
             let refusal =
                 Refusal::InvalidState("held for the payee, who takes it: POST /intents/{intentId}/capture");
             return Err(refusal.into());
         }
-        let action =
-            Action::End { transaction, intent: Some(intent), payer: Some(account), end: HoldEnd::Settled };
+        let action = match held.as_ref().and_then(|held| Some((held, held.request?))) {
+            Some((held, request)) => {
+                Action::Record(Arc::new(Settling::of(held, request, transaction, account)?))
+            }
+            None => {
+                Action::End { transaction, intent: Some(intent), payer: Some(account), end: HoldEnd::Settled }
+            }
+        };
         let work = Work { request, nonce: None, expires_at: None, order: None, action };
         match self.executor.submit(work).await? {
             Outcome::Done(_) | Outcome::Replayed(_) => self.replayed_payment(transaction.bytes()).await,
@@ -431,6 +442,7 @@ impl Service {
             hold_expires_at: hold.map(|hold| hold.expires_at),
             next_action,
             approvals,
+            request_id: row.request,
             transaction_id: row.transaction,
             created_at: row.created_at,
             expires_at: row.expires_at,
@@ -457,10 +469,11 @@ impl Service {
                 wallet: wallet_ref,
             });
         }
+        let request = row.request.map(|request| request.to_string());
         signing::signing_input(&PaymentOrder {
             amount: row.amount.as_str(),
             aud: self.instance.did.as_str(),
-            client_ref: None,
+            client_ref: request.as_deref(),
             currency: currency.code,
             expires_at: &row.expires_at.to_string(),
             intent_id: Some(&row.id.to_string()),

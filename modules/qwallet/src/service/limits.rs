@@ -7,26 +7,22 @@ use q_core::{Amount, Caller, Did, RequestKey, Timestamp, hash};
 use q_db::DbError;
 use qwallet_api::{
     Chain, ChainList, LimitList, NewLimit, PendingLimit, SetLimitsRequest, SetStripesRequest, SpendingLimit,
-    StripeList, WalletId, events,
+    StripeList, WalletId,
 };
 
 use super::{
     Service,
     commit::{Action, Authority, LimitChange, Outcome, Work},
     directory::WalletEntry,
-    issuance,
-    profiles::approval_needed,
-    request_of,
+    issuance, request_of,
 };
 use crate::{
     domain::{
         account::{Account, AccountId, AccountKind},
-        books,
         currency::{self, AmountRefusal, Currency},
         limits::{self, Defaults, LimitKind, Window},
-        payment::{LimitOf, Refusal},
+        payment::Refusal,
         profile::Profile,
-        transfer::Purpose,
     },
     error::Error,
     store,
@@ -46,7 +42,7 @@ const TOLD_MAX: usize = 100_000;
 pub struct Told(Mutex<HashSet<(WalletId, LimitKind, Option<Timestamp>)>>);
 
 impl Told {
-    fn is_news(&self, wallet: WalletId, kind: LimitKind, resets_at: Option<Timestamp>) -> bool {
+    pub(super) fn is_news(&self, wallet: WalletId, kind: LimitKind, resets_at: Option<Timestamp>) -> bool {
         let mut told = self.0.lock();
         if told.len() >= TOLD_MAX {
             told.clear();
@@ -153,67 +149,6 @@ impl Service {
         };
         let asked = crate::domain::payment::read_amount(currency, amount)?;
         Ok(self.beyond_limits(payer, recipient, asked).await?.unwrap_or(refusal))
-    }
-
-    /// What the wallets or limits have against a payment, by what was spent until now.
-    pub(super) async fn beyond_limits(
-        &self,
-        payer: &WalletEntry,
-        recipient: &WalletEntry,
-        (currency, amount): (&'static Currency, Amount),
-    ) -> Result<Option<Refusal>, Error> {
-        let account = |entry: &WalletEntry| entry.accounts.account(currency.id);
-        let (Some(debit), Some(credit)) = (account(payer), account(recipient)) else { return Ok(None) };
-        let found = self.db.read(move |reader| {
-            let debit = store::ledger::find_account(reader, debit)?;
-            let parent = debit.as_ref().and_then(|debit| debit.parent);
-            let parent =
-                parent.map(|parent| store::ledger::find_account(reader, parent)).transpose()?.flatten();
-            Ok::<_, DbError>((debit, store::ledger::find_account(reader, credit)?, parent))
-        });
-        let (Some(debit), Some(credit), parent) = found.await? else { return Ok(None) };
-        if debit.is_frozen || credit.is_frozen {
-            return Ok(Some(Refusal::WalletFrozen));
-        }
-        let counted = books::counted(debit.side(), credit.side(), Purpose::Principal);
-        let own = counted.own.then_some((&debit, false)).into_iter();
-        let inherited = parent.as_ref().filter(|_| counted.parent.is_some()).map(|parent| (parent, true));
-        let (defaults, now) = (self.defaults_of(currency), self.env.now());
-        for (account, is_inherited) in own.chain(inherited) {
-            let limits = account.limits.as_deref();
-            if let Err(exceeded) =
-                limits::check(&defaults, limits, &account.spent, amount, Window::of(now), now)
-            {
-                let exceeded = limits::Exceeded { is_inherited, ..exceeded };
-                return Ok(Some(Refusal::LimitExceeded {
-                    limit: LimitOf { currency: Some(currency), exceeded },
-                }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The refusal, told to whoever watches the wallet if it is because of a limit, once per window.
-    pub(super) async fn refused(&self, refusal: Refusal, payer: &WalletEntry) -> Error {
-        if let Refusal::LimitExceeded { limit: LimitOf { currency: Some(currency), exceeded } } = refusal
-            && self.told.is_news(payer.row.id, exceeded.kind, exceeded.resets_at)
-        {
-            let text = |amount: Amount| limits::text(exceeded.kind, amount, currency).as_str().to_owned();
-            let event = events::LimitExceeded {
-                wallet_id: payer.row.id,
-                kind: exceeded.kind.name().to_owned(),
-                limit: text(exceeded.limit),
-                used: text(exceeded.used),
-                attempted: text(exceeded.attempted),
-                currency: currency.code.to_owned(),
-            };
-            let told = self.db.write(move |tx| tx.emit(&event).map(drop)).await;
-            if let Err(error) = told {
-                let error: DbError = error;
-                tracing::warn!(%error, "that a limit was exceeded could not be told");
-            }
-        }
-        approval_needed(payer, refusal).into()
     }
 
     /// Gives a wallet's account of one currency so many stripes.

@@ -7,6 +7,7 @@ mod answers;
 mod approvals;
 mod ballots;
 mod batch;
+mod beyond;
 pub mod commit;
 mod delegated;
 pub mod deliveries;

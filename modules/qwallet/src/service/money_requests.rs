@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use q_core::{AuditEntry, Caller, RequestKey};
+use q_core::{Amount, AuditEntry, Caller, RequestKey, Timestamp};
 use q_db::{DbError, Tx};
 use qrcode::{EcLevel, QrCode, render::svg};
 use qwallet_api::{
-    CreateRequestRequest, ListRequestsRequest, MoneyRequest, PublicRequest, RequestId, RequestPage, errors,
+    CreateRequestRequest, IntentId, ListRequestsRequest, MoneyRequest, PublicRequest, RequestId, RequestPage,
+    TransactionId, errors,
 };
 
 use super::{
@@ -21,12 +22,12 @@ use super::{
 use crate::{
     domain::{
         account::AccountId,
-        currency::Currency,
+        currency::{Currency, CurrencyId},
         money_request::{self, Status},
         payment::{self, Plan, Refusal},
     },
     error::Error,
-    store::{self, money_requests::MoneyRequestRow},
+    store::{self, intents::IntentRow, money_requests::MoneyRequestRow},
 };
 
 const NOT_FOUND: Refusal =
@@ -155,21 +156,26 @@ impl Service {
         draw(&self.public_request(id).await?.payto_uri)
     }
 
-    /// What a payment that names a request has to be decided with; nothing where it names none of this payee.
-    pub(super) async fn fulfilment(
+    /// The request that a payment names, if it is one of this payee.
+    pub(super) async fn fulfilled(
         &self,
         client_ref: &str,
-        plan: &Plan,
-        item: &Item,
         payee: &WalletEntry,
-    ) -> Result<Option<Fulfilment>, Error> {
+    ) -> Result<Option<MoneyRequestRow>, Error> {
         if !client_ref.starts_with(RequestId::PREFIX) {
             return Ok(None);
         }
         let Ok(id) = client_ref.parse::<RequestId>() else { return Ok(None) };
         let row = self.db.read(move |reader| store::money_requests::find(reader, id)).await?;
-        let is_its = row.is_some_and(|row| row.wallet == payee.row.id);
-        Ok(is_its.then(|| Fulfilment { id, plan: plan.clone(), item: item.clone() }))
+        Ok(row.filter(|row| row.wallet == payee.row.id))
+    }
+
+    /// Whether the request that an intent fulfils may still be paid, before money is set aside for it.
+    pub(super) async fn check_request(&self, intent: &IntentRow) -> Result<(), Error> {
+        let Some(id) = intent.request else { return Ok(()) };
+        let row = self.db.read(move |reader| store::money_requests::find(reader, id)).await?;
+        let row = row.ok_or(Error::Inconsistent("a request for money"))?;
+        Ok(check_open(&row, self.env.now(), paid_by(intent)?)?)
     }
 
     async fn request_row(&self, id: RequestId) -> Result<(MoneyRequestRow, Arc<WalletEntry>), Error> {
@@ -220,8 +226,14 @@ impl Service {
 #[derive(Debug)]
 pub(super) struct Fulfilment {
     id: RequestId,
-    plan: Plan,
+    pays: (CurrencyId, Amount),
     item: Item,
+}
+
+impl Fulfilment {
+    pub(super) const fn of(request: &MoneyRequestRow, plan: &Plan, item: Item) -> Self {
+        Self { id: request.id, pays: (plan.currency.id, plan.amount), item }
+    }
 }
 
 impl Record for Fulfilment {
@@ -238,26 +250,99 @@ impl Record for Fulfilment {
     }
 
     fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
-        let refused = |detail| Ok(Err(Refusal::Record { code: &errors::REQUEST_STATE, detail }));
         let Some(row) = store::money_requests::find(tx, self.id)? else { return Ok(Err(NOT_FOUND)) };
-        match row.status(moment.at) {
-            Status::Open => {}
-            Status::Paid => {
-                return refused("the request was paid already; pay without naming it to pay again");
-            }
-            Status::Cancelled => return refused("the payee took the request back"),
-            Status::Expired => return refused("the request has expired; ask the payee for another"),
-        }
-        if row.currency != self.plan.currency.id
-            || row.amount.is_some_and(|amount| amount != self.plan.amount)
-        {
-            return refused("the request asks for another amount; GET /r/{requestId} tells which");
+        if let Err(refusal) = check_open(&row, moment.at, self.pays) {
+            return Ok(Err(refusal));
         }
         let (id, transaction) = (self.id, self.item.id);
         let write = move |tx: &mut Tx<'_>, _: Moment| store::money_requests::pay(tx, id, transaction);
         let steps = vec![Step::Pay(self.item.clone())];
         Ok(Ok(Decision { steps, answer: transaction.bytes(), write: Box::new(write) }))
     }
+}
+
+/// A signed intent that fulfils a request, on its way to be paid: whoever paid the request meanwhile was faster, and what
+/// is held is free again when its payer cancels the intent, or when that lapses.
+#[derive(Debug)]
+pub(super) struct Settling {
+    request: RequestId,
+    pays: (CurrencyId, Amount),
+    intent: IntentId,
+    transaction: TransactionId,
+    payer: AccountId,
+}
+
+impl Settling {
+    pub(super) fn of(
+        intent: &IntentRow,
+        request: RequestId,
+        transaction: TransactionId,
+        payer: AccountId,
+    ) -> Result<Self, Error> {
+        Ok(Self { request, pays: paid_by(intent)?, intent: intent.id, transaction, payer })
+    }
+}
+
+impl Record for Settling {
+    fn key(&self) -> RecordKey {
+        RecordKey(RecordTable::Requests, self.request.bytes())
+    }
+
+    fn lock(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
+        store::money_requests::lock(tx, self.request)
+    }
+
+    fn accounts(&self) -> Vec<AccountId> {
+        vec![self.payer]
+    }
+
+    fn holds(&self) -> Vec<TransactionId> {
+        vec![self.transaction]
+    }
+
+    fn intents(&self) -> Vec<IntentId> {
+        vec![self.intent]
+    }
+
+    fn decide(&self, tx: &mut Tx<'_>, moment: Moment) -> Result<Result<Decision<'_>, Refusal>, DbError> {
+        let (id, transaction) = (self.request, self.transaction);
+        let Some(row) = store::money_requests::find(tx, id)? else { return Ok(Err(NOT_FOUND)) };
+        if row.transaction == Some(transaction) {
+            return Ok(Err(Refusal::InvalidState("SETTLED")));
+        }
+        if let Err(refusal) = check_open(&row, moment.at, self.pays) {
+            return Ok(Err(refusal));
+        }
+        let write = move |tx: &mut Tx<'_>, _: Moment| store::money_requests::pay(tx, id, transaction);
+        let steps = vec![Step::Settle(transaction, self.intent)];
+        Ok(Ok(Decision { steps, answer: transaction.bytes(), write: Box::new(write) }))
+    }
+}
+
+/// What an intent pays.
+fn paid_by(intent: &IntentRow) -> Result<(CurrencyId, Amount), Error> {
+    let currency = Currency::by_id(intent.currency).ok_or(Error::Inconsistent("a currency"))?;
+    let amount = currency.read(&intent.amount).map_err(|_| Error::Inconsistent("an amount"))?;
+    Ok((currency.id, amount))
+}
+
+/// Whether a request may be paid at `now`, and so much.
+pub(super) fn check_open(
+    row: &MoneyRequestRow,
+    now: Timestamp,
+    (currency, amount): (CurrencyId, Amount),
+) -> Result<(), Refusal> {
+    let refused = |detail| Err(Refusal::Record { code: &errors::REQUEST_STATE, detail });
+    match row.status(now) {
+        Status::Open => {}
+        Status::Paid => return refused("the request was paid already; pay without naming it to pay again"),
+        Status::Cancelled => return refused("the payee took the request back"),
+        Status::Expired => return refused("the request has expired; ask the payee for another"),
+    }
+    if row.currency != currency || row.amount.is_some_and(|asked| asked != amount) {
+        return refused("the request asks for another amount; GET /r/{requestId} tells which");
+    }
+    Ok(())
 }
 
 /// The code of a payto URI (ISO/IEC 18004) as a drawing (SVG).

@@ -10,10 +10,12 @@ use qwallet_api::{
 
 use super::{
     Service,
+    beyond::Spending,
     commit::{Action, Done, Item, Outcome, Work},
     delegated,
     directory::WalletEntry,
     guardians::Refused,
+    money_requests::{Fulfilment, check_open},
     permissions::Admit,
     request_of, unexpected,
 };
@@ -26,6 +28,7 @@ use crate::{
     error::Error,
     store::{
         ledger::{OrderRow, TransactionKind},
+        money_requests::MoneyRequestRow,
         requests::Nonce,
     },
 };
@@ -62,7 +65,7 @@ impl Service {
         let input = self.payment_input(&payment, rail);
         let permission = self.permission(admit, &payment, &input, expires_at).await?;
         // Whoever signs is the caller: an agent's keys and nonces never meet those of its principal.
-        let request = request_of(permission.signer.as_str(), key);
+        let stored = request_of(permission.signer.as_str(), key);
         let terms = Terms {
             amount: &payment.amount,
             currency: &payment.currency,
@@ -86,13 +89,18 @@ impl Service {
                     .await?;
                 let parties = (payer.as_deref(), recipient.as_deref());
                 let limited = self.limits_first(refusal, parties, &payment.currency, &payment.amount).await?;
-                let answer = self.refusal_or_replay(request, limited).await;
-                return self.replayed_payment(answer.map_err(|error| permission.explain(error))?).await;
+                let error = match self.refusal_or_replay(stored, limited).await {
+                    Ok(answer) => return self.replayed_payment(answer).await,
+                    Err(error) => permission.explain(error),
+                };
+                let facts = Facts { step_up: StepUp::Done, quote: None, ..facts };
+                let plan = payment::decide(&Terms { max_fees: None, ..terms }, &facts);
+                return Err(self.refused_early(&payment, parties, plan, error, is_payers_own).await?);
             }
         };
         let (Some(payer), Some(recipient)) = (payer, recipient) else { return Err(unexpected()) };
         if let Err(refusal) = self.profile_rules(&payer).await?.check(&recipient, payment.purpose.is_some()) {
-            return self.replayed_payment(self.refusal_or_replay(request, refusal).await?).await;
+            return self.replayed_payment(self.refusal_or_replay(stored, refusal).await?).await;
         }
         let id = TransactionId::new(&self.env);
         let purpose = payment
@@ -107,14 +115,14 @@ impl Service {
             client_ref: Some(payment.client_ref.clone()),
             purpose,
         };
-        let fulfilment = self.fulfilment(&payment.client_ref, &plan, &item, &recipient).await?;
-        // What fulfils a request for money is decided with it, so no intent takes its place; nor does one of the payer's
-        // take the place of what a delegate may not pay.
-        let is_plain = fulfilment.is_none() && is_payers_own;
-        let action = fulfilment.map_or(Action::Pay(item), |fulfilment| Action::Record(Arc::new(fulfilment)));
+        let request = self.fulfilled(&payment.client_ref, &recipient).await?;
+        let action = match &request {
+            Some(request) => Action::Record(Arc::new(Fulfilment::of(request, &plan, item))),
+            None => Action::Pay(item),
+        };
         let action = delegated::counting(permission.uses, action);
         let work = Work {
-            request,
+            request: stored,
             nonce: Some(Nonce::of(permission.signer.as_str(), &payment.nonce, expires_at)),
             expires_at: Some(permission.lasts_until),
             order: Some(OrderRow {
@@ -133,18 +141,64 @@ impl Service {
                 ..settled(id, TransactionKind::Payment, &plan, party(&payer), party(&recipient), &done)
             }),
             Outcome::Replayed(answer) => self.replayed_payment(answer).await,
-            Outcome::Refused(refusal) if is_plain => {
-                let refused = Refused {
-                    payer: &payer,
-                    recipient: &recipient,
-                    name: &payment.recipient,
-                    plan: &plan,
-                    purpose: payment.purpose.as_deref(),
-                };
-                Err(self.ask_instead(refused, refusal).await?)
+            Outcome::Refused(refusal) => {
+                let parties = (&*payer, &*recipient);
+                Err(self.not_paid(&payment, parties, &plan, request.as_ref(), refusal, is_payers_own).await?)
             }
-            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
         }
+    }
+
+    /// The error of a payment that was refused before the books were asked. What lacks an approval too, whatever else is
+    /// missing, is told where that is given.
+    async fn refused_early(
+        &self,
+        payment: &PaymentRequest,
+        (payer, recipient): (Option<&WalletEntry>, Option<&WalletEntry>),
+        plan: Result<Plan, Refusal>,
+        error: Error,
+        is_payers_own: bool,
+    ) -> Result<Error, Error> {
+        let (
+            Error::Refused(refusal @ (Refusal::ApprovalRequired { .. } | Refusal::LimitExceeded { .. })),
+            Ok(plan),
+            Some(payer),
+            Some(recipient),
+        ) = (&error, plan, payer, recipient)
+        else {
+            return Ok(error);
+        };
+        self.profile_rules(payer).await?.check(recipient, payment.purpose.is_some())?;
+        let request = self.fulfilled(&payment.client_ref, recipient).await?;
+        if let Some(request) = &request {
+            check_open(request, self.env.now(), (plan.currency.id, plan.amount))?;
+        }
+        let parties = (payer, recipient);
+        self.not_paid(payment, parties, &plan, request.as_ref(), *refusal, is_payers_own).await
+    }
+
+    /// The error of a payment that is refused, with what can be done. No intent of the payer's takes the place of what a
+    /// delegate may not pay.
+    async fn not_paid(
+        &self,
+        payment: &PaymentRequest,
+        (payer, recipient): (&WalletEntry, &WalletEntry),
+        plan: &Plan,
+        request: Option<&MoneyRequestRow>,
+        refusal: Refusal,
+        is_payers_own: bool,
+    ) -> Result<Error, Error> {
+        if !is_payers_own {
+            return Ok(self.refused_as(Spending::Delegated, refusal, payer).await);
+        }
+        let refused = Refused {
+            payer,
+            recipient,
+            name: &payment.recipient,
+            plan,
+            purpose: payment.purpose.as_deref(),
+            request,
+        };
+        self.ask_instead(refused, refusal).await
     }
 
     /// The signing input of a payment.

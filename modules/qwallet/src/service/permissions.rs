@@ -5,6 +5,7 @@ use q_contract::Problem;
 use q_core::{Did, Principal, Timestamp};
 use q_db::uses::Allotment;
 use q_pdp::resolve_keys;
+use q_ucan::Refusal as Ucan;
 use qwallet_api::{
     PaymentRequest,
     signing::{PAYMENT_ACTION, PAYMENT_TYP},
@@ -12,7 +13,11 @@ use qwallet_api::{
 
 use super::Service;
 use crate::{
-    domain::{invocation::Presented, order::SignatureFault, payment::Refusal},
+    domain::{
+        invocation::{Presented, Violated},
+        order::SignatureFault,
+        payment::Refusal,
+    },
     error::Error,
 };
 
@@ -35,12 +40,21 @@ pub(super) struct Permission {
     pub(super) uses: Vec<Allotment>,
     /// Whether it is an invocation.
     pub(super) is_invoked: bool,
+    /// The statement of a delegation that does not allow it.
+    violated: Option<Violated>,
 }
 
 impl Permission {
-    /// The refusal, which has to say more where nobody asks who could have proved a second key.
+    /// The refusal, which says which statement of a delegation does not hold, and more where nobody asks who could have
+    /// proved a second key.
     pub(super) fn explain(&self, error: Error) -> Error {
         match error {
+            Error::Refused(Refusal::Signature(SignatureFault::Ucan(Ucan::MatchError))) => {
+                match &self.violated {
+                    Some(violated) => Error::Violated(Box::new(violated.clone())),
+                    None => error,
+                }
+            }
             Error::Refused(refusal @ Refusal::StepUpRequired { .. }) if self.is_invoked => {
                 Error::OneKeyOnly(refusal)
             }
@@ -66,6 +80,7 @@ impl Service {
             lasts_until: expires_at,
             uses: Vec::new(),
             is_invoked: Presented::is_meant(&payment.signature),
+            violated: None,
         };
         if !permission.is_invoked {
             let checked = self.check_signature(&payment.signature, PAYMENT_TYP, input, &payment.payer);
@@ -99,7 +114,11 @@ impl Service {
         let keys = resolve_keys(&issuers, &*self.keys, now).await?;
         let chain = match presented.check(&keys, &self.pdp, &self.instance.did, now) {
             Ok(chain) => chain,
-            Err(refusal) => return Ok(Err(refusal.into())),
+            Err(refusal) => {
+                // Its signatures hold: whoever invokes reads of nothing but what they sent.
+                permission.violated = if refusal == Ucan::MatchError { presented.violated() } else { None };
+                return Ok(Err(refusal.into()));
+            }
         };
         if issuers.iter().any(|issuer| self.keys.is_blocked(&issuer.did)) {
             return Ok(Err(SignatureFault::KeyUnknown));

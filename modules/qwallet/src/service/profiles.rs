@@ -1,13 +1,8 @@
 //! What a payer's profile allows, beyond what holds for every payment.
 
-use qwallet_api::errors;
-
 use super::{Service, directory::WalletEntry};
 use crate::{
-    domain::{
-        payment::{LimitOf, Refusal},
-        profile::Profile,
-    },
+    domain::{payment::Refusal, profile::Profile},
     error::Error,
     store::{self, wallets::WalletRow},
 };
@@ -22,10 +17,6 @@ pub(super) const NOT_ALLOWED: &str = "the recipient is not among the wallet's al
 /// Why an undertaking's withdrawal is refused.
 const ADDRESS_NOT_ALLOWED: &str = "the address is not among the wallet's allowedRecipients; its owner adds it as \
                                    RAIL:ADDRESS with PATCH /wallets/{squidId}";
-
-/// Why the payment of somebody in care waits.
-const GUARDIAN: &str = "the payment is beyond the limits a guardian gave, see GET /wallets/{squidId}/limits: a guardian \
-                        approves an intent of it (POST /intents), or raises them (PUT)";
 
 /// What a payer's profile asks of each payment, read once for all payments of an order.
 #[derive(Debug)]
@@ -77,18 +68,5 @@ impl Service {
             None
         };
         Ok(Rules { has_texts: profile.has_texts(), allowed })
-    }
-}
-
-/// The refusal of a payment by the books, as the payer's profile reads it: what is beyond the limits of somebody in care
-/// is not out of the question, but a guardian's to approve.
-pub(super) fn approval_needed(payer: &WalletEntry, refusal: Refusal) -> Refusal {
-    match refusal {
-        Refusal::LimitExceeded { limit: LimitOf { exceeded, .. } }
-            if payer.row.profile == Profile::Consentida && !exceeded.is_inherited =>
-        {
-            Refusal::Record { code: &errors::APPROVAL_REQUIRED, detail: GUARDIAN }
-        }
-        other => other,
     }
 }

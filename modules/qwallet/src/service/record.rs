@@ -117,6 +117,8 @@ pub enum Step {
     Hold(Item, Option<Timestamp>),
     /// Ends a hold that a record took.
     End(TransactionId, HoldEnd),
+    /// Pays what is held for a signed intent, which ends with it.
+    Settle(TransactionId, IntentId),
     /// Marks an account as one from which others have to approve payments.
     Guard(AccountId),
     /// Changes what no transfer changes of an account; the record writes it.

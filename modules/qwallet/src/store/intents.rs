@@ -2,7 +2,7 @@
 
 use q_core::{Amount, AmountText, Did, Timestamp};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
-use qwallet_api::{IntentId, TransactionId, WalletId};
+use qwallet_api::{IntentId, RequestId, TransactionId, WalletId};
 
 use crate::domain::{books::HoldEnd, currency::CurrencyId, fees::FeeAmounts};
 
@@ -90,6 +90,8 @@ pub struct IntentRow {
     pub expires_at: Timestamp,
     /// For how many seconds the money is held for the payee; nothing where the payer pays it.
     pub hold_for: Option<u32>,
+    /// The request for money that it fulfils when it is paid.
+    pub request: Option<RequestId>,
 }
 
 impl IntentRow {
@@ -100,7 +102,7 @@ impl IntentRow {
 }
 
 const COLUMNS: &str = "id, wallet, payer, recipient, recipient_wallet, amount, currency, platform_fee, network_fee, \
-     purpose, nonce, status, transaction_id, created_at, expires_at, hold_seconds";
+     purpose, nonce, status, transaction_id, created_at, expires_at, hold_seconds, request";
 
 fn intent(row: &Row) -> Result<IntentRow, DbError> {
     let status = IntentStatus::from_code(row.try_get(11)?);
@@ -128,6 +130,7 @@ fn intent(row: &Row) -> Result<IntentRow, DbError> {
             ),
             None => None,
         },
+        request: row.try_get::<Option<[u8; 16]>>(16)?.map(RequestId::from_bytes),
     })
 }
 
@@ -150,10 +153,11 @@ pub fn insert(tx: &mut Tx<'_>, intent: &IntentRow) -> Result<(), DbError> {
         intent.created_at,
         intent.expires_at,
         intent.hold_for.map(i64::from),
+        intent.request.map(RequestId::bytes),
     ];
     let sql = format!(
         "INSERT INTO intents ({COLUMNS}) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -265,11 +269,20 @@ pub fn missing(reader: &mut Reader<'_>) -> Result<Vec<TransactionId>, DbError> {
     rows.iter().map(|row| Ok(TransactionId::from_bytes(row.try_get(0)?))).collect()
 }
 
+/// The paid intents whose requests say that nobody paid them, at most a thousand.
+pub fn unfulfilled(reader: &mut Reader<'_>) -> Result<Vec<IntentId>, DbError> {
+    let sql = "SELECT intents.id FROM intents LEFT JOIN money_requests ON money_requests.id = intents.request \
+               WHERE intents.request IS NOT NULL AND intents.status = $1 \
+               AND (money_requests.payments IS NULL OR money_requests.payments = 0) LIMIT 1000";
+    let rows = reader.query(sql, params![IntentStatus::Settled.code()])?;
+    rows.iter().map(|row| Ok(IntentId::from_bytes(row.try_get(0)?))).collect()
+}
+
 fn held(row: &Row) -> Result<Held, DbError> {
-    if row.try_get::<Option<Vec<u8>>>(16)?.is_none() {
+    if row.try_get::<Option<Vec<u8>>>(17)?.is_none() {
         return Ok(Held::Never);
     }
-    Ok(super::holds::read_end(row, 17)?.map_or(Held::Open, Held::Ended))
+    Ok(super::holds::read_end(row, 18)?.map_or(Held::Open, Held::Ended))
 }
 
 /// Changes where an intent is, if it is still `from`; answers whether it was.

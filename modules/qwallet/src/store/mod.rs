@@ -60,6 +60,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (20, "rail corrections", include_str!("../../migrations/sqlite/0020_rail_corrections.sql")),
         (21, "waiting withdrawals", include_str!("../../migrations/sqlite/0021_waiting_withdrawals.sql")),
         (22, "asked at", include_str!("../../migrations/sqlite/0022_asked_at.sql")),
+        (23, "intents for requests", include_str!("../../migrations/sqlite/0023_intents_for_requests.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -84,6 +85,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (20, "rail corrections", include_str!("../../migrations/postgres/0020_rail_corrections.sql")),
         (21, "waiting withdrawals", include_str!("../../migrations/postgres/0021_waiting_withdrawals.sql")),
         (22, "asked at", include_str!("../../migrations/postgres/0022_asked_at.sql")),
+        (23, "intents for requests", include_str!("../../migrations/postgres/0023_intents_for_requests.sql")),
     ],
 );
 

@@ -36,6 +36,10 @@ impl Check {
             }
             Ok(())
         })?;
+        for intent in store::intents::unfulfilled(reader)? {
+            let detail = "it was paid for a request that says nobody paid it".to_owned();
+            self.find("request_unpaid", format!("intents {intent}"), detail);
+        }
         if self.unread_intent {
             // Which hold is whose cannot be told, and the row was named.
             return Ok(());

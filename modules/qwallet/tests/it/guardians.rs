@@ -6,8 +6,9 @@ use q_testkit::{World, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
     AskedIntent, AskedIntentPath, CancelIntent, CreateIntentRequest, CreatePayment, DecideIntent,
-    DecideIntentRequest, GetIntent, GetLimits, Intent, IntentId, IntentPath, ListApprovals,
-    ListApprovalsRequest, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, WalletPath,
+    DecideIntentRequest, GetIntent, GetLimits, HOLD_TYP, Intent, IntentId, IntentPath, ListApprovals,
+    ListApprovalsRequest, Pay, PayRequest, PaymentRequest, ReadAsked, SetLimits, SignIntent, SignRequest,
+    WalletPath,
     signing::{APPROVAL_TYP, REJECTION_TYP},
 };
 
@@ -16,7 +17,7 @@ use crate::{
     support::{Bank, Person, ask, code, fresh, intend_as, new_limits, problem, settings, sign_as, sign_it},
 };
 
-async fn limit(by: &Person, of: &Person, amount: &str) {
+pub async fn limit(by: &Person, of: &Person, amount: &str) {
     let asked = new_limits(of, &[("daily", amount)]);
     by.client.clone().with_key(fresh()).call::<SetLimits>(&asked).await.unwrap();
 }
@@ -47,14 +48,14 @@ async fn drill(payer: &Person, payee: &Person, amount: &str) -> Intent {
     intend_as(payer, &asked).await
 }
 
-async fn look(person: &Person, id: IntentId) -> Result<Intent, String> {
+pub async fn look(person: &Person, id: IntentId) -> Result<Intent, String> {
     match person.client.call::<GetIntent>(&IntentPath { intent_id: id }).await {
         Ok(intent) => Ok(intent),
         refused => Err(code(refused)),
     }
 }
 
-async fn decide(bank: &Bank, intent: &Intent, is_approved: bool, by: &Person) -> Result<Intent, String> {
+pub async fn decide(bank: &Bank, intent: &Intent, is_approved: bool, by: &Person) -> Result<Intent, String> {
     let (decision, typ) = if is_approved { ("APPROVE", APPROVAL_TYP) } else { ("REJECT", REJECTION_TYP) };
     let signature = sign_as(typ, intent.signing_input.as_bytes(), &by.did, &by.key);
     let asked = DecideIntentRequest { intent_id: intent.intent_id, decision: decision.into(), signature };
@@ -65,7 +66,18 @@ async fn decide(bank: &Bank, intent: &Intent, is_approved: bool, by: &Person) ->
     }
 }
 
-async fn waiting(person: &Person) -> Vec<IntentId> {
+/// Signs an intent whose money is held for its payee.
+pub async fn sign_held(intent: &Intent, payer: &Person) {
+    let signature = sign_as(HOLD_TYP, intent.signing_input.as_bytes(), &payer.did, &payer.key);
+    let request = SignRequest { intent_id: intent.intent_id, signature };
+    payer.client.clone().with_key(fresh()).call::<SignIntent>(&request).await.unwrap();
+}
+
+pub async fn spend(bank: &Bank, payer: &Person, payee: &Person, amount: &str) {
+    try_pay(bank, payer, payee, amount).await.unwrap();
+}
+
+pub async fn waiting(person: &Person) -> Vec<IntentId> {
     let list = ListApprovalsRequest { cursor: None, limit: PageLimit::default() };
     let page = person.client.call::<ListApprovals>(&list).await.unwrap();
     page.items.iter().map(|intent| intent.intent_id).collect()
@@ -81,7 +93,7 @@ async fn opened(bank: &Bank, link: &str) -> Result<AskedIntent, String> {
     }
 }
 
-fn told(refused: &Problem, field: &str) -> String {
+pub fn told(refused: &Problem, field: &str) -> String {
     refused.extra[field].as_str().unwrap_or_default().to_owned()
 }
 

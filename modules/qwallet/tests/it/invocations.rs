@@ -26,7 +26,7 @@ pub struct Agent {
     pub key: SecretKey,
 }
 
-fn agent(name: &str) -> Agent {
+pub fn agent(name: &str) -> Agent {
     let (did, key) = identity(name);
     Agent { did, key }
 }
@@ -70,7 +70,7 @@ fn packed(order: PaymentRequest, invocation: &Invocation, proofs: &[&Delegation]
 }
 
 /// The order, invoked by its payer.
-fn own(bank: &Bank, order: PaymentRequest, payer: &Person) -> PaymentRequest {
+pub fn own(bank: &Bank, order: PaymentRequest, payer: &Person) -> PaymentRequest {
     let invocation = draft(bank, &order, &payer.did, &[]).sign(&payer.key).unwrap();
     packed(order, &invocation, &[])
 }
@@ -82,7 +82,12 @@ pub fn order(bank: &Bank, payer: &Person, payee: &Person, amount: &str) -> Payme
 }
 
 /// The order, invoked by `agent` under `proofs`, root first.
-fn delegated(bank: &Bank, order: PaymentRequest, agent: &Agent, proofs: &[&Delegation]) -> PaymentRequest {
+pub fn delegated(
+    bank: &Bank,
+    order: PaymentRequest,
+    agent: &Agent,
+    proofs: &[&Delegation],
+) -> PaymentRequest {
     let invocation = draft(bank, &order, &agent.did, proofs).sign(&agent.key).unwrap();
     packed(order, &invocation, proofs)
 }
@@ -296,8 +301,19 @@ on_each_world!(a_delegate_pays_as_far_as_the_owner_says, async |world: World| {
     keeps_its_receipt(&ann, &paid, &[&bot.did, &ann.did]).await;
     let refused = problem(pay(&bank, &ask("25.000000000000000001")).await);
     assert_eq!((refused.code.as_str(), refused.status), ("UCAN_POLICY_VIOLATION", 403));
+    let said = "amount 25.000000000000000001 and fees of at most 10 together are over the delegation's 35 QToken \
+                (.costMicros <= 35000000, in millionths)";
+    assert_eq!(refused.detail.as_deref(), Some(said));
+    let facts = json!({
+        "delegation": given.cid().to_string(),
+        "selector": ".costMicros", "operator": "<=", "bound": 35_000_000, "given": 35_000_001,
+    });
+    assert_eq!((&refused.extra["violation"], &refused.extra["rule"]), (&facts, &json!("MatchError")));
     let to_eve = delegated(&bank, order(&bank, &ann, &eve, "1"), &bot, &[&given]);
-    assert_eq!(code(pay(&bank, &to_eve).await), "UCAN_POLICY_VIOLATION");
+    let refused = problem(pay(&bank, &to_eve).await);
+    assert_eq!(refused.code, "UCAN_POLICY_VIOLATION");
+    let said = format!("recipient {} is not the delegation's {}", eve.did, bob.did);
+    assert!(refused.detail.as_ref().unwrap().starts_with(&said), "{refused}");
     // Somebody else's wallet, by itself or under the owner's name.
     let of_eve = delegated(&bank, order(&bank, &eve, &bob, "1"), &bot, &[&given]);
     assert_eq!(code(pay(&bank, &of_eve).await), "SIGNATURE_INVALID");
@@ -331,7 +347,18 @@ on_each_world!(a_delegate_pays_as_far_as_the_owner_says, async |world: World| {
     let ask = |amount: &str| delegated(&bank, order(&bank, &ann, &bob, amount), &helper, &[&given, &further]);
     let paid = pay(&bank, &ask("1")).await.unwrap();
     keeps_its_receipt(&ann, &paid, &[&helper.did, &ann.did, &bot.did]).await;
-    assert_eq!(code(pay(&bank, &ask("2")).await), "UCAN_POLICY_VIOLATION");
+    let refused = problem(pay(&bank, &ask("2")).await);
+    assert_eq!(refused.code, "UCAN_POLICY_VIOLATION");
+    let said = refused.detail.unwrap();
+    assert!(said.contains("over the delegation's 11 QToken"), "{said}");
+    assert!(
+        said.ends_with(&format!("says the delegation {}", further.cid())),
+        "of many the one is named: {said}"
+    );
+    // Whoever proves nothing learns nothing of what a delegation says.
+    let stolen = delegated(&bank, order(&bank, &ann, &bob, "900"), &thief, &[&given]);
+    let refused = problem(pay(&bank, &stolen).await);
+    assert_eq!((refused.code.as_str(), refused.extra.get("violation")), ("SIGNATURE_INVALID", None));
     bank.close().await;
 });
 

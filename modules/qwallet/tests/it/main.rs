@@ -12,6 +12,7 @@ mod aliases;
 mod approvals;
 mod bank;
 mod batch;
+mod beyond;
 mod books;
 mod escrows;
 mod family_model;

@@ -10,7 +10,7 @@ use qwallet_api::{
 
 use crate::support::{Bank, Person, code, fresh};
 
-async fn request(payee: &Person, amount: Option<&str>, single_use: bool) -> MoneyRequest {
+pub async fn request(payee: &Person, amount: Option<&str>, single_use: bool) -> MoneyRequest {
     let asked = CreateRequestRequest {
         amount: amount.map(Into::into),
         currency: "QToken".into(),
@@ -21,11 +21,11 @@ async fn request(payee: &Person, amount: Option<&str>, single_use: bool) -> Mone
     payee.client.clone().with_key(fresh()).call::<CreateRequest>(&asked).await.unwrap()
 }
 
-const fn path(request: &MoneyRequest) -> RequestPath {
+pub const fn path(request: &MoneyRequest) -> RequestPath {
     RequestPath { request_id: request.request_id }
 }
 
-fn order(bank: &Bank, payer: &Person, request: &MoneyRequest, amount: &str) -> PaymentRequest {
+pub fn order(bank: &Bank, payer: &Person, request: &MoneyRequest, amount: &str) -> PaymentRequest {
     let order = bank.order(payer, &request.wallet_ref, amount);
     let client_ref = request.request_id.to_string();
     bank.signed(PaymentRequest { client_ref, ..order }, payer)

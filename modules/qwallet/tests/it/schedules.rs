@@ -79,7 +79,7 @@ const fn path(schedule: &Schedule) -> SchedulePath {
     SchedulePath { schedule_id: schedule.schedule_id }
 }
 
-async fn look(person: &Person, schedule: &Schedule) -> Schedule {
+pub async fn look(person: &Person, schedule: &Schedule) -> Schedule {
     person.client.call::<GetSchedule>(&path(schedule)).await.unwrap()
 }
 

@@ -171,6 +171,12 @@ fn check_input(aud: &str, intent: &Intent) -> anyhow::Result<()> {
             );
         }
     }
+    let settles = intent.request_id.map(|request| request.to_string());
+    if said["clientRef"].as_str() != settles.as_deref() {
+        bail!(
+            "nothing was signed: the payment would settle another request for money than the instance shows"
+        );
+    }
     if said["holdFor"].as_u64() != intent.hold_for.map(u64::from) {
         bail!("nothing was signed: the instance would hold the money for another time than it shows");
     }
@@ -215,6 +221,9 @@ pub(super) fn show(session: &Session, intent: &Intent) {
         intent.fees.total.as_str(),
         intent.expires_at
     ));
+    if let Some(request) = intent.request_id {
+        output::line(format!("  settles {request}"));
+    }
     if let Some(approvals) = &intent.approvals {
         let why = if approvals.because == "limits" { ", beyond the limits of its wallet" } else { "" };
         let (given, required) = (approvals.given, approvals.required);
@@ -281,5 +290,8 @@ mod tests {
             let told = check_input("did:key:zI", &bent).unwrap_err().to_string();
             assert!(told.contains("nothing was signed"), "{told}");
         }
+        let settling = intent.signing_input.replace("\"currency\"", "\"clientRef\":\"rq_1\",\"currency\"");
+        let bent = Intent { signing_input: settling, ..intent };
+        assert!(check_input("did:key:zI", &bent).is_err(), "it would settle a request that is not shown");
     }
 }

@@ -218,7 +218,7 @@ impl<'a> Run<'a> {
     fn take_steps(&mut self, steps: &[Step], work: &Work) -> Result<(), Refusal> {
         let items = steps.iter().filter_map(|step| match step {
             Step::Pay(item) | Step::Hold(item, _) => Some(item),
-            Step::End(..) | Step::Guard(_) | Step::Terms(..) | Step::Change(_) => None,
+            Step::End(..) | Step::Settle(..) | Step::Guard(_) | Step::Terms(..) | Step::Change(_) => None,
         });
         let approved_as = match &work.action {
             Action::Record(record) => record.approved_as().map(TransactionId::bytes),
@@ -239,6 +239,13 @@ impl<'a> Run<'a> {
                 }
                 Step::End(transaction, end) => {
                     let applied = self.books.apply(&end_of(*transaction, *end), self.now);
+                    applied.map(|applied| (Vec::new(), applied)).map_err(Refusal::from)
+                }
+                Step::Settle(transaction, _) if self.books.frozen_ends(*transaction) != (false, false) => {
+                    Err(Refusal::WalletFrozen)
+                }
+                Step::Settle(transaction, _) => {
+                    let applied = self.books.apply(&Command::Settle(*transaction), self.now);
                     applied.map(|applied| (Vec::new(), applied)).map_err(Refusal::from)
                 }
                 Step::Guard(account) => match self.books.guard(*account) {
@@ -284,6 +291,10 @@ impl<'a> Run<'a> {
                 Step::Guard(_) | Step::Terms(..) | Step::Change(_) => {}
                 Step::End(transaction, end) => {
                     self.rows.ends.push((*transaction, None, *end, applied.first_seq));
+                }
+                Step::Settle(transaction, intent) => {
+                    let end = HoldEnd::Settled;
+                    self.rows.ends.push((*transaction, Some(*intent), end, applied.first_seq));
                 }
             }
         }

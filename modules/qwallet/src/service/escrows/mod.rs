@@ -16,6 +16,7 @@ use self::records::{Asked, Claim, Funding, Share};
 pub(super) use self::records::{EXISTS, fund};
 use super::{
     Service,
+    beyond::Spending,
     commit::{Action, Item, Outcome, Work},
     directory::WalletEntry,
     payments::{check_fields, fees, party, text},
@@ -102,7 +103,10 @@ impl Service {
                     self.approvals_first(refusal, payer.as_deref(), &asked.currency, &asked.amount).await?;
                 let parties = (payer.as_deref(), payee.as_deref());
                 let limited = self.limits_first(refusal, parties, &asked.currency, &asked.amount).await?;
-                return self.replayed_escrow(self.refusal_or_replay(request, limited).await?).await;
+                return match self.refusal_or_replay(request, limited).await {
+                    Ok(answer) => self.replayed_escrow(answer).await,
+                    Err(error) => Err(self.told_as(Spending::Escrow, error, payer.as_deref()).await),
+                };
             }
         };
         let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
@@ -136,7 +140,7 @@ impl Service {
                 self.replayed_escrow(found.await?.ok_or_else(unexpected)?.bytes()).await
             }
             Outcome::Replayed(answer) => self.replayed_escrow(answer).await,
-            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
+            Outcome::Refused(refusal) => Err(self.refused_as(Spending::Escrow, refusal, &payer).await),
         }
     }
 

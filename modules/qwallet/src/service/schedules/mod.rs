@@ -6,6 +6,8 @@ mod opening;
 mod paying;
 mod plans;
 
+use std::sync::Arc;
+
 use q_core::{AuditEntry, Caller, RequestKey, Timestamp};
 use q_db::DbError;
 use qwallet_api::{
@@ -13,7 +15,7 @@ use qwallet_api::{
     ScheduleRun, UpdateScheduleRequest, errors, events,
 };
 
-use super::{Service, payments::party, unexpected};
+use super::{Service, beyond::Spending, directory::WalletEntry, payments::party, unexpected};
 use crate::{
     domain::{
         currency::Currency,
@@ -125,8 +127,34 @@ impl Service {
         if row.plan.is_some() {
             return Err(not_now("a subscription is ended, and the plan says what it costs").into());
         }
+        let goes_on = matches!(change, Some(Change::Resume));
+        if (amount.is_some() || goes_on)
+            && let Some((refusal, payer)) = self.never_paid(&row, amount.unwrap_or(row.amount)).await?
+        {
+            // Whoever asks again under a key gets the first answer, whatever the limits are since.
+            return match self.db.write_once(key, move |_| Err::<(), _>(Error::from(refusal))).await {
+                Ok(_) => self.schedule(caller, asked.schedule_id).await,
+                Err(error) => Err(self.told_as(Spending::Mandate, error, Some(&payer)).await),
+            };
+        }
         self.change_schedule(caller, key, row, change, amount).await?;
         self.schedule(caller, asked.schedule_id).await
+    }
+
+    /// Why a schedule can never pay so much under the limits as they are, and whose they are.
+    async fn never_paid(
+        &self,
+        row: &ScheduleRow,
+        amount: q_core::Amount,
+    ) -> Result<Option<(Refusal, Arc<WalletEntry>)>, Error> {
+        let currency = Currency::by_id(row.currency).ok_or(Error::Inconsistent("a currency"))?;
+        let names = [row.payer.to_string(), row.payee.to_string()];
+        let mut found = self.directory.find_all(names.iter().map(String::as_str)).await?;
+        let (Some(payee), Some(payer)) = (found.pop().flatten(), found.pop().flatten()) else {
+            return Ok(None);
+        };
+        let refusal = self.beyond_limits_ever(&payer, &payee, (currency, amount)).await?;
+        Ok(refusal.map(|refusal| (refusal, payer)))
     }
 
     /// Ends a schedule; a subscription when what is paid for is over.

@@ -19,6 +19,7 @@ use crate::{
     service::{
         Service,
         batch::check_no_request,
+        beyond::Spending,
         commit::{Action, Item, Outcome, Work},
         directory::WalletEntry,
         payments::{check_fields, text},
@@ -81,12 +82,23 @@ impl Service {
                     Some(_) => self.limits_first(refusal, parties, &asked.currency, &asked.amount).await?,
                     None => refusal,
                 };
-                return Ok(ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?));
+                return match self.refusal_or_replay(request, refusal).await {
+                    Ok(answer) => Ok(ScheduleId::from_bytes(answer)),
+                    Err(error) => Err(self.told_as(Spending::Mandate, error, payer.as_deref()).await),
+                };
             }
         };
         let (Some(payer), Some(payee)) = (payer, payee) else { return Err(unexpected()) };
         if let Err(refusal) = self.profile_rules(&payer).await?.check(&payee, asked.purpose.is_some()) {
             return Ok(ScheduleId::from_bytes(self.refusal_or_replay(request, refusal).await?));
+        }
+        // What no time of the rule could pay is said now, and not when it is due.
+        let first = (decided.currency, decided.amount);
+        if let Some(refusal) = self.beyond_limits_ever(&payer, &payee, first).await? {
+            return match self.refusal_or_replay(request, refusal).await {
+                Ok(answer) => Ok(ScheduleId::from_bytes(answer)),
+                Err(error) => Err(self.told_as(Spending::Mandate, error, Some(&payer)).await),
+            };
         }
         let opening = self.opening(asked, input.clone(), &decided, &rule, (&payer, &payee), plan)?;
         let id = opening.row.id;
@@ -106,7 +118,7 @@ impl Service {
         match self.executor.submit(work).await? {
             Outcome::Done(_) => Ok(id),
             Outcome::Replayed(answer) => Ok(ScheduleId::from_bytes(answer)),
-            Outcome::Refused(refusal) => Err(self.refused(refusal, &payer).await),
+            Outcome::Refused(refusal) => Err(self.refused_as(Spending::Mandate, refusal, &payer).await),
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 use q_auth::directory::DirectoryError;
+use q_contract::Problem;
 use q_core::{AuditEntry, Did, IdentityStatus, Span, Timestamp};
 use q_db::{DbError, Tx};
 use qwallet_api::{Entitlements, TransactionId, events};
@@ -24,6 +25,7 @@ use crate::{
     error::Error,
     service::{
         Service,
+        beyond::Spending,
         commit::{Action, Item, Outcome, Work},
         record::{Decision, Moment, Record, RecordKey, RecordTable, Step},
     },
@@ -110,7 +112,9 @@ impl Service {
         };
         let run = match self.run_of(&row, &mandate, currency, turn, occurrence, now).await {
             Ok(run) => run,
-            Err(Error::Refused(refusal)) => return self.note_refusal(row, turn, occurrence, refusal).await,
+            Err(Error::Refused(refusal)) => {
+                return self.note_refusal(row, turn, occurrence, code_of(refusal)).await;
+            }
             Err(error) => return Err(error),
         };
         let id = schedules::occurrence_id(row.id, occurrence);
@@ -133,12 +137,14 @@ impl Service {
             Outcome::Done(_) | Outcome::Replayed(_) => Ok(()),
             Outcome::Refused(refusal) if refusal == STALE => Ok(()),
             Outcome::Refused(refusal) => {
-                let payer = self.directory.find(&row.payer.to_string()).await?;
-                if let Some(payer) = payer {
+                let code = match self.directory.find(&row.payer.to_string()).await? {
                     // Told as a limit that was exceeded, where it is one.
-                    drop(self.refused(refusal, &payer).await);
-                }
-                self.note_refusal(row, turn, occurrence, refusal).await
+                    Some(payer) => {
+                        Problem::from(self.refused_as(Spending::Mandate, refusal, &payer).await).code
+                    }
+                    None => code_of(refusal),
+                };
+                self.note_refusal(row, turn, occurrence, code).await
             }
         }
     }
@@ -210,9 +216,8 @@ impl Service {
         row: ScheduleRow,
         turn: Turn,
         occurrence: Occurrence,
-        refusal: Refusal,
+        code: String,
     ) -> Result<(), Error> {
-        let code = code_of(refusal);
         self.change_seen(row, move |tx, row, now| {
             let is_plan = row.plan.is_some();
             row.progress = row.progress.refused(&turn, is_plan, &code, now);
