@@ -19,10 +19,13 @@ const VERBS: &[(&str, &str)] = &[
     ("GET /webhooks/{webhookId}/deliveries", "`q wallet webhook deliveries`"),
     ("GET /webhooks", "`q wallet webhook list`"),
     ("GET /intents/{intentId}", "`q wallet intents show ID --as NAME`"),
-    ("PUT /wallets/{squidId}/limits", "`q wallet limits --set KIND=AMOUNT`"),
+    ("PUT /wallets/{squidId}/limits", "`q wallet limits [NAME] --set KIND=AMOUNT`"),
     ("GET /keys", "`q call qlock GET /keys`"),
     ("GET /algorithms", "`q call qlock GET /algorithms`"),
     ("POST /intents/{intentId}/void", "`q wallet hold void ID`"),
+    ("POST /intents/{intentId}/capture with `into` escrow", "`q wallet hold capture ID --escrow ORDER`"),
+    ("POST /intents/{intentId}/capture", "`q wallet hold capture ID`"),
+    ("POST /intents with `capture` manual", "`q wallet hold open`"),
     ("POST /intents", "`q wallet intents new`"),
     ("POST /payments", "`q wallet pay`"),
     ("POST /refunds", "`q wallet refund`"),
@@ -72,6 +75,10 @@ mod tests {
         assert_eq!(
             in_verbs("then sign intent_12ab: POST /sign"),
             "then sign intent_12ab: `q wallet intents pay intent_12ab --as NAME`"
+        );
+        assert_eq!(
+            in_verbs("held (POST /intents with `capture` manual), taken: POST /intents/{intentId}/capture"),
+            "held (`q wallet hold open`), taken: `q wallet hold capture ID`"
         );
         assert_eq!(in_verbs("nothing to do"), "nothing to do");
     }

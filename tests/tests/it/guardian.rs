@@ -91,3 +91,40 @@ async fn a_program_asks_its_owner_by_a_link() {
     assert!(shown.contains("Nothing is left to decide") && !shown.contains("q wallet approve"), "{shown}");
     assert_eq!(house.q(&["verify"]).code, Some(0));
 }
+
+#[test]
+fn a_program_pays_what_somebody_asks_for_once_its_owner_approved_it() {
+    let Some(house) = Instance::demo(&[]) else { return };
+    assert_eq!(house.q(&["id", "sub", "create", "robot", "--as", "alice"]).code, Some(0));
+    assert_eq!(house.q(&["wallet", "open", "--as", "robot"]).code, Some(0));
+    assert_eq!(house.q(&["wallet", "pay", "robot", "30", "--as", "alice"]).code, Some(0));
+    assert_eq!(house.q(&["wallet", "limits", "robot", "--set", "daily=10", "--as", "alice"]).code, Some(0));
+    let asked = house.q(&["wallet", "request", "new", "12", "--memo", "a drill", "--as", "bob", "--json"]);
+    let request = asked.json()["requestId"].as_str().unwrap().to_owned();
+    let pay = || house.q(&["wallet", "request", "pay", &request, "--as", "robot"]);
+    let said = refused(&pay(), "APPROVAL_REQUIRED").to_owned();
+    let (_, rest) = said.split_once("/qwallet/a/").unwrap();
+    let (id, _) = rest.split_once('/').unwrap();
+    let shown = house.q(&["wallet", "intents", "show", id, "--as", "alice"]);
+    assert!(shown.said.contains(&format!("settles {request}")), "{}", shown.said);
+    refused(&house.q(&["wallet", "intents", "pay", id, "--as", "robot"]), "APPROVAL_REQUIRED");
+    assert_eq!(house.q(&["wallet", "approve", id, "--as", "alice"]).code, Some(0));
+    let paid = house.q(&["wallet", "intents", "pay", id, "--as", "robot", "--json"]);
+    assert_eq!((paid.code, &paid.json()["clientRef"]), (Some(0), &request.clone().into()));
+    let settled = house.q(&["wallet", "request", "show", &request, "--as", "bob", "--json"]).json();
+    assert_eq!((&settled["status"], &settled["payments"]), (&"PAID".into(), &1.into()));
+    refused(&pay(), "REQUEST_STATE");
+    // What nobody approves says who can do what instead, in verbs.
+    let escrow = house.q(&["wallet", "escrow", "open", "bob", "20", "drill-2", "--as", "robot"]);
+    let said = refused(&escrow, "DAILY_LIMIT_EXCEEDED");
+    for part in ["the parent raises the limit", "--set KIND=AMOUNT", "q wallet hold open", "--escrow ORDER"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let schedule = house.q(&["wallet", "schedule", "new", "bob", "11", "--every", "day", "--as", "robot"]);
+    let said = refused(&schedule, "DAILY_LIMIT_EXCEEDED");
+    assert!(
+        said.contains("No mandate is approved by itself") && said.contains("at most 10 QToken"),
+        "{said}"
+    );
+    assert_eq!(house.q(&["verify"]).code, Some(0));
+}

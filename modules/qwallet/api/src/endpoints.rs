@@ -150,7 +150,7 @@ endpoint! {
         APPROVAL_REQUIRED, codes::MFA_REQUIRED,
         codes::IDEMPOTENCY_KEY_REUSED, INTENT_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, SIGNATURE_INVALID,
         WALLET_FROZEN, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED, MONTHLY_LIMIT_EXCEEDED, INSUFFICIENT_FUNDS,
-        QUEUE_FULL, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
+        QUEUE_FULL, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, REQUEST_STATE,
     ];
     tool "wallet.sign";
 }
@@ -158,7 +158,7 @@ endpoint! {
     /// Settles a signed payment of the caller.
     pub Pay = POST "/pay" (PayRequest) -> Transaction;
     access Access::Identity("wallet:write");
-    errors [codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, QUEUE_FULL, WALLET_FROZEN];
+    errors [codes::IDEMPOTENCY_KEY_REUSED, TRANSACTION_NOT_FOUND, INVALID_STATE, INTENT_EXPIRED, QUEUE_FULL, WALLET_FROZEN, REQUEST_STATE];
     tool "wallet.pay";
 }
 endpoint! {
@@ -170,7 +170,8 @@ endpoint! {
     /// rounded up).
     ///
     /// Beyond the own limits of a wallet below another nothing is paid, and an intent is made of it: `APPROVAL_REQUIRED`
-    /// has its id and the link that its parent or guardian opens. Once it is approved there, sign the intent.
+    /// has its id and the link that its parent or guardian opens. Once it is approved there, sign the intent. What names a
+    /// request for money in `clientRef` settles it then, too.
     pub CreatePayment = POST "/payments" (PaymentRequest) -> Transaction;
     status 201;
     access Access::Signed;

@@ -7,9 +7,11 @@ use serde::Serialize;
 use crate::{
     PlanId, ScheduleId, TransactionId,
     errors::{
-        AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION, CURRENCY_UNSUPPORTED,
-        FEES_EXCEED_MAXIMUM, INTENT_EXPIRED, QUEUE_FULL, RECIPIENT_UNKNOWN, RRULE_INVALID,
-        SCHEDULE_NOT_FOUND, SCHEDULE_STATE, SELF_PAYMENT, SIGNATURE_INVALID, WALLET_FROZEN, WALLET_NOT_FOUND,
+        AMOUNT_MALFORMED, AMOUNT_MUST_BE_STRING, AMOUNT_OUT_OF_RANGE, AMOUNT_PRECISION, APPROVAL_REQUIRED,
+        COUNT_LIMIT_EXCEEDED, CURRENCY_UNSUPPORTED, DAILY_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED,
+        FEES_EXCEED_MAXIMUM, INTENT_EXPIRED, MONTHLY_LIMIT_EXCEEDED, QUEUE_FULL, RECIPIENT_UNKNOWN,
+        RRULE_INVALID, SCHEDULE_NOT_FOUND, SCHEDULE_STATE, SELF_PAYMENT, SIGNATURE_INVALID,
+        TX_LIMIT_EXCEEDED, WALLET_FROZEN, WALLET_NOT_FOUND,
     },
     types::Party,
     wire::wire,
@@ -278,14 +280,16 @@ impl CreateScheduleRequest {
 endpoint! {
     /// Hands in a mandate: the payer signs once, and the house pays whenever the rule says so.
     ///
-    /// A payment that is refused is tried again after 1, 6 and 24 hours; then the schedule is paused.
+    /// A payment that is refused is tried again after 1, 6 and 24 hours; then the schedule is paused. A first amount that
+    /// no time of the rule could pay under the limits as they are is refused now.
     pub CreateSchedule = POST "/schedules" (CreateScheduleRequest) -> Schedule;
     status 201;
     access Access::Signed;
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, RRULE_INVALID, codes::MFA_REQUIRED, codes::IDEMPOTENCY_KEY_REUSED,
         WALLET_NOT_FOUND, INTENT_EXPIRED, SIGNATURE_INVALID, RECIPIENT_UNKNOWN, SELF_PAYMENT, CURRENCY_UNSUPPORTED,
-        AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, FEES_EXCEED_MAXIMUM, QUEUE_FULL,
+        AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, WALLET_FROZEN, FEES_EXCEED_MAXIMUM, QUEUE_FULL, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED,
+        MONTHLY_LIMIT_EXCEEDED, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
     ];
 }
 endpoint! {
@@ -306,7 +310,8 @@ endpoint! {
     access Access::Identity("wallet:write");
     errors [
         AMOUNT_MUST_BE_STRING, AMOUNT_MALFORMED, codes::INVALID_REQUEST, SCHEDULE_NOT_FOUND, SCHEDULE_STATE,
-        AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE,
+        AMOUNT_PRECISION, AMOUNT_OUT_OF_RANGE, TX_LIMIT_EXCEEDED, DAILY_LIMIT_EXCEEDED,
+        MONTHLY_LIMIT_EXCEEDED, COUNT_LIMIT_EXCEEDED, DAO_LIMIT_EXCEEDED, APPROVAL_REQUIRED,
     ];
 }
 endpoint! {

@@ -187,7 +187,7 @@ impl Service {
             }
             Spending::Escrow => {
                 ". No escrow is approved by itself; money that is held for the payee is (POST /intents with `capture` \
-                 manual), and the payee then takes it into escrow: POST /intents/{intentId}/capture"
+                 manual), and the payee then takes it: POST /intents/{intentId}/capture with `into` escrow"
             }
             Spending::Mandate => {
                 ". No mandate is approved by itself; each payment is, when it is due: POST /intents"
