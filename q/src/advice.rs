@@ -18,6 +18,7 @@ const VERBS: &[(&str, &str)] = &[
     ("GET /wallets", "`q wallet balance`"),
     ("GET /webhooks/{webhookId}/deliveries", "`q wallet webhook deliveries`"),
     ("GET /webhooks", "`q wallet webhook list`"),
+    ("GET /intents lists", "`q wallet intents list` lists"),
     ("GET /intents/{intentId}", "`q wallet intents show ID --as NAME`"),
     ("PUT /wallets/{squidId}/limits", "`q wallet limits [NAME] --set KIND=AMOUNT`"),
     ("GET /keys", "`q call qlock GET /keys`"),
@@ -31,6 +32,15 @@ const VERBS: &[(&str, &str)] = &[
     ("POST /refunds", "`q wallet refund`"),
     ("POST /sign", "`q wallet intents pay ID --as NAME`"),
     ("POST /wallets", "`q wallet open`"),
+    ("GET /transactions/{squidId}", "`q wallet history`"),
+    (
+        "only operators of this instance may call this",
+        "only operators of this instance may call this (--as operator)",
+    ),
+    (
+        "an approver is allowed `admin` on the instance",
+        "an approver is an operator, and `q id appoint` makes one",
+    ),
 ];
 
 /// `text` with verbs in the places of calls. A call of which no verb is known stays: `q call` makes it.

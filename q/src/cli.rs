@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use q_core::{Did, Timestamp};
 
 use crate::commands;
@@ -85,7 +88,7 @@ pub enum Verb {
     /// Balances, payments, journals.
     #[command(subcommand)]
     Wallet(WalletVerb),
-    /// Let an identity read a wallet, and take it back.
+    /// Let an identity read a wallet or pay from it, and take it back.
     #[command(subcommand)]
     Grant(GrantVerb),
     /// Proof of a payment, and its check by whoever is shown it.
@@ -352,6 +355,7 @@ pub enum WalletVerb {
         /// A keyring name, DID, wallet id or wallet reference.
         who: String,
         /// How many, up to 8; as many as all replicas together have lanes are enough.
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..=8))]
         count: u8,
         /// The currency.
         #[arg(default_value = "QToken")]
@@ -526,6 +530,29 @@ pub struct OpenapiArgs {
     /// The folder to write `<module>.json` and `errors.json` into.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+/// One of these names, in capitals or not.
+pub fn one_of<const COUNT: usize>(
+    names: [&'static str; COUNT],
+) -> impl TypedValueParser<Value = String> + use<COUNT> {
+    PossibleValuesParser::new(names).map(|name| name.to_uppercase())
+}
+
+/// Seconds, or a span such as 30m, 12h or 7d.
+pub fn seconds(text: &str) -> Result<u32, String> {
+    let (count, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(count) => (count, &text[count.len()..]),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => 1,
+    };
+    let read = count.parse().ok().and_then(|count: u32| count.checked_mul(seconds));
+    read.ok_or_else(|| "it is a number of seconds, or a span such as 30m, 12h or 7d".to_owned())
 }
 
 /// The text of an amount, unless it is below zero: what else is wrong with it the instance says, which knows the currency.

@@ -282,8 +282,16 @@ impl Layout {
     fn unknown(&self, name: &str) -> anyhow::Error {
         let mut names = self.names().unwrap_or_default();
         names.retain(|name| name != INSTANCE && !name.starts_with("service-"));
-        let made = if is_plain(name) { format!("; `q id new {name}` makes one") } else { String::new() };
-        unknown("identity", name, &names, &format!("`q id list`{made}"))
+        let is_number = name.starts_with(|first: char| first.is_ascii_digit());
+        let is_reference = name.len() > 16 && name.starts_with('Q');
+        let further = match () {
+            () if is_number => "; an amount stands after whom it is for".to_owned(),
+            () if is_reference => format!("; a wallet reference has 26 characters, and this {}", name.len()),
+            () if name.starts_with("wallet_") => "; a wallet id is wallet_ and 32 digits".to_owned(),
+            () if is_plain(name) => format!("; `q id new {name}` makes one"),
+            () => String::new(),
+        };
+        unknown("identity", name, &names, &format!("`q id list`{further}"))
     }
 
     /// Who `name` is. Where its keys are not kept, as on a replica of another module, its public log says so.
@@ -309,6 +317,22 @@ impl Layout {
     pub fn name_of(&self, did: &Did) -> Option<String> {
         let is_its = |name: &String| self.read_keyring(name).is_ok_and(|keyring| keyring.did == *did);
         self.names().ok()?.into_iter().find(is_its)
+    }
+
+    /// `text` with the names in this keyring before the DIDs they stand for.
+    pub fn naming(&self, text: &str) -> String {
+        if !text.contains("did:") {
+            return text.to_owned();
+        }
+        let mut named = text.to_owned();
+        for name in self.names().unwrap_or_default() {
+            let Ok(keyring) = self.read_keyring(&name) else { continue };
+            let (did, whole) = (keyring.did.as_str(), format!("{name} ({})", keyring.did));
+            if !named.contains(&whole) {
+                named = named.replace(did, &whole);
+            }
+        }
+        named
     }
 
     /// The names in the keyring, sorted.

@@ -40,14 +40,15 @@ fn main() -> ExitCode {
     q_runtime::log::start(&cli.log, cli.log_json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return output::fail(&error.into(), as_json),
+        Err(error) => return output::fail(&error.into(), as_json, None),
     };
+    let keyring = layout::Layout::of(&cli.data);
     let ended = runtime.block_on(async {
         let ended = commands::run(cli).await;
         q_trace::finish().await;
         ended
     });
-    let code = ended.unwrap_or_else(|error| output::fail(&error, as_json));
+    let code = ended.unwrap_or_else(|error| output::fail(&error, as_json, Some(&keyring)));
     q_runtime::log::flush();
     code
 }

@@ -11,7 +11,7 @@ use q_contract::CallError;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::advice::in_verbs;
+use crate::{advice::in_verbs, layout::Layout};
 
 /// Exit codes, as `q --help` documents them.
 pub mod exit {
@@ -76,15 +76,19 @@ pub fn is_json_asked(arguments: impl Iterator<Item = OsString>) -> bool {
 }
 
 /// Prints the error and its causes, as one line of JSON where that was asked for, and picks the exit code.
-pub fn fail(error: &anyhow::Error, as_json: bool) -> ExitCode {
+pub fn fail(error: &anyhow::Error, as_json: bool, keyring: Option<&Layout>) -> ExitCode {
     let code = exit_code(error);
     if as_json {
         progress(told(error, code));
         return ExitCode::from(code);
     }
-    progress(format!("q: {}", in_verbs(&error.to_string())));
+    let in_words = |text: &dyn Display| {
+        let told = in_verbs(&text.to_string());
+        keyring.map_or_else(|| told.clone(), |keyring| keyring.naming(&told))
+    };
+    progress(format!("q: {}", in_words(error)));
     for cause in error.chain().skip(1) {
-        progress(format!("   because {}", in_verbs(&cause.to_string())));
+        progress(format!("   because {}", in_words(&cause)));
     }
     if is_unreachable(error) {
         progress(format!("   {TO_START}"));

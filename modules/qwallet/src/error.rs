@@ -192,7 +192,8 @@ impl From<Error> for Problem {
                  others",
                 rails.join(", ")
             )),
-            Error::TransactionNotFound => Self::new(&api::TRANSACTION_NOT_FOUND),
+            Error::TransactionNotFound => Self::new(&api::TRANSACTION_NOT_FOUND)
+                .hint("only who may read one of its two wallets sees it; GET /transactions/{squidId} lists them"),
             Error::ImportNotFound => Self::new(&api::IMPORT_NOT_FOUND),
             Error::NotCancellable(_) => Self::new(&api::INTENT_NOT_CANCELLABLE).detail(detail),
             Error::NotAnApprover(_) => Self::new(&api::NOT_AN_APPROVER)
@@ -375,8 +376,8 @@ impl From<Refusal> for Problem {
                 let text = |amount: Amount| text(currency, amount);
                 let left = held.amount.checked_sub(held.captured).unwrap_or_default();
                 problem
-                    .detail(refusal.to_string())
-                    .hint("GET /intents/{intentId} tells what is left; leave `amount` out to take all of it")
+                    .detail(format!("{} is left of {}, and {} is asked for", text(left), text(held.amount), text(held.asked)))
+                    .hint("leave `amount` out to take all that is left")
                     .with("held", text(held.amount))
                     .with("captured", text(held.captured))
                     .with("left", text(left))
@@ -389,10 +390,12 @@ impl From<Refusal> for Problem {
             Refusal::Quote(_) => {
                 problem.detail(refusal.to_string()).hint("ask for another, GET /quote, and name it within 300 s")
             }
+            Refusal::IntentNotFound => problem.hint(
+                "its payer sees it, who is to approve it, and once it is held its payee; GET /intents lists one's own",
+            ),
             Refusal::FeesExceedMaximum => problem.hint("see GET /quote for the present fees"),
             Refusal::AmountForm(_)
             | Refusal::WalletNotFound
-            | Refusal::IntentNotFound
             | Refusal::SelfPayment
             | Refusal::AmountPrecision
             | Refusal::ApprovalRequired { .. }

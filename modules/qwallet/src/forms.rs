@@ -1,5 +1,9 @@
 //! What each field of a request has to be, said to whoever wrote another.
 
+/// The kinds of transactions by which a history is filtered.
+const KINDS: &str = "payment, issuance, faucet, sweep, refund, escrow, release, charge, deposit, withdrawal, transfer or \
+                     correction";
+
 /// The declared form of a field; nothing where its name says it all.
 pub fn form_of(field: &str) -> Option<&'static str> {
     let form = match field {
@@ -66,10 +70,26 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "splits" => "at most 32 parts",
         "start" => "an instant in whole seconds, at most a year ago and ten years ahead (RFC 3339)",
         "status" => "one of the states that the answers of this list show, in capitals",
+        "type" => KINDS,
         "until" => "an instant (RFC 3339)",
         "timezone" => "a name of the time zone database, such as Europe/Madrid",
         "url" => "an http or https address of at most 2000 characters",
         _ => return None,
     };
     Some(form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KINDS;
+    use crate::store::ledger::TransactionKind;
+
+    #[test]
+    fn each_kind_of_transaction_is_named() {
+        let names = KINDS.replace(" or ", ", ");
+        let names: Vec<&str> = names.split(", ").collect();
+        assert!(names.iter().all(|name| TransactionKind::find(name).is_some()), "{names:?}");
+        let last = i64::try_from(names.len()).unwrap();
+        assert!(TransactionKind::from_code(last).is_none(), "a kind has no name here");
+    }
 }

@@ -109,7 +109,7 @@ pub const INSUFFICIENT_USER_AUTHENTICATION: &str = "insufficient_user_authentica
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({})", self.title, self.code)?;
-        if let Some(detail) = &self.detail {
+        if let Some(detail) = self.detail.as_ref().filter(|detail| **detail != self.title) {
             write!(f, ": {detail}")?;
         }
         if let Some(hint) = &self.hint {

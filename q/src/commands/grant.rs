@@ -4,7 +4,6 @@ pub mod pay;
 
 use std::{collections::BTreeMap, process::ExitCode};
 
-use anyhow::Context as _;
 use q_contract::CallError;
 use q_core::{Did, Page, PageLimit, Span, Timestamp};
 use q_pdp::{Conditions, Resource, conditions::WindowText};
@@ -121,8 +120,9 @@ pub struct TermsArgs {
 impl TermsArgs {
     fn conditions(&self) -> anyhow::Result<Conditions> {
         let window = |between: &String| -> anyhow::Result<WindowText> {
-            let (start, end) =
-                between.split_once('-').with_context(|| format!("{between} is not HH:MM-HH:MM"))?;
+            let (start, end) = between
+                .split_once('-')
+                .ok_or_else(|| usage(format!("--between {between} is not HH:MM-HH:MM")))?;
             Ok(WindowText {
                 start: start.to_owned(),
                 end: end.to_owned(),
@@ -131,14 +131,16 @@ impl TermsArgs {
             })
         };
         let time_window = self.between.as_ref().map(window).transpose()?;
-        Ok(Conditions { time_window, max_uses: self.max_uses })
+        let conditions = Conditions { time_window, max_uses: self.max_uses };
+        conditions.check().map_err(usage)?;
+        Ok(conditions)
     }
 }
 
 /// Signs a delegation to read the acting identity's wallet and hands it in.
 async fn wallet(session: &Session, identity: &str, terms: &TermsArgs) -> anyhow::Result<Grant> {
     let resource = own_wallet(session).await?;
-    let audience = session.identity(identity)?;
+    let audience = audience(session, identity)?;
     let delegation = NewDelegation {
         issuer: Issuer::from(session.did().clone()),
         owner: session.did(),
@@ -158,6 +160,18 @@ async fn wallet(session: &Session, identity: &str, terms: &TermsArgs) -> anyhow:
     };
     let client = session.client("qonsent")?.with_key(session.fresh_key());
     Ok(client.call::<IssueGrant>(&request).await?)
+}
+
+/// Who is let in: somebody else, since an owner needs no leave.
+fn audience(session: &Session, identity: &str) -> anyhow::Result<Did> {
+    let audience = session.identity(identity)?;
+    if audience == *session.did() {
+        let name = session.name();
+        return Err(usage(format!(
+            "the wallet is {name}'s own, who needs no grant; --as NAME grants as somebody else"
+        )));
+    }
+    Ok(audience)
 }
 
 async fn own_wallet(session: &Session) -> anyhow::Result<Resource> {

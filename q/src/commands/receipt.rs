@@ -87,10 +87,12 @@ pub async fn run(cli: &Cli, verb: &ReceiptVerb) -> anyhow::Result<ExitCode> {
 }
 
 async fn get(cli: &Cli, args: &GetArgs) -> anyhow::Result<ExitCode> {
-    let transaction_id = args
-        .transaction
-        .parse()
-        .map_err(|error| usage(format!("{:?} is not a transaction id: {error}", args.transaction)))?;
+    let transaction_id = args.transaction.parse().map_err(|error| {
+        usage(format!(
+            "{:?} is not a transaction id: {error}; `q wallet history` lists them",
+            args.transaction
+        ))
+    })?;
     let session = Session::open(&cli.data, &args.acting.name)?;
     let receipt = session.client("qwallet")?.call::<GetReceipt>(&TransactionPath { transaction_id }).await?;
     let header = q_jose::jws::Parsed::parse(&receipt.jws, receipt::RECEIPT_BYTES_MAX)?.header;

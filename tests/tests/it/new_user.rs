@@ -104,6 +104,22 @@ fn what_is_not_known_is_told_with_what_is() {
     assert!(module.contains("no module named qwalet") && module.contains("qwallet"), "{module}");
     let rail = refused(&house, 5, &["wallet", "quote", "5", "--network", "sepa", "--as", "bob"]);
     assert!(rail.contains("the rails of this instance are internal"), "{rail}");
+    let swapped = refused(&house, 2, &["wallet", "pay", "3", "alice", "--as", "bob"]);
+    assert!(swapped.contains("an amount stands after whom it is for"), "{swapped}");
+    let own = refused(&house, 2, &["grant", "wallet", "bob", "--as", "bob"]);
+    assert!(own.contains("needs no grant"), "{own}");
+    let state = refused(&house, 2, &["wallet", "history", "--status", "done", "--as", "bob"]);
+    assert!(state.contains("SIGNED, SETTLED, CANCELLED, EXPIRED"), "{state}");
+    assert!(said(&house, &["wallet", "history", "--status", "settled", "--as", "bob"]).contains("12.5"));
+    let hidden = refused(&house, 5, &["wallet", "history", "alice", "--as", "bob"]);
+    assert!(hidden.contains("`q grant wallet`"), "{hidden}");
+    let days =
+        refused(&house, 2, &["wallet", "schedule", "new", "alice", "5", "--every", "month", "--on", "MO"]);
+    assert!(days.contains("1 to 31"), "{days}");
+    // Whoever a refusal names has a name here.
+    let selfish = ["wallet", "approvals", "set", "--above", "5", "--approver", "bob", "--as", "bob"];
+    let selfish = refused(&house, 5, &selfish);
+    assert!(selfish.contains("bob (did:"), "{selfish}");
     let kind = refused(&house, 5, &["wallet", "limits", "--set", "weekly=5", "--as", "bob"]);
     assert!(kind.contains("perTransaction, countPerHour, daily, monthly or dao"), "{kind}");
 }

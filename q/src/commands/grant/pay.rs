@@ -17,7 +17,7 @@ use qwallet_api::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{GRANT_TTL, TermsArgs, own_wallet, show_conditions};
+use super::{GRANT_TTL, TermsArgs, audience, own_wallet, show_conditions};
 use crate::{
     cli::{AsArgs, positive},
     output::{self, usage},
@@ -61,7 +61,7 @@ struct Given {
 /// Signs a delegation to pay from the acting identity's wallet, and puts it on record so that it can be taken back.
 pub async fn run(session: &Session, args: &PayArgs) -> anyhow::Result<()> {
     let resource = own_wallet(session).await?;
-    let audience = session.identity(&args.identity)?;
+    let audience = audience(session, &args.identity)?;
     let expires_at = args.terms.until.unwrap_or_else(|| session.env.now() + GRANT_TTL);
     let conditions = args.terms.conditions()?;
     let bounds = bounds(session, args, resource.as_str()).await?;

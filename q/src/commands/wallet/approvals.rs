@@ -14,7 +14,7 @@ use qwallet_api::{
 use serde::Serialize;
 
 use super::{
-    hint_to_open,
+    hint_to_ask, hint_to_open,
     intents::{self, OneArgs},
     rail, sign_as,
 };
@@ -72,7 +72,7 @@ pub struct SetArgs {
     #[arg(long = "approver", value_name = "WHO", required = true)]
     pub approvers: Vec<String>,
     /// How many of them have to.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u8).range(1..))]
     pub required: u8,
     /// Present approvers of this keyring who agree, so that a weaker rule holds at once.
     #[arg(long, value_name = "NAME")]
@@ -104,8 +104,7 @@ pub async fn run(data: &Path, args: &ApprovalsArgs) -> anyhow::Result<()> {
         ApprovalsVerb::Show { who, .. } => {
             let squid_id = session.own_or(who.as_deref())?;
             let approvals = client.call::<GetApprovals>(&WalletPath { squid_id }).await;
-            let approvals = approvals
-                .map_err(|error| if who.is_none() { hint_to_open(&session, error) } else { error.into() })?;
+            let approvals = approvals.map_err(|error| hint_to_ask(&session, who.as_deref(), error))?;
             output::show(acting.json, &approvals, |approvals| show(&session, approvals));
             return Ok(());
         }

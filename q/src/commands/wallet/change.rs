@@ -9,7 +9,7 @@ use qwallet_api::{
     signing::signing_input,
 };
 
-use super::ORDER_LIFETIME;
+use super::{ORDER_LIFETIME, hint_to_ask, hint_to_open};
 use crate::{
     cli::{AsArgs, positive},
     output::{self, usage},
@@ -50,7 +50,7 @@ pub struct ApprovalArgs {
 /// `q wallet label`.
 #[derive(Debug, Args)]
 pub struct LabelArgs {
-    /// The name, at most 100 characters.
+    /// The name, at most 100 characters; an empty one takes it away.
     pub label: String,
     /// Whose wallet.
     #[command(flatten)]
@@ -93,7 +93,11 @@ pub async fn stop(session: &Session, args: &StopArgs, status: &str) -> anyhow::R
     let squid_id = session.own_or(who)?;
     let request =
         UpdateWalletRequest { squid_id, status: Some(status.to_owned()), ..UpdateWalletRequest::default() };
-    update(session, &request, args.acting.json).await
+    let client = session.client("qwallet")?.with_key(session.fresh_key());
+    let wallet = client.call::<UpdateWallet>(&request).await;
+    let wallet = wallet.map_err(|error| hint_to_ask(session, who, error))?;
+    output::show(args.acting.json, &wallet, super::show_wallet);
+    Ok(())
 }
 
 /// Lets a wallet pay and be paid again.
@@ -152,7 +156,7 @@ pub async fn limits(
 
 async fn update(session: &Session, request: &UpdateWalletRequest, json: bool) -> anyhow::Result<()> {
     let client = session.client("qwallet")?.with_key(session.fresh_key());
-    let wallet = client.call::<UpdateWallet>(request).await?;
+    let wallet = client.call::<UpdateWallet>(request).await.map_err(|error| hint_to_open(session, error))?;
     output::show(json, &wallet, super::show_wallet);
     Ok(())
 }

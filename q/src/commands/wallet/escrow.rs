@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, sign_as};
 use crate::{
-    cli::{AsArgs, positive},
+    cli::{AsArgs, one_of, positive},
     output::{self, usage},
     session::Session,
 };
@@ -31,8 +31,8 @@ pub enum EscrowVerb {
     Open(OpenArgs),
     /// List those in which the identity pays, is paid or decides.
     List {
-        /// Only these: HELD, DISPUTED, RELEASED or REFUNDED.
-        #[arg(long)]
+        /// Only these.
+        #[arg(long, ignore_case = true, value_parser = one_of(["HELD", "DISPUTED", "RELEASED", "REFUNDED"]))]
         status: Option<String>,
         /// Who asks.
         #[command(flatten)]
@@ -129,7 +129,12 @@ pub async fn run(session: &Session, args: &EscrowArgs) -> anyhow::Result<()> {
             let request =
                 ListEscrowsRequest { status: status.clone(), cursor: None, limit: PageLimit::default() };
             let page = client.call::<ListEscrows>(&request).await?;
-            output::show(json, &page, |page| page.items.iter().for_each(show));
+            output::show(json, &page, |page| {
+                page.items.iter().for_each(show);
+                if page.items.is_empty() {
+                    output::line("no escrows; `q wallet escrow open` pays into one");
+                }
+            });
             return Ok(());
         }
         EscrowVerb::Show(args) => client.call::<GetEscrow>(&path(&args.escrow)?).await?,
@@ -211,7 +216,9 @@ fn path(text: &str) -> anyhow::Result<EscrowPath> {
 }
 
 fn id(text: &str) -> anyhow::Result<EscrowId> {
-    text.parse().map_err(|error| usage(format!("{text:?} is not the id of an escrow: {error}")))
+    text.parse().map_err(|error| {
+        usage(format!("{text:?} is not the id of an escrow: {error}; `q wallet escrow list` shows them"))
+    })
 }
 
 /// Prints one.

@@ -6,7 +6,7 @@ use qwallet_api::{EntryPage, ListTransactions, ListTransactionsRequest};
 
 use super::statement::instant;
 use crate::{
-    cli::{AsArgs, positive},
+    cli::{AsArgs, one_of, positive},
     output,
     session::Session,
 };
@@ -29,8 +29,8 @@ pub struct HistoryArgs {
     /// The currency; the instance's first when not given.
     #[arg(long)]
     pub currency: Option<String>,
-    /// Only SIGNED, SETTLED, CANCELLED or EXPIRED transactions.
-    #[arg(long)]
+    /// Only transactions in this state.
+    #[arg(long, ignore_case = true, value_parser = one_of(["SIGNED", "SETTLED", "CANCELLED", "EXPIRED"]))]
     pub status: Option<String>,
     /// Only transactions of this kind, such as payment.
     #[arg(long = "type", value_name = "KIND")]
@@ -75,8 +75,7 @@ pub async fn run(session: &Session, args: &HistoryArgs) -> anyhow::Result<()> {
         limit: args.limit.unwrap_or_default(),
     };
     let page = session.client("qwallet")?.call::<ListTransactions>(&request).await;
-    let page =
-        page.map_err(|error| if who.is_none() { super::hint_to_open(session, error) } else { error.into() })?;
+    let page = page.map_err(|error| super::hint_to_ask(session, who, error))?;
     output::show(args.acting.json, &page, show);
     Ok(())
 }
@@ -93,6 +92,9 @@ fn show(page: &EntryPage) {
             entry.counterparty,
             entry.transaction_id,
         ));
+    }
+    if page.items.is_empty() && page.next_cursor.is_none() {
+        output::line("nothing that fits");
     }
     if let Some(cursor) = &page.next_cursor {
         output::progress(format!("older entries: the same with --cursor {cursor}"));

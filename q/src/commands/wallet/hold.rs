@@ -9,7 +9,7 @@ use qwallet_api::{
 
 use super::{hint_to_open, intents, sign_as};
 use crate::{
-    cli::{AsArgs, positive},
+    cli::{AsArgs, one_of, positive, seconds},
     output::{self, usage},
     session::Session,
 };
@@ -35,8 +35,8 @@ pub enum HoldVerb {
         /// Only what others have set aside for the identity.
         #[arg(long)]
         taken: bool,
-        /// Only these: SIGNED, SETTLED, CANCELLED or EXPIRED.
-        #[arg(long)]
+        /// Only these.
+        #[arg(long, ignore_case = true, value_parser = one_of(["SIGNED", "SETTLED", "CANCELLED", "EXPIRED"]))]
         status: Option<String>,
         /// Who asks.
         #[command(flatten)]
@@ -61,8 +61,8 @@ pub struct OpenArgs {
     /// The currency.
     #[arg(long, default_value = "QToken")]
     pub currency: String,
-    /// For how many seconds it is held: 60 to 2,592,000 (30 days), 7 days when absent.
-    #[arg(long = "for", value_name = "SECONDS")]
+    /// How long it is held: seconds, or a span such as 12h or 7d, from a minute to 30 days; 7 days when absent.
+    #[arg(long = "for", value_name = "SPAN", value_parser = seconds)]
     pub hold_for: Option<u32>,
     /// What it is for.
     #[arg(long)]
@@ -159,7 +159,7 @@ async fn list(session: &Session, roles: &[&str], status: Option<&str>) -> anyhow
     for role in roles {
         let mut request = ListIntentsRequest {
             role: Some((*role).to_owned()),
-            status: status.map(str::to_uppercase),
+            status: status.map(str::to_owned),
             cursor: None,
             limit: PageLimit::default(),
         };
@@ -212,7 +212,9 @@ fn path(text: &str) -> anyhow::Result<IntentPath> {
 }
 
 fn id(text: &str) -> anyhow::Result<IntentId> {
-    text.parse().map_err(|error| usage(format!("{text:?} is not the id of an intent: {error}")))
+    text.parse().map_err(|error| {
+        usage(format!("{text:?} is not the id of an intent: {error}; `q wallet hold list` shows them"))
+    })
 }
 
 /// Shows a hold, and how its payee takes it.

@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::{hint_to_open, hold, show_transaction, sign_as};
 use crate::{
-    cli::{AsArgs, positive},
+    cli::{AsArgs, one_of, positive, seconds},
     output::{self, usage},
     session::Session,
 };
@@ -40,8 +40,8 @@ pub enum IntentsVerb {
         /// What it is for.
         #[arg(long)]
         purpose: Option<String>,
-        /// Seconds until it lapses, 60 to 86400.
-        #[arg(long, default_value_t = 86_400)]
+        /// How long until it lapses: seconds, or a span such as 90m, from a minute to a day.
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = seconds)]
         expires_in: u32,
         /// Who pays.
         #[command(flatten)]
@@ -49,8 +49,8 @@ pub enum IntentsVerb {
     },
     /// List the identity's own.
     List {
-        /// Only these: PENDING, SIGNED, SETTLED, CANCELLED or EXPIRED.
-        #[arg(long)]
+        /// Only these.
+        #[arg(long, ignore_case = true, value_parser = one_of(["PENDING", "SIGNED", "SETTLED", "CANCELLED", "EXPIRED"]))]
         status: Option<String>,
         /// Who asks.
         #[command(flatten)]
@@ -106,7 +106,7 @@ pub async fn run(session: &Session, args: &IntentsArgs) -> anyhow::Result<()> {
         IntentsVerb::List { status, .. } => {
             let request = ListIntentsRequest {
                 role: None,
-                status: status.as_deref().map(str::to_uppercase),
+                status: status.clone(),
                 cursor: None,
                 limit: PageLimit::default(),
             };
@@ -204,8 +204,9 @@ fn check_payer(session: &Session, intent: &Intent) -> anyhow::Result<()> {
 
 /// Names an intent.
 pub(super) fn path(text: &str) -> anyhow::Result<IntentPath> {
-    let intent_id: IntentId =
-        text.parse().map_err(|error| usage(format!("{text:?} is not the id of an intent: {error}")))?;
+    let intent_id: IntentId = text.parse().map_err(|error| {
+        usage(format!("{text:?} is not the id of an intent: {error}; `q wallet intents list` shows them"))
+    })?;
     Ok(IntentPath { intent_id })
 }
 

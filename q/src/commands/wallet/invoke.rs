@@ -73,9 +73,20 @@ pub async fn run(session: &Session, args: &InvokeArgs) -> anyhow::Result<()> {
     // Without a token: the invocation is the credential.
     let client = session.anonymous("qwallet")?.waiting_for_start(START).with_key(key);
     let paid = client.call::<CreatePayment>(&order).await;
-    let paid = paid.map_err(|error| hint_to_payee(session, &args.recipient, error.into()))?;
+    let paid = paid.map_err(|error| {
+        let is_beyond =
+            error.problem().is_some_and(|problem| problem.is(&qwallet_api::errors::UCAN_POLICY_VIOLATION));
+        let error = hint_to_payee(session, &args.recipient, error.into());
+        if is_beyond { error.context(beyond(session)) } else { error }
+    })?;
     output::show(args.acting.json, &paid, show_transaction);
     Ok(())
+}
+
+/// What can be done about a payment that a delegation does not allow.
+fn beyond(session: &Session) -> String {
+    let name = session.name();
+    format!("the delegation does not let {name} pay this; `q grant list --as {name}` shows its bounds")
 }
 
 /// The order with its invocation in place of a signature.
@@ -179,7 +190,10 @@ fn chain_to(holder: &Did, mut pool: Vec<Delegation>) -> anyhow::Result<Vec<Deleg
     let (mut links, mut to) = (Vec::new(), holder.clone());
     loop {
         let at = pool.iter().position(|link| *link.audience() == to);
-        let at = at.with_context(|| format!("no delegation to {to} is among them"))?;
+        let at = at.ok_or_else(|| {
+            let others: Vec<&str> = pool.iter().map(|link| link.audience().as_str()).collect();
+            usage(format!("no delegation to {to} is among them, but to {}", others.join(" and ")))
+        })?;
         let link = pool.swap_remove(at);
         to = link.issuer().did.clone();
         let is_root = link.subject() == Some(&to);

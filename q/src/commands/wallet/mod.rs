@@ -401,6 +401,9 @@ fn show_wallet(wallet: &Wallet) {
         "wallet   {}\nid       {}\nowner    {} ({})\nstatus   {}",
         wallet.wallet_ref, wallet.wallet_id, wallet.owner, wallet.profile, wallet.status
     ));
+    if let Some(label) = &wallet.label {
+        output::line(format!("label    {label}"));
+    }
     for (currency, balance) in
         wallet.balances.iter().filter(|(_, balance)| balance.credit_limit.as_str() != "0")
     {

@@ -26,10 +26,12 @@ pub struct NoteArgs {
 }
 
 pub async fn run(session: &Session, args: &NoteArgs) -> anyhow::Result<()> {
-    let transaction_id = args
-        .transaction
-        .parse()
-        .map_err(|error| usage(format!("{:?} is not a transaction id: {error}", args.transaction)))?;
+    let transaction_id = args.transaction.parse().map_err(|error| {
+        usage(format!(
+            "{:?} is not a transaction id: {error}; `q wallet history` lists them",
+            args.transaction
+        ))
+    })?;
     let data = args.json_data.as_deref().map(serde_json::from_str).transpose();
     let data = data.map_err(|error| usage(format!("--json-data is not JSON: {error}")))?;
     let request = AddNoteRequest { transaction_id, text: args.text.clone(), data };

@@ -185,8 +185,11 @@ pub async fn subscriptions(session: &Session, args: &SubscriptionsArgs) -> anyho
         });
         return Ok(());
     };
-    let subscription_id: ScheduleId =
-        text.parse().map_err(|error| usage(format!("{text:?} is not the id of a subscription: {error}")))?;
+    let subscription_id: ScheduleId = text.parse().map_err(|error| {
+        usage(format!(
+            "{text:?} is not the id of a subscription: {error}; `q wallet subscriptions` lists them"
+        ))
+    })?;
     let path = SubscriptionPath { subscription_id };
     let subscription = if args.end {
         client.call::<EndSubscription>(&path).await?
@@ -198,7 +201,9 @@ pub async fn subscriptions(session: &Session, args: &SubscriptionsArgs) -> anyho
 }
 
 fn plan_id(text: &str) -> anyhow::Result<PlanId> {
-    text.parse().map_err(|error| usage(format!("{text:?} is not the id of a plan: {error}")))
+    text.parse().map_err(|error| {
+        usage(format!("{text:?} is not the id of a plan: {error}; `q wallet plan list` lists them"))
+    })
 }
 
 fn entitlements(grants: &[String]) -> anyhow::Result<Entitlements> {

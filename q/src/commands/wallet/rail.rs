@@ -21,7 +21,7 @@ use qwallet_api::{
 };
 
 use super::{
-    ORDER_LIFETIME, hint_to_open,
+    ORDER_LIFETIME, hint_to_ask, hint_to_open,
     rail_corrections::{self, AssignArgs, BookArgs, WriteOffArgs},
     sign,
 };
@@ -201,7 +201,7 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             let request =
                 DepositAddressRequest { squid_id: session.own_or(who.as_deref())?, rail: rail.clone() };
             let address = session.client("qwallet")?.call::<GetDepositAddress>(&request).await;
-            let address = address.map_err(|error| hint_to_open(&session, error))?;
+            let address = address.map_err(|error| hint_to_ask(&session, who.as_deref(), error))?;
             output::show(acting.json, &address, |address| {
                 output::line(format!("{}\n  {} only, credited after", address.address, address.currency));
                 output::line(format!("  {} blocks", address.confirmations));
@@ -211,7 +211,7 @@ pub async fn run(data: &Path, args: &RailArgs) -> anyhow::Result<ExitCode> {
             let session = open(acting)?;
             let path = WalletPath { squid_id: session.own_or(who.as_deref())? };
             let deposits = session.client("qwallet")?.call::<ListDeposits>(&path).await;
-            let deposits = deposits.map_err(|error| hint_to_open(&session, error))?;
+            let deposits = deposits.map_err(|error| hint_to_ask(&session, who.as_deref(), error))?;
             output::show(acting.json, &deposits, |deposits| show_deposits(deposits, "nothing came in yet"));
         }
         RailVerb::Withdraw { rail, recipient, amount, currency, idempotency_key, acting } => {

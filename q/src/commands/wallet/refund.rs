@@ -30,10 +30,12 @@ pub struct RefundArgs {
 }
 
 pub async fn run(session: &Session, args: &RefundArgs) -> anyhow::Result<()> {
-    let transaction_id = args
-        .transaction
-        .parse()
-        .map_err(|error| usage(format!("{:?} is not a transaction id: {error}", args.transaction)))?;
+    let transaction_id = args.transaction.parse().map_err(|error| {
+        usage(format!(
+            "{:?} is not a transaction id: {error}; `q wallet history` lists them",
+            args.transaction
+        ))
+    })?;
     let nonce = session.fresh_key();
     let expires_at = (session.env.now() + ORDER_LIFETIME).to_string();
     let refund_fees = if args.with_fees { "proportional" } else { "none" };

@@ -119,7 +119,8 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
             };
             // A file that cannot be written is no reason to find out after the request is made.
             let drawing = qr.as_deref().map(open_to_write).transpose()?;
-            let request = client.call::<CreateRequest>(&asked).await?;
+            let request = client.call::<CreateRequest>(&asked).await;
+            let request = request.map_err(|error| super::hint_to_open(session, error))?;
             if let Some((file, mut open)) = drawing {
                 let path = RequestPath { request_id: request.request_id };
                 let drawing = client.call::<DrawRequest>(&path).await?;
@@ -131,8 +132,14 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
         }
         RequestVerb::List { .. } => {
             let all = ListRequestsRequest { cursor: None, limit: PageLimit::default() };
-            let page = client.call::<ListRequests>(&all).await?;
-            output::show(json, &page, |page| page.items.iter().for_each(show));
+            let page = client.call::<ListRequests>(&all).await;
+            let page = page.map_err(|error| super::hint_to_open(session, error))?;
+            output::show(json, &page, |page| {
+                page.items.iter().for_each(show);
+                if page.items.is_empty() {
+                    output::line("nothing is asked for; `q wallet request new` asks");
+                }
+            });
             return Ok(());
         }
         RequestVerb::Show { request, .. } => {
@@ -209,8 +216,9 @@ fn check_text(text: &str, asked: &PublicRequest) -> anyhow::Result<()> {
 /// The request that a text names: its id, or a link or payto URI that ends with it.
 fn path(text: &str) -> anyhow::Result<RequestPath> {
     let id = text.rsplit(['/', '=']).next().unwrap_or(text);
-    let request_id: RequestId =
-        id.parse().map_err(|error| usage(format!("{text:?} names no request for money: {error}")))?;
+    let request_id: RequestId = id.parse().map_err(|error| {
+        usage(format!("{text:?} names no request for money: {error}; it is an id, a link or a payto URI"))
+    })?;
     Ok(RequestPath { request_id })
 }
 

@@ -1,7 +1,7 @@
 //! `q wallet schedule`: payments that come back, by a mandate that is signed once.
 
 use clap::{Args, Subcommand, ValueEnum};
-use q_core::{PageLimit, Timestamp};
+use q_core::{PageLimit, Scale, Timestamp, amount};
 use qwallet::domain::recurrence::Period;
 use qwallet_api::{
     CreateSchedule, CreateScheduleRequest, EndSchedule, GetQuote, GetSchedule, GetWallet, ListSchedules,
@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::{ORDER_LIFETIME, hint_to_open, hint_to_payee, sign_as};
 use crate::{
-    cli::{AsArgs, positive},
+    cli::{AsArgs, one_of, positive},
     output::{self, usage},
     session::Session,
 };
@@ -31,8 +31,8 @@ pub enum ScheduleVerb {
     New(Box<NewArgs>),
     /// List the identity's schedules.
     List {
-        /// Only these: ACTIVE, PAUSED, ENDING or ENDED.
-        #[arg(long)]
+        /// Only these.
+        #[arg(long, ignore_case = true, value_parser = one_of(["ACTIVE", "PAUSED", "ENDING", "ENDED"]))]
         status: Option<String>,
         /// Who asks.
         #[command(flatten)]
@@ -197,6 +197,9 @@ async fn new(session: &Session, args: &NewArgs) -> anyhow::Result<Schedule> {
         None => Timestamp::from_seconds(session.env.now().seconds()).to_string(),
     };
     let most = args.max_amount.as_deref().unwrap_or(&args.amount);
+    if is_less(most, &args.amount) {
+        return Err(usage(format!("--max-amount {most} is less than the amount, {}", args.amount)));
+    }
     let mandate = CreateScheduleRequest {
         amount: args.amount.as_str().into(),
         catch_up: args.catch_up.clone(),
@@ -275,6 +278,7 @@ fn rule(every: Every, on: Option<&str>) -> anyhow::Result<String> {
         Every::Year => "FREQ=YEARLY",
     };
     let Some(on) = on else { return Ok(frequency.to_owned()) };
+    check_days(every, on)?;
     match every {
         Every::Week => Ok(format!("{frequency};BYDAY={}", on.to_uppercase())),
         Every::Month => Ok(format!("{frequency};BYMONTHDAY={}", on.replace("last", "-1"))),
@@ -284,8 +288,33 @@ fn rule(every: Every, on: Option<&str>) -> anyhow::Result<String> {
     }
 }
 
+/// Refuses days that are no days of what recurs.
+fn check_days(every: Every, on: &str) -> anyhow::Result<()> {
+    let is_of_week =
+        |day: &str| ["MO", "TU", "WE", "TH", "FR", "SA", "SU"].contains(&day.to_uppercase().as_str());
+    let is_of_month =
+        |day: &str| day == "last" || day.parse().is_ok_and(|day: i8| day != 0 && (-31..=31).contains(&day));
+    let (is_fine, days) = match every {
+        Every::Week => (on.split(',').all(is_of_week), "MO, TU, WE, TH, FR, SA or SU"),
+        Every::Month => (on.split(',').all(is_of_month), "1 to 31, or `last`"),
+        Every::Day | Every::Year => return Ok(()),
+    };
+    if is_fine {
+        return Ok(());
+    }
+    Err(usage(format!("--on {on} names no days of what recurs, which are {days}; several with commas")))
+}
+
+/// Whether an amount is less than another; what is no amount the instance refuses.
+fn is_less(amount: &str, other: &str) -> bool {
+    let read = |text: &str| amount::parse(text, Scale::new(18)?).ok();
+    read(amount).zip(read(other)).is_some_and(|(amount, other)| amount < other)
+}
+
 fn id(text: &str) -> anyhow::Result<ScheduleId> {
-    text.parse().map_err(|error| usage(format!("{text:?} is not the id of a schedule: {error}")))
+    text.parse().map_err(|error| {
+        usage(format!("{text:?} is not the id of a schedule: {error}; `q wallet schedule list` lists them"))
+    })
 }
 
 /// An instant as the clocks of a zone show it.

@@ -41,8 +41,9 @@ struct Shown {
 
 pub async fn run(session: &Session, args: &ShowArgs) -> anyhow::Result<()> {
     let text = &args.transaction;
-    let transaction_id: TransactionId =
-        text.parse().map_err(|error| usage(format!("{text:?} is not a transaction id: {error}")))?;
+    let transaction_id: TransactionId = text.parse().map_err(|error| {
+        usage(format!("{text:?} is not a transaction id: {error}; `q wallet history` lists them"))
+    })?;
     let (client, path) = (session.client("qwallet")?, TransactionPath { transaction_id });
     let transaction = client.call::<GetTransaction>(&path).await?;
     let refunds = client.call::<ListRefunds>(&path).await?.items;

@@ -52,9 +52,7 @@ pub async fn run(session: &Session, args: &StatementArgs) -> anyhow::Result<()> 
         format: Some(format),
     };
     let document = session.client("qwallet")?.call::<GetStatement>(&request).await;
-    let document = document
-        .map_err(|error| if who.is_none() { super::hint_to_open(session, error) } else { error.into() })?
-        .bytes;
+    let document = document.map_err(|error| super::hint_to_ask(session, who, error))?.bytes;
     if is_for_people {
         show(&serde_json::from_slice(&document)?);
         return Ok(());

@@ -23,8 +23,7 @@ pub async fn run(session: &Session, args: &StatsArgs) -> anyhow::Result<()> {
     let squid_id = session.own_or(who)?;
     let request = StatsRequest { squid_id, period: Some(args.period.clone()) };
     let stats = session.client("qwallet")?.call::<GetStats>(&request).await;
-    let stats = stats
-        .map_err(|error| if who.is_none() { super::hint_to_open(session, error) } else { error.into() })?;
+    let stats = stats.map_err(|error| super::hint_to_ask(session, who, error))?;
     output::show(args.acting.json, &stats, show);
     Ok(())
 }

@@ -9,7 +9,7 @@ use qwallet_api::{
 };
 
 use crate::{
-    cli::AsArgs,
+    cli::{AsArgs, one_of},
     output::{self, usage},
     session::Session,
 };
@@ -53,8 +53,8 @@ pub enum WebhookVerb {
     Deliveries {
         /// webhook_…
         webhook: String,
-        /// Only those that are waiting, delivered or failed.
-        #[arg(long)]
+        /// Only these.
+        #[arg(long, ignore_case = true, value_parser = one_of(["WAITING", "DELIVERED", "FAILED"]))]
         status: Option<String>,
         /// Whose wallet.
         #[command(flatten)]
@@ -146,7 +146,7 @@ pub async fn run(session: &Session, args: &WebhookArgs) -> anyhow::Result<()> {
         WebhookVerb::Deliveries { webhook, status, .. } => {
             let request = ListDeliveriesRequest {
                 webhook_id: id(webhook)?,
-                status: status.as_deref().map(str::to_uppercase),
+                status: status.clone(),
                 cursor: None,
                 limit: PageLimit::default(),
             };
@@ -160,9 +160,11 @@ pub async fn run(session: &Session, args: &WebhookArgs) -> anyhow::Result<()> {
             });
         }
         WebhookVerb::Redeliver { delivery, .. } => {
-            let delivery_id = delivery
-                .parse()
-                .map_err(|error| usage(format!("{delivery:?} is not a delivery's id: {error}")))?;
+            let delivery_id = delivery.parse().map_err(|error| {
+                usage(format!(
+                    "{delivery:?} is not a delivery's id: {error}; `q wallet webhook deliveries` lists them"
+                ))
+            })?;
             let queued = keyed().call::<Redeliver>(&DeliveryPath { delivery_id }).await?;
             output::show(as_json, &queued, show_delivery);
         }
