@@ -43,6 +43,10 @@ pub async fn run(session: &Session, args: &ImportArgs) -> anyhow::Result<()> {
     let request = ImportRequest { wallet: Some(wallet), document };
     let report = client.clone().with_key(&key).call_with::<CreateImport>(&request, media_type).await?;
     if args.execute {
+        if !args.acting.json {
+            let (count, refused) = (report.count, report.refused);
+            output::progress(format!("{count} payments read, {refused} would be refused; executing"));
+        }
         let result = execute(session, &report, &key).await?;
         output::show(args.acting.json, &result, show_batch);
     } else {
@@ -56,10 +60,6 @@ pub async fn run(session: &Session, args: &ImportArgs) -> anyhow::Result<()> {
 }
 
 async fn execute(session: &Session, report: &Import, key: &str) -> anyhow::Result<BatchResult> {
-    output::progress(format!(
-        "{} payments read, {} would be refused; executing",
-        report.count, report.refused
-    ));
     let signature = super::sign(session, report.signing_input.as_bytes());
     let request = ExecuteImportRequest { import_id: report.import_id, signature };
     Ok(session.client("qwallet")?.with_key(key).call::<ExecuteImport>(&request).await?)

@@ -157,7 +157,7 @@ pub async fn run(session: &Session, args: &RequestArgs) -> anyhow::Result<()> {
         }
         RequestVerb::Cancel { request, .. } => client.call::<CancelRequest>(&path(request)?).await?,
         RequestVerb::Pay { request, amount, .. } => {
-            let transaction = pay(session, request, amount.as_deref()).await?;
+            let transaction = pay(session, request, amount.as_deref(), json).await?;
             output::show(json, &transaction, super::show_transaction);
             return Ok(());
         }
@@ -172,7 +172,12 @@ fn open_to_write(file: &Path) -> anyhow::Result<(&Path, File)> {
     Ok((file, open.with_context(|| format!("{} cannot be written; nothing was asked for", file.display()))?))
 }
 
-async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::Result<Transaction> {
+async fn pay(
+    session: &Session,
+    request: &str,
+    amount: Option<&str>,
+    is_json: bool,
+) -> anyhow::Result<Transaction> {
     let path = path(request)?;
     let asked = session.client("qwallet")?.call::<ReadRequest>(&path).await?.answer;
     check_text(request, &asked)?;
@@ -193,7 +198,9 @@ async fn pay(session: &Session, request: &str, amount: Option<&str>) -> anyhow::
         client_ref: Some(asked.request_id.to_string()),
         quote_id: None,
     };
-    output::progress(format!("paying {} {} to {}", payment.amount, payment.currency, payment.recipient));
+    if !is_json {
+        output::progress(format!("paying {} {} to {}", payment.amount, payment.currency, payment.recipient));
+    }
     super::pay(session, &payment, &session.fresh_key()).await
 }
 
