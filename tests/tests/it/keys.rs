@@ -137,7 +137,7 @@ fn an_identity_whose_keys_are_lost_is_taken_back_with_its_words() {
     assert_eq!(house.q(&["wallet", "open", "--as", "carol"]).code, Some(0));
     assert_eq!(house.q(&["wallet", "faucet", "50", "--as", "carol"]).code, Some(0));
     fs::remove_file(keyring(&house, "carol")).unwrap();
-    assert_eq!(house.q(&["wallet", "balance", "--as", "carol"]).code, Some(1));
+    assert_eq!(house.q(&["wallet", "balance", "--as", "carol"]).code, Some(2));
 
     let recover = ["id", "recover", "carol", "--did", did, "--json"];
     assert_eq!(with_input(&house, &recover, "not the words").0, Some(2));
