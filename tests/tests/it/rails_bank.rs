@@ -73,6 +73,19 @@ fn balance(house: &Instance, name: &str) -> (String, String) {
     (own["available"].as_str().unwrap().to_owned(), own["pendingOut"].as_str().unwrap().to_owned())
 }
 
+/// A withdrawal that waits for approvals is its payer's to take back, and nobody else's.
+fn is_taken_back(house: &Instance) {
+    let mistake = said(house, &["wallet", "rail", "withdraw", "sepa-file", TO, "70", "--as", "bob"]);
+    let mistake = mistake.split_whitespace().next().unwrap();
+    refused(&house.q(&["wallet", "rail", "cancel", mistake, "--as", "carol"]), "TRANSACTION_NOT_FOUND");
+    let cancelled = said(house, &["wallet", "rail", "cancel", mistake, "--as", "bob"]);
+    assert!(
+        cancelled.contains(" CANCELLED\n") && cancelled.contains("its payer took it back"),
+        "{cancelled}"
+    );
+    refused(&house.q(&["wallet", "approve", mistake, "--as", "carol"]), "INVALID_STATE");
+}
+
 #[test]
 fn money_goes_to_a_bank_account_and_comes_from_one() {
     let settings = [
@@ -169,16 +182,7 @@ fn money_goes_to_a_bank_account_and_comes_from_one() {
     let id = asked.split_whitespace().next().unwrap().to_owned();
     assert!(asked.contains(" AWAITING_APPROVAL\n") && asked.contains("0 of the 2 approvals"), "{asked}");
     assert!(said(&house, &["wallet", "approvals", "waiting", "--as", "carol"]).contains(&id));
-    // Its payer may think better of it before that.
-    let mistake = said(&house, &["wallet", "rail", "withdraw", "sepa-file", TO, "70", "--as", "bob"]);
-    let mistake = mistake.split_whitespace().next().unwrap();
-    refused(&house.q(&["wallet", "rail", "cancel", mistake, "--as", "carol"]), "TRANSACTION_NOT_FOUND");
-    let cancelled = said(&house, &["wallet", "rail", "cancel", mistake, "--as", "bob"]);
-    assert!(
-        cancelled.contains(" CANCELLED\n") && cancelled.contains("its payer took it back"),
-        "{cancelled}"
-    );
-    refused(&house.q(&["wallet", "approve", mistake, "--as", "carol"]), "INVALID_STATE");
+    is_taken_back(&house);
     refused(&house.q(&["wallet", "rail", "cancel", &paid, "--as", "bob"]), "INVALID_STATE");
     refused(&house.q(&["wallet", "approve", &id, "--as", "bob"]), "SELF_APPROVAL");
     assert!(said(&house, &["wallet", "approve", &id, "--as", "carol"]).contains("1 of the 2 approvals"));
