@@ -343,6 +343,10 @@ pub enum WalletVerb {
         /// The currency of the new limits.
         #[arg(long, default_value = "QToken")]
         currency: String,
+        /// The time zone in whose days and months is counted, such as Europe/Berlin. The present day and month go on to
+        /// their end.
+        #[arg(long, value_name = "ZONE", conflicts_with = "approvers")]
+        timezone: Option<String>,
         /// Two operators of this keyring who approve, so that the new limits hold at once.
         #[arg(long = "approver", num_args = 1.., value_name = "NAME", requires = "who", requires = "set")]
         approvers: Vec<String>,

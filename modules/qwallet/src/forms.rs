@@ -41,7 +41,7 @@ pub fn form_of(field: &str) -> Option<&'static str> {
         "holders" => "1 to 10000 identities, none of them twice",
         "into" => "payee or escrow",
         "label" | "q" => "at most 100 characters",
-        "limits" => "1 to 5 limits of one currency, each kind once",
+        "limits" => "1 to 5 limits of one currency, each kind once; none only beside a timezone",
         "limits[].kind" => "perTransaction, countPerHour, daily, monthly or dao, each once",
         "mandate.amount" => "the price and currency of the plan",
         "mandate.catchUp" => "once",

@@ -39,6 +39,7 @@ use self::holds::{HeldGroup, OpenHold};
 use crate::{
     domain::{
         account::{Account, AccountId, AccountKind, Side},
+        calendar::Period,
         chain::Commit,
         currency::CurrencyId,
         limits::Spent,
@@ -242,6 +243,8 @@ struct Counted {
     numbered_since: Timestamp,
     /// What decides against whose limits a movement counts.
     side: Side,
+    /// The day and month that are counted, where a time zone was chosen: what came before may have been another one's.
+    periods: Option<(Period, Period)>,
     /// Whether what it spent cannot be known, because a row is damaged.
     is_lost: bool,
 }

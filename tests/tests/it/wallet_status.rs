@@ -56,5 +56,15 @@ fn a_program_spends_within_its_own_and_its_owners_limits() {
     refused(&house.q(&["wallet", "pay", "bob", "6", "--as", "robot"]), "the parent wallet's daily limit");
     let shown = house.q(&["wallet", "limits", "--as", "robot"]).said;
     assert!(shown.contains(" of 8 QToken used, the parent's"), "{shown}");
+    // Its days are those of the zone that its owner chooses for it, and what it spent today it has spent.
+    let zone = |name: &str, by: &str| house.q(&["wallet", "limits", "robot", "--timezone", name, "--as", by]);
+    refused(&zone("Europe/Berlin", "robot"), "FORBIDDEN");
+    refused(&zone("Europe/Atlantis", "alice"), "such as Europe/Madrid");
+    let chosen = zone("Europe/Berlin", "alice").said;
+    assert!(
+        chosen.contains("by the days of Europe/Berlin") && chosen.contains("by the days of UTC"),
+        "{chosen}"
+    );
+    assert!(chosen.contains("6 of 50 QToken used"), "{chosen}");
     assert_eq!(house.q(&["verify"]).code, Some(0));
 }

@@ -62,7 +62,10 @@ endpoint! {
 endpoint! {
     /// Changes limits: lower at once; higher a day later, or as soon as an operator sends the same.
     ///
-    /// Of a wallet below another, only the parent or a guardian raises them, at once. What is delegated to a DAO is raised
+    /// Days and months are those of the wallet's `timezone`. Another one lets nothing be spent before its time: what was
+    /// counted goes on to count until its day or month is over, and until one of the new zone begins.
+    ///
+    /// Of a wallet below another, only the parent or a guardian raises them, at once, and chooses the zone. What is delegated to a DAO is raised
     /// by two operators: `PATCH /wallets/{squidId}`.
     pub SetLimits = PUT "/wallets/{squidId}/limits" (SetLimitsRequest) -> LimitList;
     access Access::Identity("wallet:write");

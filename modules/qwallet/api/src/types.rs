@@ -314,6 +314,9 @@ wire! {
         /// When the count begins anew; absent for a single transaction.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub resets_at: Option<Timestamp>,
+        /// The time zone in whose days or months is counted; absent where neither is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub timezone: Option<String>,
         /// Whose choice it is: `owner` (or a parent or guardian for one) or `instance`.
         pub set_by: String,
         /// Whether it is the parent's, on which this wallet draws besides its own.
@@ -352,8 +355,12 @@ wire! {
     pub struct SetLimitsRequest {
         /// The wallet: DID of its owner, id or reference.
         pub squid_id: String,
-        /// The new ones, of one currency; the others stay.
+        /// The new ones, of one currency; the others stay. Empty where only the time zone is changed.
         pub limits: Vec<NewLimit>,
+        /// The IANA name of the time zone in whose days and months is counted what the wallet spends, such as
+        /// `Europe/Berlin`; `UTC` until one is chosen. The day and the month that are counted go on to their end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub timezone: Option<String>,
     }
 
     /// Asks for stripes.

@@ -1,8 +1,11 @@
 //! An account: two running sums, what is held on either side, and a version per change.
 
+use std::sync::Arc;
+
 use q_core::{Amount, SignedAmount, Timestamp, Total};
 
 use super::{
+    calendar::{Window, Zone},
     currency::CurrencyId,
     limits::{OwnLimits, Spent},
 };
@@ -117,6 +120,8 @@ pub struct Account {
     pub limits: Option<Box<OwnLimits>>,
     /// What was spent in the present windows.
     pub spent: Spent,
+    /// The time zone in whose days and months it is counted, where one was ever chosen; UTC otherwise.
+    pub zone: Option<Arc<Zone>>,
 }
 
 /// One end of a movement, as far as limits look at it.
@@ -166,6 +171,7 @@ impl Account {
             is_guarded: false,
             limits: None,
             spent: Spent::default(),
+            zone: None,
         }
     }
 
@@ -196,6 +202,11 @@ impl Account {
         bytes[32] = self.currency.0 << 1 | u8::from(self.is_frozen);
         bytes.extend(self.parent.map(|parent| parent.0.to_be_bytes()).into_iter().flatten());
         bytes
+    }
+
+    /// The hour, day and month around an instant, by its calendar.
+    pub fn window(&self, at: Timestamp) -> Window {
+        self.zone.as_ref().map_or_else(|| Window::of(at), |zone| zone.window(at))
     }
 
     /// What is settled.

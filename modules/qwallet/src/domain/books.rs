@@ -8,6 +8,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
+    sync::Arc,
 };
 
 use q_core::{Amount, SignedAmount, Timestamp, Total};
@@ -16,8 +17,9 @@ use ruint::aliases::U256;
 
 use super::{
     account::{Account, AccountId, AccountKind, Side},
+    calendar::{Calendars, Window, Zone},
     currency::CurrencyId,
-    limits::{self, Defaults, Exceeded, OwnLimits, Spent, Window},
+    limits::{self, Defaults, Exceeded, OwnLimits, Spent},
     transfer::{Leg, Phase, Purpose, Transfer},
 };
 
@@ -245,8 +247,9 @@ pub struct Books {
     journal: Vec<Transfer>,
     undo: Vec<Undo>,
     next_seq: i64,
-    now: Timestamp,
-    window: Window,
+    /// The instant, and the hour, day and month of UTC around it.
+    utc: Window,
+    calendars: Calendars,
     defaults: Vec<(CurrencyId, Defaults)>,
     /// The account whose own limits do not hold for the present command.
     lifted: Option<AccountId>,
@@ -266,13 +269,13 @@ impl Books {
 
     /// Forgets every account; the journal continues at `next_seq`.
     pub fn begin_anew(&mut self, next_seq: i64) {
-        *self = Self::new(next_seq).with_limits(std::mem::take(&mut self.defaults));
+        let calendars = std::mem::take(&mut self.calendars);
+        *self = Self { calendars, ..Self::new(next_seq).with_limits(std::mem::take(&mut self.defaults)) };
     }
 
     /// The instant of what is applied from here on, which decides what counts against whose limits.
     pub const fn set_now(&mut self, now: Timestamp) {
-        self.now = now;
-        self.window = Window::of(now);
+        self.utc = Window::of(now);
     }
 
     /// The instance's limits on spending one currency.
@@ -285,6 +288,14 @@ impl Books {
         let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
         self.undo.push(Undo::Account(account.clone()));
         account.limits = Some(Box::new(limits));
+        Ok(())
+    }
+
+    /// Counts what is spent from an account in the days and months of this zone from here on.
+    pub fn set_zone(&mut self, id: AccountId, zone: Arc<Zone>) -> Result<(), Refusal> {
+        let account = self.accounts.get_mut(&id).ok_or(Refusal::AccountUnknown)?;
+        self.undo.push(Undo::Account(account.clone()));
+        account.zone = Some(zone);
         Ok(())
     }
 
@@ -575,31 +586,33 @@ impl Books {
             return Err(Refusal::Overflow);
         }
         let counted = counted(debit.side(), credit.side(), leg.purpose);
+        let calendar = self.calendars.window(debit.zone.as_deref(), self.utc);
+        let mut of_parent = self.utc;
         if counted.own {
             let is_lifted = self.lifted == Some(leg.debit);
             let within = if is_lifted {
                 limits::check_cap(&self.defaults_of(debit.currency), leg.amount)
             } else {
-                self.check_limits(debit, leg.amount)
+                self.check_limits(debit, leg.amount, calendar)
             };
             within.map_err(Refusal::LimitExceeded)?;
         }
         if let Some(parent) = counted.parent {
             let parent = self.accounts.get(&parent).ok_or(Refusal::AccountUnknown)?;
-            self.check_limits(parent, leg.amount)
+            of_parent = self.calendars.window(parent.zone.as_deref(), self.utc);
+            self.check_limits(parent, leg.amount, of_parent)
                 .map_err(|exceeded| Refusal::LimitExceeded(Exceeded { is_inherited: true, ..exceeded }))?;
         }
         if !debit.can_give(leg.amount) {
             return Err(Refusal::InsufficientFunds);
         }
         let is_held = phase == Phase::Held;
-        let (window, now) = (self.window, self.now);
         if let Some(parent) = counted.parent {
-            self.count(parent, |spent| spent.consume(leg.amount, window, now))?;
+            self.count(parent, |spent| spent.consume(leg.amount, of_parent))?;
         }
         let debited = self.change(leg.debit, |account| {
             if counted.own {
-                account.spent.consume(leg.amount, window, now);
+                account.spent.consume(leg.amount, calendar);
             }
             let sum = if is_held { &mut account.debits_pending } else { &mut account.debits_posted };
             sum.checked_add(leg.amount).map(|total| *sum = total)
@@ -658,9 +671,9 @@ impl Books {
         Ok(())
     }
 
-    fn check_limits(&self, account: &Account, amount: Amount) -> Result<(), Exceeded> {
+    fn check_limits(&self, account: &Account, amount: Amount, calendar: Window) -> Result<(), Exceeded> {
         let defaults = self.defaults_of(account.currency);
-        limits::check(&defaults, account.limits.as_deref(), &account.spent, amount, self.window, self.now)
+        limits::check(&defaults, account.limits.as_deref(), &account.spent, amount, calendar)
     }
 
     /// Changes what counts against the limits of an account, after noting how it was.

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod approvals;
 pub mod books;
+pub mod calendar;
 pub mod chain;
 pub mod clock;
 pub mod currency;

@@ -11,8 +11,8 @@ use qwallet_api::TransactionId;
 
 use super::{
     account::sum_of,
+    calendar::{first_day, month_of},
     currency::Currency,
-    limits::{first_day, month_of},
     transfer::Purpose,
 };
 

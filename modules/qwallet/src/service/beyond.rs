@@ -12,8 +12,9 @@ use crate::{
     domain::{
         account::Account,
         books,
+        calendar::Window,
         currency::Currency,
-        limits::{self, Exceeded, LimitKind, Spent, Window},
+        limits::{self, Exceeded, LimitKind, Spent},
         payment::{LimitOf, Refusal},
         profile::Profile,
         transfer::Purpose,
@@ -59,7 +60,7 @@ impl Service {
         let (defaults, now) = (self.defaults_of(currency), self.env.now());
         let exceeded = counting.first_exceeded(|account| {
             let limits = account.limits.as_deref();
-            limits::check(&defaults, limits, &account.spent, amount, Window::of(now), now)
+            limits::check(&defaults, limits, &account.spent, amount, account.window(now))
         });
         Ok(exceeded.map(|exceeded| over(currency, exceeded)))
     }
@@ -75,8 +76,8 @@ impl Service {
         let Some(counting) = self.counting(payer, recipient, currency).await? else { return Ok(None) };
         let defaults = self.defaults_of(currency);
         let exceeded = counting.first_exceeded(|account| {
-            let (limits, nothing, late) = (account.limits.as_deref(), Spent::default(), Timestamp::MAX);
-            limits::check(&defaults, limits, &nothing, amount, Window::default(), late)
+            let late = Window { at: Timestamp::MAX, ..Window::default() };
+            limits::check(&defaults, account.limits.as_deref(), &Spent::default(), amount, late)
         });
         let exceeded = exceeded.map(|exceeded| Exceeded { resets_at: None, ..exceeded });
         Ok(exceeded.map(|exceeded| over(currency, exceeded)))

@@ -19,8 +19,9 @@ use super::{
 use crate::{
     domain::{
         account::{Account, AccountId, AccountKind},
+        calendar::{UTC, Zone},
         currency::{self, AmountRefusal, Currency},
-        limits::{self, Defaults, LimitKind, Window},
+        limits::{self, Defaults, LimitKind},
         payment::Refusal,
         profile::Profile,
     },
@@ -66,7 +67,15 @@ impl Service {
         request: SetLimitsRequest,
     ) -> Result<LimitList, Error> {
         let did = caller.did().ok_or(Refusal::WalletNotFound)?;
-        let (currency, wanted) = read(&request.limits)?;
+        let asked = match (&request.timezone, request.limits.is_empty()) {
+            (Some(_), true) => None,
+            _ => Some(read(&request.limits)?),
+        };
+        let zone = request.timezone.as_deref().map(|name| {
+            let zone = Zone::named(name, self.env.now()).ok_or(Refusal::Malformed("timezone"))?;
+            Ok::<_, Refusal>(zone.name().to_owned())
+        });
+        let zone = zone.transpose()?;
         let entry = self.directory.find(&request.squid_id).await?.ok_or(Refusal::WalletNotFound)?;
         // An operator's own wallet is nobody else's word, so whose it is comes first.
         let authority = match self.relation(did, &entry).await? {
@@ -76,9 +85,15 @@ impl Service {
             None if self.is_operator(caller) => Authority::Operator,
             None => return Err(Refusal::WalletNotFound.into()),
         };
-        let account = entry.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
-        let change =
-            LimitChange { account, wallet: entry.row.id, by: did.clone(), authority, wanted, approval: None };
+        let accounts = &entry.accounts.accounts;
+        let (account, wanted) = match asked {
+            Some((currency, wanted)) => (entry.accounts.account(currency.id), wanted),
+            None => (accounts.first().map(|(_, account)| *account), Vec::new()),
+        };
+        let account = account.ok_or(Refusal::CurrencyUnsupported)?;
+        let zone = zone.map(|zone| (zone, accounts.iter().map(|(_, account)| *account).collect()));
+        let (wallet, by) = (entry.row.id, did.clone());
+        let change = LimitChange { account, wallet, by, authority, wanted, zone, approval: None };
         let work = Work {
             request: request_of(did.as_str(), key),
             nonce: None,
@@ -231,15 +246,16 @@ fn limit(
     // All there is is no limit.
     let amount = defaults.effective(own, kind, now).filter(|amount| *amount != Amount::MAX)?;
     let chosen = own.and_then(|own| own.get(kind));
-    let window = Window::of(now);
+    let calendar = account.window(now);
     let waiting = chosen.and_then(|limit| limit.raised).filter(|(_, from)| *from > now);
     Some(SpendingLimit {
         kind: kind.name().to_owned(),
         currency: currency.code.to_owned(),
         amount: limits::text(kind, amount, currency),
-        used: limits::text(kind, account.spent.used(kind, window), currency),
+        used: limits::text(kind, account.spent.used(kind, calendar), currency),
         inherited: false,
-        resets_at: window.resets_at(kind),
+        resets_at: account.spent.resets_at(kind, calendar),
+        timezone: kind.is_of_calendar().then(|| account.zone.as_deref().map_or(UTC, Zone::name).to_owned()),
         set_by: if chosen.is_some_and(|limit| limit.at(now) == amount) { "owner" } else { "instance" }
             .to_owned(),
         pending: waiting.map(|(amount, effective_at)| PendingLimit {

@@ -80,7 +80,8 @@ impl Service {
             let account = entry.accounts.account(currency.id).ok_or(Refusal::CurrencyUnsupported)?;
             let (by, authority) = (did.clone(), Authority::TwoOperators);
             let approval = approval.map(|approval| approval.facts());
-            Action::SetLimits(LimitChange { account, wallet: entry.row.id, by, authority, wanted, approval })
+            let wallet = entry.row.id;
+            Action::SetLimits(LimitChange { account, wallet, by, authority, wanted, zone: None, approval })
         };
         let work = Work { request, nonce, expires_at, order: None, action };
         match self.executor.submit(work).await? {

@@ -1,6 +1,6 @@
 //! Accounts, the journal, transactions, orders, holds and commits.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use q_core::{Amount, SignedAmount, Timestamp, Total, hash::Sha256};
 use q_db::{Column, DbError, Reader, Row, Tx, Value, params};
@@ -9,6 +9,7 @@ use qwallet_api::{IntentId, TransactionId, WalletId};
 use super::in_lists;
 use crate::domain::{
     account::{Account, AccountId, AccountKind, Changed},
+    calendar::Zone,
     chain::{self, Commit, TransactionLeaf},
     currency::CurrencyId,
     limits::{OwnLimits, Spent},
@@ -198,7 +199,7 @@ impl ChainEnd {
 
 const ACCOUNT_COLUMNS: &str = "id, currency, kind, is_frozen, credits_posted, debits_posted, credits_pending, \
      debits_pending, credit_limit, version, stripe, changed_at, changed_by, limits, spent, is_guarded, \
-     parent";
+     parent, timezone, timezone_since";
 
 const TRANSFER_COLUMNS: &str = "seq, transaction_id, debit, credit, amount, purpose, phase, pending_of, \
      debit_version, debit_balance, credit_version, credit_balance";
@@ -238,6 +239,13 @@ fn account(row: &Row) -> Result<Account, DbError> {
         },
         is_guarded: row.try_get(15)?,
         parent: row.try_get::<Option<i64>>(16)?.map(AccountId),
+        zone: match row.try_get::<Option<String>>(17)? {
+            Some(name) => {
+                let zone = Zone::named(&name, row.try_get(18)?).ok_or(bad(17, "a time zone"))?;
+                Some(Arc::new(zone))
+            }
+            None => None,
+        },
     })
 }
 
@@ -298,11 +306,13 @@ pub fn insert_account(tx: &mut Tx<'_>, account: &Account, wallet: Option<WalletI
         account.spent.to_bytes(),
         account.is_guarded,
         account.parent.map(|parent| parent.0),
+        account.zone.as_ref().map(|zone| zone.name()),
+        account.zone.as_ref().map(|zone| zone.since),
         wallet.map(WalletId::bytes),
     ];
     let sql = format!(
         "INSERT INTO accounts ({ACCOUNT_COLUMNS}, wallet) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
     );
     tx.execute(&sql, row)?;
     Ok(())
@@ -358,7 +368,7 @@ pub fn for_each_account(
 ) -> Result<(), DbError> {
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts ORDER BY id");
     reader.for_each(&sql, params![], |row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(17);
+        let wallet = row.try_get::<Option<[u8; 16]>>(19);
         each(account(&row).and_then(|account| Ok((account, wallet?.map(WalletId::from_bytes)))))
     })
 }
@@ -372,7 +382,7 @@ pub fn accounts_after(
     let sql = format!("SELECT {ACCOUNT_COLUMNS}, wallet FROM accounts WHERE id > $1 ORDER BY id LIMIT $2");
     let rows = reader.query(&sql, params![after, count])?;
     let whole = |row: &Row| {
-        let wallet = row.try_get::<Option<[u8; 16]>>(17)?;
+        let wallet = row.try_get::<Option<[u8; 16]>>(19)?;
         Ok((account(row)?, wallet.map(WalletId::from_bytes)))
     };
     rows.iter().map(whole).collect()
@@ -414,6 +424,13 @@ pub fn update_accounts(tx: &mut Tx<'_>, accounts: &[&Account], changed: Changed)
 /// Replaces the limits of an account.
 pub fn set_limits(tx: &mut Tx<'_>, id: AccountId, limits: &OwnLimits) -> Result<(), DbError> {
     tx.execute("UPDATE accounts SET limits = $1 WHERE id = $2", params![limits.to_bytes(), id.0])?;
+    Ok(())
+}
+
+/// Sets the time zone in whose days and months is counted what an account spends.
+pub fn set_zone(tx: &mut Tx<'_>, id: AccountId, zone: &Zone) -> Result<(), DbError> {
+    let sql = "UPDATE accounts SET timezone = $1, timezone_since = $2 WHERE id = $3";
+    tx.execute(sql, params![zone.name(), zone.since, id.0])?;
     Ok(())
 }
 

@@ -61,6 +61,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (21, "waiting withdrawals", include_str!("../../migrations/sqlite/0021_waiting_withdrawals.sql")),
         (22, "asked at", include_str!("../../migrations/sqlite/0022_asked_at.sql")),
         (23, "intents for requests", include_str!("../../migrations/sqlite/0023_intents_for_requests.sql")),
+        (24, "limit zones", include_str!("../../migrations/sqlite/0024_limit_zones.sql")),
     ],
     &[
         (1, "ledger", include_str!("../../migrations/postgres/0001_ledger.sql")),
@@ -86,6 +87,7 @@ pub const MIGRATIONS: Migrations = Migrations::new(
         (21, "waiting withdrawals", include_str!("../../migrations/postgres/0021_waiting_withdrawals.sql")),
         (22, "asked at", include_str!("../../migrations/postgres/0022_asked_at.sql")),
         (23, "intents for requests", include_str!("../../migrations/postgres/0023_intents_for_requests.sql")),
+        (24, "limit zones", include_str!("../../migrations/postgres/0024_limit_zones.sql")),
     ],
 );
 

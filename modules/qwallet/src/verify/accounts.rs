@@ -134,7 +134,12 @@ impl Check {
                 format!("says {}, its last transfer is of {}", account.changed.at, replayed.changed_at);
             self.find("changed_earlier", place.to_owned(), detail);
         }
-        if self.counted.get(&account.id).is_some_and(|row| !row.is_lost) && account.spent != replayed.spent {
+        let is_counted = self.counted.get(&account.id).is_some_and(|row| !row.is_lost);
+        let is_of_zone = account.zone.as_deref().is_none_or(|zone| account.spent.is_of(zone));
+        if is_counted && !is_of_zone {
+            let detail = format!("{:?} are no day and month of {:?}", account.spent.periods(), account.zone);
+            self.find("spent_mismatch", place.to_owned(), detail);
+        } else if is_counted && account.spent != replayed.spent {
             let detail = format!("{:?}, its transfers say {:?}", account.spent, replayed.spent);
             self.find("spent_mismatch", place.to_owned(), detail);
         }

@@ -13,8 +13,9 @@ use crate::{
     domain::{
         account::AccountId,
         books,
+        calendar::Window,
         chain::{self, Commit, GENESIS},
-        limits::Window,
+        limits::Spent,
         transfer::{Phase, Transfer},
     },
     store::{
@@ -65,6 +66,7 @@ impl Check {
                     since: account.spent.since,
                     numbered_since: account.spent.counted_since,
                     side: account.side(),
+                    periods: account.zone.as_ref().map(|_| account.spent.periods()),
                     is_lost: false,
                 };
                 counted.insert(account.id, row);
@@ -304,11 +306,19 @@ impl Check {
             }
             let is_numbered = row.numbered_since != Timestamp::default() && at >= row.numbered_since;
             let spent = &mut self.accounts.entry(account).or_default().spent;
+            if let Some(periods) = row.periods
+                && *spent == Spent::default()
+            {
+                *spent = Spent::within(periods);
+            }
             match (transfer.phase, held) {
-                (Phase::Posted | Phase::Held, _) if is_numbered => {
-                    spent.consume(leg.amount, Window::of(at), at);
+                (Phase::Posted | Phase::Held, _) if row.periods.is_some() => {
+                    spent.recount(leg.amount, at, is_numbered);
                 }
-                (Phase::Posted | Phase::Held, _) => spent.consume_uncounted(leg.amount, Window::of(at), at),
+                (Phase::Posted | Phase::Held, _) if is_numbered => {
+                    spent.consume(leg.amount, Window::of(at));
+                }
+                (Phase::Posted | Phase::Held, _) => spent.consume_uncounted(leg.amount, Window::of(at)),
                 (Phase::Voided, Some((held_at, true))) => spent.give_back(leg.amount, held_at),
                 (Phase::Voided, Some((held_at, false))) => spent.give_back_rest(leg.amount, held_at),
                 (Phase::Settled | Phase::Voided, _) => {}

@@ -5,8 +5,9 @@ use q_core::{Amount, Timestamp};
 use qwallet::domain::{
     account::{Account, AccountId, AccountKind},
     books::{Books, Command, Group, Refusal, issuance_leg},
+    calendar::Window,
     currency::CurrencyId,
-    limits::{LimitKind, OwnLimits, Window},
+    limits::{LimitKind, OwnLimits},
     transfer::{Leg, Purpose},
 };
 use qwallet_api::TransactionId;
@@ -74,7 +75,7 @@ impl Naive {
     }
 
     fn may(&self, from: u8, to: u8, amount: u128, now: i64) -> bool {
-        let of_month = |at: i64| Window::of(Timestamp::from_micros(at)).resets_at(LimitKind::Monthly);
+        let of_month = |at: i64| Window::of(Timestamp::from_micros(at)).month;
         let touched = (1u8..6).filter(|account| Self::counts(*account, from, to));
         touched.into_iter().all(|account| {
             let limit = |limits: [Option<u128>; 6]| limits[usize::from(account)].unwrap_or(u128::MAX);

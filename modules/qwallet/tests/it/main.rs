@@ -25,6 +25,7 @@ mod intents;
 mod invocations;
 mod issuance;
 mod ledger;
+mod limit_zones;
 mod limits;
 mod lost_commits;
 mod model;

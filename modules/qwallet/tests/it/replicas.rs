@@ -71,7 +71,11 @@ async fn pay(service: &Service, order: PaymentRequest, name: &str) -> Result<Tra
 }
 
 fn is_refused(outcome: &Result<TransactionId, Error>, code: &str) -> bool {
-    matches!(outcome, Err(Error::Refused(refusal)) if q_contract::Problem::from(*refusal).code == code)
+    matches!(
+        outcome,
+        Err(Error::Refused(refusal) | Error::OverLimit { refusal, .. })
+            if q_contract::Problem::from(*refusal).code == code
+    )
 }
 
 on_each_world!(one_key_a_thousand_times_on_three_replicas_is_one_payment, async |world: World| {
@@ -137,7 +141,7 @@ on_each_world!(a_limit_is_one_limit_on_three_replicas, async |world: World| {
     let Some(replicas) = three(&bank).await else { return bank.close().await };
     let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
     let limit = NewLimit { kind: "daily".into(), currency: "QToken".into(), amount: "10".into() };
-    let request = SetLimitsRequest { squid_id: ann.did.to_string(), limits: vec![limit] };
+    let request = SetLimitsRequest { squid_id: ann.did.to_string(), limits: vec![limit], timezone: None };
     ann.client.clone().with_key(fresh()).call::<SetLimits>(&request).await.unwrap();
     let orders: Vec<_> =
         (0..48).map(|_| bank.signed(bank.order(&ann, bob.did.as_str(), "1"), &ann)).collect();

@@ -260,6 +260,7 @@ on_each_world!(a_refused_payment_is_tried_three_times_more, async |world: World|
             currency: "QToken".into(),
             amount: "1".into(),
         }],
+        timezone: None,
     };
     ann.client.clone().with_key(fresh()).call::<SetLimits>(&limits).await.unwrap();
     let due = seen.next_runs[0].since(bank.now());

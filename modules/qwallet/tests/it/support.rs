@@ -477,7 +477,7 @@ pub fn new_limits(of: &Person, limits: &[(&str, &str)]) -> SetLimitsRequest {
         currency: "QToken".into(),
         amount: (*amount).into(),
     });
-    SetLimitsRequest { squid_id: of.wallet.wallet_ref.clone(), limits: limits.collect() }
+    SetLimitsRequest { squid_id: of.wallet.wallet_ref.clone(), limits: limits.collect(), timezone: None }
 }
 
 /// An order to issue, approved by `signers`.

@@ -32,7 +32,8 @@ on_each_world!(a_payer_without_enough_reads_the_figures_and_nobody_else_does, as
         );
     }
     let daily = NewLimit { kind: "daily".into(), currency: "QToken".into(), amount: "2".into() };
-    let lower = SetLimitsRequest { squid_id: ann.wallet.wallet_ref.clone(), limits: vec![daily] };
+    let lower =
+        SetLimitsRequest { squid_id: ann.wallet.wallet_ref.clone(), limits: vec![daily], timezone: None };
     ann.client.clone().with_key(fresh()).call::<SetLimits>(&lower).await.unwrap();
     let more = bank.signed(bank.order(&ann, bob.did.as_str(), "3"), &ann);
     let told = refused(&ann.client, &more).await;

@@ -91,14 +91,9 @@ pub async fn run(cli: &Cli, verb: &WalletVerb) -> anyhow::Result<ExitCode> {
         WalletVerb::Label(args) => change::label(&open(&args.acting)?, args).await?,
         WalletVerb::Credit(args) => change::credit(&cli.data, args).await?,
         WalletVerb::Allow(args) => change::allow(&open(&args.acting)?, args).await?,
-        WalletVerb::Limits { who: Some(who), set, currency, approvers, acting } if !approvers.is_empty() => {
-            let wanted = new_limits(set, currency)?;
-            let limits = change::limits(&cli.data, approvers, who, wanted).await?;
-            output::show(acting.json, &limits, show_limits);
-        }
-        WalletVerb::Limits { who, set, currency, acting, .. } => {
-            let session = open(acting)?;
-            let limits = limits(&session, who.as_deref(), set, currency).await?;
+        WalletVerb::Limits { who, set, currency, timezone, approvers, acting } => {
+            let wanted = (set.as_slice(), currency.as_str(), timezone.as_deref());
+            let limits = limits(&cli.data, (acting, approvers), who.as_deref(), wanted).await?;
             output::show(acting.json, &limits, show_limits);
         }
         WalletVerb::Stripes { who, count, currency, acting } => {
@@ -339,18 +334,23 @@ fn hint_to_payee(session: &Session, payee: &str, error: anyhow::Error) -> anyhow
 
 /// The limits of a wallet, after the changes that are asked for.
 async fn limits(
-    session: &Session,
+    data: &Path,
+    (acting, approvers): (&AsArgs, &[String]),
     who: Option<&str>,
-    set: &[String],
-    currency: &str,
+    (set, currency, timezone): (&[String], &str, Option<&str>),
 ) -> anyhow::Result<LimitList> {
+    if let Some(who) = who.filter(|_| !approvers.is_empty()) {
+        return change::limits(data, approvers, who, new_limits(set, currency)?).await;
+    }
+    let session = &Session::open(data, &acting.name)?;
     let squid_id = session.own_or(who)?;
     let client = session.client("qwallet")?;
-    if set.is_empty() {
+    if set.is_empty() && timezone.is_none() {
         let limits = client.call::<GetLimits>(&WalletPath { squid_id }).await;
         return limits.map_err(|error| hint_to_ask(session, who, error));
     }
-    let request = SetLimitsRequest { squid_id, limits: new_limits(set, currency)? };
+    let timezone = timezone.map(str::to_owned);
+    let request = SetLimitsRequest { squid_id, limits: new_limits(set, currency)?, timezone };
     Ok(client.with_key(session.fresh_key()).call::<SetLimits>(&request).await?)
 }
 
@@ -381,7 +381,9 @@ fn show_limits(limits: &LimitList) {
             }
         ));
         if let Some(at) = limit.resets_at {
-            output::line(format!("{:14}  counted anew from {at}", ""));
+            let zone =
+                limit.timezone.as_ref().map(|zone| format!(", by the days of {zone}")).unwrap_or_default();
+            output::line(format!("{:14}  counted anew from {at}{zone}", ""));
         }
         if let Some(pending) = &limit.pending {
             let (amount, at) = (pending.amount.as_str(), pending.effective_at);

@@ -136,7 +136,10 @@ pub(super) fn load_accounts(
                 alone.push(*account);
                 alone.extend(stripes.of(*account));
             }
-            Action::SetLimits(change) => alone.push(change.account),
+            Action::SetLimits(change) => {
+                alone.push(change.account);
+                alone.extend(change.zone.iter().flat_map(|(_, accounts)| accounts));
+            }
         }
     }
     givers.extend(&alone);

@@ -116,6 +116,8 @@ pub struct LimitChange {
     pub authority: Authority,
     /// The new limits.
     pub wanted: Vec<(LimitKind, Amount)>,
+    /// The time zone, and all accounts of the wallet, which have one.
+    pub zone: Option<(String, Vec<AccountId>)>,
     /// The evidence that others agreed, where it was needed.
     pub approval: Option<serde_json::Value>,
 }

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         account::{AccountId, Changed},
         books::{Books, HoldEnd},
+        calendar::Zone,
         chain::{self, Commit},
         limits::{LimitKind, OwnLimits},
         told,
@@ -37,6 +38,9 @@ pub(super) struct BatchRow {
     pub(super) import: Option<ImportId>,
 }
 
+/// Another time zone, and the accounts that have it.
+pub(super) type NewZone = (Arc<Zone>, Vec<AccountId>);
+
 /// Limits that were changed.
 pub(super) struct LimitsRow {
     pub(super) account: AccountId,
@@ -45,6 +49,8 @@ pub(super) struct LimitsRow {
     pub(super) limits: OwnLimits,
     /// Each change: what, how much, and whether it waits.
     pub(super) changes: Vec<(LimitKind, Amount, bool)>,
+    /// Another time zone, and for which accounts.
+    pub(super) zone: Option<NewZone>,
     pub(super) approval: Option<serde_json::Value>,
 }
 
@@ -149,7 +155,14 @@ impl Rows {
 
     pub(super) fn write_limits(&self, tx: &mut Tx<'_>) -> Result<(), DbError> {
         for row in &self.limits {
-            store::ledger::set_limits(tx, row.account, &row.limits)?;
+            if !row.changes.is_empty() {
+                store::ledger::set_limits(tx, row.account, &row.limits)?;
+            }
+            for (zone, account) in
+                row.zone.iter().flat_map(|(zone, accounts)| accounts.iter().map(move |id| (zone, id)))
+            {
+                store::ledger::set_zone(tx, *account, zone)?;
+            }
             let changes: Vec<_> = row
                 .changes
                 .iter()
@@ -159,6 +172,7 @@ impl Rows {
                 .collect();
             let facts = serde_json::json!({
                 "account": row.account.0, "changes": changes, "approval": row.approval,
+                "timezone": row.zone.as_ref().map(|(zone, _)| zone.name()),
             });
             tx.audit(AuditEntry::change("wallet.limits", Some(&row.by), row.wallet).details(facts))?;
         }

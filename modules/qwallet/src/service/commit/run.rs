@@ -16,12 +16,13 @@ use super::{
     Action, Authority, Batch, Done, Item, Ledger, LimitChange, Outcome, Striped, Work,
     guards::Guards,
     load,
-    rows::{BatchRow, LimitsRow, Rows, count, placeholder},
+    rows::{BatchRow, LimitsRow, NewZone, Rows, count, placeholder},
 };
 use crate::{
     domain::{
         account::{self, AccountId},
         books::{self, Applied, Books, Command, Group, HoldEnd},
+        calendar::{UTC, Zone},
         currency::Currency,
         limits::LimitKind,
         order::SignatureFault,
@@ -41,6 +42,8 @@ use crate::{
 /// Why somebody cannot raise a limit.
 const SUB_RAISES: &str =
     "a wallet below another never raises its own limits: its parent or guardian does, or two operators";
+const ZONE_CHOICE: &str =
+    "the owner of a wallet chooses its time zone; for a wallet below another its parent or guardian does";
 const DAO_RAISES: &str = "what is delegated to a DAO is raised by two operators under one signed order";
 
 /// What is known while deciding.
@@ -536,16 +539,44 @@ impl<'a> Run<'a> {
             let waits = limits.change(*kind, effective, *wanted, self.now, is_confirmed);
             changes.push((*kind, *wanted, waits));
         }
-        self.books.set_limits(change.account, limits)?;
+        let zone = self.set_zone(change)?;
+        if !changes.is_empty() {
+            self.books.set_limits(change.account, limits)?;
+        }
         self.rows.limits.push(LimitsRow {
             account: change.account,
             wallet: change.wallet,
             by: change.by.clone(),
             limits,
             changes,
+            zone,
             approval: change.approval.clone(),
         });
         Ok(change.wallet.bytes())
+    }
+
+    /// Changes the time zone of a wallet. What was counted goes on to count, so nobody has to agree.
+    fn set_zone(&mut self, change: &LimitChange) -> Result<Option<NewZone>, Refusal> {
+        let Some((name, accounts)) = &change.zone else { return Ok(None) };
+        match change.authority {
+            Authority::Owner | Authority::Parent => {}
+            Authority::Sub | Authority::Operator | Authority::TwoOperators => {
+                return Err(Refusal::Profile(ZONE_CHOICE));
+            }
+        }
+        let zone = Zone::named(name, self.now).ok_or(Refusal::Malformed("timezone"))?;
+        let zone = Arc::new(zone);
+        // The same zone again is no change: what began in it began in it.
+        let is_other = |id: &&AccountId| {
+            let known =
+                self.books.account(**id).map(|account| account.zone.as_deref().map_or(UTC, Zone::name));
+            known.is_some_and(|known| known != zone.name())
+        };
+        let others: Vec<AccountId> = accounts.iter().filter(is_other).copied().collect();
+        for account in &others {
+            self.books.set_zone(*account, zone.clone())?;
+        }
+        Ok((!others.is_empty()).then_some((zone, others)))
     }
 
     /// Gives the order behind a work its number; (0, nothing) where nobody signed.
