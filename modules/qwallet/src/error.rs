@@ -12,7 +12,7 @@ use crate::{
     domain::{
         currency::{self, Currency},
         formats::NotRepresentable,
-        invocation::Violated,
+        invocation::{Denial, Denied},
         limits::{self, LimitKind},
         order::SignatureFault,
         payment::{LimitOf, Refusal},
@@ -133,9 +133,9 @@ pub enum Error {
     /// Whoever signed is not let in now.
     #[error("{0}")]
     Gate(Box<Problem>),
-    /// A statement of a delegation does not hold on the payment.
-    #[error("{0}")]
-    Violated(Box<Violated>),
+    /// A delegation does not allow the payment: as what it is refused, and what of it says so.
+    #[error("{1}")]
+    Denied(SignatureFault, Box<Denied>),
     /// Somebody would pay so much by an invocation, which proves one key.
     #[error("{0}")]
     OneKeyOnly(Refusal),
@@ -239,7 +239,7 @@ impl From<Error> for Problem {
                 .detail(detail)
                 .hint("an operator allows other addresses with the setting webhook_allow"),
             Error::Gate(problem) => *problem,
-            Error::Violated(violated) => violates(&violated).detail(detail),
+            Error::Denied(fault, denied) => denies(&fault, &denied).detail(detail),
             Error::OneKeyOnly(refusal) => Self::from(refusal).hint(
                 "an invocation proves one key: the payer sends it with a token of a login with two (`q auth step-up`), and \
                  nobody pays so much under a delegation",
@@ -274,20 +274,22 @@ fn over_limit(refusal: Refusal, is_guarded: bool, way_out: &str, within: &str) -
     }
 }
 
-/// What says that a statement of a delegation does not hold.
-fn violates(violated: &Violated) -> Problem {
-    let violation = &violated.violation;
-    let json = |value: Option<&Ipld>| value.map(dag_json::to_json);
-    let facts = serde_json::json!({
-        "delegation": violated.link.to_string(),
-        "selector": violation.selector(),
-        "operator": violation.operator(),
-        "bound": json(violation.bound().as_ref()),
-        "given": json(violation.given()),
-    });
-    Problem::new(&api::UCAN_POLICY_VIOLATION)
-        .hint("pay within the delegation, or have whoever gave it give another")
-        .with("rule", Ucan::MatchError.name())
+/// What says that a delegation does not allow a payment.
+fn denies(fault: &SignatureFault, denied: &Denied) -> Problem {
+    let mut facts = serde_json::json!({ "delegation": denied.link.to_string() });
+    match &denied.why {
+        Denial::Policy { violation, .. } => {
+            let json = |value: Option<&Ipld>| value.map_or(serde_json::Value::Null, dag_json::to_json);
+            facts["selector"] = violation.selector().into();
+            facts["operator"] = violation.operator().into();
+            facts["bound"] = json(violation.bound().as_ref());
+            facts["given"] = json(violation.given());
+        }
+        Denial::Command(command) => facts["command"] = command.as_str().into(),
+        Denial::Window(window) => facts["timeWindow"] = serde_json::json!(window),
+    }
+    unsigned(Problem::new(code_of_signature(fault)), fault)
+        .hint("pay as the delegation says, or have whoever gave it give another")
         .with("violation", facts)
 }
 

@@ -171,6 +171,26 @@ impl Limits {
     }
 }
 
+/// The first of `links` whose time window is not open at `now`, and that window.
+pub fn closed_window<'a>(
+    links: impl IntoIterator<Item = &'a Delegation>,
+    now: Timestamp,
+) -> Option<(TokenCid, WindowText)> {
+    links.into_iter().find_map(|link| {
+        let text = Conditions::of(link).ok()?.time_window?;
+        let is_open = TimeWindow::read(&text).is_ok_and(|window| window.is_open(now));
+        (!is_open).then(|| (link.cid(), text))
+    })
+}
+
+impl std::fmt::Display for WindowText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { start, end, tz, days } = self;
+        let days = if days.is_empty() { "every day".to_owned() } else { days.join(", ") };
+        write!(f, "{days} from {start} to {end} in {tz}")
+    }
+}
+
 impl TimeWindow {
     fn read(text: &WindowText) -> Result<Self, NotConditions> {
         let (start, end) = (minutes(&text.start)?, minutes(&text.end)?);

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use q_core::{Did, Scale, Span, Timestamp, amount, hash};
 use q_did::VerificationMethod;
+use q_pdp::conditions::{WindowText, closed_window};
 use q_ucan::{
-    Delegation, Invocation, Ipld, Issuer, Keys, Refusal, Revocations, Rules, TokenCid, Verifier,
+    Command, Delegation, Invocation, Ipld, Issuer, Keys, Refusal, Revocations, Rules, TokenCid, Verifier,
     VerifyingKey, container, dag_json, policy::Violation,
 };
 use qwallet_api::{
@@ -145,21 +146,35 @@ impl Presented {
         verifier.invocation(&self.invocation, self.proofs.as_slice(), instance, &self.judged())
     }
 
-    /// Which delegation does not allow it, and which statement of it: why [`Self::check`] answered that a policy does not
-    /// hold.
-    pub fn violated(&self) -> Option<Violated> {
+    /// Which delegation does not allow it, and what of it, where [`Self::check`] gave this refusal: its command, or a
+    /// statement of its policy.
+    pub fn denied(&self, refusal: Refusal) -> Option<Denied> {
         let find = |cid: &TokenCid| self.proofs.iter().find(|link| link.cid() == *cid);
-        let links = self.invocation.proofs().iter().filter_map(find);
-        let (link, violation) = q_ucan::chain::violation(links, &self.judged())?;
-        let text = |member| self.text(member).unwrap_or_default().to_owned();
-        Some(Violated {
-            link,
-            is_one_of_many: self.invocation.proofs().len() > 1,
-            violation,
-            amount: text("amount"),
-            max_fees: text("maxFees"),
-            currency: text("currency"),
-        })
+        let mut links = self.invocation.proofs().iter().filter_map(find);
+        let (link, why) = match refusal {
+            Refusal::MatchError => {
+                let (link, violation) = q_ucan::chain::violation(links, &self.judged())?;
+                let text = |member| self.text(member).unwrap_or_default().to_owned();
+                let (amount, max_fees, currency) = (text("amount"), text("maxFees"), text("currency"));
+                (link, Denial::Policy { violation: Box::new(violation), amount, max_fees, currency })
+            }
+            Refusal::InvalidCommand => {
+                let link = links.find(|link| !link.command().covers(self.invocation.command()))?;
+                (link.cid(), Denial::Command(link.command().clone()))
+            }
+            _ => return None,
+        };
+        Some(self.denied_by(link, why))
+    }
+
+    /// The same where the time window of one of the delegations is not open at `now`.
+    pub fn denied_now(&self, chain: &[Arc<Delegation>], now: Timestamp) -> Option<Denied> {
+        let (link, window) = closed_window(chain.iter().map(|link| &**link), now)?;
+        Some(self.denied_by(link, Denial::Window(window)))
+    }
+
+    fn denied_by(&self, link: TokenCid, why: Denial) -> Denied {
+        Denied { link, is_one_of_many: self.invocation.proofs().len() > 1, why }
     }
 
     /// The same for a stranger, who takes each token's key from the token and knows of no revocation.
@@ -228,20 +243,43 @@ pub fn key_id(issuer: &Issuer) -> String {
 
 /// Why a delegation does not allow a payment.
 #[derive(Debug, Clone)]
-pub struct Violated {
+pub struct Denied {
     /// The delegation.
     pub link: TokenCid,
     is_one_of_many: bool,
     /// What of it.
-    pub violation: Violation,
-    amount: String,
-    max_fees: String,
-    currency: String,
+    pub why: Denial,
 }
 
-impl fmt::Display for Violated {
+/// What of a delegation does not allow a payment.
+#[derive(Debug, Clone)]
+pub enum Denial {
+    /// It allows something else.
+    Command(Command),
+    /// It counts at other times.
+    Window(WindowText),
+    /// A statement of its policy.
+    Policy {
+        /// Which, and on what.
+        violation: Box<Violation>,
+        /// The amount, as it was invoked.
+        amount: String,
+        /// The most in fees.
+        max_fees: String,
+        /// The currency's code.
+        currency: String,
+    },
+}
+
+impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { violation, amount, max_fees, currency, .. } = self;
+        let (violation, amount, max_fees, currency) = match self {
+            Self::Command(command) => {
+                return write!(f, "the delegation allows {}, and not {PAYMENT_COMMAND}", command.as_str());
+            }
+            Self::Window(window) => return write!(f, "the delegation counts {window}, and not now"),
+            Self::Policy { violation, amount, max_fees, currency } => (violation, amount, max_fees, currency),
+        };
         match (violation.selector(), violation.relation(), violation.bound()) {
             (Some(".costMicros"), Some(relation), Some(Ipld::Integer(bound))) => write!(
                 f,
@@ -249,9 +287,15 @@ impl fmt::Display for Violated {
                  ({}, in millionths)",
                 in_whole(bound),
                 violation.rule(),
-            )?,
-            _ => violation.fmt(f)?,
+            ),
+            _ => violation.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.why.fmt(f)?;
         if self.is_one_of_many { write!(f, ", says the delegation {}", self.link) } else { Ok(()) }
     }
 }

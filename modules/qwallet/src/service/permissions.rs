@@ -4,8 +4,7 @@ use q_auth::directory::DirectoryError;
 use q_contract::Problem;
 use q_core::{Did, Principal, Timestamp};
 use q_db::uses::Allotment;
-use q_pdp::resolve_keys;
-use q_ucan::Refusal as Ucan;
+use q_pdp::{Reason, resolve_keys};
 use qwallet_api::{
     PaymentRequest,
     signing::{PAYMENT_ACTION, PAYMENT_TYP},
@@ -14,7 +13,7 @@ use qwallet_api::{
 use super::Service;
 use crate::{
     domain::{
-        invocation::{Presented, Violated},
+        invocation::{Denied, Presented},
         order::SignatureFault,
         payment::Refusal,
     },
@@ -40,8 +39,8 @@ pub(super) struct Permission {
     pub(super) uses: Vec<Allotment>,
     /// Whether it is an invocation.
     pub(super) is_invoked: bool,
-    /// The statement of a delegation that does not allow it.
-    violated: Option<Violated>,
+    /// What of a delegation does not allow it.
+    denied: Option<Denied>,
 }
 
 impl Permission {
@@ -49,12 +48,10 @@ impl Permission {
     /// proved a second key.
     pub(super) fn explain(&self, error: Error) -> Error {
         match error {
-            Error::Refused(Refusal::Signature(SignatureFault::Ucan(Ucan::MatchError))) => {
-                match &self.violated {
-                    Some(violated) => Error::Violated(Box::new(violated.clone())),
-                    None => error,
-                }
-            }
+            Error::Refused(Refusal::Signature(fault)) if self.denied.is_some() => match &self.denied {
+                Some(denied) => Error::Denied(fault, Box::new(denied.clone())),
+                None => error,
+            },
             Error::Refused(refusal @ Refusal::StepUpRequired { .. }) if self.is_invoked => {
                 Error::OneKeyOnly(refusal)
             }
@@ -80,7 +77,7 @@ impl Service {
             lasts_until: expires_at,
             uses: Vec::new(),
             is_invoked: Presented::is_meant(&payment.signature),
-            violated: None,
+            denied: None,
         };
         if !permission.is_invoked {
             let checked = self.check_signature(&payment.signature, PAYMENT_TYP, input, &payment.payer);
@@ -116,7 +113,7 @@ impl Service {
             Ok(chain) => chain,
             Err(refusal) => {
                 // Its signatures hold: whoever invokes reads of nothing but what they sent.
-                permission.violated = if refusal == Ucan::MatchError { presented.violated() } else { None };
+                permission.denied = presented.denied(refusal);
                 return Ok(Err(refusal.into()));
             }
         };
@@ -135,7 +132,12 @@ impl Service {
             let judged = self.pdp.judge_presented(presented.invoker(), &chain, PAYMENT_ACTION, now);
             let uses = match judged {
                 Ok(uses) => uses,
-                Err(reason) => return Ok(Err(SignatureFault::Delegation(reason))),
+                Err(reason) => {
+                    if reason == Reason::OutsideTimeWindow {
+                        permission.denied = presented.denied_now(&chain, now.max(self.pdp.proved_at()));
+                    }
+                    return Ok(Err(SignatureFault::Delegation(reason)));
+                }
             };
             permission.uses = uses.iter().map(|one| Allotment { name: one.name(), most: one.max }).collect();
         }

@@ -1,8 +1,10 @@
 //! What is beyond limits: it is approved where something can be approved, and whoever is refused reads what can be done
 //! and by whom.
 
+use futures_util::future::{join, join_all};
 use q_contract::{CallError, Problem};
 use q_core::{IdentityKind, Span};
+use q_runtime::Module as _;
 use q_testkit::{World, on_each_world};
 use qwallet::SETTINGS;
 use qwallet_api::{
@@ -119,7 +121,11 @@ on_each_world!(what_somebody_asks_for_is_approved_and_settles_the_request, async
     bob.client.clone().with_key(fresh()).call::<qwallet_api::CancelRequest>(&path(&third)).await.unwrap();
     assert_eq!(code(sign_it(&intent, &robot).await), "REQUEST_STATE");
     assert_eq!(bank.findings().await, Vec::<String>::new());
-    bank.close().await;
+    // A request that says nobody paid it, though an intent did, is found.
+    let unpaid = "UPDATE money_requests SET payments = 0";
+    bank.module.db().write(move |tx| tx.execute(unpaid, &[])).await.unwrap();
+    assert!(bank.findings().await.iter().any(|finding| finding.contains("request_unpaid")));
+    bank.world.abandon().await;
 });
 
 on_each_world!(
@@ -148,6 +154,44 @@ on_each_world!(
         bank.close().await;
     }
 );
+
+on_each_world!(of_many_intents_for_one_request_one_is_paid, async |world: World| {
+    let bank = Bank::open_with(world, settings(&[("limit_daily", "none"), ("step_up", "none")])).await;
+    let (ann, bob, robot) = family(&bank).await;
+    let asked = money_requests::request(&bob, Some("11"), true).await;
+    let mut held = Vec::new();
+    for purpose in 0..6 {
+        let order = PaymentRequest {
+            client_ref: asked.request_id.to_string(),
+            purpose: Some(format!("for {purpose}")),
+            ..bank.order(&robot, &asked.wallet_ref, "11")
+        };
+        let order = bank.signed(order, &robot);
+        let client = robot.client.clone().with_key(fresh());
+        let intent =
+            look(&robot, intent_of(&problem(client.call::<CreatePayment>(&order).await))).await.unwrap();
+        decide(&bank, &intent, true, &ann).await.unwrap();
+        held.push((intent.intent_id, sign_it(&intent, &robot).await.unwrap().transaction_id));
+    }
+    // All at once, each twice, and somebody else's payment of the same.
+    let settle = held.iter().chain(&held).map(|(_, transaction_id)| {
+        let (client, pay) =
+            (robot.client.clone().with_key(fresh()), PayRequest { transaction_id: *transaction_id });
+        async move { client.call::<Pay>(&pay).await.is_ok() }
+    });
+    let (settled, other) = join(join_all(settle), try_fulfil(&bank, &ann, &asked, "11")).await;
+    let paid = settled.into_iter().filter(|is_paid| *is_paid).count() + usize::from(other.is_ok());
+    assert_eq!((paid, bank.balance(&bob).await.1), (1, "11".into()));
+    assert_eq!(bob.client.call::<GetRequest>(&path(&asked)).await.unwrap().payments, 1);
+    for (intent_id, _) in held {
+        let (client, path) = (robot.client.clone().with_key(fresh()), IntentPath { intent_id });
+        // The one that was paid is not taken back.
+        drop(client.call::<CancelIntent>(&path).await);
+    }
+    assert_eq!(bank.balance(&robot).await.2, "0", "what was held for nothing is free again");
+    assert_eq!(bank.findings().await, Vec::<String>::new());
+    bank.close().await;
+});
 
 on_each_world!(what_a_rule_asks_to_be_approved_settles_the_request_too, async |world: World| {
     let bank = Bank::open_with(world, settings(&[("step_up", "50 QToken")])).await;

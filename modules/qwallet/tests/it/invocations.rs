@@ -384,6 +384,24 @@ on_each_world!(a_delegation_of_something_else_pays_nothing, async |world: World|
             "{command}"
         );
     }
+    let elsewhere = DelegationDraft { command: "/qdrive".parse().unwrap(), ..to_agent(&bank, &ann, &bot) };
+    let elsewhere = elsewhere.sign(&ann.key).unwrap();
+    let sent = delegated(&bank, order(&bank, &ann, &bob, "1"), &bot, &[&elsewhere]);
+    let refused = problem(pay(&bank, &sent).await);
+    let said = "the delegation allows /qdrive, and not /qwallet/wallet/pay";
+    assert_eq!(refused.detail.as_deref(), Some(said));
+    assert_eq!(refused.extra["violation"]["delegation"], json!(elsewhere.cid().to_string()));
+    // At other times than it counts.
+    let window = json!({ "timeWindow": { "start": "03:00", "end": "03:01", "tz": "UTC", "days": ["MON"] } });
+    let meta = BTreeMap::from([("q/conditions".to_owned(), dag_json::from_json(&window).unwrap())]);
+    let rare = DelegationDraft { meta, ..to_agent(&bank, &ann, &bot) }.sign(&ann.key).unwrap();
+    let refused = problem(pay(&bank, &delegated(&bank, order(&bank, &ann, &bob, "1"), &bot, &[&rare])).await);
+    assert_eq!(
+        (refused.code.as_str(), &refused.extra["rule"]),
+        ("UCAN_POLICY_VIOLATION", &json!("OUTSIDE_TIME_WINDOW"))
+    );
+    let said = "the delegation counts MON from 03:00 to 03:01 in UTC, and not now";
+    assert_eq!(refused.detail.as_deref(), Some(said));
     // By whom it is not, for nobody in particular, and without end.
     let forged = to_agent(&bank, &ann, &bot).sign(&bot.key).unwrap();
     let powerline = DelegationDraft { subject: None, ..to_agent(&bank, &ann, &bot) }.sign(&ann.key).unwrap();
