@@ -1,7 +1,8 @@
 //! Instants and spans, in integer microseconds: what the stores keep and the wire prints.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::LazyLock};
 
+use jiff::tz::{TimeZone, TimeZoneDatabase};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// An instant, in microseconds since 1970-01-01T00:00:00Z.
@@ -152,6 +153,13 @@ impl schemars::JsonSchema for Timestamp {
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({"type": "string", "format": "date-time"})
     }
+}
+
+/// The time zone with this IANA name, by the data that the program carries: every process of an instance knows the same
+/// zones and reckons alike, whatever its host has.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    static CARRIED: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
+    CARRIED.get(name).ok().filter(|zone| !zone.is_unknown())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use jiff::{
     civil::{Time, Weekday},
     tz::TimeZone,
 };
-use q_core::{Timestamp, hash};
+use q_core::{Timestamp, hash, time};
 use q_ucan::{Delegation, Ipld, TokenCid, dag_json};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ impl TimeWindow {
             return Err(NotConditions::Time);
         }
         let is_name = text.tz.len() <= ZONE_BYTES_MAX && !text.tz.is_empty();
-        let zone = if is_name { TimeZone::get(&text.tz).ok() } else { None };
+        let zone = if is_name { time::zone(&text.tz) } else { None };
         let mut days = 0;
         for day in &text.days {
             let bit = DAYS.iter().position(|known| known == day).ok_or(NotConditions::Days)?;

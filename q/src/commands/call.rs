@@ -31,7 +31,7 @@ pub async fn run(cli: &Cli, arguments: &CallArgs) -> anyhow::Result<ExitCode> {
     let body = Bytes::from(arguments.body.clone().unwrap_or_default());
     let answer = client.send(&method, &arguments.path, body, "application/json").await?;
     if arguments.acting.json && !answer.status().is_success() {
-        return Err(refusal(answer.status().as_u16(), answer.body()).into());
+        return Err(refusal(answer.status().as_u16(), answer.body()));
     }
     let text = std::str::from_utf8(answer.body()).context("the answer is not text")?;
     match serde_json::from_str::<serde_json::Value>(text) {
@@ -46,9 +46,13 @@ pub async fn run(cli: &Cli, arguments: &CallArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What an answer refuses, for whoever wants refusals in one place.
-fn refusal(status: u16, body: &[u8]) -> CallError {
-    serde_json::from_slice::<Problem>(body).map_or_else(
-        |_| CallError::NotReadable(format!("status {status} without a problem body")),
-        CallError::Problem,
-    )
+fn refusal(status: u16, body: &[u8]) -> anyhow::Error {
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body) {
+        return CallError::Problem(problem).into();
+    }
+    let said: String = String::from_utf8_lossy(body).chars().take(SAID_MAX).collect();
+    output::with_code(exit::REFUSED, format!("status {status}, and no problem but: {}", said.trim()))
 }
+
+/// How much is told of an answer that is no problem, such as that of a proxy, in characters.
+const SAID_MAX: usize = 500;

@@ -10,7 +10,7 @@ use jiff::{
     civil,
     tz::{Offset, TimeZone},
 };
-use q_core::Timestamp;
+use q_core::{Timestamp, time};
 
 const DAY_MICROS: i64 = 86_400_000_000;
 const HOUR_MICROS: i64 = 3_600_000_000;
@@ -144,9 +144,18 @@ pub const UTC: &str = "UTC";
 impl Zone {
     /// The zone with this IANA name.
     pub fn named(name: &str, since: Timestamp) -> Option<Self> {
-        let clock = TimeZone::get(name).ok().filter(|clock| !clock.is_unknown())?;
+        let clock = time::zone(name)?;
         let name = clock.iana_name()?.to_owned();
         Some(Self { name, clock, since })
+    }
+
+    /// The zone that a wallet chose. Where this program does not know it, because a later one took it, days are those of
+    /// UTC meanwhile: what is counted keeps its end, and money stays where its owner reaches it.
+    pub fn chosen(name: String, since: Timestamp) -> Self {
+        Self::named(&name, since).unwrap_or_else(|| {
+            tracing::warn!(name, "a wallet's time zone is not known; its limits are counted in UTC");
+            Self { name, clock: TimeZone::UTC, since }
+        })
     }
 
     /// Its IANA name.
@@ -268,11 +277,9 @@ mod tests {
         assert_eq!((month.from, month.to), (at("2026-02-01T05:00:00Z"), at("2026-03-01T05:00:00Z")));
         assert_eq!(zone("europe/berlin").name(), "Europe/Berlin");
         assert!(
-            ["", "Europe/Nowhere", "Etc/Unknown", "+02:00"].iter().all(|name| Zone::named(
-                name,
-                at("2026-01-01T00:00:00Z")
-            )
-            .is_none())
+            ["", "Europe/Nowhere", "Etc/Unknown", "+02:00", "localtime", "posixrules"]
+                .iter()
+                .all(|name| Zone::named(name, at("2026-01-01T00:00:00Z")).is_none())
         );
     }
 

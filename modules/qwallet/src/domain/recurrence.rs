@@ -8,7 +8,7 @@
 //! **Invariant:** a rule has the same occurrences whoever asks, each later than the one before.
 
 use jiff::{civil::DateTime, tz::TimeZone};
-use q_core::{Span, Timestamp};
+use q_core::{Span, Timestamp, time};
 use rrule::RRuleSet;
 
 /// The longest rule, in characters.
@@ -114,12 +114,12 @@ impl Rule {
     /// Reads a rule that was taken before.
     pub fn trusted(terms: &Terms<'_>) -> Result<Self, Fault> {
         let parts = Parts::read(terms.rrule)?;
-        let Ok(zone) = TimeZone::get(terms.timezone) else {
-            return fault("timezone", format!("{:?} is not the IANA name of a time zone", terms.timezone));
+        let Some(zone) = time::zone(terms.timezone) else {
+            return fault(
+                "timezone",
+                format!("{:?} is not the IANA name of a time zone, such as Europe/Berlin", terms.timezone),
+            );
         };
-        if zone.is_unknown() {
-            return fault("timezone", "a zone has to be named, such as Europe/Berlin");
-        }
         let until = match (parts.until, terms.until) {
             (Some(_), Some(_)) => return fault("UNTIL", "the end is said twice, in the rule and beside it"),
             (inside, beside) => inside.or(beside),
@@ -321,8 +321,11 @@ impl Period {
     /// The rule by which a period that begins at `start` is renewed: on the same day, or where a month does not have that
     /// day on its last.
     pub fn rule(self, start: Timestamp, timezone: &str) -> Result<String, Fault> {
-        let Ok(zone) = TimeZone::get(timezone) else {
-            return fault("timezone", format!("{timezone:?} is not the IANA name of a time zone"));
+        let Some(zone) = time::zone(timezone) else {
+            return fault(
+                "timezone",
+                format!("{timezone:?} is not the IANA name of a time zone, such as Europe/Berlin"),
+            );
         };
         let Ok(start) = jiff::Timestamp::from_second(start.seconds()) else {
             return fault("start", "it is too far away");

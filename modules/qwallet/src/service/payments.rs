@@ -93,6 +93,11 @@ impl Service {
                     Ok(answer) => return self.replayed_payment(answer).await,
                     Err(error) => permission.explain(error),
                 };
+                // An order that was paid may be handed in by whoever read it, with other words beside it: only who pays is
+                // given something that others are asked to approve.
+                if caller.did() != Some(&payment.payer) {
+                    return Err(error);
+                }
                 let facts = Facts { step_up: StepUp::Done, quote: None, ..facts };
                 let plan = payment::decide(&Terms { max_fees: None, ..terms }, &facts);
                 return Err(self.refused_early(&payment, parties, plan, error, is_payers_own).await?);

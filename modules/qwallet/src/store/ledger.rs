@@ -240,10 +240,7 @@ fn account(row: &Row) -> Result<Account, DbError> {
         is_guarded: row.try_get(15)?,
         parent: row.try_get::<Option<i64>>(16)?.map(AccountId),
         zone: match row.try_get::<Option<String>>(17)? {
-            Some(name) => {
-                let zone = Zone::named(&name, row.try_get(18)?).ok_or(bad(17, "a time zone"))?;
-                Some(Arc::new(zone))
-            }
+            Some(name) => Some(Arc::new(Zone::chosen(name, row.try_get(18)?))),
             None => None,
         },
     })

@@ -132,7 +132,7 @@ pub async fn allow(session: &Session, args: &AllowArgs) -> anyhow::Result<()> {
     let names = if args.everybody {
         vec!["*".to_owned()]
     } else {
-        args.names.iter().map(|name| session.wallet_of(name)).collect::<anyhow::Result<_>>()?
+        args.names.iter().map(|name| allowed(session, name)).collect::<anyhow::Result<_>>()?
     };
     let request = UpdateWalletRequest {
         squid_id: session.did().to_string(),
@@ -140,6 +140,12 @@ pub async fn allow(session: &Session, args: &AllowArgs) -> anyhow::Result<()> {
         ..UpdateWalletRequest::default()
     };
     update(session, &request, args.acting.json).await
+}
+
+/// How the instance names whom a wallet may pay: an address outside, such as `evm:0x…`, stays as it is.
+fn allowed(session: &Session, name: &str) -> anyhow::Result<String> {
+    let is_outside = name.contains(':') && !name.starts_with("did:");
+    if is_outside { Ok(name.to_owned()) } else { session.wallet_of(name) }
 }
 
 /// Sets limits that hold at once; answers those that hold then.

@@ -36,7 +36,7 @@ pub enum HoldVerb {
         #[arg(long)]
         taken: bool,
         /// Only these.
-        #[arg(long, ignore_case = true, value_parser = one_of(["SIGNED", "SETTLED", "CANCELLED", "EXPIRED"]))]
+        #[arg(long, ignore_case = true, value_parser = one_of(["PENDING", "SIGNED", "SETTLED", "CANCELLED", "EXPIRED"]))]
         status: Option<String>,
         /// Who asks.
         #[command(flatten)]

@@ -381,8 +381,8 @@ fn show_limits(limits: &LimitList) {
             }
         ));
         if let Some(at) = limit.resets_at {
-            let zone =
-                limit.timezone.as_ref().map(|zone| format!(", by the days of {zone}")).unwrap_or_default();
+            let zone = limit.timezone.as_ref().filter(|zone| *zone != "UTC");
+            let zone = zone.map(|zone| format!(", by the clocks of {zone}")).unwrap_or_default();
             output::line(format!("{:14}  counted anew from {at}{zone}", ""));
         }
         if let Some(pending) = &limit.pending {
