@@ -162,6 +162,29 @@ on_each_world!(a_program_asks_its_owner_for_one_payment_beyond_its_limits, async
     bank.close().await;
 });
 
+on_each_world!(who_has_an_order_that_was_paid_has_nobody_asked, async |world: World| {
+    let bank = Bank::open_with(world, SETTINGS).await;
+    let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
+    bank.stands("robot", IdentityKind::Root, &[&ann]);
+    let robot = bank.person("robot", "100").await;
+    limit(&ann, &robot, "10").await;
+    let order = bank.signed(bank.order(&robot, bob.did.as_str(), "8"), &robot);
+    robot.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await.unwrap();
+
+    // Neither the words beside an order nor its quote are signed.
+    let purpose = Some("the rest, ann knows".to_owned());
+    let order = PaymentRequest { purpose, quote_id: Some("none".into()), ..order };
+    let nobody = bank.world.client_as("qwallet", Caller::Anonymous);
+    for client in [&bob.client, &nobody] {
+        let refused = problem(client.clone().with_key(fresh()).call::<CreatePayment>(&order).await);
+        assert!(!refused.extra.contains_key("intentId") && !refused.extra.contains_key("link"), "{refused}");
+    }
+    assert_eq!(waiting(&ann).await, []);
+    let asked = problem(robot.client.clone().with_key(fresh()).call::<CreatePayment>(&order).await);
+    assert_eq!(waiting(&ann).await, [told(&asked, "intentId").parse().unwrap()]);
+    bank.close().await;
+});
+
 on_each_world!(what_is_approved_is_bounded_by_the_parent_and_the_instance, async |world: World| {
     let bank = Bank::open_with(world, settings(&[("step_up", "none"), ("limit_transaction", "500")])).await;
     let (ann, bob) = (bank.person("ann", "1000").await, bank.person("bob", "0").await);
