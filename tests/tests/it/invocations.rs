@@ -104,6 +104,18 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
     let under = third["cid"].as_str().unwrap();
     let paid = house.q(&["wallet", "invoke", "alice", "1", "--under", under, "--as", "robot", "--json"]);
     refused(&paid, "DELEGATION_REVOKED");
+    // The fees are those of the wallet that pays: between alice and whoever is below her nothing is due, from bob to her it is.
+    done(&house.q(&["wallet", "open", "--as", "robot", "--json"]));
+    let given = done(&house.q(&["grant", "pay", "robot", "--as", "bob", "--json"]));
+    let under = given["cid"].as_str().unwrap();
+    let paid = |to: &str, more: &[&str]| {
+        house.q(&[&["wallet", "invoke", to, "2", "--under", under, "--as", "robot", "--json"], more].concat())
+    };
+    let fees = done(&paid("alice", &[]))["fees"]["total"].clone();
+    assert_ne!(fees, "0");
+    assert_eq!(done(&paid("robot", &[]))["fees"]["total"], fees, "whoever invokes may be paid");
+    assert_eq!(done(&paid("alice", &["--max-fees", "1"]))["fees"]["total"], fees);
+    refused(&paid("alice", &["--max-fees", "0"]), "FEES_EXCEED_MAXIMUM");
     let sound = house.q(&["verify", "qwallet"]);
     assert_eq!(sound.code, Some(0), "{}{}", sound.said, sound.complained);
 }

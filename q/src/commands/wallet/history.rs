@@ -82,12 +82,17 @@ pub async fn run(session: &Session, args: &HistoryArgs) -> anyhow::Result<()> {
 
 fn show(page: &EntryPage) {
     for entry in &page.items {
+        let amount = entry.amount.as_str();
+        let side = if amount.starts_with('-') { "to" } else { "from" };
         output::line(format!(
-            "{}  {:>24} {}  balance {:>24}  {:<12} {}  {}",
+            "{}  {:>24} {}  {:<14}  balance {:>24}  {:<9}  {:<12} {side} {}  {}",
             entry.at,
-            entry.amount.as_str(),
+            // What was only set aside, or let go again, took nothing from the balance.
+            if super::has_moved(&entry.phase) { amount } else { amount.trim_start_matches('-') },
             entry.currency,
+            super::phase_in_words(&entry.phase),
             entry.balance_after.as_str(),
+            entry.status,
             entry.leg,
             entry.counterparty,
             entry.transaction_id,

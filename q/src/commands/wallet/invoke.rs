@@ -4,9 +4,11 @@ use std::{fs, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use q_core::Did;
+use q_contract::CallError;
+use q_core::{Amount, AmountText, Did};
 use q_ucan::{Delegation, InvocationDraft, Ipld, TokenCid, container, dag_json, policy::Statement};
 use qonsent_api::{DelegationPath, GetDelegationToken};
+use qwallet::domain::{currency::Currency, fees::FeeClass};
 use qwallet_api::{
     CreatePayment, GetQuote, GetWallet, PaymentRequest, QuoteRequest, WalletPath,
     signing::{PAYMENT_COMMAND, PaymentOrder},
@@ -40,6 +42,10 @@ pub struct InvokeArgs {
     /// What it is for.
     #[arg(long)]
     pub purpose: Option<String>,
+    /// The most that the payer pays in fees, on top of the amount; when absent, what the fee schedule asks of the wallet that
+    /// pays. A delegation's bound counts it with the amount.
+    #[arg(long, value_name = "AMOUNT", allow_negative_numbers = true, value_parser = positive)]
+    pub max_fees: Option<String>,
     /// Repeat an earlier attempt under its key; nothing is paid twice.
     #[arg(long, value_name = "KEY")]
     pub idempotency_key: Option<String>,
@@ -91,13 +97,11 @@ fn beyond(session: &Session) -> String {
 
 /// The order with its invocation in place of a signature.
 async fn invoked(session: &Session, args: &InvokeArgs, recipient: &str) -> anyhow::Result<PaymentRequest> {
-    let client = session.client("qwallet")?;
     let source = source(session, args).await?;
-    let quote = QuoteRequest {
-        recipient: Some(recipient.to_owned()),
-        ..QuoteRequest::of(args.amount.as_str(), &args.currency)
+    let max_fees = match &args.max_fees {
+        Some(most) => most.as_str().into(),
+        None => max_fees(session, args, (recipient, &source)).await?,
     };
-    let max_fees = client.call::<GetQuote>(&quote).await?.fees.total;
     let (nonce, expires_at) = (session.fresh_key(), session.env.now() + ORDER_LIFETIME);
     let instance = session.layout.read_instance()?.did;
     let until = expires_at.to_string();
@@ -147,6 +151,47 @@ async fn invoked(session: &Session, args: &InvokeArgs, recipient: &str) -> anyho
         recipient: recipient.to_owned(),
         wallet: source.wallet.clone(),
     })
+}
+
+/// What the payment may cost by the fee schedule of this moment.
+///
+/// A quote is for whoever asks. Of another's wallet nobody tells whether the recipient belongs to its family, so the dearest
+/// of the classes that are possible is signed; what is taken is what the schedule says.
+async fn max_fees(
+    session: &Session,
+    args: &InvokeArgs,
+    (recipient, source): (&str, &Source),
+) -> anyhow::Result<AmountText> {
+    let client = session.client("qwallet")?;
+    let of = || QuoteRequest::of(args.amount.as_str(), &args.currency);
+    let asked = QuoteRequest { recipient: Some(recipient.to_owned()), ..of() };
+    let classes: &[FeeClass] = match client.call::<GetQuote>(&asked).await {
+        Ok(quote) if source.payer == *session.did() => return Ok(quote.fees.total),
+        // From outside the invoker's family, the class says what the recipient is.
+        Ok(quote) => match FeeClass::from_name(&quote.class) {
+            Some(FeeClass::P2p) => &[FeeClass::P2p, FeeClass::Module],
+            Some(FeeClass::Merchant) => &[FeeClass::Merchant, FeeClass::Module],
+            Some(FeeClass::Module) | None => &FeeClass::ALL,
+        },
+        // Whoever invokes may be paid by it.
+        Err(error) if is_to_self(&error) && source.payer != *session.did() => &FeeClass::ALL,
+        Err(error) => return Err(hint_to_payee(session, &args.recipient, error.into())),
+    };
+    let mut dearest: Option<(Amount, AmountText)> = None;
+    for class in classes {
+        let asked = QuoteRequest { class: Some(class.name().to_owned()), ..of() };
+        let quote = client.call::<GetQuote>(&asked).await?;
+        let currency = Currency::find(&quote.currency).context("the quote is in an unknown currency")?;
+        let units = quote.fees.total.parse(currency.scale)?;
+        if dearest.as_ref().is_none_or(|(most, _)| *most < units) {
+            dearest = Some((units, quote.fees.total));
+        }
+    }
+    dearest.map(|(_, total)| total).context("no class of payments was quoted")
+}
+
+fn is_to_self(error: &CallError) -> bool {
+    error.problem().is_some_and(|problem| problem.is(&qwallet_api::errors::SELF_PAYMENT))
 }
 
 async fn source(session: &Session, args: &InvokeArgs) -> anyhow::Result<Source> {

@@ -369,10 +369,13 @@ fn show_limits(limits: &LimitList) {
     for limit in &limits.items {
         let amount = limit.amount.as_str();
         let currency = if limit.kind == "countPerHour" { "payments" } else { &limit.currency };
+        let reach = match limit.kind.as_str() {
+            "perTransaction" => format!("at most {amount} {currency}"),
+            _ => format!("{} of {amount} {currency} used", limit.used.as_str()),
+        };
         output::line(format!(
-            "{:<14}  {} of {amount} {currency} used, {}",
+            "{:<14}  {reach}, {}",
             limit.kind,
-            limit.used.as_str(),
             match (limit.inherited, limit.set_by.as_str()) {
                 (true, _) => "the parent's",
                 (false, "instance") => "as everywhere on this instance",
@@ -426,6 +429,21 @@ fn show_balance(report: &BalanceReport) {
     }
 }
 
+/// What a transfer of this phase did with the money, in the words of `q receipt verify`.
+fn phase_in_words(phase: &str) -> &str {
+    match phase {
+        "posted" => "moved",
+        "settled" => "moved, as held",
+        "voided" => "freed",
+        other => other,
+    }
+}
+
+/// Whether a transfer of this phase changed a balance.
+fn has_moved(phase: &str) -> bool {
+    matches!(phase, "posted" | "settled")
+}
+
 fn show_transaction(transaction: &Transaction) {
     output::line(format!(
         "{} {}\n  {} {} from {} to {}\n  fees {} platform, {} network",
@@ -438,8 +456,18 @@ fn show_transaction(transaction: &Transaction) {
         transaction.fees.platform.as_str(),
         transaction.fees.network.as_str(),
     ));
+    if let Some(captured) = &transaction.captured {
+        output::line(format!("  taken of what was held: {}", captured.as_str()));
+    }
     for leg in &transaction.legs {
-        output::line(format!("  {} {} -> {}  {}", leg.leg, leg.debit, leg.credit, leg.amount.as_str()));
+        let phase = phase_in_words(&leg.phase);
+        output::line(format!(
+            "  {} {} -> {}  {}  {phase}",
+            leg.leg,
+            leg.debit,
+            leg.credit,
+            leg.amount.as_str()
+        ));
     }
     for note in &transaction.notes {
         let data = note.data.as_ref().map(ToString::to_string).unwrap_or_default();
