@@ -10,7 +10,7 @@ use q_core::{Did, Env, Timestamp};
 use q_did::{Document, Log, Policy, scid_of};
 use q_jose::PublicKey;
 use qwallet::domain::receipt::{self, InPlace, Link, Proven};
-use qwallet_api::{GetReceipt, ReceiptContent, TransactionId, TransactionPath};
+use qwallet_api::{GetReceipt, RECEIPT_TYP, ReceiptContent, TransactionId, TransactionPath};
 use serde::{Deserialize, Serialize};
 use squid_api::{GetLog, LogRequest};
 
@@ -24,6 +24,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum ReceiptVerb {
     /// Fetch the receipt of a transaction, with the log of whoever signed it: a file to hand to a stranger.
+    ///
+    /// It also tells what both wallets held just after the transaction, because the hashes that prove it commit to that:
+    /// hand it only to whom you would tell both balances.
     Get(GetArgs),
     /// Check a receipt with nothing but the file and what you trust: no instance is asked.
     ///
@@ -95,12 +98,7 @@ async fn get(cli: &Cli, args: &GetArgs) -> anyhow::Result<ExitCode> {
     })?;
     let session = Session::open(&cli.data, &args.acting.name)?;
     let receipt = session.client("qwallet")?.call::<GetReceipt>(&TransactionPath { transaction_id }).await?;
-    let header = q_jose::jws::Parsed::parse(&receipt.jws, receipt::RECEIPT_BYTES_MAX)?.header;
-    let signer: Did = header
-        .kid
-        .as_deref()
-        .and_then(|kid| kid.split_once('#')?.0.parse().ok())
-        .context("the receipt names no signer")?;
+    let signer = signer_of(&receipt.jws).context("the instance's answer is no receipt")?;
     let log = match scid_of(&signer) {
         Ok(scid) => Some(session.anonymous("squid")?.call::<GetLog>(&LogRequest { scid }).await?.0),
         Err(_) => None,
@@ -116,6 +114,9 @@ async fn get(cli: &Cli, args: &GetArgs) -> anyhow::Result<ExitCode> {
                 "{path} is written; `q receipt verify {path} --trust {signer}` checks it anywhere, where that DID of the \
                  wallet service is known from elsewhere"
             ));
+            output::progress(
+                "it also tells whoever has it what both wallets held just after the transaction",
+            );
         }
         None => output::line(text),
     }
@@ -127,6 +128,16 @@ fn verify(args: &VerifyReceiptArgs) -> anyhow::Result<ExitCode> {
         fs::read_to_string(&args.file).with_context(|| format!("{} cannot be read", args.file.display()))?;
     let file: Option<ReceiptFile> = serde_json::from_str(&text).ok();
     let jws = file.as_ref().map_or(text.as_str(), |file| file.jws.as_str());
+    let signer = signer_of(jws).with_context(|| {
+        format!("{} is no receipt; `q receipt get TRANSACTION --out FILE` writes one", args.file.display())
+    });
+    let signer = signer.map_err(|error| with_code(exit::FINDINGS, format!("{error:#}")))?;
+    if let Some(trusted) = args.trust.as_ref().filter(|trusted| !is_same(&signer, trusted)) {
+        let told = format!(
+            "the receipt says that {signer} signed it; that is not a key of whom you trust, {trusted}"
+        );
+        return Err(with_code(exit::FINDINGS, told));
+    }
     let trusted = match (&args.key, &args.trust) {
         (Some(key), _) => {
             let key = key.strip_prefix("did:key:").unwrap_or(key);
@@ -158,6 +169,20 @@ fn verify(args: &VerifyReceiptArgs) -> anyhow::Result<ExitCode> {
         show(&proven);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who says to have signed a receipt, if it is one; nothing of it is believed yet.
+fn signer_of(jws: &str) -> anyhow::Result<Did> {
+    let header = q_jose::jws::Parsed::parse(jws.trim(), receipt::RECEIPT_BYTES_MAX)?.header;
+    let typ = header.typ.unwrap_or_default();
+    anyhow::ensure!(typ == RECEIPT_TYP, "it is signed as {typ:?}, and not as {RECEIPT_TYP:?}");
+    let kid = header.kid.context("it names no signer")?;
+    kid.split_once('#').and_then(|(did, _)| did.parse().ok()).context("it names no signer")
+}
+
+/// Whether two DIDs are of one identity, which may have moved from one host to another.
+fn is_same(one: &Did, other: &Did) -> bool {
+    one == other || scid_of(one).is_ok_and(|scid| scid_of(other).is_ok_and(|other| other == scid))
 }
 
 /// Whom the reader trusts.
