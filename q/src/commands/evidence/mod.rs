@@ -24,7 +24,10 @@ use clap::{Args, Subcommand};
 use q_core::{Did, Timestamp, hash};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{AsArgs, Cli};
+use crate::{
+    cli::{AsArgs, Cli},
+    output::usage,
+};
 
 /// The JOSE type of the signature over a manifest.
 const MANIFEST_TYP: &str = "q-evidence+jws";
@@ -63,7 +66,7 @@ pub enum EvidenceVerb {
     },
     /// Check an archive and its chain of custody; needs no instance.
     Verify {
-        /// The archive.
+        /// The archive, or the folder of `--to` where it is the only one in it.
         file: PathBuf,
         /// Add a signed line to the chain of custody that says who checked; needs the running instance.
         #[arg(long)]
@@ -74,7 +77,7 @@ pub enum EvidenceVerb {
     },
     /// Write into the chain of custody that the archive went to somebody.
     Handover {
-        /// The archive.
+        /// The archive, or the folder of `--to` where it is the only one in it.
         file: PathBuf,
         /// To whom: a name, an office, a case number.
         #[arg(long)]
@@ -132,9 +135,35 @@ pub async fn run(cli: &Cli, arguments: &EvidenceArgs) -> anyhow::Result<ExitCode
             };
             collect::run(cli, &asked, acting).await
         }
-        EvidenceVerb::Verify { file, record, acting } => verify::run(cli, file, *record, acting).await,
+        EvidenceVerb::Verify { file, record, acting } => {
+            verify::run(cli, &archive_at(file)?, *record, acting).await
+        }
         EvidenceVerb::Handover { file, to, note, acting } => {
-            custody::hand_over(cli, file, to, note, acting).await
+            custody::hand_over(cli, &archive_at(file)?, to, note, acting).await
+        }
+    }
+}
+
+/// The archive that is named, or the only one in the folder that is.
+fn archive_at(path: &Path) -> anyhow::Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let mut found = Vec::new();
+    for file in path.read_dir().with_context(|| format!("{} cannot be read", path.display()))? {
+        let file = file?.path();
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("evidence-") && (name.ends_with(".tar") || name.ends_with(".tar.age")) {
+            found.push(file);
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [only] => Ok(only.clone()),
+        [] => Err(usage(format!("no archive of `q evidence collect` is in {}", path.display()))),
+        several => {
+            let names: Vec<String> = several.iter().map(|file| file.display().to_string()).collect();
+            Err(usage(format!("{} holds several archives; name one: {}", path.display(), names.join(", "))))
         }
     }
 }
