@@ -32,6 +32,9 @@ const VERBS: &[(&str, &str)] = &[
     ("POST /refunds", "`q wallet refund`"),
     ("POST /sign", "`q wallet intents pay ID --as NAME`"),
     ("POST /wallets", "`q wallet open`"),
+    ("POST /withdrawals", "`q wallet rail withdraw`"),
+    ("GET /withdrawals/{withdrawalId}", "`q wallet rail show`"),
+    ("leave `amount` out", "leave the amount out"),
     ("GET /transactions/{squidId}", "`q wallet history`"),
     (
         "only operators of this instance may call this",
@@ -90,6 +93,11 @@ mod tests {
             in_verbs("held (POST /intents with `capture` manual), taken: POST /intents/{intentId}/capture"),
             "held (`q wallet hold open`), taken: `q wallet hold capture ID`"
         );
+        assert_eq!(
+            in_verbs("sign a new order, POST /withdrawals"),
+            "sign a new order, `q wallet rail withdraw`"
+        );
+        assert_eq!(in_verbs("leave `amount` out to take all"), "leave the amount out to take all");
         assert_eq!(in_verbs("nothing to do"), "nothing to do");
     }
 }

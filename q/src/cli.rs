@@ -559,6 +559,17 @@ pub fn seconds(text: &str) -> Result<u32, String> {
     read.ok_or_else(|| "it is a number of seconds, or a span such as 30m, 12h or 7d".to_owned())
 }
 
+/// A span as [`seconds`] reads it, of so many seconds; the range is told in `words`.
+pub fn seconds_within(
+    range: std::ops::RangeInclusive<u32>,
+    words: &'static str,
+) -> impl Fn(&str) -> Result<u32, String> + Clone {
+    move |text| match seconds(text)? {
+        count if range.contains(&count) => Ok(count),
+        _ => Err(format!("it is {words}, such as 30m or 12h; a number alone counts seconds")),
+    }
+}
+
 /// The text of an amount, unless it is below zero: what else is wrong with it the instance says, which knows the currency.
 pub fn positive(amount: &str) -> Result<String, String> {
     if amount.starts_with('-') {

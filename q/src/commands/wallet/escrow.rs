@@ -130,7 +130,7 @@ pub async fn run(session: &Session, args: &EscrowArgs) -> anyhow::Result<()> {
                 ListEscrowsRequest { status: status.clone(), cursor: None, limit: PageLimit::default() };
             let page = client.call::<ListEscrows>(&request).await?;
             output::show(json, &page, |page| {
-                page.items.iter().for_each(show);
+                page.items.iter().for_each(|escrow| show(session, escrow));
                 if page.items.is_empty() {
                     output::line("no escrows; `q wallet escrow open` pays into one");
                 }
@@ -150,7 +150,7 @@ pub async fn run(session: &Session, args: &EscrowArgs) -> anyhow::Result<()> {
             client.call::<ResolveEscrow>(&request).await?
         }
     };
-    output::show(json, &escrow, show);
+    output::show(json, &escrow, |escrow| show(session, escrow));
     Ok(())
 }
 
@@ -222,7 +222,7 @@ fn id(text: &str) -> anyhow::Result<EscrowId> {
 }
 
 /// Prints one.
-pub fn show(escrow: &Escrow) {
+pub fn show(session: &Session, escrow: &Escrow) {
     output::line(format!(
         "{} {}  {} {} from {} to {}  for {}",
         escrow.escrow_id,
@@ -239,7 +239,10 @@ pub fn show(escrow: &Escrow) {
         escrow.fees.network.as_str()
     ));
     match &escrow.arbiter {
-        Some(arbiter) => output::line(format!("  {arbiter} decides if the parties do not agree")),
+        Some(arbiter) => {
+            let arbiter = session.named(arbiter.as_str());
+            output::line(format!("  {arbiter} decides if the parties do not agree"));
+        }
         None => output::line("  nobody decides if the parties do not agree: it cannot be disputed"),
     }
     match (&escrow.dispute, escrow.ended_at) {
@@ -249,6 +252,7 @@ pub fn show(escrow: &Escrow) {
     }
     for part in &escrow.parts {
         let what = part.transaction_id.map_or_else(|| "waits for a wallet".to_owned(), |id| id.to_string());
-        output::line(format!("  {} to {}  {what}", part.amount.as_str(), part.recipient));
+        let recipient = session.named(&part.recipient);
+        output::line(format!("  {} to {recipient}  {what}", part.amount.as_str()));
     }
 }

@@ -9,7 +9,7 @@ use qwallet_api::{
 
 use super::{hint_to_open, intents, sign_as};
 use crate::{
-    cli::{AsArgs, one_of, positive, seconds},
+    cli::{AsArgs, one_of, positive, seconds_within},
     output::{self, usage},
     session::Session,
 };
@@ -62,7 +62,7 @@ pub struct OpenArgs {
     #[arg(long, default_value = "QToken")]
     pub currency: String,
     /// How long it is held: seconds, or a span such as 12h or 7d, from a minute to 30 days; 7 days when absent.
-    #[arg(long = "for", value_name = "SPAN", value_parser = seconds)]
+    #[arg(long = "for", value_name = "SPAN", value_parser = seconds_within(60..=30 * 86_400, "from a minute to 30 days"))]
     pub hold_for: Option<u32>,
     /// What it is for.
     #[arg(long)]

@@ -11,7 +11,7 @@ use qwallet_api::{
 
 use super::{hint_to_open, hold, show_transaction, sign_as};
 use crate::{
-    cli::{AsArgs, one_of, positive, seconds},
+    cli::{AsArgs, one_of, positive, seconds_within},
     output::{self, usage},
     session::Session,
 };
@@ -41,7 +41,7 @@ pub enum IntentsVerb {
         #[arg(long)]
         purpose: Option<String>,
         /// How long until it lapses: seconds, or a span such as 90m, from a minute to a day.
-        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = seconds)]
+        #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = seconds_within(60..=86_400, "from a minute to a day"))]
         expires_in: u32,
         /// Who pays.
         #[command(flatten)]

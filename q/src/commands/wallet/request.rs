@@ -198,10 +198,11 @@ async fn pay(
         client_ref: Some(asked.request_id.to_string()),
         quote_id: None,
     };
+    let transaction = super::pay(session, &payment, &session.fresh_key()).await?;
     if !is_json {
-        output::progress(format!("paying {} {} to {}", payment.amount, payment.currency, payment.recipient));
+        output::progress(format!("paid {} {} to {}", payment.amount, payment.currency, payment.recipient));
     }
-    super::pay(session, &payment, &session.fresh_key()).await
+    Ok(transaction)
 }
 
 /// Refuses a link or payto URI that says something else than the request it names: another host, payee or amount.

@@ -89,6 +89,6 @@ fn show(session: &Session, shown: &Shown) {
         output::line(format!("  still to give back {}", least.remaining.as_str()));
     }
     if let Some(escrow) = &shown.escrow {
-        escrow::show(escrow);
+        escrow::show(session, escrow);
     }
 }

@@ -6,7 +6,11 @@ use clap::Args;
 use q_core::Timestamp;
 use qwallet_api::{GetStatement, Statement, StatementRequest};
 
-use crate::{cli::AsArgs, output, session::Session};
+use crate::{
+    cli::AsArgs,
+    output::{self, usage},
+    session::Session,
+};
 
 /// `q wallet statement`.
 #[derive(Debug, Args)]
@@ -42,6 +46,7 @@ pub async fn run(session: &Session, args: &StatementArgs) -> anyhow::Result<()> 
         Some(month) => (Some(month.first), Some(month.next)),
         None => (args.from, args.to),
     };
+    check_span(session.env.now(), from, to)?;
     let is_for_people = args.format.is_none() && args.out.is_none() && !args.acting.json;
     let format = args.format.clone().unwrap_or_else(|| "json".to_owned());
     let request = StatementRequest {
@@ -58,6 +63,21 @@ pub async fn run(session: &Session, args: &StatementArgs) -> anyhow::Result<()> 
         return Ok(());
     }
     super::write_document(args.out.as_deref(), &document)
+}
+
+/// Refuses a span that has not begun, or ends before it begins: by default one begins with this month and ends now.
+fn check_span(now: Timestamp, from: Option<Timestamp>, to: Option<Timestamp>) -> anyhow::Result<()> {
+    let begin = from.map_or_else(|| instant(&format!("{}-01", &now.to_string()[..7])), Ok).map_err(usage)?;
+    match to {
+        Some(to) if to <= begin && from.is_none() => Err(usage(format!(
+            "nothing lies between {begin}, where a statement begins if --from is not told, and {to}; say --from too"
+        ))),
+        Some(to) if to <= begin => {
+            Err(usage(format!("a statement from {begin} to {to} ends before it begins")))
+        }
+        _ if begin >= now => Err(usage(format!("a statement from {begin} on has not begun: it is {now}"))),
+        _ => Ok(()),
+    }
 }
 
 fn show(statement: &Statement) {
@@ -108,6 +128,24 @@ fn month(text: &str) -> Result<Month, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_has_begun_and_ends_after_its_beginning() {
+        let at = |text| instant(text).unwrap();
+        let now = at("2026-11-22");
+        for (from, to) in [(None, None), (Some("2026-11-01"), Some("2026-12-01")), (None, Some("2026-11-02"))]
+        {
+            assert!(check_span(now, from.map(at), to.map(at)).is_ok(), "{from:?} {to:?}");
+        }
+        for (from, to, told) in [
+            (Some("2027-01-01"), Some("2027-02-01"), "has not begun"),
+            (Some("2026-10-02"), Some("2026-10-01"), "ends before it begins"),
+            (None, Some("2026-10-01"), "say --from"),
+        ] {
+            let refused = check_span(now, from.map(at), to.map(at)).unwrap_err().to_string();
+            assert!(refused.contains(told), "{refused}");
+        }
+    }
 
     #[test]
     fn a_month_ends_where_the_next_begins() {
