@@ -31,11 +31,26 @@ fn a_hotel_holds_a_deposit_and_takes_what_was_drunk() {
     let too_much = house.q(&["wallet", "hold", "capture", id, "26", "--as", "alice"]);
     assert_eq!(too_much.code, Some(5), "{}", too_much.complained);
     assert!(too_much.complained.contains("more than is left"), "{}", too_much.complained);
+    assert!(too_much.complained.contains("leave the amount out"), "{}", too_much.complained);
+    let short = house.q(&["wallet", "hold", "open", "alice", "1", "--for", "2", "--as", "bob"]);
+    assert_eq!(short.code, Some(2), "{}", short.complained);
+    assert!(short.complained.contains("from a minute to 30 days"), "{}", short.complained);
     let not_his = house.q(&["wallet", "hold", "void", id, "--as", "bob"]);
     assert!(not_his.complained.contains("payee"), "{}", not_his.complained);
     let over = run(&["hold", "void", id, "--as", "alice"]);
     assert_eq!((over["status"].as_str(), over["captured"].as_str()), (Some("SETTLED"), Some("25")));
     run(&["escrow", "release", escrow, "--as", "bob"]);
+    // Only what moved has a sign.
+    let told = house.q(&["wallet", "history", "--as", "bob"]).said;
+    for (amount, phase) in
+        [(" 50 QToken", "held"), (" -20 QToken", "moved, as held"), (" 25 QToken", "freed")]
+    {
+        let is_told =
+            |line: &str| line.contains(amount) && line.contains(phase) && line.contains("principal");
+        assert!(told.lines().any(is_told), "{amount} {phase}: {told}");
+    }
+    let shown = house.q(&["wallet", "show", held["transactionId"].as_str().unwrap(), "--as", "bob"]).said;
+    assert!(shown.contains("20  moved, as held") && shown.contains("25  freed"), "{shown}");
 
     let posted = |balance: &Value| balance["posted"].as_str().unwrap().parse::<f64>().unwrap();
     let after = (balance("alice"), balance("bob"));

@@ -94,6 +94,7 @@ fn evidence(house: &Instance) -> String {
     let sha256 = collected["sha256"].as_str().expect("a hash").to_owned();
     let checked = house.q(&["evidence", "verify", &file, "--record", "--json"]).json();
     assert_eq!(checked["isSound"], true, "{checked}");
+    done(house, &["evidence", "verify", folder]);
     done(house, &["evidence", "handover", &file, "--to", "the court"]);
 
     // Other people's programs read it: the archive, the copy of a store in it, the hash.

@@ -106,6 +106,7 @@ fn a_program_pays_under_a_delegation_until_it_is_taken_back() {
     refused(&paid, "DELEGATION_REVOKED");
     // The fees are those of the wallet that pays: between alice and whoever is below her nothing is due, from bob to her it is.
     done(&house.q(&["wallet", "open", "--as", "robot", "--json"]));
+    done(&house.q(&["wallet", "faucet", "20", "--as", "bob", "--json"]));
     let given = done(&house.q(&["grant", "pay", "robot", "--as", "bob", "--json"]));
     let under = given["cid"].as_str().unwrap();
     let paid = |to: &str, more: &[&str]| {

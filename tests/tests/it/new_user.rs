@@ -182,7 +182,7 @@ fn an_escrow_shows_its_fees_its_arbiter_and_its_day() {
     let judge = escrow["arbiter"].as_str().unwrap();
     assert!(shown.contains("fees 0.1 platform, 0.02 network"), "{shown}");
     assert!(
-        shown.contains(&format!("{judge} decides")) && shown.contains("to the payee by itself on"),
+        shown.contains(&format!("judge ({judge}) decides")) && shown.contains("to the payee by itself on"),
         "{shown}"
     );
     let paid = escrow["transactionId"].as_str().unwrap();

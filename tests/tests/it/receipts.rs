@@ -60,6 +60,14 @@ fn a_stranger_checks_a_receipt_with_nothing_but_a_file_and_a_name() {
     let (code, _, complained) = verify(&["--trust", stranger]);
     assert_eq!(code, Some(3), "{complained}");
     assert!(complained.contains("not a key of whom you trust"), "{complained}");
+    assert!(complained.contains(&signer) && complained.contains(stranger), "{complained}");
+    let junk = house.scratch().join("junk");
+    for text in ["junk", "{}", ""] {
+        fs::write(&junk, text).unwrap();
+        let told = house.q(&["receipt", "verify", junk.to_str().unwrap(), "--trust", &signer]);
+        assert_eq!(told.code, Some(3), "{text}");
+        assert!(told.complained.contains("is no receipt"), "{text}: {}", told.complained);
+    }
     assert_eq!(verify(&[]).0, Some(2));
     let jws = receipt["jws"].as_str().unwrap();
     let middle = jws.len() / 2;
