@@ -84,6 +84,16 @@ pub enum Error {
         /// Where a person reads what is to be approved.
         link: String,
     },
+    /// What others have to approve, and cannot as it is.
+    #[error("{given} of the {required} approvals that this payment needs are given")]
+    NotByItself {
+        /// How many did.
+        given: u8,
+        /// How many have to.
+        required: u8,
+        /// What they can approve.
+        instead: &'static str,
+    },
     /// A payment beyond the own limits of a wallet, which a parent or guardian may approve.
     #[error("{}", if *is_approved {
         "the payment was approved: sign the intent that was made of it".to_owned()
@@ -209,6 +219,7 @@ impl From<Error> for Problem {
                 })
                 .with("intentId", intent.to_string())
                 .with("link", link),
+            Error::NotByItself { given, required, instead } => unapproved(given, required).hint(instead),
             Error::BeyondLimits { kind, intent, is_approved, link } => Self::new(&api::APPROVAL_REQUIRED)
                 .detail(detail)
                 .hint(if is_approved {

@@ -273,7 +273,10 @@ wire! {
         /// Who ordered it in the payer's place, where it is read alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub delegated: Option<Delegated>,
-        /// The payer's purpose.
+        /// The payment of which a refund gives back, where it is read alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub refund_of: Option<TransactionId>,
+        /// The payer's purpose; of a refund that is read alone, the payee's reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub purpose: Option<String>,
         /// The payer's reference.

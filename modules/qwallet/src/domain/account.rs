@@ -7,7 +7,7 @@ use q_core::{Amount, SignedAmount, Timestamp, Total};
 use super::{
     calendar::{Window, Zone},
     currency::CurrencyId,
-    limits::{OwnLimits, Spent},
+    limits::{LimitKind, OwnLimits, Spent},
 };
 
 /// An account by its number in the store.
@@ -207,6 +207,11 @@ impl Account {
     /// The hour, day and month around an instant, by its calendar.
     pub fn window(&self, at: Timestamp) -> Window {
         self.zone.as_ref().map_or_else(|| Window::of(at), |zone| zone.window(at))
+    }
+
+    /// When what counts against its limits of a kind begins anew, as things stand at an instant.
+    pub fn resets_at(&self, kind: LimitKind, now: Timestamp) -> Option<Timestamp> {
+        self.spent.resets_at(kind, now, |at| self.window(at))
     }
 
     /// What is settled.

@@ -673,7 +673,9 @@ impl Books {
 
     fn check_limits(&self, account: &Account, amount: Amount, calendar: Window) -> Result<(), Exceeded> {
         let defaults = self.defaults_of(account.currency);
-        limits::check(&defaults, account.limits.as_deref(), &account.spent, amount, calendar)
+        limits::check(&defaults, account.limits.as_deref(), &account.spent, amount, calendar).map_err(
+            |exceeded| Exceeded { resets_at: account.resets_at(exceeded.kind, calendar.at), ..exceeded },
+        )
     }
 
     /// Changes what counts against the limits of an account, after noting how it was.

@@ -64,6 +64,12 @@ impl Period {
         (Self { from: self.from, to: calendar.to }, true)
     }
 
+    /// When a count of this period is followed by another one, where `then` is the calendar's period around its end: at
+    /// its end, or at that of the period on which it goes on.
+    pub fn renewed_at(self, then: Self) -> Timestamp {
+        if then.is_new_after(self.to) { self.to } else { then.to }
+    }
+
     /// Whether enough of it is left after an instant for a count of its own.
     fn is_new_after(self, end: Timestamp) -> bool {
         let overlap = end.since(self.from).as_micros();

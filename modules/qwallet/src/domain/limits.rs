@@ -260,10 +260,23 @@ impl Spent {
         self.at(calendar).counted(kind)
     }
 
-    /// When the count of this kind begins anew, as things stand at the instant of `calendar`; a single transaction is
-    /// counted against nothing.
-    pub fn resets_at(&self, kind: LimitKind, calendar: Window) -> Option<Timestamp> {
-        self.at(calendar).ends(kind)
+    /// When the count of this kind begins anew, by the windows that `around` says are around an instant, as things stand at
+    /// `now`; a single transaction is counted against nothing.
+    pub fn resets_at(
+        &self,
+        kind: LimitKind,
+        now: Timestamp,
+        around: impl Fn(Timestamp) -> Window,
+    ) -> Option<Timestamp> {
+        let present = self.at(around(now));
+        match kind {
+            LimitKind::Transaction => None,
+            LimitKind::CountPerHour => Some(end_of_hour(present.hour)),
+            LimitKind::Daily => Some(present.day.renewed_at(around(present.day.to).day)),
+            LimitKind::Monthly | LimitKind::Dao => {
+                Some(present.month.renewed_at(around(present.month.to).month))
+            }
+        }
     }
 
     const fn counted(&self, kind: LimitKind) -> Amount {
@@ -272,15 +285,6 @@ impl Spent {
             LimitKind::Daily => self.today,
             LimitKind::Monthly | LimitKind::Dao => self.this_month,
             LimitKind::CountPerHour => Amount::from_units(self.this_hour as u128),
-        }
-    }
-
-    const fn ends(&self, kind: LimitKind) -> Option<Timestamp> {
-        match kind {
-            LimitKind::Transaction => None,
-            LimitKind::CountPerHour => Some(end_of_hour(self.hour)),
-            LimitKind::Daily => Some(self.day.to),
-            LimitKind::Monthly | LimitKind::Dao => Some(self.month.to),
         }
     }
 
@@ -485,7 +489,7 @@ pub fn check_cap(defaults: &Defaults, attempted: Amount) -> Result<(), Exceeded>
     }
 }
 
-/// Whether `attempted` may be spent at the instant of `calendar`.
+/// Whether `attempted` may be spent at the instant of `calendar`. When the count begins anew is for the account to say.
 pub fn check(
     defaults: &Defaults,
     own: Option<&OwnLimits>,
@@ -506,8 +510,7 @@ pub fn check(
         let attempted = if kind.is_count() { Amount::from_units(1) } else { attempted };
         let is_within = used.units().checked_add(attempted.units()).is_some_and(|sum| sum <= limit.units());
         if !is_within {
-            let resets_at = spent.ends(kind);
-            return Err(Exceeded { kind, limit, used, attempted, resets_at, is_inherited: false });
+            return Err(Exceeded { kind, limit, used, attempted, resets_at: None, is_inherited: false });
         }
     }
     Ok(())
@@ -577,13 +580,16 @@ mod tests {
         let mut spent = Spent::default();
         spent.consume(amount(9), Window::of(noon));
         assert_eq!(spent.to_bytes().unwrap().len(), 80, "as ever, while it is a day of UTC");
-        let ends = |spent: &Spent, kind, name, now| spent.resets_at(kind, zone(name).window(now)).unwrap();
+        let ends = |spent: &Spent, kind, name, now| {
+            let zone = zone(name);
+            spent.resets_at(kind, now, |at| zone.window(at)).unwrap()
+        };
         for (name, day_ends, month_ends) in [
             // A little east: the day ends with UTC's, and so does the month.
             ("Europe/Berlin", "2026-06-11T00:00:00Z", "2026-07-01T00:00:00Z"),
-            ("America/New_York", "2026-06-11T00:00:00Z", "2026-07-01T00:00:00Z"),
-            // There it is tomorrow, and that is no new day.
-            ("Pacific/Kiritimati", "2026-06-11T00:00:00Z", "2026-07-01T00:00:00Z"),
+            // At the end of UTC's day it is long since, or still, another date there.
+            ("America/New_York", "2026-06-11T04:00:00Z", "2026-07-01T04:00:00Z"),
+            ("Pacific/Kiritimati", "2026-06-11T10:00:00Z", "2026-07-01T00:00:00Z"),
         ] {
             assert_eq!(spent.used(LimitKind::Daily, zone(name).window(noon)), amount(9), "{name}");
             assert_eq!(ends(&spent, LimitKind::Daily, name, noon), at(day_ends), "{name}");
@@ -608,9 +614,9 @@ mod tests {
             assert_eq!(then.used(LimitKind::Daily, zone(name).window(later)), amount(1), "{name}");
             assert_eq!(then.used(LimitKind::Monthly, zone(name).window(later)), amount(1), "{name}");
         }
-        let month = zone("Europe/Berlin").window(at("2026-07-01T00:00:00Z"));
-        assert_eq!(spent.used(LimitKind::Monthly, month), Amount::ZERO);
-        assert_eq!(spent.resets_at(LimitKind::Monthly, month), Some(at("2026-07-31T22:00:00Z")));
+        let july = at("2026-07-01T00:00:00Z");
+        assert_eq!(spent.used(LimitKind::Monthly, zone("Europe/Berlin").window(july)), Amount::ZERO);
+        assert_eq!(ends(&spent, LimitKind::Monthly, "Europe/Berlin", july), at("2026-07-31T22:00:00Z"));
     }
 
     #[test]

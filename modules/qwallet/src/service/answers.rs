@@ -125,6 +125,12 @@ impl Service {
         let notes = if with_legs { self.notes_beside(&[row.id]).await? } else { HashMap::new() };
         let notes = notes.into_values().flatten().collect();
         let delegated = if with_legs { self.ordered_for(row).await? } else { None };
+        let refund = if with_legs { self.refund_behind(row).await? } else { None };
+        let (refund_of, reason) = refund.unzip();
+        let purpose = match reason.flatten() {
+            Some(reason) => Some(reason),
+            None => self.unseal("transactions", "purpose", &id, row.purpose.as_deref())?,
+        };
         Ok(Transaction {
             transaction_id: row.id,
             r#type: row.kind.name().to_owned(),
@@ -136,7 +142,8 @@ impl Service {
             from: end(principal.leg.debit),
             to: end(principal.leg.credit),
             delegated,
-            purpose: self.unseal("transactions", "purpose", &id, row.purpose.as_deref())?,
+            refund_of,
+            purpose,
             client_ref: row.client_ref.clone(),
             intent_id: row.intent,
             created_at: stored.created_at,
@@ -146,6 +153,22 @@ impl Service {
             legs: legs.collect(),
             notes,
         })
+    }
+
+    /// Of which payment a refund gives back, and why.
+    async fn refund_behind(
+        &self,
+        row: &TransactionRow,
+    ) -> Result<Option<(TransactionId, Option<String>)>, Error> {
+        if row.kind != TransactionKind::Refund {
+            return Ok(None);
+        }
+        let id = row.id;
+        let Some(refund) = self.db.read(move |reader| store::refunds::find(reader, id)).await? else {
+            return Ok(None);
+        };
+        let reason = self.unseal("refunds", "reason", &id.to_string(), refund.reason.as_deref())?;
+        Ok(Some((refund.payment, reason)))
     }
 
     /// Who ordered a payment in the place of its payer.

@@ -45,6 +45,29 @@ pub(super) enum Spending {
     Other,
 }
 
+impl Spending {
+    /// What others approve in the place of what cannot be approved by itself.
+    const fn instead_of_approval(self) -> &'static str {
+        match self {
+            Self::Payment | Self::Other => {
+                "make an intent of it (POST /intents), have it approved, and sign it then"
+            }
+            Self::Delegated => {
+                "the wallet's owner makes an intent of it (POST /intents), which others approve"
+            }
+            Self::Escrow => {
+                "no escrow is approved by itself, but money that is held for the payee is: make an intent of it (POST \
+                 /intents with `capture` manual) and have it approved; the payee then takes it with POST \
+                 /intents/{intentId}/capture and `into` escrow"
+            }
+            Self::Mandate => {
+                "no mandate is approved by itself: make an intent of each payment when it is due (POST /intents), or have \
+                 the approvers sign a rule that lets the mandate through (PUT /wallets/{squidId}/approvals)"
+            }
+        }
+    }
+}
+
 impl Service {
     /// What the wallets or limits have against a payment, by what was spent until now.
     pub(super) async fn beyond_limits(
@@ -61,13 +84,30 @@ impl Service {
         let exceeded = counting.first_exceeded(|account| {
             let limits = account.limits.as_deref();
             limits::check(&defaults, limits, &account.spent, amount, account.window(now))
+                .map_err(|exceeded| Exceeded { resets_at: account.resets_at(exceeded.kind, now), ..exceeded })
         });
         Ok(exceeded.map(|exceeded| over(currency, exceeded)))
     }
 
+    /// Why a mandate can never pay so much as things are: others have to approve it, and nobody is there to be asked when
+    /// it is due, or the limits are below it though nothing else were paid.
+    pub(super) async fn never_paid(
+        &self,
+        payer: &WalletEntry,
+        payee: &WalletEntry,
+        (currency, amount): (&'static Currency, Amount),
+    ) -> Result<Option<Refusal>, Error> {
+        let rules = self.rules_of(payer).await?;
+        let rule = rules.at(self.env.now());
+        if rule.concerns(currency.id, amount) {
+            return Ok(Some(Refusal::ApprovalRequired { given: 0, required: rule.required() }));
+        }
+        self.beyond_limits_ever(payer, payee, (currency, amount)).await
+    }
+
     /// Why a payment can never be made under the limits as they are, though nothing else were paid. What was asked to be
     /// raised counts as raised.
-    pub(super) async fn beyond_limits_ever(
+    async fn beyond_limits_ever(
         &self,
         payer: &WalletEntry,
         recipient: &WalletEntry,
@@ -79,7 +119,6 @@ impl Service {
             let late = Window { at: Timestamp::MAX, ..Window::default() };
             limits::check(&defaults, account.limits.as_deref(), &Spent::default(), amount, late)
         });
-        let exceeded = exceeded.map(|exceeded| Exceeded { resets_at: None, ..exceeded });
         Ok(exceeded.map(|exceeded| over(currency, exceeded)))
     }
 
@@ -120,6 +159,9 @@ impl Service {
         refusal: Refusal,
         payer: &WalletEntry,
     ) -> Error {
+        if let Refusal::ApprovalRequired { given, required } = refusal {
+            return Error::NotByItself { given, required, instead: spending.instead_of_approval() };
+        }
         let Refusal::LimitExceeded { limit: LimitOf { currency: Some(currency), exceeded } } = refusal else {
             return refusal.into();
         };
@@ -155,9 +197,10 @@ impl Service {
         payer: Option<&WalletEntry>,
     ) -> Error {
         match (error, payer) {
-            (Error::Refused(refusal @ Refusal::LimitExceeded { .. }), Some(payer)) => {
-                self.refused_as(spending, refusal, payer).await
-            }
+            (
+                Error::Refused(refusal @ (Refusal::LimitExceeded { .. } | Refusal::ApprovalRequired { .. })),
+                Some(payer),
+            ) => self.refused_as(spending, refusal, payer).await,
             (error, _) => error,
         }
     }

@@ -254,7 +254,7 @@ fn limit(
         amount: limits::text(kind, amount, currency),
         used: limits::text(kind, account.spent.used(kind, calendar), currency),
         inherited: false,
-        resets_at: account.spent.resets_at(kind, calendar),
+        resets_at: account.resets_at(kind, now),
         timezone: kind.is_of_calendar().then(|| account.zone.as_deref().map_or(UTC, Zone::name).to_owned()),
         set_by: if chosen.is_some_and(|limit| limit.at(now) == amount) { "owner" } else { "instance" }
             .to_owned(),

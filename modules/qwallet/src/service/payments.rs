@@ -316,6 +316,7 @@ pub(super) fn settled(
         from,
         to,
         delegated: None,
+        refund_of: None,
         purpose: None,
         client_ref: None,
         intent_id: None,

@@ -5,13 +5,16 @@ use q_core::{Did, PageLimit, Span};
 use q_runtime::Module;
 use q_testkit::{World, identity, on_each_world};
 use qwallet_api::{
-    ApprovalRule, CreateBatch, CreatePayment, DecideIntent, DecideIntentRequest, GetApprovals, GetIntent,
-    Intent, IntentPath, ListApprovals, ListApprovalsRequest, SetApprovals, SetApprovalsRequest, Threshold,
-    WalletApprovals, WalletPath,
+    ApprovalRule, CreateBatch, CreateEscrow, CreatePayment, CreateSchedule, DecideIntent,
+    DecideIntentRequest, GetApprovals, GetIntent, Intent, IntentPath, ListApprovals, ListApprovalsRequest,
+    SetApprovals, SetApprovalsRequest, Threshold, WalletApprovals, WalletPath,
     signing::{self, APPROVAL_TYP, APPROVALS_TYP, ApprovalsOrder, REJECTION_TYP},
 };
 
-use crate::support::{Approver, Bank, Person, code, fresh, intend, item, problem, sign_as, sign_it};
+use crate::{
+    escrows, schedules,
+    support::{Approver, Bank, Person, code, fresh, intend, item, problem, sign_as, sign_it},
+};
 
 pub fn rule(required: u8, approvers: &[&Approver], above: &str) -> ApprovalRule {
     let mut approvers: Vec<Did> = approvers.iter().map(|(did, _)| did.clone()).collect();
@@ -70,6 +73,16 @@ on_each_world!(two_of_three_approve_what_is_above_the_amount, async |world: Worl
     let batch = bank.signed_batch(bank.batch(&ann, items), &ann);
     let in_pieces = ann.client.clone().with_key(fresh()).call::<CreateBatch>(&batch).await;
     assert_eq!(code(in_pieces), "APPROVAL_REQUIRED");
+    // Nor as what nobody could approve when it is due, or at all: told is what can be approved.
+    let monthly = schedules::asked(&bank, &ann, &bob, "200", "FREQ=MONTHLY");
+    let monthly = schedules::signed(&bank, monthly, &ann, None);
+    let mandate = problem(ann.client.clone().with_key(fresh()).call::<CreateSchedule>(&monthly).await);
+    let escrow = escrows::signed(&bank, escrows::asked(&bank, &ann, &bob, "200", "order-1"), &ann);
+    let escrow = problem(ann.client.clone().with_key(fresh()).call::<CreateEscrow>(&escrow).await);
+    for (refused, instead) in [(mandate, "when it is due"), (escrow, "`into` escrow")] {
+        assert_eq!(refused.code, "APPROVAL_REQUIRED");
+        assert!(refused.hint.as_ref().unwrap().contains(instead), "{refused}");
+    }
 
     let intent = intend(&ann, &bob, "200").await;
     assert_eq!(intent.next_action, "approve(2 of 3)");

@@ -187,7 +187,7 @@ on_each_world!(what_a_hold_frees_is_given_back_to_the_day_it_was_held_on, async 
     bank.world.clock.advance(Span::seconds(13 * 3_600 + 1_800));
     let late = hold("20").await;
     choose(&ann, &ann, "UTC", &[]).await.unwrap();
-    is(&shown(&ann, "daily", false).await, "UTC", "60", "2026-11-21T23:00:00Z");
+    is(&shown(&ann, "daily", false).await, "UTC", "60", "2026-11-22T00:00:00Z");
     bank.world.clock.advance(Span::seconds(3_600));
     // Its last hour is counted with the day before.
     is(&shown(&ann, "daily", false).await, "UTC", "60", "2026-11-22T00:00:00Z");

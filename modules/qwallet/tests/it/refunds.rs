@@ -84,6 +84,8 @@ on_each_world!(a_payment_goes_back_in_parts_and_no_further, async |world: World|
     let path = TransactionPath { transaction_id: part.refund_id };
     let transaction = ann.client.call::<GetTransaction>(&path).await.unwrap();
     assert_eq!((transaction.r#type.as_str(), transaction.from.owner), ("refund", Some(bob.did.clone())));
+    let behind = (transaction.refund_of, transaction.purpose.as_deref());
+    assert_eq!(behind, (Some(payment.transaction_id), Some("stale")));
     bank.close().await;
 });
 

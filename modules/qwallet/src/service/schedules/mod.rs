@@ -129,7 +129,7 @@ impl Service {
         }
         let goes_on = matches!(change, Some(Change::Resume));
         if (amount.is_some() || goes_on)
-            && let Some((refusal, payer)) = self.never_paid(&row, amount.unwrap_or(row.amount)).await?
+            && let Some((refusal, payer)) = self.never_paid_by(&row, amount.unwrap_or(row.amount)).await?
         {
             // Whoever asks again under a key gets the first answer, whatever the limits are since.
             return match self.db.write_once(key, move |_| Err::<(), _>(Error::from(refusal))).await {
@@ -141,8 +141,8 @@ impl Service {
         self.schedule(caller, asked.schedule_id).await
     }
 
-    /// Why a schedule can never pay so much under the limits as they are, and whose they are.
-    async fn never_paid(
+    /// Why a schedule can never pay so much as things are, and who would.
+    async fn never_paid_by(
         &self,
         row: &ScheduleRow,
         amount: q_core::Amount,
@@ -153,7 +153,7 @@ impl Service {
         let (Some(payee), Some(payer)) = (found.pop().flatten(), found.pop().flatten()) else {
             return Ok(None);
         };
-        let refusal = self.beyond_limits_ever(&payer, &payee, (currency, amount)).await?;
+        let refusal = self.never_paid(&payer, &payee, (currency, amount)).await?;
         Ok(refusal.map(|refusal| (refusal, payer)))
     }
 

@@ -94,7 +94,7 @@ impl Service {
         }
         // What no time of the rule could pay is said now, and not when it is due.
         let first = (decided.currency, decided.amount);
-        if let Some(refusal) = self.beyond_limits_ever(&payer, &payee, first).await? {
+        if let Some(refusal) = self.never_paid(&payer, &payee, first).await? {
             return match self.refusal_or_replay(request, refusal).await {
                 Ok(answer) => Ok(ScheduleId::from_bytes(answer)),
                 Err(error) => Err(self.told_as(Spending::Mandate, error, Some(&payer)).await),
