@@ -21,6 +21,7 @@ const VERBS: &[(&str, &str)] = &[
     ("GET /intents lists", "`q wallet intents list` lists"),
     ("GET /intents/{intentId}", "`q wallet intents show ID --as NAME`"),
     ("PUT /wallets/{squidId}/limits", "`q wallet limits [NAME] --set KIND=AMOUNT`"),
+    ("PUT /wallets/{squidId}/approvals", "`q wallet approvals set`"),
     ("GET /keys", "`q call qlock GET /keys`"),
     ("GET /algorithms", "`q call qlock GET /algorithms`"),
     ("POST /intents/{intentId}/void", "`q wallet hold void ID`"),

@@ -75,6 +75,9 @@ fn show(session: &Session, shown: &Shown) {
         let by = session.named(by.as_str());
         output::line(format!("  ordered by {by} in the payer's place, under {}", delegations.join(" and ")));
     }
+    if let Some(payment) = &shown.transaction.refund_of {
+        output::line(format!("  gives back of {payment}"));
+    }
     for refund in &shown.refunds {
         let reason = if refund.reason.is_empty() { "" } else { ": " };
         output::line(format!(
