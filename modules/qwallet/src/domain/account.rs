@@ -7,7 +7,7 @@ use q_core::{Amount, SignedAmount, Timestamp, Total};
 use super::{
     calendar::{Window, Zone},
     currency::CurrencyId,
-    limits::{LimitKind, OwnLimits, Spent},
+    limits::{self, Defaults, Exceeded, LimitKind, OwnLimits, Spent},
 };
 
 /// An account by its number in the store.
@@ -207,6 +207,20 @@ impl Account {
     /// The hour, day and month around an instant, by its calendar.
     pub fn window(&self, at: Timestamp) -> Window {
         self.zone.as_ref().map_or_else(|| Window::of(at), |zone| zone.window(at))
+    }
+
+    /// Whether `attempted` may be spent at the instant of `calendar`, as far as its limits go.
+    pub fn check_limits(
+        &self,
+        defaults: &Defaults,
+        attempted: Amount,
+        calendar: Window,
+    ) -> Result<(), Exceeded> {
+        let checked = limits::check(defaults, self.limits.as_deref(), &self.spent, attempted, calendar);
+        checked.map_err(|exceeded| Exceeded {
+            resets_at: self.resets_at(exceeded.kind, calendar.at),
+            ..exceeded
+        })
     }
 
     /// When what counts against its limits of a kind begins anew, as things stand at an instant.

@@ -673,9 +673,7 @@ impl Books {
 
     fn check_limits(&self, account: &Account, amount: Amount, calendar: Window) -> Result<(), Exceeded> {
         let defaults = self.defaults_of(account.currency);
-        limits::check(&defaults, account.limits.as_deref(), &account.spent, amount, calendar).map_err(
-            |exceeded| Exceeded { resets_at: account.resets_at(exceeded.kind, calendar.at), ..exceeded },
-        )
+        account.check_limits(&defaults, amount, calendar)
     }
 
     /// Changes what counts against the limits of an account, after noting how it was.

@@ -81,11 +81,8 @@ impl Service {
             return Ok(Some(Refusal::WalletFrozen));
         }
         let (defaults, now) = (self.defaults_of(currency), self.env.now());
-        let exceeded = counting.first_exceeded(|account| {
-            let limits = account.limits.as_deref();
-            limits::check(&defaults, limits, &account.spent, amount, account.window(now))
-                .map_err(|exceeded| Exceeded { resets_at: account.resets_at(exceeded.kind, now), ..exceeded })
-        });
+        let exceeded =
+            counting.first_exceeded(|account| account.check_limits(&defaults, amount, account.window(now)));
         Ok(exceeded.map(|exceeded| over(currency, exceeded)))
     }
 

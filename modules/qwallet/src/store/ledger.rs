@@ -643,31 +643,23 @@ pub fn order_digests(reader: &mut Reader<'_>, ids: &[i64]) -> Result<Vec<(i64, S
 /// The order with this number.
 pub fn find_order(reader: &mut Reader<'_>, id: i64) -> Result<Option<OrderRow>, DbError> {
     let sql = "SELECT id, kind, signer, input, signatures FROM orders WHERE id = $1";
-    let order = |row: Row| {
-        Ok(OrderRow {
-            id: row.try_get(0)?,
-            kind: row.try_get(1)?,
-            signer: row.try_get(2)?,
-            input: row.try_get(3)?,
-            signatures: row.try_get(4)?,
-        })
-    };
-    reader.query_opt(sql, params![id])?.map(order).transpose()
+    reader.query_opt(sql, params![id])?.as_ref().map(order).transpose()
 }
 
 /// The orders of a kind of which there are few.
 pub fn orders_of_kind(reader: &mut Reader<'_>, kind: i64) -> Result<Vec<OrderRow>, DbError> {
     let sql = "SELECT id, kind, signer, input, signatures FROM orders WHERE kind = $1 ORDER BY id";
-    let order = |row: &Row| {
-        Ok(OrderRow {
-            id: row.try_get(0)?,
-            kind: row.try_get(1)?,
-            signer: row.try_get(2)?,
-            input: row.try_get(3)?,
-            signatures: row.try_get(4)?,
-        })
-    };
     reader.query(sql, params![kind])?.iter().map(order).collect()
+}
+
+fn order(row: &Row) -> Result<OrderRow, DbError> {
+    Ok(OrderRow {
+        id: row.try_get(0)?,
+        kind: row.try_get(1)?,
+        signer: row.try_get(2)?,
+        input: row.try_get(3)?,
+        signatures: row.try_get(4)?,
+    })
 }
 
 /// Calls `each` with the number of every order of a writer after `id`, and the order and its stored digest or why they
